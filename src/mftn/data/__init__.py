@@ -1,0 +1,1 @@
+"""Data sets: readers, preparation, manifest, and what training reads; needs `mftn[train]`."""

@@ -1,0 +1,124 @@
+"""From stored crops to network input, a whole batch at once on its device.
+
+Each picture draws its own parameters, and all geometry is one affine warp, so that pixels are interpolated
+once. torchvision's transforms draw one set of parameters a batch, or need a worker process a core to run
+picture by picture.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, slots=True)
+class Augmentation:
+    """Ranges of the random changes; each is drawn evenly within ± its value unless said otherwise.
+
+    Attributes:
+        flip: Probability of a mirror image.
+        rotation: Degrees.
+        scale: Natural logarithm of the enlargement.
+        aspect: Natural logarithm of the ratio of width to height.
+        translation: Fraction of the side.
+        brightness: In standard deviations of the normalised input.
+        contrast: Natural logarithm of the factor.
+        noise: Largest standard deviation of added noise, normalised; each picture draws its own.
+        blur: Probability of a 3×3 binomial blur.
+        erasing: Probability of erasing a rectangle.
+        erasing_area: Smallest and largest area of the rectangle, as fractions.
+    """
+
+    flip: float = 0.5
+    rotation: float = 0.0
+    scale: float = 0.0
+    aspect: float = 0.0
+    translation: float = 0.0
+    brightness: float = 0.0
+    contrast: float = 0.0
+    noise: float = 0.0
+    blur: float = 0.0
+    erasing: float = 0.0
+    erasing_area: tuple[float, float] = (0.02, 0.1)
+
+
+class Preprocess(nn.Module):
+    """Crop the view from stored crops, resize, normalise and, in training mode, augment.
+
+    Args:
+        size: Side of the network's input in pixels.
+        view: The network's share of the stored crop's side: the rest is a margin for augmentation.
+        mean: Of a channel, on the scale 0 to 1.
+        std: Of a channel, on the scale 0 to 1.
+        augmentation: What training changes at random.
+    """
+
+    def __init__(
+        self, size: int, view: float, mean: float, std: float, augmentation: Augmentation | None = None
+    ) -> None:
+        super().__init__()
+        self.size, self.view, self.mean, self.std = size, view, mean, std
+        self.augmentation = augmentation or Augmentation(flip=0.0)
+
+    def forward(self, crops: Tensor) -> Tensor:
+        """uint8 crops (B, C, H, W) to normalised input (B, C, size, size)."""
+        x = (crops.float() / 255 - self.mean) / self.std
+        black = -self.mean / self.std
+        augment = self.training
+        theta = self._random_affine(len(x), x.device) if augment else self.view * torch.eye(2, 3).expand(len(x), 2, 3)
+        grid = F.affine_grid(theta.to(x.device), [len(x), x.shape[1], self.size, self.size], align_corners=False)
+        # grid_sample pads with zeros: shift so that zero is black.
+        x = F.grid_sample(x - black, grid, align_corners=False) + black
+        return self._random_values(x) if augment else x
+
+    def _random_affine(self, batch: int, device: torch.device) -> Tensor:
+        """(B, 2, 3) maps from output to input coordinates, both from -1 to 1."""
+        a = self.augmentation
+        angle = _even(batch, math.radians(a.rotation), device)
+        scale = self.view * torch.exp(_even(batch, a.scale, device))
+        stretch = torch.exp(_even(batch, a.aspect / 2, device))
+        mirror = torch.where(torch.rand(batch, device=device) < a.flip, -1.0, 1.0)
+        shift = 2 * torch.stack([_even(batch, a.translation, device), _even(batch, a.translation, device)], dim=1)
+        cos, sin = torch.cos(angle), torch.sin(angle)
+        linear = torch.stack(
+            [scale * stretch * cos * mirror, -scale * sin / stretch, scale * stretch * sin * mirror, scale * cos / stretch],
+            dim=1,
+        ).view(batch, 2, 2)
+        return torch.cat([linear, shift[:, :, None]], dim=2)
+
+    def _random_values(self, x: Tensor) -> Tensor:
+        """Contrast, brightness, blur, noise and erasing on normalised input (B, C, H, W)."""
+        a, batch, device = self.augmentation, len(x), x.device
+        if a.blur:
+            kernel = torch.tensor([0.25, 0.5, 0.25], device=device)
+            kernel = (kernel[:, None] * kernel).expand(x.shape[1], 1, 3, 3)
+            blurred = F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), kernel, groups=x.shape[1])
+            x = torch.where(torch.rand(batch, 1, 1, 1, device=device) < a.blur, blurred, x)
+        x = x * torch.exp(_even(batch, a.contrast, device)).view(-1, 1, 1, 1)
+        x = x + _even(batch, a.brightness, device).view(-1, 1, 1, 1)
+        if a.noise:
+            x = x + torch.randn_like(x) * (a.noise * torch.rand(batch, 1, 1, 1, device=device))
+        if a.erasing:
+            x = x * ~self._random_rectangles(batch, device)
+        return x
+
+    def _random_rectangles(self, batch: int, device: torch.device) -> Tensor:
+        """(B, 1, size, size), true inside the erased rectangle."""
+        a = self.augmentation
+        low, high = a.erasing_area
+        area = low + (high - low) * torch.rand(batch, device=device)
+        ratio = torch.exp(_even(batch, math.log(3.3), device))
+        half_height, half_width = (area * ratio).sqrt() / 2, (area / ratio).sqrt() / 2
+        centre_y, centre_x = torch.rand(batch, device=device), torch.rand(batch, device=device)
+        position = (torch.arange(self.size, device=device) + 0.5) / self.size
+        rows = (position - centre_y[:, None]).abs() < half_height[:, None]  # (B, size)
+        columns = (position - centre_x[:, None]).abs() < half_width[:, None]  # (B, size)
+        chosen = torch.rand(batch, 1, 1, device=device) < a.erasing
+        return (rows[:, :, None] & columns[:, None, :] & chosen)[:, None]
+
+
+def _even(batch: int, extent: float, device: torch.device) -> Tensor:
+    """(B,) numbers drawn evenly from -extent to extent."""
+    return (2 * torch.rand(batch, device=device) - 1) * extent

@@ -1,0 +1,28 @@
+"""The errors a user meets. Each message names the file, what is wrong and what to do."""
+
+
+class MFTNError(Exception):
+    """Base of every error this package raises on purpose; the command line prints it in one line."""
+
+
+class ImageError(MFTNError):
+    """A picture that cannot be read: missing, empty, truncated, not an image, or too large."""
+
+
+class ModelError(MFTNError):
+    """A model that is unknown, unreadable, or does not fit what it is loaded into."""
+
+
+class DataError(MFTNError):
+    """A data set that is missing, incomplete or contradicts its own description."""
+
+
+class ConfigError(MFTNError):
+    """A configuration with an unknown key or a value out of range."""
+
+
+class MissingExtraError(MFTNError):
+    """A feature whose optional dependencies are not installed."""
+
+    def __init__(self, feature: str, extra: str) -> None:
+        super().__init__(f"{feature} needs packages that are not installed: pip install 'mftn[{extra}]'")

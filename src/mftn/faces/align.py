@@ -1,0 +1,92 @@
+"""Alignment: faces moved to where the network expects their eyes, nose and mouth.
+
+The template of face.evoLVe (ArcFace's): a least-squares similarity transform, bilinear, black border. A
+transform never mirrors a face, and large faces are shrunk first, so that nothing aliases.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image as PillowImage
+
+from mftn.types import Image
+
+ARCFACE = np.array(
+    [
+        (38.29459953, 51.69630051),
+        (73.53179932, 51.50139999),
+        (56.02519989, 71.73660278),
+        (41.54930115, 92.3655014),
+        (70.72990036, 92.20410156),
+    ]
+) / 112  # fmt: skip
+"""Where the five landmarks go, as fractions of the crop's side (5×2)."""
+
+
+def similarity_transform(source: ArrayLike, target: ArrayLike) -> NDArray[np.float64]:
+    """The rotation, uniform scale and shift that bring `source` nearest to `target`, without reflection.
+
+    Source: Umeyama, Least-squares estimation of transformation parameters between two point patterns, 1991.
+
+    Args:
+        source: n×2 points.
+        target: n×2 points.
+
+    Returns:
+        2×3 matrix M with target ≈ M · (x, y, 1).
+
+    Raises:
+        ValueError: The shapes differ, or all source points are the same.
+    """
+    source, target = np.asarray(source, np.float64), np.asarray(target, np.float64)
+    if source.shape != target.shape or source.ndim != 2 or source.shape[1] != 2:
+        raise ValueError(f"needs two n×2 arrays of the same length, got {source.shape} and {target.shape}")
+    centre, goal = source.mean(axis=0), target.mean(axis=0)
+    x, y = source - centre, target - goal
+    spread = (x**2).sum()
+    if spread == 0:
+        raise ValueError("the source points are all the same: no scale can be estimated")
+    # In the plane the best rotation and scale together are one complex number.
+    real, imaginary = (x * y).sum() / spread, (x[:, 0] * y[:, 1] - x[:, 1] * y[:, 0]).sum() / spread
+    linear = np.array([[real, -imaginary], [imaginary, real]])
+    return np.column_stack([linear, goal - linear @ centre])
+
+
+def align(
+    image: Image, landmarks: ArrayLike, size: int | tuple[int, int], template: ArrayLike = ARCFACE
+) -> Image:
+    """Cut a face out of a picture so that its landmarks lie on the template.
+
+    Args:
+        image: H×W×3 picture.
+        landmarks: 5×2 pixel coordinates; the centre of the first pixel is (0.5, 0.5).
+        size: Height and width of the crop, or one side.
+        template: 5×2 fractions; in a rectangle they span the central square.
+
+    Returns:
+        The crop, height×width×3; black where the picture ends.
+    """
+    height, width = (size, size) if isinstance(size, int) else size
+    side = min(height, width)
+    target = np.asarray(template, np.float64) * side + ((width - side) / 2, (height - side) / 2)
+    to_source = _invert(similarity_transform(landmarks, target))
+
+    # Keep the neighbourhood the crop is taken from, and shrink it by a whole factor where the face is large.
+    corners = np.array([(0, 0), (width, 0), (0, height), (width, height)]) @ to_source[:, :2].T + to_source[:, 2]
+    left, top = np.clip(np.floor(corners.min(axis=0)).astype(int) - 2, 0, (image.shape[1] - 1, image.shape[0] - 1))
+    right, bottom = np.clip(np.ceil(corners.max(axis=0)).astype(int) + 2, (left + 1, top + 1), image.shape[1::-1])
+    picture = PillowImage.fromarray(image[top:bottom, left:right])
+    factor = max(1, int(np.hypot(*to_source[:, 0])))
+    picture = picture.reduce(factor)
+    to_source[:, 2] -= (left, top)
+    crop = picture.transform(
+        (width, height),
+        PillowImage.Transform.AFFINE,
+        (to_source / factor).ravel().tolist(),
+        PillowImage.Resampling.BILINEAR,
+    )
+    return np.asarray(crop)
+
+
+def _invert(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    linear = np.linalg.inv(matrix[:, :2])
+    return np.column_stack([linear, -linear @ matrix[:, 2]])

@@ -1,0 +1,27 @@
+"""Expressions and label sets: one numbering inside the package, each data set's own at its border."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+EXPRESSIONS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
+"""The eight expressions in the package's order, which is the order of FERPlus's vote columns."""
+
+LABEL_SETS: Mapping[int, tuple[str, ...]] = MappingProxyType({7: EXPRESSIONS[:7], 8: EXPRESSIONS})
+"""Class names by number of classes; the set of 7 leaves out contempt."""
+
+SHORT_NAMES: Mapping[str, str] = MappingProxyType({name: name[:2].upper() for name in EXPRESSIONS})
+"""Two-letter names as the published figures write them (AN, CO, DI, FE, HA, NE, SA, SU)."""
+
+COLOURS: Mapping[str, str] = MappingProxyType(
+    {
+        "neutral": "#BBBBBB",
+        "happiness": "#F0E442",
+        "surprise": "#E69F00",
+        "sadness": "#56B4E9",
+        "anger": "#D55E00",
+        "disgust": "#009E73",
+        "fear": "#CC79A7",
+        "contempt": "#7F8CDB",
+    }
+)
+"""One colour an expression, after Okabe and Ito's palette, which colour-blind readers can tell apart."""

@@ -1,0 +1,193 @@
+"""Weights in and out: safetensors of our own, released checkpoints, timm and MS-Celeb backbones.
+
+Nothing is skipped silently: whatever does not fit is named, tensor by tensor.
+"""
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import timm
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from mftn.errors import ModelError
+from mftn.models.mftn import Baseline
+
+Part = Literal["all", "backbone", "trunk"]
+"""What to load: every tensor, the backbone with its head, or the backbone without its classifier."""
+
+_CONTAINERS = ("state_dict", "model", "model_state_dict", "net", "weights")
+_RELEASED_CONVNEXT = (  # the released code names its backbone as the first ConvNeXt code did
+    (r"^downsample_layers\.0\.", "stem."),
+    (r"^downsample_layers\.(\d)\.", r"stages.\1.downsample."),
+    (r"^stages\.(\d+)\.(\d+)\.", r"stages.\1.blocks.\2."),
+    (r"\.dwconv\.", ".conv_dw."),
+    (r"\.pwconv(\d)\.", r".mlp.fc\1."),
+    (r"^norm\.", "head.norm."),
+    (r"^head\.(weight|bias)$", r"head.fc.\1"),
+)
+
+
+def load_checkpoint(model: Baseline, path: str | Path, part: Part = "all") -> None:
+    """Load weights from a file into a network, converting the key names of other code.
+
+    Understood are our own safetensors, the release's keys (`backbone.*`, `mstn.*`) and bare backbones
+    (`stem.*`, `stages.*`, with or without `net.` or `module.` before). Pickles are read as plain tensors only.
+
+    Args:
+        model: The network; unchanged if anything does not fit.
+        path: A `.safetensors` file, or a PyTorch checkpoint.
+        part: What to load. With "backbone" and "trunk" the rest of the model keeps its weights, and the
+            rest of a whole checkpoint is what the caller chose to leave out.
+
+    Raises:
+        ModelError: The file cannot be read, or tensors are missing, unexpected or of another shape.
+    """
+    found = convert(read_tensors(path), model)
+    wanted = model.state_dict()
+    if part != "all":
+        prefixes = ("backbone.",)
+        found = {key: tensor for key, tensor in found.items() if key.startswith(prefixes)}
+        wanted = {key: tensor for key, tensor in wanted.items() if key.startswith(prefixes)}
+    if part == "trunk":
+        classifier = _classifier_keys(model)
+        found = {key: tensor for key, tensor in found.items() if key not in classifier}
+        wanted = {key: tensor for key, tensor in wanted.items() if key not in classifier}
+
+    problems = [f"missing: {key} {tuple(wanted[key].shape)}" for key in wanted.keys() - found.keys()]
+    problems += [f"unexpected: {key} {tuple(found[key].shape)}" for key in found.keys() - wanted.keys()]
+    problems += [
+        f"other shape: {key} is {tuple(found[key].shape)}, the network has {tuple(wanted[key].shape)}"
+        for key in wanted.keys() & found.keys()
+        if found[key].shape != wanted[key].shape
+    ]
+    if problems:
+        listing = "\n  ".join(sorted(problems))
+        raise ModelError(f"{path}: does not fit the network ({len(problems)} tensors):\n  {listing}")
+    model.load_state_dict(found, strict=False)
+
+
+def read_tensors(path: str | Path) -> dict[str, Tensor]:
+    """All tensors of a checkpoint file by name; containers such as `state_dict` are unwrapped.
+
+    Raises:
+        ModelError: The file is missing, is neither format, or is a pickle that holds code.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ModelError(f"{path}: no such file")
+    if path.suffix == ".safetensors":
+        try:
+            with safe_open(path, "pt") as file:
+                return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+        except SafetensorError as error:
+            raise ModelError(f"{path}: not a complete safetensors file ({error})") from error
+    try:
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises pickle, zip, key and runtime errors here
+        raise ModelError(
+            f"{path}: refused. Only plain tensors are read, in safetensors or a PyTorch file without code; "
+            f"convert it to safetensors where you trust it ({type(error).__name__})"
+        ) from error
+    for name in _CONTAINERS:
+        if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
+            content = content[name]
+    tensors = {str(key): value for key, value in content.items()} if isinstance(content, Mapping) else {}
+    strangers = [key for key, value in tensors.items() if not isinstance(value, Tensor)]
+    if not tensors or strangers:
+        raise ModelError(f"{path}: holds no mapping of names to tensors (found {strangers[:5] or 'none'})")
+    return tensors
+
+
+def convert(tensors: Mapping[str, Tensor], model: Baseline) -> dict[str, Tensor]:
+    """Rename tensors of other code to this package's names (`backbone.*` as in timm, `mstn.*`)."""
+    named = {re.sub(r"^(module\.|_orig_mod\.|weights\.)+", "", key): value for key, value in tensors.items()}
+    if not any(key.startswith(("backbone.", "mstn.")) for key in named):  # a bare backbone
+        named = {"backbone." + key.removeprefix("net."): value for key, value in named.items()}
+    if any(key.startswith("backbone.downsample_layers.") for key in named):
+        named = {_released_key(key): value for key, value in named.items()}
+    wanted = model.state_dict()
+    return {key: _as_convolution(value, wanted.get(key)) for key, value in named.items()}
+
+
+def _released_key(key: str) -> str:
+    if not key.startswith("backbone."):
+        return key
+    key = key.removeprefix("backbone.")
+    for pattern, replacement in _RELEASED_CONVNEXT:
+        key = re.sub(pattern, replacement, key)
+    return "backbone." + key
+
+
+def _as_convolution(tensor: Tensor, wanted: Tensor | None) -> Tensor:
+    """timm's small ConvNeXts hold a Linear's weight as a 1×1 convolution."""
+    if wanted is not None and tensor.ndim == 2 and wanted.shape == (*tensor.shape, 1, 1):
+        return tensor[:, :, None, None]
+    return tensor
+
+
+def _classifier_keys(model: Baseline) -> set[str]:
+    classifier = {id(tensor) for tensor in model.get_classifier().parameters()}
+    return {name for name, parameter in model.named_parameters() if id(parameter) in classifier}
+
+
+def save_model(model: Baseline, path: str | Path, config: Mapping[str, Any], dtype: torch.dtype | None = None) -> None:
+    """Write weights and what is needed to build the network again, atomically, as safetensors.
+
+    Args:
+        model: The network.
+        path: The file to write.
+        config: JSON-ready; `load_model` needs "architecture" (a registered name) and "arguments".
+        dtype: Store floating-point tensors in this type, such as torch.float16; as they are by default.
+    """
+    tensors = {
+        key: value.detach().to("cpu", dtype if value.is_floating_point() else None).contiguous()
+        for key, value in model.state_dict().items()
+    }
+    path = Path(path)
+    temporary = path.with_name(path.name + ".partial")
+    with temporary.open("wb") as file:
+        file.write(save(tensors, metadata={"mftn": json.dumps(config)}))
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def read_config(path: str | Path) -> dict[str, Any]:
+    """The config that `save_model` wrote into a file.
+
+    Raises:
+        ModelError: The file is no safetensors file of this package.
+    """
+    if not Path(path).is_file():
+        raise ModelError(f"{path}: no such file")
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+    except SafetensorError as error:
+        raise ModelError(f"{path}: not a complete safetensors file ({error})") from error
+    if "mftn" not in metadata:
+        raise ModelError(f"{path}: holds weights but no description of the network; use load_checkpoint")
+    config: dict[str, Any] = json.loads(metadata["mftn"])
+    return config
+
+
+def load_model(path: str | Path) -> tuple[Baseline, dict[str, Any]]:
+    """Build the network a file describes and load its weights.
+
+    Returns:
+        The network in evaluation mode, in float32, and the file's config.
+
+    Raises:
+        ModelError: As `read_config` and `load_checkpoint`.
+    """
+    config = read_config(path)
+    model: Baseline = timm.create_model(config["architecture"], **config["arguments"])
+    load_checkpoint(model, path)
+    return model.eval(), config

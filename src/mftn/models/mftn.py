@@ -1,0 +1,193 @@
+"""MFTN-FER: a backbone with its own head, and a multi-stage transformer on its last three maps.
+
+Source: figure 1 of the MFTN-FER README and the code released with it (MIT). `Baseline` is the backbone of the
+published comparison; `MFTN` adds the MsTN. Both answer with `Logits`, so that training and evaluation treat
+them alike.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import timm
+from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from torch import Tensor, nn
+
+from mftn.models.mstn import MsTN
+
+
+class Logits(NamedTuple):
+    """What the network answers; each tensor is (B, K).
+
+    Attributes:
+        fused: Sum of the heads; its argmax is the prediction.
+        backbone: The backbone's own head, P_IB.
+        mstn: The multi-stage transformer's head, P_MsTN; None in a baseline.
+    """
+
+    fused: Tensor
+    backbone: Tensor
+    mstn: Tensor | None = None
+
+
+class Baseline(nn.Module):
+    """A timm network with its own head: the baseline of the published comparison.
+
+    Args:
+        backbone: Name of a timm network.
+        num_classes: K; 0 for pooled features in place of logits.
+        in_chans: Input channels: 3 for colour, 1 for grey.
+        img_size: Height and width (or one number) the network is meant for, in pixels. It is a description:
+            any size that is a multiple of the backbone's stride runs.
+        drop_rate: Dropout before the backbone's classifier.
+        drop_path_rate: Stochastic depth of the last block.
+        fused_only: Answer with the fused logits alone, a (B, K) tensor, as exported networks do.
+        backbone_args: More keyword arguments for `timm.create_model`.
+    """
+
+    def __init__(
+        self,
+        backbone: str = "convnext_base",
+        num_classes: int = 7,
+        in_chans: int = 3,
+        img_size: int | tuple[int, int] = 224,
+        drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+        fused_only: bool = False,
+        backbone_args: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.fused_only = fused_only
+        self.backbone: Any = timm.create_model(
+            backbone,
+            num_classes=num_classes,
+            in_chans=in_chans,
+            drop_rate=drop_rate,
+            drop_path_rate=drop_path_rate,
+            **(backbone_args or {}),
+        )
+        self.num_features: int = self.backbone.num_features
+        height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
+        self.pretrained_cfg = {
+            "input_size": (in_chans, height, width),
+            "num_classes": num_classes,
+            "mean": IMAGENET_DEFAULT_MEAN,
+            "std": IMAGENET_DEFAULT_STD,
+            "interpolation": "bilinear",
+            "crop_pct": 1.0,
+            "first_conv": _prefixed("backbone", self.backbone.default_cfg.get("first_conv")),
+            "classifier": _prefixed("backbone", self.backbone.default_cfg.get("classifier")),
+        }
+        self.default_cfg = self.pretrained_cfg
+
+    def forward(self, x: Tensor) -> Logits | Tensor:
+        """Images (B, C, H, W), normalised, to logits (B, K)."""
+        logits = self.backbone(x)
+        return self._answer(Logits(fused=logits, backbone=logits))
+
+    def _answer(self, logits: Logits) -> Logits | Tensor:
+        return logits.fused if self.fused_only else logits
+
+    def get_classifier(self) -> nn.Module:
+        """The last layer of the backbone's head."""
+        classifier: nn.Module = self.backbone.get_classifier()
+        return classifier
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Replace every classifier by a fresh one of `num_classes`."""
+        self.num_classes = num_classes
+        self.pretrained_cfg["num_classes"] = num_classes
+        self.backbone.reset_classifier(num_classes, global_pool)
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Recompute activations in the backward pass instead of storing them."""
+        self.backbone.set_grad_checkpointing(enable)
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Patterns from the stem to the heads, for layer-wise learning rates (timm's convention)."""
+        matcher = self.backbone.group_matcher(coarse=coarse)
+        return {name: _under_backbone(patterns) for name, patterns in matcher.items()}
+
+    def no_weight_decay(self) -> set[str]:
+        """Names of parameters that weight decay leaves alone."""
+        names = getattr(self.backbone, "no_weight_decay", set)()
+        return {f"backbone.{name}" for name in names}
+
+
+class MFTN(Baseline):
+    """The Multi-stage Feature-aware Transformer Network.
+
+    Args:
+        backbone: Name of a timm network whose last three maps feed the MsTN; their widths are read from it.
+        num_classes: K.
+        mstn_depths: Transformer blocks on each of the three maps; 2, 2, 2 in figure 1, 3, 2, 1 as released.
+        fuse_width: Common width of the fused feature; the second map's width by default.
+        drop_path_rate: Stochastic depth of the last block, in the backbone and in each branch.
+        **baseline: The other arguments of `Baseline`.
+    """
+
+    def __init__(
+        self,
+        backbone: str = "convnext_base",
+        num_classes: int = 7,
+        mstn_depths: Sequence[int] = (2, 2, 2),
+        fuse_width: int | None = None,
+        drop_path_rate: float = 0.0,
+        **baseline: Any,
+    ) -> None:
+        super().__init__(backbone, num_classes, drop_path_rate=drop_path_rate, **baseline)
+        stages = self.backbone.feature_info[-3:] if isinstance(self.backbone.feature_info, list) else []
+        if len(stages) < 3:
+            raise ValueError(f"{backbone} gives {len(stages)} stage maps; MFTN needs three")
+        self.strides: tuple[int, ...] = tuple(stage["reduction"] for stage in stages)
+        widths = [stage["num_chs"] for stage in stages]
+        self.mstn = MsTN(widths, num_classes, mstn_depths, fuse_width, drop_path_rate)
+
+    def forward(self, x: Tensor) -> Logits | Tensor:
+        """Images (B, C, H, W), normalised, to logits (B, K)."""
+        final, maps = self._encode(x)
+        backbone = self.backbone.forward_head(final)  # (B, K)
+        mstn = self.mstn(maps)  # (B, K)
+        return self._answer(Logits(fused=backbone + mstn, backbone=backbone, mstn=mstn))
+
+    def forward_features(self, x: Tensor) -> tuple[Tensor, ...]:
+        """The token sequences of the three branches, each (B, N, C), for class-activation maps.
+
+        The tokens of stage i lie row by row on a grid of ceil(H / strides[i]) × ceil(W / strides[i]).
+        """
+        _, maps = self._encode(x)
+        return self.mstn.forward_features(maps)
+
+    def _encode(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The backbone's last feature and its last three maps (B, C, H, W)."""
+        final, maps = self.backbone.forward_intermediates(x, indices=3)
+        return final, maps
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Replace the classifiers of both heads by fresh ones of `num_classes`."""
+        super().reset_classifier(num_classes, global_pool)
+        self.mstn.reset_classifier(num_classes)
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Recompute activations in the backward pass instead of storing them."""
+        super().set_grad_checkpointing(enable)
+        self.mstn.grad_checkpointing = enable
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Patterns from the stem to the heads, for layer-wise learning rates (timm's convention)."""
+        matcher = super().group_matcher(coarse)
+        blocks = matcher["blocks"] if isinstance(matcher["blocks"], list) else [(matcher["blocks"], None)]
+        # The transformer sits on the backbone: its layers count as the last of all.
+        return matcher | {"blocks": [*blocks, (r"^mstn", (99999,))]}
+
+
+def _prefixed(prefix: str, names: Any) -> Any:
+    """timm writes one layer's name or a tuple of them."""
+    return f"{prefix}.{names}" if isinstance(names, str) else tuple(f"{prefix}.{n}" for n in names or ())
+
+
+def _under_backbone(patterns: Any) -> Any:
+    """timm's regular expressions start at a network's root; put them under `backbone.`."""
+    if isinstance(patterns, str):
+        return patterns.replace("^", r"^backbone\.")
+    return [(_under_backbone(pattern), order) for pattern, order in patterns]

@@ -1,0 +1,87 @@
+"""The Multi-stage Transformer Network (MsTN): three maps of a backbone to one set of logits.
+
+Source: figure 1 of the MFTN-FER README. The released code runs drop path down from 1.0, so that the first
+block of every branch never trains; here it rises linearly from 0.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from timm.layers import trunc_normal_
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from mftn.models.attention import Block
+
+
+class MsTN(nn.Module):
+    """One branch of transformer blocks a stage, projected to a common width, averaged over tokens, summed.
+
+    Args:
+        widths: Channels of the three maps.
+        num_classes: K; 0 returns the fused feature.
+        depths: Blocks in each branch.
+        fuse_width: The common width; the second map's by default (512 = 4 × 128 in the published network).
+        drop_path_rate: Drop path of the last block of each branch.
+    """
+
+    def __init__(
+        self,
+        widths: Sequence[int],
+        num_classes: int,
+        depths: Sequence[int] = (2, 2, 2),
+        fuse_width: int | None = None,
+        drop_path_rate: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if len(depths) != len(widths):
+            raise ValueError(f"{len(widths)} maps need as many depths, got {tuple(depths)}")
+        self.fuse_width = fuse_width or widths[1]
+        self.grad_checkpointing = False
+        self.branches = nn.ModuleList(
+            nn.ModuleList(
+                Block(width, drop_path=drop_path_rate * i / max(depth - 1, 1)) for i in range(depth)
+            )
+            for width, depth in zip(widths, depths, strict=True)
+        )
+        self.fuse_layers = nn.ModuleList(nn.Linear(width, self.fuse_width, bias=False) for width in widths)
+        self.apply(_init_weights)
+        self.reset_classifier(num_classes)
+
+    def reset_classifier(self, num_classes: int) -> None:
+        """Replace the last Linear by a fresh one of `num_classes`; 0 removes it."""
+        self.head = nn.Linear(self.fuse_width, num_classes) if num_classes else nn.Identity()
+        _init_weights(self.head)
+
+    def forward_features(self, maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Run every branch: maps (B, C, H, W) to token sequences (B, H·W, C)."""
+        sequences = []
+        for branch, x_map in zip(self.branches, maps, strict=True):
+            grid = (int(x_map.shape[2]), int(x_map.shape[3]))
+            x = x_map.flatten(2).transpose(1, 2)  # (B, N, C)
+            for block in branch:  # type: ignore[attr-defined]
+                if self.grad_checkpointing and self.training:
+                    x = checkpoint(block, x, grid, use_reentrant=False)
+                else:
+                    x = block(x, grid)
+            sequences.append(x)
+        return tuple(sequences)
+
+    def forward_head(self, sequences: Sequence[Tensor]) -> Tensor:
+        """Fuse the token sequences (B, N, C) into logits (B, K)."""
+        # The mean is linear too, so it goes first: one row a picture to project instead of N.
+        pooled = [x.mean(dim=1) for x in sequences]  # (B, C)
+        fused = torch.stack([fuse(x) for fuse, x in zip(self.fuse_layers, pooled, strict=True)]).sum(dim=0)
+        logits: Tensor = self.head(fused)  # (B, fuse_width) to (B, K)
+        return logits
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        """Maps (B, C, H, W) of the three stages to logits (B, K)."""
+        return self.forward_head(self.forward_features(maps))
+
+
+def _init_weights(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

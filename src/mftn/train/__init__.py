@@ -1,0 +1,1 @@
+"""Training: configuration, optimizers, the loop and its run folder; needs `mftn[train]`."""

@@ -1,0 +1,149 @@
+"""What travels between the parts: detections, recognised faces and predictions.
+
+Conventions, everywhere in the package: images are RGB uint8 arrays of shape H×W×3; boxes are
+(left, top, right, bottom) in pixels of the upright image; landmarks are five (x, y) points: left eye,
+right eye, nose, left and right mouth corner, where left means the image's left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mftn.labels import EXPRESSIONS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Image = NDArray[np.uint8]
+"""RGB picture, H×W×3."""
+
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom in pixels."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detection:
+    """A face found by a detector.
+
+    Attributes:
+        box: (left, top, right, bottom) in pixels; it may reach past the image's edges.
+        score: The detector's confidence, 0 to 1; None where a caller declared the face.
+        landmarks: 5×2 float32 pixel coordinates; None where a caller declared the face.
+    """
+
+    box: Box
+    score: float | None
+    landmarks: NDArray[np.float32] | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Face(Detection):
+    """A detected face with its expression.
+
+    Attributes:
+        probabilities: Calibrated probability of every expression, in the model's class order; sums to 1.
+    """
+
+    probabilities: Mapping[str, float]
+
+    @property
+    def expression(self) -> str:
+        """The most probable expression."""
+        return max(self.probabilities, key=self.probabilities.__getitem__)
+
+    @property
+    def probability(self) -> float:
+        """The probability of `expression`."""
+        return self.probabilities[self.expression]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The face as JSON-ready values, in the documented order of keys."""
+        return {
+            "box": [round(float(edge), 2) for edge in self.box],
+            "score": None if self.score is None else round(float(self.score), 4),
+            "landmarks": None
+            if self.landmarks is None
+            else [[round(float(x), 2), round(float(y), 2)] for x, y in self.landmarks],
+            "expression": self.expression,
+            "probability": round(self.probability, 6),
+            "probabilities": {name: round(float(p), 6) for name, p in self.probabilities.items()},
+        }
+
+    def __repr__(self) -> str:
+        left, top, right, bottom = (round(edge) for edge in self.box)
+        return f"Face({self.expression} {self.probability:.0%}, box=({left}, {top}, {right}, {bottom}))"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prediction:
+    """What was found in one picture.
+
+    Attributes:
+        source: The path as it was given, or a name for a picture that came as an array.
+        width: Width in pixels of the upright image; 0 where it could not be read.
+        height: Height in pixels of the upright image; 0 where it could not be read.
+        faces: Faces from the highest score to the lowest; empty where none was found.
+        error: Why the picture could not be read; None where it could.
+    """
+
+    source: str
+    width: int
+    height: int
+    faces: tuple[Face, ...]
+    error: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The prediction as JSON-ready values: one line of the JSONL output (docs/output.md)."""
+        return {
+            "source": self.source,
+            "width": self.width,
+            "height": self.height,
+            "faces": [face.to_dict() for face in self.faces],
+            "error": self.error,
+        }
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """One flat row a face, or a single row without a face: the columns of the CSV and Parquet output."""
+        picture: dict[str, Any] = {"source": self.source, "width": self.width, "height": self.height}
+        return [picture | _flat(face) | {"error": self.error} for face in self.faces or (None,)]
+
+    def to_frame(self) -> pd.DataFrame:
+        """The rows of `to_rows` as a pandas frame.
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            from mftn.errors import MFTNError
+
+            raise MFTNError("to_frame needs pandas: pip install pandas") from error
+        return pd.DataFrame(self.to_rows())
+
+    def __repr__(self) -> str:
+        if self.error:
+            return f"Prediction({self.source}: {self.error})"
+        found = ", ".join(f"{face.expression} {face.probability:.0%}" for face in self.faces) or "no face"
+        return f"Prediction({self.source}, {self.width}×{self.height}: {found})"
+
+
+def _flat(face: Face | None) -> dict[str, Any]:
+    """The columns of one face; all None for a picture without one, so that every row has the same columns."""
+    points = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
+    box: tuple[float | None, ...] = face.box if face else (None,) * 4
+    landmarks: NDArray[Any] = (
+        face.landmarks if face and face.landmarks is not None else np.full((5, 2), None, dtype=object)
+    )
+    row: dict[str, Any] = dict(zip(("left", "top", "right", "bottom"), box, strict=True))
+    row["score"] = face.score if face else None
+    for name, (x, y) in zip(points, landmarks, strict=True):
+        row[f"{name}_x"], row[f"{name}_y"] = x, y
+    row["expression"] = face.expression if face else None
+    row["probability"] = face.probability if face else None
+    return row | {f"p_{name}": face.probabilities.get(name) if face else None for name in EXPRESSIONS}
