@@ -1,2 +1,43 @@
-"""Facial expression recognition with the Multi-stage Feature-aware Transformer Network."""
+"""Facial expression recognition with the Multi-stage Feature-aware Transformer Network (MFTN-FER).
+
+>>> import mftn
+>>> mftn.predict("photo.jpg")  # doctest: +SKIP
+Prediction(photo.jpg, 512×512: happiness 97%)
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mftn.engines import list_models
+    from mftn.models import MFTN
+    from mftn.recognize import load, predict
+    from mftn.types import Face, Prediction
+
 __version__ = "0.1.0"
+__all__ = ["MFTN", "Face", "Prediction", "list_models", "load", "predict"]
+
+_HOMES = {
+    "load": "mftn.recognize",
+    "predict": "mftn.recognize",
+    "list_models": "mftn.engines",
+    "Face": "mftn.types",
+    "Prediction": "mftn.types",
+    "MFTN": "mftn.models",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load public names when they are first used, so that `import mftn` costs nothing."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'mftn' has no attribute {name!r}")
+    try:
+        value = getattr(import_module(_HOMES[name]), name)
+    except ModuleNotFoundError as error:
+        if _HOMES[name] != "mftn.models":
+            raise
+        from mftn.errors import MissingExtraError
+
+        raise MissingExtraError("The network", "train") from error
+    globals()[name] = value
+    return value

@@ -1,8 +1,12 @@
-"""Find and align faces."""
+"""Find faces and align them. Detectors share one interface and run on onnxruntime."""
 
+import difflib
 from typing import Protocol
 
+from mftn.errors import ConfigError
 from mftn.types import Detection, Image
+
+DETECTORS = ("yunet", "mtcnn")
 
 
 class Detector(Protocol):
@@ -14,6 +18,25 @@ class Detector(Protocol):
 
 
 def load_detector(name: str = "yunet", *, min_score: float | None = None, threads: int = 1) -> Detector:
-    from mftn.faces.yunet import YuNet
+    """Load a face detector.
 
-    return YuNet(min_score=0.5 if min_score is None else min_score, threads=threads)
+    Args:
+        name: "yunet" (default, fast) or "mtcnn" (the published alignment).
+        min_score: Faces below this score are left out, 0 to 1; the detector's own default if None.
+        threads: Processor threads; 0 for all cores.
+
+    Raises:
+        ConfigError: There is no such detector.
+    """
+    options = {} if min_score is None else {"min_score": min_score}
+    if name == "yunet":
+        from mftn.faces.yunet import YuNet
+
+        return YuNet(**options, threads=threads)
+    if name == "mtcnn":
+        from mftn.faces.mtcnn import MTCNN
+
+        return MTCNN(**options, threads=threads)
+    near = difflib.get_close_matches(name, DETECTORS, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(DETECTORS)}"
+    raise ConfigError(f"{name}: no such face detector; {hint}")

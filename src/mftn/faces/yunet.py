@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from mftn.faces.nms import non_maximum_suppression
+from mftn.runtime import open_session
 from mftn.types import Detection, Image
 
 STRIDES = (8, 16, 32)
@@ -29,13 +30,8 @@ class YuNet:
     """
 
     def __init__(self, min_score: float = 0.5, max_overlap: float = 0.3, threads: int = 1) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
         weights = files("mftn.faces") / "weights" / "yunet.onnx"
-        self.session = onnxruntime.InferenceSession(weights.read_bytes(), options, providers=["CPUExecutionProvider"])
+        self.session = open_session(weights.read_bytes(), threads)
         self.min_score, self.max_overlap = min_score, max_overlap
 
     def detect(self, image: Image) -> list[Detection]:

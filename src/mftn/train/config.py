@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
+
+import tyro
 
 from mftn.data.transforms import Augmentation
 from mftn.errors import ConfigError
@@ -29,7 +31,7 @@ class DataConfig:
         workers: Loader processes; the crops lie in memory, so none is usually fastest.
     """
 
-    folder: Path = Path("data/ferplus")
+    folder: Annotated[Path, tyro.conf.arg(aliases=["--data"])] = Path("data/ferplus")
     protocol: Literal["majority", "argmax"] = "argmax"
     soft_targets: bool = True
     view: float = 0.875
@@ -49,7 +51,6 @@ class ModelConfig:
         size: Side of the input in pixels.
         drop_rate: Dropout before the backbone's classifier.
         drop_path_rate: Stochastic depth of the last block.
-        arguments: More keyword arguments of the architecture.
     """
 
     architecture: str = "mftn_face"
@@ -58,7 +59,6 @@ class ModelConfig:
     size: int = 48
     drop_rate: float = 0.0
     drop_path_rate: float = 0.0
-    arguments: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

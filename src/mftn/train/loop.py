@@ -87,7 +87,8 @@ def train(
     steps = len(loader)
     for epoch in range(len(rows), config.epochs):
         loader.sampler.set_epoch(epoch) if hasattr(loader.sampler, "set_epoch") else None
-        transform = preprocess[config.small_size if epoch < config.small_epochs else config.model.size].train()
+        size = config.small_size if epoch < config.small_epochs else config.model.size
+        transform = preprocess[size].train()
         network.train()
         start, total, correct = time.perf_counter(), 0.0, 0
         for step, (crops, distributions, labels) in enumerate(loader):
@@ -119,12 +120,13 @@ def train(
             on_step(epoch * steps + step + 1, config.epochs * steps, loss.item())
 
         evaluated = ema.module if ema else model
-        logits = predict_logits(evaluated, valid_set, preprocess[config.model.size])
+        logits = predict_logits(evaluated, valid_set, transform)
         counts = metrics.confusion_counts(valid_set.labels.numpy(), logits.argmax(1).numpy(), logits.shape[1])
-        best = max((row["valid_accuracy"] for row in rows), default=-1.0)
+        best = max((row["valid_accuracy"] for row in rows if row["size"] == size), default=-1.0)
         rows.append(
             {
                 "epoch": epoch + 1,
+                "size": size,
                 "lr": optimizer.param_groups[0]["lr"],
                 "train_loss": total / steps,
                 "train_accuracy": correct / (steps * loader.batch_size),
@@ -179,7 +181,7 @@ def _arguments(config: TrainConfig) -> dict[str, Any]:
         "img_size": model.size,
         "drop_rate": model.drop_rate,
         "drop_path_rate": model.drop_path_rate,
-    } | model.arguments
+    }
 
 
 @torch.no_grad()

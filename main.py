@@ -1,0 +1,3 @@
+from mftn.cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,5 @@
+"""`python -m mftn`."""
+
+from mftn.cli import main
+
+raise SystemExit(main())

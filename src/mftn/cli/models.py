@@ -1,0 +1,43 @@
+"""List the models that ship: size, input, accuracy as measured, licence."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What `mftn models` takes.
+
+    Attributes:
+        json: Print JSON in place of a table.
+    """
+
+    json: bool = False
+
+
+def run(arguments: Arguments) -> int:
+    """Print the models."""
+    import dataclasses
+    import json
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from mftn.engines import DEFAULT_MODEL, list_models
+
+    cards = list_models()
+    if arguments.json:
+        print(json.dumps([dataclasses.asdict(card) for card in cards], indent=1))
+        return 0
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("name", "input", "size", "accuracy as measured", "licence"):
+        table.add_column(column, overflow="fold")
+    for card in cards:
+        table.add_row(
+            card.name + (" (default)" if card.name == DEFAULT_MODEL else ""),
+            card.input,
+            f"{card.megabytes:.1f} MB, {card.parameters / 1e6:.1f} M weights",
+            "\n".join(f"{share:.1%} {where}" for where, share in card.accuracy.items()),
+            card.licence,
+        )
+    Console().print(table)
+    return 0

@@ -1,0 +1,110 @@
+"""Run an exported network: crops in, probabilities out. Nothing here imports torch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mftn.errors import ModelError
+
+DEFAULT_MODEL = "mftn_face_ferplus"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ModelInfo:
+    """What an exported model says of itself.
+
+    Attributes:
+        name: Its name.
+        labels: Class names in the order of its output.
+        size: Height and width of its crops in pixels.
+        template: Where a face's landmarks go in the crop, 5×2 fractions of its side.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    size: tuple[int, int]
+    template: NDArray[np.float64]
+
+
+class Engine(Protocol):
+    """Something that runs an exported model."""
+
+    info: ModelInfo
+
+    def probabilities(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """RGB crops (B, H, W, 3) to calibrated probabilities (B, K)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """A model that ships, as its card describes it.
+
+    Attributes:
+        name: What `load` takes.
+        summary: One line.
+        input: Size and colour of its crops.
+        parameters: Number of weights.
+        megabytes: Size of its file.
+        accuracy: Measured shares by what they were measured on.
+        licence: Of the weights.
+    """
+
+    name: str
+    summary: str
+    input: str
+    parameters: int
+    megabytes: float
+    accuracy: dict[str, float]
+    licence: str
+
+
+def list_models() -> list[ModelCard]:
+    """Cards of the models that ship with the package."""
+    folder = files("mftn.engines") / "weights"
+    cards = sorted((item for item in folder.iterdir() if item.name.endswith(".json")), key=lambda item: item.name)
+    return [ModelCard(**json.loads(card.read_text(encoding="utf-8"))) for card in cards]
+
+
+def load_engine(model: str | Path | None = None, *, threads: int = 0) -> Engine:
+    """Load a model that ships by its name, or an exported file by its path.
+
+    Args:
+        model: Name or path; the default model if None.
+        threads: Processor threads; 0 for all cores.
+
+    Raises:
+        ModelError: There is no such model, or the file is no export of this package.
+    """
+    from mftn.engines.onnx import OnnxEngine
+
+    name = str(model or DEFAULT_MODEL)
+    shipped = files("mftn.engines") / "weights" / f"{name}.onnx"
+    if Path(name).name == name and shipped.is_file():
+        return OnnxEngine(shipped.read_bytes(), name, threads)
+    if Path(name).is_file():
+        return OnnxEngine(Path(name).read_bytes(), name, threads)
+    known = ", ".join(card.name for card in list_models())
+    raise ModelError(f"{name}: neither a model file nor a model that ships ({known})")
+
+
+def parse_info(metadata: dict[str, Any], source: str) -> ModelInfo:
+    """The description in an exported file's metadata.
+
+    Raises:
+        ModelError: Something is missing.
+    """
+    lacking = {"name", "labels", "size", "template"} - metadata.keys()
+    if lacking:
+        raise ModelError(f"{source}: its description lacks {', '.join(sorted(lacking))}; export it again")
+    height, width = metadata["size"]
+    return ModelInfo(
+        metadata["name"], tuple(metadata["labels"]), (height, width), np.asarray(metadata["template"], np.float64)
+    )

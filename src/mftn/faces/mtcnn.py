@@ -1,0 +1,150 @@
+"""MTCNN, the cascade behind the published alignment, on onnxruntime (weights: the package mtcnn, MIT).
+
+Three networks look ever closer: P-Net proposes boxes over an image pyramid, R-Net refines them on 24×24
+patches, O-Net on 48×48 patches, where it also places five landmarks. Source: Zhang et al., Joint face detection
+and alignment using multi-task cascaded convolutional networks, 2016.
+"""
+
+from importlib.resources import files
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as PillowImage
+from PIL import ImageOps
+
+from mftn.faces.nms import non_maximum_suppression
+from mftn.runtime import open_session
+from mftn.types import Detection, Image
+
+CELL, STRIDE = 12, 2
+"""P-Net's window and step, in pixels of a pyramid level."""
+
+
+class MTCNN:
+    """Find faces.
+
+    Args:
+        min_score: Lowest score of the last network, 0 to 1.
+        min_face: Side of the smallest face in pixels; smaller takes longer.
+        thresholds: Lowest scores that P-Net and R-Net let through.
+        pyramid: Factor between two levels of the pyramid, 0 to 1.
+        max_side: Larger pictures are scaled down to this many pixels on the longer side.
+        threads: Processor threads; 0 for all cores.
+    """
+
+    def __init__(
+        self,
+        min_score: float = 0.8,
+        min_face: int = 20,
+        thresholds: tuple[float, float] = (0.6, 0.7),
+        pyramid: float = 0.709,
+        max_side: int = 1280,
+        threads: int = 1,
+    ) -> None:
+        weights = files("mftn.faces") / "weights"
+        self.proposal, self.refinement, self.output = (
+            open_session((weights / f"{name}.onnx").read_bytes(), threads) for name in ("pnet", "rnet", "onet")
+        )
+        self.min_score, self.min_face, self.thresholds = min_score, min_face, thresholds
+        self.pyramid, self.max_side = pyramid, max_side
+
+    def detect(self, image: Image) -> list[Detection]:
+        """Faces of an H×W×3 picture, from the highest score to the lowest.
+
+        A face that fills the picture is often missed for want of surroundings, so where nothing is found a second
+        look adds a black border of a fifth of the longer side.
+        """
+        picture = PillowImage.fromarray(image)
+        picture.thumbnail((self.max_side, self.max_side), PillowImage.Resampling.BILINEAR, reducing_gap=2.0)
+        scale = np.array([image.shape[1] / picture.width, image.shape[0] / picture.height])
+        found = self._cascade(picture)
+        border = 0
+        if not found:
+            border = round(max(picture.size) / 5)
+            found = self._cascade(ImageOps.expand(picture, border))
+        return [
+            Detection(
+                box=tuple(((box - border) * np.tile(scale, 2)).tolist()),
+                score=float(score),
+                landmarks=((landmarks - border) * scale).astype(np.float32),
+            )
+            for box, score, landmarks in found
+        ]
+
+    def _cascade(
+        self, picture: PillowImage.Image
+    ) -> list[tuple[NDArray[np.float32], np.float32, NDArray[np.float32]]]:
+        """Box (4,), score and landmarks (5, 2) of every face."""
+        boxes = self._propose(picture)
+
+        probabilities, offsets = self._look(self.refinement, picture, boxes, 24)
+        boxes, scores, offsets = _keep(probabilities >= self.thresholds[1], boxes, probabilities, offsets)
+        chosen = non_maximum_suppression(boxes, scores, 0.7)
+        boxes = _square(_moved(boxes[chosen], offsets[chosen]))
+
+        probabilities, offsets, points = self._look(self.output, picture, boxes, 48)
+        boxes, scores, offsets, points = _keep(probabilities >= self.min_score, boxes, probabilities, offsets, points)
+        # Landmarks are fractions of the patch the network saw, so they are placed before the box moves.
+        landmarks = boxes[:, None, :2] + points.reshape(-1, 2, 5).transpose(0, 2, 1) * _sides(boxes)[:, None]
+        boxes = _moved(boxes, offsets)
+        chosen = non_maximum_suppression(boxes, scores, 0.7, over="smaller")
+
+        return [(boxes[i], scores[i], landmarks[i]) for i in chosen]
+
+    def _propose(self, picture: PillowImage.Image) -> NDArray[np.float32]:
+        """Square boxes (n, 4) that P-Net thinks may be faces."""
+        found, offsets = [np.empty((0, 4), np.float32)], [np.empty((0, 4), np.float32)]
+        scores = [np.empty(0, np.float32)]
+        scale = CELL / self.min_face
+        while min(picture.size) * scale >= CELL:
+            level = picture.resize(
+                (round(picture.width * scale), round(picture.height * scale)), PillowImage.Resampling.BILINEAR
+            )
+            probabilities, regression = self.proposal.run(
+                ["probabilities", "boxes"], {"images": np.asarray(level, np.float32).transpose(2, 0, 1)[None]}
+            )
+            rows, columns = np.nonzero(probabilities[0, 1] >= self.thresholds[0])
+            corner = np.stack([columns, rows], axis=1) * STRIDE
+            boxes = (np.concatenate([corner, corner + CELL], axis=1) / scale).astype(np.float32)
+            score = probabilities[0, 1, rows, columns]
+            chosen = non_maximum_suppression(boxes, score, 0.5)
+            found.append(boxes[chosen])
+            scores.append(score[chosen])
+            offsets.append(regression[0, :, rows[chosen], columns[chosen]])
+            scale *= self.pyramid
+        boxes, score, offset = np.concatenate(found), np.concatenate(scores), np.concatenate(offsets)
+        chosen = non_maximum_suppression(boxes, score, 0.7)
+        return _square(_moved(boxes[chosen], offset[chosen]))
+
+    def _look(
+        self, network: object, picture: PillowImage.Image, boxes: NDArray[np.float32], side: int
+    ) -> list[NDArray[np.float32]]:
+        """Run a network on the patches in all boxes at once: face probabilities (n,), then its other answers."""
+        patches = np.empty((len(boxes), side, side, 3), np.float32)
+        for patch, box in zip(patches, np.rint(boxes).astype(int), strict=True):
+            left, top, right, bottom = box.tolist()
+            # Pillow's crop is black where it reaches outside the picture.
+            crop = picture.crop((left, top, max(right, left + 1), max(bottom, top + 1)))
+            patch[:] = np.asarray(crop.resize((side, side), PillowImage.Resampling.BILINEAR))
+        probabilities, *others = network.run(None, {"images": patches.transpose(0, 3, 1, 2)})  # type: ignore[attr-defined]
+        return [probabilities[:, 1], *others]
+
+
+def _keep(chosen: NDArray[np.bool_], *arrays: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    return [array[chosen] for array in arrays]
+
+
+def _sides(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+    return boxes[:, 2:] - boxes[:, :2]
+
+
+def _moved(boxes: NDArray[np.float32], offsets: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Boxes moved by offsets in units of their own sides."""
+    return boxes + offsets * np.tile(_sides(boxes), 2)
+
+
+def _square(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Boxes grown to squares about their centres."""
+    centre = (boxes[:, :2] + boxes[:, 2:]) / 2
+    half = _sides(boxes).max(axis=1, keepdims=True, initial=0) / 2
+    return np.concatenate([centre - half, centre + half], axis=1)

@@ -1,0 +1,260 @@
+"""Predictions out: JSONL, CSV and Parquet files, annotated pictures and face crops.
+
+Files appear whole: rows go to NAME.partial, which takes the file's name when all is written. Where the disk
+is full the error names the .partial file, which keeps what was computed.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
+
+from mftn.errors import MFTNError, MissingExtraError
+from mftn.labels import COLOURS
+from mftn.types import Face, Image, Prediction
+
+if TYPE_CHECKING:
+    from PIL import Image as PillowImage
+    from PIL.ImageDraw import ImageDraw
+
+
+class OutputError(MFTNError):
+    """A file that cannot be written: the disk is full, or the folder may not be written to."""
+
+
+class Writer(Protocol):
+    """Takes predictions one by one."""
+
+    def write(self, prediction: Prediction) -> None:
+        """Add one picture."""
+        ...
+
+    def close(self) -> None:
+        """Finish the output."""
+        ...
+
+
+class JsonlWriter:
+    """One line of JSON a picture (docs/output.md)."""
+
+    def __init__(self, file: TextIO) -> None:
+        self.file = file
+
+    def write(self, prediction: Prediction) -> None:
+        """Add one picture."""
+        self.file.write(json.dumps(prediction.to_dict(), ensure_ascii=False) + "\n")
+
+    def close(self) -> None:
+        """Hand what is buffered to the system."""
+        self.file.flush()
+
+
+class CsvWriter:
+    """One row a face; a picture without a face has one row with empty cells."""
+
+    def __init__(self, file: TextIO) -> None:
+        self.file = file
+        self.table = csv.DictWriter(file, list(Prediction("", 0, 0, ()).to_rows()[0]), lineterminator="\n")
+        self.table.writeheader()
+
+    def write(self, prediction: Prediction) -> None:
+        """Add one picture."""
+        self.table.writerows(prediction.to_rows())
+
+    def close(self) -> None:
+        """Hand what is buffered to the system."""
+        self.file.flush()
+
+
+class ParquetWriter:
+    """The rows of `CsvWriter` with types; a group of rows every thousand pictures keeps memory flat."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            import pyarrow as pa
+            import pyarrow.parquet as pq
+        except ImportError as error:
+            raise MissingExtraError("Parquet output", "parquet") from error
+        kinds = {"source": pa.string(), "width": pa.int32(), "height": pa.int32(), "expression": pa.string()}
+        kinds["error"] = pa.string()
+        columns = Prediction("", 0, 0, ()).to_rows()[0]
+        self.schema = pa.schema([(name, kinds.get(name, pa.float32())) for name in columns])
+        self.table_of = pa.Table.from_pylist
+        self.file = pq.ParquetWriter(path, self.schema)
+        self.rows: list[dict[str, Any]] = []
+
+    def write(self, prediction: Prediction) -> None:
+        """Add one picture."""
+        self.rows += prediction.to_rows()
+        if len(self.rows) >= 1000:
+            self._flush()
+
+    def _flush(self) -> None:
+        self.file.write_table(self.table_of(self.rows, schema=self.schema))
+        self.rows.clear()
+
+    def close(self) -> None:
+        """Write the last group and the footer."""
+        self._flush()
+        self.file.close()
+
+
+@contextmanager
+def open_writer(path: Path, kind: str) -> Iterator[Writer]:
+    """A writer into a file that takes its name when the block ends, also when it ends by an interruption.
+
+    Args:
+        path: The file.
+        kind: "jsonl", "csv" or "parquet".
+
+    Raises:
+        OutputError: The file cannot be written.
+        MissingExtraError: Parquet without pyarrow.
+    """
+    partial = path.with_name(path.name + ".partial")
+    with explain_failure(partial):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if kind == "parquet":
+            parquet = ParquetWriter(partial)
+            try:
+                yield parquet
+            finally:
+                parquet.close()
+        else:
+            with partial.open("w", encoding="utf-8", newline="") as file:
+                writer = JsonlWriter(file) if kind == "jsonl" else CsvWriter(file)
+                try:
+                    yield writer
+                finally:
+                    writer.close()
+                    os.fsync(file.fileno())
+                    partial.replace(path)
+            return
+        partial.replace(path)
+
+
+@contextmanager
+def explain_failure(path: Path) -> Iterator[None]:
+    """Turn the system's refusal to write into an error that names the file and what to do.
+
+    Raises:
+        OutputError: In place of OSError.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        reason = error.strerror or str(error)
+        kept = " (what was computed so far is in it)" if path.is_file() and path.stat().st_size else ""
+        raise OutputError(f"{path}: cannot be written{kept}: {reason}; free space or choose another place") from error
+
+
+class PictureFolder:
+    """A folder of pictures, one or more a source, whose names never collide and never replace a source.
+
+    Args:
+        folder: Is made when needed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.taken: set[str] = set()
+
+    def save(self, picture: PillowImage.Image, source: str, ending: str) -> Path:
+        """Write one picture as STEM_ENDING.jpg, or STEM_ENDING-2.jpg and so on for another source's same stem.
+
+        Raises:
+            OutputError: The picture cannot be written.
+        """
+        stem = f"{Path(source).stem}_{ending}"
+        name, count = stem, 1
+        while name in self.taken or self._is(name, source):
+            count += 1
+            name = f"{stem}-{count}"
+        self.taken.add(name)
+        path = self.folder / f"{name}.jpg"
+        with explain_failure(path):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            content = io.BytesIO()
+            picture.save(content, "JPEG", quality=92)
+            partial = path.with_suffix(".partial")
+            try:
+                partial.write_bytes(content.getvalue())
+                partial.replace(path)
+            finally:
+                partial.unlink(missing_ok=True)
+        return path
+
+    def _is(self, name: str, source: str) -> bool:
+        path = self.folder / f"{name}.jpg"
+        return path.exists() and Path(source).exists() and path.samefile(source)
+
+
+def annotate(image: Image, faces: Sequence[Face], top: int = 3) -> PillowImage.Image:
+    """A copy of a picture with a box a face, its expression, and bars of the most probable ones.
+
+    Args:
+        image: H×W×3 picture.
+        faces: What was found in it.
+        top: Bars a face.
+    """
+    from PIL import Image as PillowImage
+    from PIL import ImageDraw
+
+    picture = PillowImage.fromarray(image)
+    draw = ImageDraw.Draw(picture)
+    for face in sorted(faces, key=lambda face: _area(face)):  # large faces' plates last, on top
+        _draw_face(draw, picture.size, face, top)
+    return picture
+
+
+def _area(face: Face) -> float:
+    left, top, right, bottom = face.box
+    return (right - left) * (bottom - top)
+
+
+def _draw_face(draw: ImageDraw, size: tuple[int, int], face: Face, top: int) -> None:
+    from PIL import ImageFont
+
+    left, upper, right, lower = face.box
+    unit = max(10.0, min(max(right - left, lower - upper) / 11, max(size) / 28))  # height of the text
+    line = max(1, round(unit / 7))
+    colour = COLOURS.get(face.expression, "#FFFFFF")
+    draw.rectangle((left - line, upper - line, right + line, lower + line), outline="black", width=3 * line)
+    draw.rectangle((left, upper, right, lower), outline=colour, width=line)
+
+    font, small = ImageFont.load_default(size=unit), ImageFont.load_default(size=0.75 * unit)
+    text, pad = f"{face.expression} {face.probability:.0%}", unit / 4
+    width, height = draw.textlength(text, font=font) + 2 * pad, unit + 2 * pad
+    x = min(max(left - line, 0), max(size[0] - width, 0))
+    y = upper - line - height if upper - line - height >= 0 else max(upper, 0)
+    draw.rectangle((x, y, x + width, y + height), fill=colour)
+    draw.text((x + pad, y + height / 2), text, font=font, fill=_ink(colour), anchor="lm")
+
+    ranked = sorted(face.probabilities.items(), key=lambda item: -item[1])[:top]
+    row = 0.75 * unit + pad
+    width = max(6.5 * unit, min(right - left, 9 * unit)) + 2 * line
+    x = min(max(left - line, 0), max(size[0] - width, 0))
+    y = lower + line if lower + line + row * len(ranked) <= size[1] else size[1] - row * len(ranked)
+    if not ranked or y < upper:  # no room that would not hide the face
+        return
+    draw.rectangle((x, y, x + width, y + row * len(ranked)), fill="#202020")
+    for place, (name, probability) in enumerate(ranked):
+        middle = y + row * (place + 0.5)
+        start, length = x + pad, (width - 2 * pad) * probability
+        draw.rectangle((start, middle + 0.3 * row, start + length, middle + 0.42 * row), fill=COLOURS.get(name, "white"))
+        draw.text((start, middle - 0.08 * row), name, font=small, fill="white", anchor="lm")
+        draw.text((x + width - pad, middle - 0.08 * row), f"{probability:.0%}", font=small, fill="white", anchor="rm")
+
+
+def _ink(colour: str) -> str:
+    """Black or white, whichever reads better on a colour."""
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 128 else "white"

@@ -1,0 +1,168 @@
+"""The main job: pictures → faces → crops → probabilities → predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mftn.engines import Engine, load_engine
+from mftn.errors import ImageError
+from mftn.faces import Detector, load_detector
+from mftn.faces.align import align
+from mftn.images import find_images, read_image
+from mftn.types import Detection, Face, Image, Prediction
+
+if TYPE_CHECKING:
+    from PIL import Image as PillowImage
+
+
+class Recognizer:
+    """Faces and their expressions in pictures; make one with `load` and use it for many.
+
+    Args:
+        engine: The exported network.
+        detector: Finds faces; None takes each picture as one face.
+    """
+
+    def __init__(self, engine: Engine, detector: Detector | None) -> None:
+        self.engine, self.detector = engine, detector
+
+    def predict(self, image: str | Path | PillowImage.Image | NDArray[Any]) -> Prediction:
+        """Recognise the expressions in one picture.
+
+        Args:
+            image: A file, a Pillow image, or a uint8 array of shape H×W or H×W×3 (RGB).
+
+        Raises:
+            ImageError: The picture cannot be read.
+        """
+        source = str(image) if isinstance(image, str | Path) else type(image).__name__
+        return self._recognise(read_image(image), source)
+
+    def stream(self, sources: str | Path | Iterable[str | Path | Prediction]) -> Iterator[Prediction]:
+        """Predictions for many pictures, one by one, in their order.
+
+        A picture that cannot be read becomes a prediction with `error`; the rest goes on.
+
+        Args:
+            sources: Files, folders and globs, or what `expand` made of them.
+        """
+        for item in expand([sources] if isinstance(sources, str | Path) else sources):
+            if isinstance(item, Prediction):
+                yield item
+                continue
+            try:
+                yield self.predict(item)
+            except ImageError as error:
+                yield _failed(item, error)
+
+    def crops(self, image: Image, faces: Iterable[Detection]) -> NDArray[np.uint8]:
+        """What the network sees of each face, (n, H, W, 3)."""
+        info = self.engine.info
+        crops = [crop_face(image, face, info.size, info.template) for face in faces]
+        return np.stack(crops) if crops else np.empty((0, *info.size, 3), np.uint8)
+
+    def _recognise(self, image: Image, source: str) -> Prediction:
+        height, width = image.shape[:2]
+        if self.detector is None:
+            found = [Detection((0.0, 0.0, float(width), float(height)), None, None)]
+        else:
+            found = self.detector.detect(image)
+        faces: tuple[Face, ...] = ()
+        if found:
+            probabilities = self.engine.probabilities(self.crops(image, found))  # (n, K)
+            faces = tuple(
+                Face(face.box, face.score, face.landmarks, dict(zip(self.engine.info.labels, row.tolist(), strict=True)))
+                for face, row in zip(found, probabilities, strict=True)
+            )
+        return Prediction(source, width, height, faces)
+
+
+def expand(sources: Iterable[str | Path | Prediction]) -> Iterator[str | Prediction]:
+    """The pictures behind files, folders and globs; a source without any becomes a prediction with `error`."""
+    for source in sources:
+        if isinstance(source, Prediction):
+            yield source
+            continue
+        try:
+            yield from find_images([source])
+        except ImageError as error:
+            yield _failed(str(source), error)
+
+
+def _failed(source: str, error: ImageError) -> Prediction:
+    return Prediction(source, 0, 0, (), str(error))
+
+
+def crop_face(image: Image, face: Detection, size: tuple[int, int], template: NDArray[np.float64]) -> Image:
+    """A face aligned to a template; without landmarks, the largest central part of the crop's shape."""
+    if face.landmarks is not None:
+        return align(image, face.landmarks, size, template)
+    from PIL import Image as PillowImage
+
+    height, width = image.shape[:2]
+    scale = min(height / size[0], width / size[1])
+    half_height, half_width = size[0] * scale / 2, size[1] * scale / 2
+    box = (width / 2 - half_width, height / 2 - half_height, width / 2 + half_width, height / 2 + half_height)
+    picture = PillowImage.fromarray(image)
+    return np.asarray(picture.resize(size[::-1], PillowImage.Resampling.BILINEAR, box=box, reducing_gap=3.0))
+
+
+def load(
+    model: str | Path | None = None,
+    *,
+    detector: str = "yunet",
+    min_score: float | None = None,
+    threads: int = 0,
+) -> Recognizer:
+    """Load a model and a face detector once, for many pictures.
+
+    Args:
+        model: Name of a model that ships, or an exported file; the default model if None.
+        detector: "yunet", "mtcnn", or "none" to take each picture as one face crop.
+        min_score: Faces below this score are left out, 0 to 1; the detector's own default if None.
+        threads: Processor threads; 0 for all cores.
+
+    Raises:
+        ModelError: There is no such model.
+        ConfigError: There is no such detector.
+    """
+    engine = load_engine(model, threads=threads)
+    if detector == "none":
+        return Recognizer(engine, None)
+    return Recognizer(engine, load_detector(detector, min_score=min_score, threads=threads))
+
+
+def predict(
+    image: str | Path | PillowImage.Image | NDArray[Any],
+    model: str | Path | None = None,
+    *,
+    detector: str = "yunet",
+    min_score: float | None = None,
+    threads: int = 0,
+) -> Prediction:
+    """Recognise the expressions in one picture; `load` is quicker for several settings in turn.
+
+    Args:
+        image: A file, a Pillow image, or a uint8 array of shape H×W or H×W×3 (RGB).
+        model: As in `load`.
+        detector: As in `load`.
+        min_score: As in `load`.
+        threads: As in `load`.
+
+    Raises:
+        ImageError: The picture cannot be read.
+        ModelError: There is no such model.
+        ConfigError: There is no such detector.
+    """
+    return _loaded(model, detector, min_score, threads).predict(image)
+
+
+@lru_cache(maxsize=2)
+def _loaded(model: str | Path | None, detector: str, min_score: float | None, threads: int) -> Recognizer:
+    return load(model, detector=detector, min_score=min_score, threads=threads)

