@@ -19,7 +19,7 @@ from mftn.types import Image
 if TYPE_CHECKING:
     from PIL import Image as PillowImage
 
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF", "JPEG2000")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF", "JPEG2000")
 """Formats that are opened; Pillow's many others are rarely photographs and widen what a hostile file can reach."""
 
 SUFFIXES = frozenset(
@@ -64,7 +64,9 @@ def _read_file(path: Path, name: str) -> Image:
             raise ImageError(f"{name}: the file is empty; copy or download it again")
         with warnings.catch_warnings():  # Pillow warns of what we accept or turn into an error
             warnings.simplefilter("ignore")
-            with PillowImage.open(path, formats=FORMATS) as file:
+            PillowImage.init()
+            known = [name for name in FORMATS if name in PillowImage.OPEN]  # AVIF depends on how Pillow was built
+            with PillowImage.open(path, formats=known) as file:
                 return _to_rgb(file, name)
     except ImageError:
         raise

@@ -40,9 +40,9 @@ class FaceDataset(Dataset[tuple[Tensor, Tensor, int]]):
         if not manifest.is_file():
             raise DataError(f"{manifest}: missing; make it with `mftn prepare`")
         rows = pq.read_table(manifest, columns=["path", "votes"], filters=[("split", "=", split)])
-        votes: NDArray[np.int64] = np.array(rows["votes"].to_pylist(), dtype=np.int64).reshape(rows.num_rows, -1)
-        if not len(votes):
+        if not rows.num_rows:
             raise DataError(f"{manifest}: has no pictures in the split {split}")
+        votes: NDArray[np.int64] = np.array(rows["votes"].to_pylist(), dtype=np.int64)  # (n, columns)
         labels = ferplus.hard_labels(votes, protocol or "argmax")
         targets = ferplus.distributions(votes)
         kept = labels >= 0 if protocol else targets.any(axis=1)

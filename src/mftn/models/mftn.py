@@ -104,7 +104,10 @@ class Baseline(nn.Module):
         self.backbone.set_grad_checkpointing(enable)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Patterns from the stem to the heads, for layer-wise learning rates (timm's convention)."""
+        """Patterns from the stem on, for layer-wise learning rates (timm's convention).
+
+        What matches none, such as the MsTN, counts as the last layer.
+        """
         matcher = self.backbone.group_matcher(coarse=coarse)
         return {name: _under_backbone(patterns) for name, patterns in matcher.items()}
 
@@ -172,13 +175,6 @@ class MFTN(Baseline):
         """Recompute activations in the backward pass instead of storing them."""
         super().set_grad_checkpointing(enable)
         self.mstn.grad_checkpointing = enable
-
-    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Patterns from the stem to the heads, for layer-wise learning rates (timm's convention)."""
-        matcher = super().group_matcher(coarse)
-        blocks = matcher["blocks"] if isinstance(matcher["blocks"], list) else [(matcher["blocks"], None)]
-        # The transformer sits on the backbone: its layers count as the last of all.
-        return matcher | {"blocks": [*blocks, (r"^mstn", (99999,))]}
 
 
 def _prefixed(prefix: str, names: Any) -> Any:

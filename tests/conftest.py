@@ -1,0 +1,70 @@
+"""Fixtures: public-domain photographs, made data sets, and the shared data where it is present."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as PillowImage
+
+from mftn.types import Image
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def photos() -> Path:
+    """The photographs that ship with the project: one face each."""
+    return ROOT / "examples" / "photos"
+
+
+@pytest.fixture(scope="session")
+def astronaut(photos: Path) -> Image:
+    """Eileen Collins, 512×512, NASA."""
+    return np.array(PillowImage.open(photos / "astronaut.jpg"))
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with the data that never goes into the repository; the test is skipped without it."""
+    folder = Path(os.environ.get("MFTN_SHARED", ROOT.parent / "shared")) / "data"
+    if not (folder / "photos.tar").is_file():
+        pytest.skip("no shared data here; set MFTN_SHARED")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def ferplus_root(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path:
+    """A made FERPlus of 24 + 8 pictures: two faces, turned, shifted and lit differently, and two without a face."""
+    root = tmp_path_factory.mktemp("ferplus")
+    rng = np.random.default_rng(0)
+    faces = [(PillowImage.open(photos / "astronaut.jpg"), 225, 125), (PillowImage.open(photos / "grace_hopper.jpg"), 268, 225)]
+    for folder, count in {"FER2013Train": 24, "FER2013Valid": 8}.items():
+        (root / folder).mkdir()
+        rows = []
+        for number in range(count):
+            photo, x, y = faces[number % 2]
+            half = 62 if number % 2 == 0 else 115
+            dx, dy = rng.integers(-5, 6, 2)
+            picture = photo.convert("L").rotate(float(rng.uniform(-12, 12)), center=(x, y))
+            picture = picture.crop((x - half + dx, y - half + dy, x + half + dx, y + half + dy)).resize((48, 48))
+            if number == 5:
+                picture = PillowImage.new("L", (48, 48), 128)
+            picture.save(root / folder / f"fer{number:07d}.png")
+            votes = [0] * 10
+            votes[0 if number % 2 else 1] = 8
+            votes[number % 8] += 2
+            rows.append(f'fer{number:07d}.png,"(0, 0, 48, 48)",' + ",".join(map(str, votes)))
+        (root / folder / "label.csv").write_text("\n".join(rows) + "\n")
+    return root
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory, ferplus_root: Path) -> Path:
+    """The made FERPlus, prepared."""
+    from mftn.data.ferplus import read_ferplus
+    from mftn.data.prepare import ferplus_preparation, prepare
+
+    out = tmp_path_factory.mktemp("prepared") / "ferplus"
+    prepare(read_ferplus(ferplus_root), out, ferplus_preparation(64), workers=1)
+    return out

@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+from torchmetrics.functional.classification import (
+    multiclass_accuracy,
+    multiclass_calibration_error,
+    multiclass_confusion_matrix,
+    multiclass_recall,
+)
+
+from mftn.evaluate import metrics
+from mftn.evaluate.calibration import fit_temperature
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=60))
+def test_counts_and_shares_agree_with_torchmetrics(pairs: list[tuple[int, int]]) -> None:
+    labels, predictions = np.array(pairs).T
+    counts = metrics.confusion_counts(labels, predictions, 5)
+    target, preds = torch.from_numpy(labels), torch.from_numpy(predictions)
+    assert (counts == multiclass_confusion_matrix(preds, target, 5).numpy()).all()
+    assert metrics.accuracy(counts) == pytest.approx(multiclass_accuracy(preds, target, 5, average="micro").item())
+    seen = np.unique(labels)
+    recall = multiclass_recall(preds, target, 5, average="none").numpy()
+    np.testing.assert_allclose(metrics.recall_per_class(counts)[seen], recall[seen], rtol=1e-6)
+    assert metrics.macro_recall(counts) == pytest.approx(recall[seen].mean())
+
+
+@given(st.integers(0, 500), st.integers(1, 500))
+def test_wilson_interval_agrees_with_scipy(correct: int, total: int) -> None:
+    correct = min(correct, total)
+    expected = binomtest(correct, total).proportion_ci(method="wilson")
+    assert metrics.wilson_interval(correct, total) == pytest.approx((expected.low, expected.high), abs=1e-6)
+
+
+def test_calibration_error_agrees_with_torchmetrics() -> None:
+    rng = np.random.default_rng(0)
+    probabilities = rng.dirichlet(np.ones(4), 500).astype(np.float32)
+    labels = rng.integers(0, 4, 500)
+    expected = multiclass_calibration_error(torch.from_numpy(probabilities), torch.from_numpy(labels), 4, n_bins=15)
+    assert metrics.expected_calibration_error(probabilities, labels) == pytest.approx(expected.item(), abs=1e-5)
+
+
+def test_impossible_labels_are_refused() -> None:
+    with pytest.raises(ValueError, match="0 to 2"):
+        metrics.confusion_counts(np.array([0, 3]), np.array([0, 0]), 3)
+    with pytest.raises(ValueError, match="2 labels but 1"):
+        metrics.confusion_counts(np.array([0, 1]), np.array([0]), 3)
+
+
+@pytest.mark.parametrize("temperature", [0.4, 1.0, 3.0])
+def test_the_temperature_that_made_the_labels_is_found(temperature: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(20_000, 5, generator=generator)
+    labels = torch.multinomial((logits / temperature).softmax(1), 1, generator=generator)[:, 0]
+    assert fit_temperature(logits, labels) == pytest.approx(temperature, rel=0.05)

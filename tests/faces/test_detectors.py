@@ -1,0 +1,156 @@
+"""Both detectors, against each other and against OpenCV."""
+
+import tarfile
+from importlib.resources import files
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+from PIL import Image as PillowImage
+from torch import nn
+
+from mftn.errors import ConfigError
+from mftn.faces import DETECTORS, load_detector
+from mftn.faces.mtcnn import MTCNN
+from mftn.faces.nms import non_maximum_suppression
+from mftn.faces.yunet import YuNet
+from mftn.images import read_image
+from mftn.runtime import open_session
+from mftn.types import Detection, Image
+
+WEIGHTS = files("mftn.faces") / "weights"
+
+
+@pytest.fixture(scope="module", params=DETECTORS)
+def detector(request: pytest.FixtureRequest) -> YuNet | MTCNN:
+    return load_detector(request.param)
+
+
+def face_of(faces: list[Detection]) -> Detection:
+    assert len(faces) == 1
+    return faces[0]
+
+
+@pytest.mark.parametrize(("name", "eyes"), [("astronaut.jpg", (203, 243)), ("grace_hopper.jpg", (227, 308))])
+def test_the_face_in_each_photograph(detector: YuNet | MTCNN, photos: Path, name: str, eyes: tuple[int, int]) -> None:
+    face = face_of(detector.detect(read_image(photos / name)))
+    left, top, right, bottom = face.box
+    assert face.landmarks.shape == (5, 2) and 0.8 < face.score <= 1
+    assert face.landmarks[:2, 0] == pytest.approx(eyes, abs=5)
+    assert (face.landmarks > (left, top)).all() and (face.landmarks < (right, bottom)).all()
+
+
+def test_both_detectors_agree_on_landmarks(astronaut: Image) -> None:
+    first, second = (face_of(load_detector(name).detect(astronaut)) for name in DETECTORS)
+    eye_distance = np.linalg.norm(first.landmarks[0] - first.landmarks[1])
+    assert np.linalg.norm(first.landmarks - second.landmarks, axis=1).mean() < 0.1 * eye_distance
+
+
+@pytest.mark.parametrize("scale", [0.25, 0.5, 2, 6])
+def test_landmarks_are_in_pixels_of_the_picture_at_any_size(detector: YuNet | MTCNN, astronaut: Image, scale: float) -> None:
+    picture = PillowImage.fromarray(astronaut)
+    scaled = np.asarray(picture.resize((round(512 * scale), round(512 * scale)), PillowImage.Resampling.LANCZOS))
+    reference = face_of(detector.detect(astronaut)).landmarks
+    faces = detector.detect(scaled)
+    if isinstance(detector, MTCNN) and scale == 0.25:  # 22 pixels: at MTCNN's limit
+        return
+    assert np.abs(faces[0].landmarks / scale - reference).max() < 4
+
+
+def test_a_face_that_fills_the_picture(detector: YuNet | MTCNN, astronaut: Image) -> None:
+    assert len(detector.detect(np.ascontiguousarray(astronaut[70:178, 178:272]))) == 1
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 500), (700, 3), (48, 48), (333, 97)])
+def test_pictures_without_a_face_of_any_shape(detector: YuNet | MTCNN, shape: tuple[int, int]) -> None:
+    assert detector.detect(np.full((*shape, 3), 127, np.uint8)) == []
+
+
+def test_small_faces_in_a_large_photograph(astronaut: Image) -> None:
+    group = np.full((1500, 2000, 3), 128, np.uint8)
+    for row in range(2):
+        for column in range(3):
+            tile = PillowImage.fromarray(astronaut).resize((300, 300))
+            group[100 + 700 * row : 400 + 700 * row, 150 + 600 * column : 450 + 600 * column] = tile
+    faces = load_detector("yunet").detect(group)
+    assert len(faces) == 6
+    assert [face.score for face in faces] == sorted((face.score for face in faces), reverse=True)
+
+
+def test_min_score_is_respected(astronaut: Image) -> None:
+    assert load_detector("yunet", min_score=0.99).detect(astronaut) == []
+
+
+def test_yunets_decode_agrees_with_opencv(astronaut: Image) -> None:
+    yunet = YuNet(min_score=0.6)
+    rows = yunet.decode(astronaut[..., ::-1].astype(np.float32))
+    ours = rows[non_maximum_suppression(rows[:, :4], rows[:, 14], 0.3)]
+    oracle = cv2.FaceDetectorYN_create(str(WEIGHTS / "yunet.onnx"), "", (512, 512), 0.6, 0.3, 5000)
+    _, theirs = oracle.detect(astronaut[..., ::-1])
+    theirs[:, 2:4] += theirs[:, :2]  # width and height to right and bottom
+    assert len(ours) == len(theirs) > 0
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=0.02)
+
+
+def torch_twin(name: str, flattened: int) -> nn.Module:
+    """R-Net or O-Net built from torch's layers, with the weights of the ONNX file in their order."""
+    wide = name == "onet"
+    channels = (32, 64, 64, 128) if wide else (28, 48, 64)
+    kernels = (3, 3, 3, 2) if wide else (3, 3, 2)
+    pools = [nn.MaxPool2d(3, 2, ceil_mode=True), nn.MaxPool2d(3, 2), *([nn.MaxPool2d(2, 2, ceil_mode=True)] if wide else [])]
+    layers: list[nn.Module] = []
+    for i, (width, kernel) in enumerate(zip(channels, kernels, strict=True)):
+        layers += [nn.Conv2d(3 if i == 0 else channels[i - 1], width, kernel), nn.PReLU(width)]
+        layers += pools[i : i + 1]
+
+    class Transposed(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.permute(0, 3, 2, 1).flatten(1)
+
+    hidden = 256 if wide else 128
+    return nn.Sequential(*layers, Transposed(), nn.Linear(flattened, hidden), nn.PReLU(hidden))
+
+
+@pytest.mark.parametrize(("name", "side", "flattened"), [("rnet", 24, 576), ("onet", 48, 1152)])
+def test_mtcnns_networks_agree_with_torch(name: str, side: int, flattened: int) -> None:
+    model = onnx.load(str(WEIGHTS / f"{name}.onnx"))
+    arrays = [torch.from_numpy(numpy_helper.to_array(tensor).copy()) for tensor in model.graph.initializer]
+    twin = torch_twin(name, flattened)
+    for parameter, array in zip(twin.parameters(), arrays, strict=False):
+        value = array.T if parameter.ndim == 2 else array
+        parameter.data.copy_(value.reshape(parameter.shape))
+    x = torch.rand(4, 3, side, side) * 255
+    features = twin(x)
+    weight, bias = arrays[-2:]
+    expected = (features @ weight + bias).softmax(dim=1)
+    session = open_session((WEIGHTS / f"{name}.onnx").read_bytes(), 1)
+    (probabilities,) = session.run(["probabilities"], {"images": x.numpy()})
+    np.testing.assert_allclose(probabilities, expected.detach().numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_suppression_keeps_the_best_of_overlapping_boxes() -> None:
+    boxes = np.array([[0, 0, 10, 10], [1, 1, 11, 11], [20, 20, 30, 30], [2, 2, 4, 4]], np.float32)
+    scores = np.array([0.8, 0.9, 0.5, 0.7], np.float32)
+    assert non_maximum_suppression(boxes, scores, 0.3).tolist() == [1, 3, 2]
+    assert non_maximum_suppression(boxes, scores, 0.3, over="smaller").tolist() == [1, 2]
+    assert non_maximum_suppression(boxes[:0], scores[:0], 0.3).tolist() == []
+
+
+def test_an_unknown_detector_names_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="did you mean yunet"):
+        load_detector("yunett")
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(("name", "share"), [("yunet", 0.99), ("mtcnn", 0.95)])
+def test_faces_are_found_in_photographs(shared: Path, tmp_path: Path, name: str, share: float) -> None:
+    with tarfile.open(shared / "photos.tar") as archive:
+        archive.extractall(tmp_path, filter="data")
+    pictures = sorted(tmp_path.rglob("*.jpg"))[:: 1 if name == "yunet" else 4]
+    detector = load_detector(name)
+    found = sum(bool(detector.detect(read_image(picture))) for picture in pictures)
+    assert found / len(pictures) >= share

@@ -1,0 +1,108 @@
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from mftn.errors import ModelError
+from mftn.models import MFTN, Baseline, load_checkpoint, load_model, save_model
+
+X = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+
+
+def network(seed: int = 0, num_classes: int = 5) -> MFTN:
+    torch.manual_seed(seed)
+    return MFTN("convnext_atto", num_classes=num_classes, backbone_args={"ls_init_value": 0.1}).eval()
+
+
+def test_what_is_saved_is_built_and_loaded_again(tmp_path: Path) -> None:
+    model = timm.create_model("mftn_face", num_classes=5).eval()
+    config = {"architecture": "mftn_face", "arguments": {"num_classes": 5}, "labels": list("abcde")}
+    save_model(model, tmp_path / "m.safetensors", config)
+    again, read = load_model(tmp_path / "m.safetensors")
+    assert read == config
+    x = torch.randn(2, 1, 48, 48)
+    torch.testing.assert_close(again(x).fused, model(x).fused, rtol=0, atol=0)
+
+
+def test_half_precision_halves_the_file_and_loads(tmp_path: Path) -> None:
+    model = timm.create_model("mftn_face", num_classes=5).eval()
+    config = {"architecture": "mftn_face", "arguments": {"num_classes": 5}}
+    save_model(model, tmp_path / "full.safetensors", config)
+    save_model(model, tmp_path / "half.safetensors", config, torch.float16)
+    assert (tmp_path / "half.safetensors").stat().st_size < 0.52 * (tmp_path / "full.safetensors").stat().st_size
+    again, _ = load_model(tmp_path / "half.safetensors")
+    x = torch.randn(2, 1, 48, 48)
+    torch.testing.assert_close(again(x).fused, model(x).fused, rtol=0, atol=0.02)
+
+
+@pytest.mark.parametrize("prefix", ["", "net.", "module.", "backbone."])
+def test_backbones_of_other_code_load(tmp_path: Path, prefix: str) -> None:
+    source = network(1)
+    save_file({prefix + key: value for key, value in source.backbone.state_dict().items()}, tmp_path / "b.safetensors")
+    model = network(2)
+    before = model.mstn.head.weight.clone()
+    load_checkpoint(model, tmp_path / "b.safetensors", part="backbone")
+    torch.testing.assert_close(model(X).backbone, source(X).backbone)
+    torch.testing.assert_close(model.mstn.head.weight, before)
+
+
+def test_the_trunk_loads_whatever_the_class_count(tmp_path: Path) -> None:
+    source = network(1, num_classes=9)
+    torch.save(source.backbone.state_dict(), tmp_path / "b.pth")
+    model = network(2)
+    with pytest.raises(ModelError, match=r"other shape: backbone.head.fc.weight is \(9, 320\), the network has \(5, 320\)"):
+        load_checkpoint(model, tmp_path / "b.pth", part="backbone")
+    load_checkpoint(model, tmp_path / "b.pth", part="trunk")
+    torch.testing.assert_close(model.backbone.stem[0].weight, source.backbone.stem[0].weight)
+
+
+def test_a_mismatch_names_every_tensor_and_changes_nothing(tmp_path: Path) -> None:
+    source = network(1).state_dict()
+    del source["mstn.head.bias"]
+    source["stranger"] = torch.zeros(3)
+    source["mstn.head.weight"] = torch.zeros(2, 2)
+    save_file(source, tmp_path / "m.safetensors")
+    model = network(2)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    with pytest.raises(ModelError) as error:
+        load_checkpoint(model, tmp_path / "m.safetensors")
+    message = str(error.value)
+    assert "missing: mstn.head.bias (5,)" in message
+    assert "unexpected: stranger (3,)" in message
+    assert "other shape: mstn.head.weight is (2, 2)" in message
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+class Hostile:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, ("touch hostile_was_here",)
+
+
+@pytest.mark.parametrize("writer", ["torch", "pickle"])
+def test_a_hostile_pickle_is_refused_and_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writer: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    if writer == "torch":
+        torch.save({"state_dict": Hostile()}, "evil.pth")
+    else:
+        Path("evil.pth").write_bytes(pickle.dumps(Hostile()))
+    with pytest.raises(ModelError, match="refused"):
+        load_checkpoint(Baseline("resnet10t"), "evil.pth")
+    assert not Path("hostile_was_here").exists()
+
+
+def test_truncated_missing_and_foreign_files_are_named(tmp_path: Path) -> None:
+    model = network()
+    save_model(model, tmp_path / "m.safetensors", {})
+    whole = (tmp_path / "m.safetensors").read_bytes()
+    (tmp_path / "cut.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ModelError, match=r"cut.safetensors: not a complete"):
+        load_checkpoint(model, tmp_path / "cut.safetensors")
+    with pytest.raises(ModelError, match=r"none.pth: no such file"):
+        load_checkpoint(model, tmp_path / "none.pth")
+    save_file({"a": torch.zeros(1)}, tmp_path / "bare.safetensors")
+    with pytest.raises(ModelError, match="no description"):
+        load_model(tmp_path / "bare.safetensors")

@@ -1,0 +1,98 @@
+import csv
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from mftn.errors import ConfigError, DataError, MFTNError
+from mftn.models import load_model
+from mftn.train.config import DataConfig, ModelConfig, OptimizerConfig, TrainConfig
+from mftn.train.loop import train
+
+
+def run(prepared: Path, out: Path, **changes: object) -> TrainConfig:
+    config = TrainConfig(
+        out=out,
+        data=DataConfig(folder=prepared),
+        model=ModelConfig(drop_rate=0.1, drop_path_rate=0.1),
+        optimizer=OptimizerConfig(lr=1e-3),
+        epochs=2,
+        batch_size=8,
+        ema_decay=0.9,
+    )
+    return dataclasses.replace(config, **changes)
+
+
+def test_a_run_leaves_usable_weights_and_an_honest_log(prepared: Path, tmp_path: Path) -> None:
+    steps: list[int] = []
+    best = train(run(prepared, tmp_path / "run"), on_step=lambda done, total, loss: steps.append(total))
+    assert steps == [6] * 6
+    rows = list(csv.DictReader((tmp_path / "run" / "log.csv").open()))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    model, config = load_model(best)
+    assert config["labels"][0] == "neutral" and len(config["template"]) == 5 and config["temperature"] > 0
+    assert model(torch.zeros(1, 1, 48, 48)).fused.shape == (1, 8)
+    figures = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert figures["argmax"]["images"] == 8
+    assert max(float(row["valid_accuracy"]) for row in rows) == pytest.approx(figures["argmax"]["accuracy"])
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(prepared: Path, tmp_path: Path) -> None:
+    weights = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        train(run(prepared, tmp_path / name, seed=seed, epochs=1))
+        weights.append(load_file(tmp_path / name / "last.safetensors")["mstn.head.weight"])
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.05])
+def test_a_resumed_run_equals_one_that_went_straight_through(prepared: Path, tmp_path: Path, rho: float) -> None:
+    optimizer = OptimizerConfig(lr=1e-3, sam_rho=rho)
+    straight = run(prepared, tmp_path / "straight", epochs=3, optimizer=optimizer)
+    stopped = dataclasses.replace(straight, out=tmp_path / "stopped")
+    train(straight)
+
+    def stop(row: dict[str, float]) -> None:
+        if row["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(stopped, on_epoch=stop)
+    train(stopped, resume=True)
+    expected, resumed = (load_file(c.out / "last.safetensors") for c in (straight, stopped))
+    assert all(torch.equal(expected[key], resumed[key]) for key in expected)
+
+
+def test_small_pictures_first(prepared: Path, tmp_path: Path) -> None:
+    train(run(prepared, tmp_path / "run", small_epochs=1, small_size=32))
+    rows = list(csv.DictReader((tmp_path / "run" / "log.csv").open()))
+    assert [row["size"] for row in rows] == ["32", "48"]
+    model, config = load_model(tmp_path / "run" / "best.safetensors")
+    assert config["epoch"] == 2, "an epoch at another size is no candidate for the best"
+
+
+def test_a_baseline_trains_in_the_same_loop(prepared: Path, tmp_path: Path) -> None:
+    best = train(run(prepared, tmp_path / "run", epochs=1, model=ModelConfig(architecture="baseline_face")))
+    assert load_model(best)[0](torch.zeros(1, 1, 48, 48)).mstn is None
+
+
+def test_a_run_is_not_overwritten_and_not_resumed_with_other_settings(prepared: Path, tmp_path: Path) -> None:
+    config = run(prepared, tmp_path / "run", epochs=1)
+    with pytest.raises(ConfigError, match="no run to resume"):
+        train(config, resume=True)
+    train(config)
+    with pytest.raises(ConfigError, match="--resume"):
+        train(config)
+    with pytest.raises(ConfigError, match="other settings"):
+        train(dataclasses.replace(config, epochs=5), resume=True)
+
+
+def test_missing_data_and_a_diverging_loss_are_named(prepared: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="mftn prepare"):
+        train(run(tmp_path / "nowhere", tmp_path / "a"))
+    with pytest.raises(MFTNError, match="batch"):
+        train(run(prepared, tmp_path / "b", epochs=20, optimizer=OptimizerConfig(name="sgd", lr=1e30, warmup_epochs=0)))

@@ -1,0 +1,77 @@
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import nn
+
+from mftn.train.config import OptimizerConfig
+from mftn.train.optimizer import build_optimizer, learning_rate, parameter_groups
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "sam_adam.safetensors"
+
+
+def test_three_sam_steps_agree_with_the_released_code() -> None:
+    tensors = load_file(GOLDEN)
+    with safe_open(GOLDEN, "pt") as file:
+        sizes = file.metadata()
+    layer = nn.Linear(5, 7)
+    layer.load_state_dict({"weight": tensors["before.weight"], "bias": tensors["before.bias"]})
+    config = OptimizerConfig(name="adam", sam_rho=float(sizes["rho"]), lr=float(sizes["lr"]), weight_decay=0.0)
+    optimizer = build_optimizer(layer, config)
+    loss_of = nn.CrossEntropyLoss(label_smoothing=float(sizes["smoothing"]))
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = loss_of(layer(tensors["input"]), tensors["labels"])
+        loss.backward()
+        return loss
+
+    for _ in range(int(sizes["steps"])):
+        closure()
+        optimizer.step(closure)
+    torch.testing.assert_close(layer.weight, tensors["after3.weight"], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(layer.bias, tensors["after3.bias"], rtol=1e-4, atol=1e-5)
+
+
+def test_weight_decay_really_applies_but_not_to_norms_and_biases() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 4))
+    assert [len(group["params"]) for group in parameter_groups(model, 0.1)] == [2, 4]
+    optimizer = build_optimizer(model, OptimizerConfig(lr=0.5, weight_decay=0.1))
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    before = [parameter.clone() for parameter in model.parameters()]
+    optimizer.step()
+    for old, new in zip(before, model.parameters(), strict=True):
+        torch.testing.assert_close(new, old * (0.95 if new.ndim > 1 else 1.0))
+
+
+@pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
+@pytest.mark.parametrize("rho", [0.0, 0.05])
+def test_every_optimizer_lowers_a_loss(name: str, rho: float) -> None:
+    torch.manual_seed(0)
+    model, x, y = nn.Linear(4, 2), torch.randn(32, 4), torch.randint(0, 2, (32,))
+    optimizer = build_optimizer(model, OptimizerConfig(name=name, sam_rho=rho, lr=0.05))
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(x), y)
+        loss.backward()
+        return loss
+
+    first = closure().item()
+    for _ in range(20):
+        closure()
+        optimizer.step(closure) if rho else optimizer.step()
+    assert closure().item() < first
+
+
+def test_schedules() -> None:
+    cosine = OptimizerConfig(lr=1.0, warmup_epochs=2)
+    assert learning_rate(cosine, 0, 10) == 0
+    assert learning_rate(cosine, 1, 10) == pytest.approx(0.5 * (1 + 0.95105652) / 2)
+    assert learning_rate(cosine, 5, 10) == pytest.approx(0.5)
+    assert learning_rate(cosine, 10, 10) == pytest.approx(0)
+    exponential = OptimizerConfig(lr=2.5e-4, schedule="exponential", decay=0.95, warmup_epochs=0)
+    assert learning_rate(exponential, 3.7, 100) == pytest.approx(2.5e-4 * 0.95**3)
