@@ -38,7 +38,10 @@ def ferplus_root(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path
     """A made FERPlus of 24 + 8 pictures: two faces, turned, shifted and lit differently, and two without a face."""
     root = tmp_path_factory.mktemp("ferplus")
     rng = np.random.default_rng(0)
-    faces = [(PillowImage.open(photos / "astronaut.jpg"), 225, 125), (PillowImage.open(photos / "grace_hopper.jpg"), 268, 225)]
+    faces = [
+        (PillowImage.open(photos / "astronaut.jpg"), 225, 125),
+        (PillowImage.open(photos / "grace_hopper.jpg"), 268, 225),
+    ]
     for folder, count in {"FER2013Train": 24, "FER2013Valid": 8}.items():
         (root / folder).mkdir()
         rows = []

@@ -249,7 +249,9 @@ def _draw_face(draw: ImageDraw, size: tuple[int, int], face: Face, top: int) -> 
     for place, (name, probability) in enumerate(ranked):
         middle = y + row * (place + 0.5)
         start, length = x + pad, (width - 2 * pad) * probability
-        draw.rectangle((start, middle + 0.3 * row, start + length, middle + 0.42 * row), fill=COLOURS.get(name, "white"))
+        draw.rectangle(
+            (start, middle + 0.3 * row, start + length, middle + 0.42 * row), fill=COLOURS.get(name, "white")
+        )
         draw.text((start, middle - 0.08 * row), name, font=small, fill="white", anchor="lm")
         draw.text((x + width - pad, middle - 0.08 * row), f"{probability:.0%}", font=small, fill="white", anchor="rm")
 

@@ -77,7 +77,9 @@ class Recognizer:
         if found:
             probabilities = self.engine.probabilities(self.crops(image, found))  # (n, K)
             faces = tuple(
-                Face(face.box, face.score, face.landmarks, dict(zip(self.engine.info.labels, row.tolist(), strict=True)))
+                Face(
+                    face.box, face.score, face.landmarks, dict(zip(self.engine.info.labels, row.tolist(), strict=True))
+                )
                 for face, row in zip(found, probabilities, strict=True)
             )
         return Prediction(source, width, height, faces)

@@ -21,7 +21,9 @@ def weights(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-5), ("fp16", 2e-3)])
-def test_the_exported_file_answers_as_the_network(weights: Path, tmp_path: Path, precision: str, tolerance: float) -> None:
+def test_the_exported_file_answers_as_the_network(
+    weights: Path, tmp_path: Path, precision: str, tolerance: float
+) -> None:
     result = export_onnx(weights, tmp_path / "m.onnx", "mine", precision)
     assert result["parity"] < tolerance
     engine = load_engine(tmp_path / "m.onnx", threads=1)

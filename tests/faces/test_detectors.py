@@ -51,7 +51,9 @@ def test_both_detectors_agree_on_landmarks(astronaut: Image) -> None:
 
 
 @pytest.mark.parametrize("scale", [0.25, 0.5, 2, 6])
-def test_landmarks_are_in_pixels_of_the_picture_at_any_size(detector: YuNet | MTCNN, astronaut: Image, scale: float) -> None:
+def test_landmarks_are_in_pixels_of_the_picture_at_any_size(
+    detector: YuNet | MTCNN, astronaut: Image, scale: float
+) -> None:
     picture = PillowImage.fromarray(astronaut)
     scaled = np.asarray(picture.resize((round(512 * scale), round(512 * scale)), PillowImage.Resampling.LANCZOS))
     reference = face_of(detector.detect(astronaut)).landmarks
@@ -101,7 +103,11 @@ def torch_twin(name: str, flattened: int) -> nn.Module:
     wide = name == "onet"
     channels = (32, 64, 64, 128) if wide else (28, 48, 64)
     kernels = (3, 3, 3, 2) if wide else (3, 3, 2)
-    pools = [nn.MaxPool2d(3, 2, ceil_mode=True), nn.MaxPool2d(3, 2), *([nn.MaxPool2d(2, 2, ceil_mode=True)] if wide else [])]
+    pools = [
+        nn.MaxPool2d(3, 2, ceil_mode=True),
+        nn.MaxPool2d(3, 2),
+        *([nn.MaxPool2d(2, 2, ceil_mode=True)] if wide else []),
+    ]
     layers: list[nn.Module] = []
     for i, (width, kernel) in enumerate(zip(channels, kernels, strict=True)):
         layers += [nn.Conv2d(3 if i == 0 else channels[i - 1], width, kernel), nn.PReLU(width)]

@@ -54,7 +54,9 @@ def test_the_trunk_loads_whatever_the_class_count(tmp_path: Path) -> None:
     source = network(1, num_classes=9)
     torch.save(source.backbone.state_dict(), tmp_path / "b.pth")
     model = network(2)
-    with pytest.raises(ModelError, match=r"other shape: backbone.head.fc.weight is \(9, 320\), the network has \(5, 320\)"):
+    with pytest.raises(
+        ModelError, match=r"other shape: backbone.head.fc.weight is \(9, 320\), the network has \(5, 320\)"
+    ):
         load_checkpoint(model, tmp_path / "b.pth", part="backbone")
     load_checkpoint(model, tmp_path / "b.pth", part="trunk")
     torch.testing.assert_close(model.backbone.stem[0].weight, source.backbone.stem[0].weight)

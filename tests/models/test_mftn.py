@@ -18,7 +18,12 @@ def test_every_size_is_registered_with_timm(size: str) -> None:
 
 @pytest.mark.parametrize(
     ("backbone", "size"),
-    [("convnext_atto", (64, 96)), ("resnet10t", (32, 64)), ("resnet14_face", (48, 64)), ("mobilenetv3_small_050", (64, 64))],
+    [
+        ("convnext_atto", (64, 96)),
+        ("resnet10t", (32, 64)),
+        ("resnet14_face", (48, 64)),
+        ("mobilenetv3_small_050", (64, 64)),
+    ],
 )
 def test_any_three_stage_backbone_and_rectangular_sizes(backbone: str, size: tuple[int, int]) -> None:
     model = MFTN(backbone, num_classes=5).eval()

@@ -37,12 +37,18 @@ def run(arguments: Arguments) -> int:  # noqa: ARG001
         if found:
             print(f"  {', '.join(found)}")
         if missing:
-            print(f"  get it: pip install 'mftn[{extra}]'" if extra in ("parquet", "train") else "  get it: pip install mftn")
+            print(
+                f"  get it: pip install 'mftn[{extra}]'"
+                if extra in ("parquet", "train")
+                else "  get it: pip install mftn"
+            )
     try:
         from mftn.recognize import load
 
         info = load().engine.info
-        print(f"\nprediction: works (onnxruntime; model {info.name}, {info.size[0]}×{info.size[1]}, {len(info.labels)} classes)")
+        print(
+            f"\nprediction: works (onnxruntime; model {info.name}, {info.size[0]}×{info.size[1]}, {len(info.labels)} classes)"
+        )
     except (ImportError, MFTNError) as error:
         print(f"\nprediction: does not work: {error}")
         return 1

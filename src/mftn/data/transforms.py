@@ -83,7 +83,12 @@ class Preprocess(nn.Module):
         shift = 2 * torch.stack([_even(batch, a.translation, device), _even(batch, a.translation, device)], dim=1)
         cos, sin = torch.cos(angle), torch.sin(angle)
         linear = torch.stack(
-            [scale * stretch * cos * mirror, -scale * sin / stretch, scale * stretch * sin * mirror, scale * cos / stretch],
+            [
+                scale * stretch * cos * mirror,
+                -scale * sin / stretch,
+                scale * stretch * sin * mirror,
+                scale * cos / stretch,
+            ],
             dim=1,
         ).view(batch, 2, 2)
         return torch.cat([linear, shift[:, :, None]], dim=2)

@@ -49,9 +49,7 @@ def wilson_interval(correct: int, total: int, z: float = 1.959964) -> tuple[floa
     return centre - half, centre + half
 
 
-def expected_calibration_error(
-    probabilities: NDArray[np.floating[Any]], labels: NDArray[Any], bins: int = 15
-) -> float:
+def expected_calibration_error(probabilities: NDArray[np.floating[Any]], labels: NDArray[Any], bins: int = 15) -> float:
     """Mean gap between confidence and accuracy over equal-width bins, weighted by their counts (Guo et al., 2017).
 
     Args:

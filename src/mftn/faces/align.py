@@ -51,9 +51,7 @@ def similarity_transform(source: ArrayLike, target: ArrayLike) -> NDArray[np.flo
     return np.column_stack([linear, goal - linear @ centre])
 
 
-def align(
-    image: Image, landmarks: ArrayLike, size: int | tuple[int, int], template: ArrayLike = ARCFACE
-) -> Image:
+def align(image: Image, landmarks: ArrayLike, size: int | tuple[int, int], template: ArrayLike = ARCFACE) -> Image:
     """Cut a face out of a picture so that its landmarks lie on the template.
 
     Args:

@@ -71,9 +71,7 @@ class MTCNN:
             for box, score, landmarks in found
         ]
 
-    def _cascade(
-        self, picture: PillowImage.Image
-    ) -> list[tuple[NDArray[np.float32], np.float32, NDArray[np.float32]]]:
+    def _cascade(self, picture: PillowImage.Image) -> list[tuple[NDArray[np.float32], np.float32, NDArray[np.float32]]]:
         """Box (4,), score and landmarks (5, 2) of every face."""
         boxes = self._propose(picture)
 

@@ -7,7 +7,7 @@ norm, plain 3×3 convolutions, one halving in the stem. Its last three maps have
 from typing import Any
 
 from timm.models import register_model
-from timm.models.byobnet import ByobNet, ByoBlockCfg, ByoModelCfg
+from timm.models.byobnet import ByoBlockCfg, ByobNet, ByoModelCfg
 
 _RESNET14_FACE = ByoModelCfg(
     blocks=tuple(

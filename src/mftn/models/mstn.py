@@ -39,9 +39,7 @@ class MsTN(nn.Module):
         self.fuse_width = fuse_width or widths[1]
         self.grad_checkpointing = False
         self.branches = nn.ModuleList(
-            nn.ModuleList(
-                Block(width, drop_path=drop_path_rate * i / max(depth - 1, 1)) for i in range(depth)
-            )
+            nn.ModuleList(Block(width, drop_path=drop_path_rate * i / max(depth - 1, 1)) for i in range(depth))
             for width, depth in zip(widths, depths, strict=True)
         )
         self.fuse_layers = nn.ModuleList(nn.Linear(width, self.fuse_width, bias=False) for width in widths)

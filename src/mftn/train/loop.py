@@ -114,7 +114,9 @@ def train(
             if ema:
                 ema.update(model, step=epoch * steps + step)
             if not torch.isfinite(loss):
-                raise MFTNError(f"{out}: the loss became {loss.item()} in epoch {epoch + 1}, batch {step + 1}; lower optimizer.lr")
+                raise MFTNError(
+                    f"{out}: the loss became {loss.item()} in epoch {epoch + 1}, batch {step + 1}; lower optimizer.lr"
+                )
             total += loss.item()
             correct += int((fused.argmax(dim=1) == labels).sum())
             on_step(epoch * steps + step + 1, config.epochs * steps, loss.item())
@@ -240,7 +242,9 @@ def _open_run(config: TrainConfig, resume: bool) -> Path:
         if not (config.out / "state.pt").is_file():
             raise ConfigError(f"{config.out}: no run to resume; leave out --resume to start one")
         if file.read_text(encoding="utf-8") != text:
-            raise ConfigError(f"{file}: the run to resume was started with other settings; give the same, or another --out")
+            raise ConfigError(
+                f"{file}: the run to resume was started with other settings; give the same, or another --out"
+            )
         return config.out
     if file.exists():
         raise ConfigError(f"{config.out}: holds a run already; add --resume to go on with it, or give another --out")
@@ -249,7 +253,9 @@ def _open_run(config: TrainConfig, resume: bool) -> Path:
     return config.out
 
 
-def _save_state(path: Path, model: Baseline, ema: ModelEmaV3 | None, optimizer: Any, loader: Any, rows: list[Row]) -> None:
+def _save_state(
+    path: Path, model: Baseline, ema: ModelEmaV3 | None, optimizer: Any, loader: Any, rows: list[Row]
+) -> None:
     state = {
         "model": model.state_dict(),
         "ema": ema.module.state_dict() if ema else None,
