@@ -62,7 +62,8 @@ class Network:
 
     def conv(self, output: str | None = None) -> None:
         """Valid convolution; Keras keeps its kernel as H×W×in×out."""
-        kernel, bias = next(self.arrays).transpose(3, 2, 0, 1), next(self.arrays)
+        kernel: NDArray[Any] = next(self.arrays).transpose(3, 2, 0, 1)
+        bias: NDArray[Any] = next(self.arrays)
         if not self.nodes:
             bias = bias - kernel.sum(axis=(1, 2, 3)) * np.float32(127.5 / 128)
             kernel = kernel / 128
@@ -91,7 +92,7 @@ class Network:
         self.last = "scores"
         self.add("Softmax", axis=1, output="probabilities")
         rank = 4 if side is None else 2
-        size = ["height", "width"] if side is None else [side, side]
+        size: list[Any] = ["height", "width"] if side is None else [side, side]
         graph = helper.make_graph(
             self.nodes,
             "mtcnn",
@@ -110,33 +111,57 @@ class Network:
 def convert_pnet(arrays: Arrays) -> onnx.ModelProto:
     """The proposal network: any size, one answer every second pixel."""
     network = Network(arrays)
-    network.conv(), network.prelu(), network.pool(2, "SAME_UPPER")
-    network.conv(), network.prelu()
-    network.conv(), network.prelu()
-    network.conv("boxes"), network.conv("scores")
+    network.conv()
+    network.prelu()
+    network.pool(2, "SAME_UPPER")
+    network.conv()
+    network.prelu()
+    network.conv()
+    network.prelu()
+    network.conv("boxes")
+    network.conv("scores")
     return network.model(None, {"probabilities": 2, "boxes": 4})
 
 
 def convert_rnet(arrays: Arrays) -> onnx.ModelProto:
     """The refinement network: 24×24."""
     network = Network(arrays)
-    network.conv(), network.prelu(), network.pool(3, "SAME_UPPER")
-    network.conv(), network.prelu(), network.pool(3, "VALID")
-    network.conv(), network.prelu(), network.flatten()
-    network.dense(), network.prelu()
-    network.dense("boxes"), network.dense("scores")
+    network.conv()
+    network.prelu()
+    network.pool(3, "SAME_UPPER")
+    network.conv()
+    network.prelu()
+    network.pool(3, "VALID")
+    network.conv()
+    network.prelu()
+    network.flatten()
+    network.dense()
+    network.prelu()
+    network.dense("boxes")
+    network.dense("scores")
     return network.model(24, {"probabilities": 2, "boxes": 4})
 
 
 def convert_onet(arrays: Arrays) -> onnx.ModelProto:
     """The output network: 48×48, with landmarks (five x, then five y)."""
     network = Network(arrays)
-    network.conv(), network.prelu(), network.pool(3, "SAME_UPPER")
-    network.conv(), network.prelu(), network.pool(3, "VALID")
-    network.conv(), network.prelu(), network.pool(2, "SAME_UPPER")
-    network.conv(), network.prelu(), network.flatten()
-    network.dense(), network.prelu()
-    network.dense("boxes"), network.dense("landmarks"), network.dense("scores")
+    network.conv()
+    network.prelu()
+    network.pool(3, "SAME_UPPER")
+    network.conv()
+    network.prelu()
+    network.pool(3, "VALID")
+    network.conv()
+    network.prelu()
+    network.pool(2, "SAME_UPPER")
+    network.conv()
+    network.prelu()
+    network.flatten()
+    network.dense()
+    network.prelu()
+    network.dense("boxes")
+    network.dense("landmarks")
+    network.dense("scores")
     return network.model(48, {"probabilities": 2, "boxes": 4, "landmarks": 10})
 
 

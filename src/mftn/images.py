@@ -23,7 +23,8 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF", "JPEG2000
 """Formats that are opened; Pillow's many others are rarely photographs and widen what a hostile file can reach."""
 
 SUFFIXES = frozenset(
-    [".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".jp2", ".j2k"]
+    (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff")
+    + (".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".jp2", ".j2k")
 )
 """File names a folder's pictures end in; a file named outright is tried whatever its name."""
 
@@ -112,7 +113,7 @@ def find_images(sources: Iterable[str | Path]) -> Iterator[str]:
     Raises:
         ImageError: A path does not exist, or a folder or glob holds no picture.
     """
-    for source in map(os.fspath, sources):
+    for source in map(str, sources):
         if source == "-":
             yield from (line.rstrip("\r\n") for line in sys.stdin if line.strip())
         elif Path(source).is_dir():
@@ -120,7 +121,7 @@ def find_images(sources: Iterable[str | Path]) -> Iterator[str]:
         elif Path(source).exists():
             yield source
         elif glob.has_magic(source):
-            matches = sorted(path for path in glob.iglob(source, recursive=True) if Path(path).is_file())
+            matches = sorted(path for path in glob.glob(source, recursive=True) if Path(path).is_file())
             if not matches:
                 raise ImageError(f"{source}: no file matches; check the pattern")
             yield from matches

@@ -210,7 +210,7 @@ def annotate(image: Image, faces: Sequence[Face], top: int = 3) -> PillowImage.I
 
     picture = PillowImage.fromarray(image)
     draw = ImageDraw.Draw(picture)
-    for face in sorted(faces, key=lambda face: _area(face)):  # large faces' plates last, on top
+    for face in sorted(faces, key=_area):  # large faces' plates last, on top
         _draw_face(draw, picture.size, face, top)
     return picture
 

@@ -38,7 +38,7 @@ def test_crops_bring_every_face_to_the_template(prepared: Path) -> None:
 
 
 def test_a_prepared_folder_is_not_overwritten(prepared: Path, ferplus_root: Path) -> None:
-    with pytest.raises(DataError, match="manifest.parquet: is there already"):
+    with pytest.raises(DataError, match=r"manifest\.parquet: is there already"):
         prepare(read_ferplus(ferplus_root), prepared, ferplus_preparation(64), workers=1)
 
 
@@ -55,7 +55,7 @@ def test_the_dataset_reads_what_was_prepared(prepared: Path, channels: int, prot
     crop, target, label = data[1]
     assert len(data) == count and crop.shape == (channels, 64, 64) and label == 0
     assert target.sum().item() == pytest.approx(1)
-    crops, targets, labels = data.__getitems__([0, 1])
+    crops, _, labels = data.__getitems__([0, 1])
     assert crops.shape == (2, channels, 64, 64) and labels.tolist() == [1, 0]
 
 

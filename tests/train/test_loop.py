@@ -71,7 +71,7 @@ def test_small_pictures_first(prepared: Path, tmp_path: Path) -> None:
     train(run(prepared, tmp_path / "run", small_epochs=1, small_size=32))
     rows = list(csv.DictReader((tmp_path / "run" / "log.csv").open()))
     assert [row["size"] for row in rows] == ["32", "48"]
-    model, config = load_model(tmp_path / "run" / "best.safetensors")
+    _, config = load_model(tmp_path / "run" / "best.safetensors")
     assert config["epoch"] == 2, "an epoch at another size is no candidate for the best"
 
 

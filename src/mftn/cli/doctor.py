@@ -46,9 +46,8 @@ def run(arguments: Arguments) -> int:  # noqa: ARG001
         from mftn.recognize import load
 
         info = load().engine.info
-        print(
-            f"\nprediction: works (onnxruntime; model {info.name}, {info.size[0]}×{info.size[1]}, {len(info.labels)} classes)"
-        )
+        height, width = info.size
+        print(f"\nprediction: works (model {info.name}, {height}×{width}, {len(info.labels)} classes, on onnxruntime)")
     except (ImportError, MFTNError) as error:
         print(f"\nprediction: does not work: {error}")
         return 1

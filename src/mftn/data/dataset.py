@@ -45,7 +45,7 @@ class FaceDataset(Dataset[tuple[Tensor, Tensor, int]]):
         votes: NDArray[np.int64] = np.array(rows["votes"].to_pylist(), dtype=np.int64)  # (n, columns)
         labels = ferplus.hard_labels(votes, protocol or "argmax")
         targets = ferplus.distributions(votes)
-        kept = labels >= 0 if protocol else targets.any(axis=1)
+        kept: NDArray[np.bool_] = labels >= 0 if protocol else targets.any(axis=1) != 0
         self.paths = [path for path, keep in zip(rows["path"].to_pylist(), kept, strict=True) if keep]
         self.votes = votes[kept]
         self.labels = torch.from_numpy(labels[kept])  # (n,)

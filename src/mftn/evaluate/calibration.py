@@ -23,4 +23,4 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
         return loss
 
     optimizer.step(closure)  # type: ignore[no-untyped-call]
-    return float(log_temperature.exp())
+    return log_temperature.exp().item()

@@ -28,15 +28,14 @@ def load_detector(name: str = "yunet", *, min_score: float | None = None, thread
     Raises:
         ConfigError: There is no such detector.
     """
-    options = {} if min_score is None else {"min_score": min_score}
     if name == "yunet":
         from mftn.faces.yunet import YuNet
 
-        return YuNet(**options, threads=threads)
+        return YuNet(threads=threads) if min_score is None else YuNet(min_score, threads=threads)
     if name == "mtcnn":
         from mftn.faces.mtcnn import MTCNN
 
-        return MTCNN(**options, threads=threads)
+        return MTCNN(threads=threads) if min_score is None else MTCNN(min_score, threads=threads)
     near = difflib.get_close_matches(name, DETECTORS, n=1)
     hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(DETECTORS)}"
     raise ConfigError(f"{name}: no such face detector; {hint}")

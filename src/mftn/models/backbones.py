@@ -22,7 +22,7 @@ _RESNET14_FACE = ByoModelCfg(
 )
 
 
-@register_model
+@register_model  # type: ignore[untyped-decorator]
 def resnet14_face(pretrained: bool = False, **kwargs: Any) -> ByobNet:
     """A residual network for 48×48 faces: strides 2, 4, 8, 16, widths 64, 128, 256, 384."""
     if pretrained:

@@ -113,7 +113,7 @@ class Baseline(nn.Module):
 
     def no_weight_decay(self) -> set[str]:
         """Names of parameters that weight decay leaves alone."""
-        names = getattr(self.backbone, "no_weight_decay", set)()
+        names: set[str] = getattr(self.backbone, "no_weight_decay", set)()
         return {f"backbone.{name}" for name in names}
 
 

@@ -39,8 +39,8 @@ Row = dict[str, float]
 def train(
     config: TrainConfig,
     resume: bool = False,
-    on_step: Callable[[int, int, float], None] = lambda done, steps, loss: None,
-    on_epoch: Callable[[Row], None] = lambda row: None,
+    on_step: Callable[[int, int, float], None] | None = None,
+    on_epoch: Callable[[Row], None] | None = None,
 ) -> Path:
     """Train a network and return the file of its best weights, calibrated on the validation split.
 
@@ -119,7 +119,8 @@ def train(
                 )
             total += loss.item()
             correct += int((fused.argmax(dim=1) == labels).sum())
-            on_step(epoch * steps + step + 1, config.epochs * steps, loss.item())
+            if on_step:
+                on_step(epoch * steps + step + 1, config.epochs * steps, loss.item())
 
         evaluated = ema.module if ema else model
         logits = predict_logits(evaluated, valid_set, transform)
@@ -143,7 +144,8 @@ def train(
                 save_model(evaluated, out / "best.safetensors", describe(config, rows[-1]))
             _save_state(out / "state.pt", model, ema, optimizer, loader, rows)
             _write_log(out / "log.csv", rows)
-        on_epoch(rows[-1])
+        if on_epoch:
+            on_epoch(rows[-1])
     if fabric.is_global_zero:
         calibrate(out / "best.safetensors", valid_set)
     fabric.barrier()
@@ -230,7 +232,7 @@ def calibrate(path: Path, valid_set: FaceDataset) -> dict[str, Any]:
     return figures
 
 
-def _whole_batch(batch: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+def _whole_batch(batch: Any) -> Any:
     return batch  # FaceDataset hands out whole batches already
 
 

@@ -1,6 +1,7 @@
 """Optimizers and learning-rate schedules."""
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -28,7 +29,7 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> Optimizer:
         "adam": torch.optim.Adam,
         "sgd": torch.optim.SGD,
     }
-    options: dict[str, float | bool] = {"lr": config.lr}
+    options: dict[str, Any] = {"lr": config.lr}
     if config.name == "sgd":
         options |= {"momentum": 0.9, "nesterov": True}
     if config.sam_rho:
