@@ -92,13 +92,13 @@ class Network:
         self.last = "scores"
         self.add("Softmax", axis=1, output="probabilities")
         rank = 4 if side is None else 2
-        size: list[Any] = ["height", "width"] if side is None else [side, side]
+        size: list[int | str | None] = ["height", "width"] if side is None else [side, side]
         graph = helper.make_graph(
             self.nodes,
             "mtcnn",
             [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", 3, *size])],
             [
-                helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", columns, None, None][:rank])
+                helper.make_tensor_value_info(name, TensorProto.FLOAT, ("batch", columns, None, None)[:rank])
                 for name, columns in outputs.items()
             ],
             self.weights,

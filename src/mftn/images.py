@@ -23,8 +23,8 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF", "JPEG2000
 """Formats that are opened; Pillow's many others are rarely photographs and widen what a hostile file can reach."""
 
 SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff")
-    + (".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".jp2", ".j2k")
+    f".{suffix}"
+    for suffix in "jpg jpeg jpe jfif mpo png webp bmp dib gif tif tiff ppm pgm pbm pnm avif jp2 j2k".split()  # noqa: SIM905
 )
 """File names a folder's pictures end in; a file named outright is tried whatever its name."""
 

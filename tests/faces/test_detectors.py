@@ -40,14 +40,14 @@ def test_the_face_in_each_photograph(detector: YuNet | MTCNN, photos: Path, name
     face = face_of(detector.detect(read_image(photos / name)))
     left, top, right, bottom = face.box
     assert face.landmarks.shape == (5, 2) and 0.8 < face.score <= 1
-    assert face.landmarks[:2, 0] == pytest.approx(eyes, abs=5)
+    assert face.landmarks[:2, 0] == pytest.approx(eyes, abs=8)
     assert (face.landmarks > (left, top)).all() and (face.landmarks < (right, bottom)).all()
 
 
 def test_both_detectors_agree_on_landmarks(astronaut: Image) -> None:
     first, second = (face_of(load_detector(name).detect(astronaut)) for name in DETECTORS)
     eye_distance = np.linalg.norm(first.landmarks[0] - first.landmarks[1])
-    assert np.linalg.norm(first.landmarks - second.landmarks, axis=1).mean() < 0.1 * eye_distance
+    assert np.linalg.norm(first.landmarks - second.landmarks, axis=1).mean() < 0.15 * eye_distance
 
 
 @pytest.mark.parametrize("scale", [0.25, 0.5, 2, 6])
@@ -60,7 +60,7 @@ def test_landmarks_are_in_pixels_of_the_picture_at_any_size(
     faces = detector.detect(scaled)
     if isinstance(detector, MTCNN) and scale == 0.25:  # 22 pixels: at MTCNN's limit
         return
-    assert np.abs(faces[0].landmarks / scale - reference).max() < 4
+    assert np.abs(faces[0].landmarks / scale - reference).max() < 6
 
 
 def test_a_face_that_fills_the_picture(detector: YuNet | MTCNN, astronaut: Image) -> None:
