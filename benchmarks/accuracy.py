@@ -1,0 +1,89 @@
+"""Accuracy of a shipped model through the whole pipeline: read, detect, align, classify.
+
+    python benchmarks/accuracy.py ferplus FOLDER [--split valid] [--detector yunet|none] [--model NAME]
+    python benchmarks/accuracy.py photos FOLDER_WITH_labels.csv
+
+`ferplus` takes the official folders and measures both protocols; a picture in which no face is found is taken
+whole. `photos` takes pictures under a folder with labels.csv (image, expression); the largest, most central face
+counts, and a picture without a face is wrong.
+"""
+
+import argparse
+import csv
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+import mftn
+from mftn.data.ferplus import FOLDERS, hard_labels, read_ferplus
+from mftn.data.prepare import choose_face
+from mftn.evaluate import metrics
+from mftn.images import read_image
+from mftn.labels import EXPRESSIONS
+
+
+def probabilities(paths: list[Path], model: str | None, detector: str, whole: bool) -> tuple[NDArray[np.float64], int]:
+    """(n, 8) probabilities, zeros where no face was found, and how many were found; `whole` falls back to the picture."""
+    recognizer = mftn.load(model, detector=detector, min_score=0.3 if detector != "none" else None)
+    fallback = mftn.load(model, detector="none")
+    rows, found = np.zeros((len(paths), len(EXPRESSIONS))), 0
+    for row, path in zip(rows, paths, strict=True):
+        prediction = recognizer.predict(path)
+        found += bool(prediction.faces)
+        if not prediction.faces and whole:
+            prediction = fallback.predict(path)
+        face = choose_face(list(prediction.faces), read_image(path))
+        if face is not None:
+            row[:] = [face.probabilities.get(name, 0.0) for name in EXPRESSIONS]  # type: ignore[attr-defined]
+    return rows, found
+
+
+def report(name: str, labels: NDArray[np.int64], rows: NDArray[np.float64]) -> None:
+    """Print accuracy with its interval, macro recall and calibration error; a row of zeros is wrong."""
+    predicted = np.where(rows.any(axis=1), rows.argmax(axis=1), (labels + 1) % len(EXPRESSIONS))
+    counts = metrics.confusion_counts(labels, predicted, len(EXPRESSIONS))
+    low, high = metrics.wilson_interval(int(np.trace(counts)), len(labels))
+    recall = dict(zip(EXPRESSIONS, np.round(metrics.recall_per_class(counts), 3).tolist(), strict=True))
+    print(
+        f"{name}: {len(labels):,} images, accuracy {metrics.accuracy(counts):.2%} (95 % interval {low:.1%} to {high:.1%}), "
+        f"macro recall {metrics.macro_recall(counts):.1%}, ECE {metrics.expected_calibration_error(rows, labels):.3f}"
+    )
+    print(f"  recall {json.dumps(recall)}")
+    print(f"  confusion {json.dumps(counts.tolist())}")
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("kind", choices=("ferplus", "photos"))
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--split", default="valid", choices=tuple(FOLDERS.values()))
+    parser.add_argument("--detector", default="yunet", choices=("yunet", "mtcnn", "none"))
+    parser.add_argument("--model")
+    arguments = parser.parse_args()
+    if arguments.kind == "ferplus":
+        records = [record for record in read_ferplus(arguments.folder) if record.split == arguments.split]
+        votes = np.array([record.votes for record in records])
+        kept = hard_labels(votes, "argmax") >= 0
+        paths = [record.path for record, keep in zip(records, kept, strict=True) if keep]
+        rows, found = probabilities(paths, arguments.model, arguments.detector, whole=True)
+        print(f"FERPlus {arguments.split}, detector {arguments.detector}: face found in {found:,} of {len(paths):,}")
+        for protocol in ("argmax", "majority"):
+            labels = hard_labels(votes[kept], protocol)
+            report(f"{protocol} protocol", labels[labels >= 0], rows[labels >= 0])
+        return
+    (table,) = arguments.folder.rglob("labels.csv")
+    entries = list(csv.DictReader(table.open(newline="")))
+    where = {path.name: path for path in table.parent.rglob("*") if path.is_file()}
+    if missing := [entry["image"] for entry in entries if entry["image"] not in where]:
+        sys.exit(f"{table}: names pictures that are not there: {missing[:5]}")
+    rows, found = probabilities([where[entry["image"]] for entry in entries], arguments.model, arguments.detector, False)
+    print(f"photographs, detector {arguments.detector}: face found in {found:,} of {len(entries):,} ({found / len(entries):.1%})")
+    report("end to end", np.array([EXPRESSIONS.index(entry["expression"]) for entry in entries]), rows)
+
+
+if __name__ == "__main__":
+    main()
