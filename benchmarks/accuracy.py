@@ -26,7 +26,7 @@ from mftn.labels import EXPRESSIONS
 
 
 def probabilities(paths: list[Path], model: str | None, detector: str, whole: bool) -> tuple[NDArray[np.float64], int]:
-    """(n, 8) probabilities, zeros where no face was found, and how many were found; `whole` falls back to the picture."""
+    """(n, 8) probabilities, zeros where no face is found, and the faces found; `whole` then takes the picture."""
     recognizer = mftn.load(model, detector=detector, min_score=0.3 if detector != "none" else None)
     fallback = mftn.load(model, detector="none")
     rows, found = np.zeros((len(paths), len(EXPRESSIONS))), 0
@@ -48,8 +48,9 @@ def report(name: str, labels: NDArray[np.int64], rows: NDArray[np.float64]) -> N
     low, high = metrics.wilson_interval(int(np.trace(counts)), len(labels))
     recall = dict(zip(EXPRESSIONS, np.round(metrics.recall_per_class(counts), 3).tolist(), strict=True))
     print(
-        f"{name}: {len(labels):,} images, accuracy {metrics.accuracy(counts):.2%} (95 % interval {low:.1%} to {high:.1%}), "
-        f"macro recall {metrics.macro_recall(counts):.1%}, ECE {metrics.expected_calibration_error(rows, labels):.3f}"
+        f"{name}: {len(labels):,} images, accuracy {metrics.accuracy(counts):.2%} "
+        f"(95 % interval {low:.1%} to {high:.1%}), macro recall {metrics.macro_recall(counts):.1%}, "
+        f"ECE {metrics.expected_calibration_error(rows, labels):.3f}"
     )
     print(f"  recall {json.dumps(recall)}")
     print(f"  confusion {json.dumps(counts.tolist())}")
@@ -80,8 +81,12 @@ def main() -> None:
     where = {path.name: path for path in table.parent.rglob("*") if path.is_file()}
     if missing := [entry["image"] for entry in entries if entry["image"] not in where]:
         sys.exit(f"{table}: names pictures that are not there: {missing[:5]}")
-    rows, found = probabilities([where[entry["image"]] for entry in entries], arguments.model, arguments.detector, False)
-    print(f"photographs, detector {arguments.detector}: face found in {found:,} of {len(entries):,} ({found / len(entries):.1%})")
+    rows, found = probabilities(
+        [where[entry["image"]] for entry in entries], arguments.model, arguments.detector, False
+    )
+    print(
+        f"photographs, detector {arguments.detector}: face found in {found:,} of {len(entries):,} ({found / len(entries):.1%})"
+    )
     report("end to end", np.array([EXPRESSIONS.index(entry["expression"]) for entry in entries]), rows)
 
 

@@ -11,7 +11,7 @@ import io
 import json
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
@@ -120,23 +120,27 @@ def open_writer(path: Path, kind: str) -> Iterator[Writer]:
     partial = path.with_name(path.name + ".partial")
     with explain_failure(partial):
         path.parent.mkdir(parents=True, exist_ok=True)
-        if kind == "parquet":
-            parquet = ParquetWriter(partial)
-            try:
-                yield parquet
-            finally:
-                parquet.close()
-        else:
-            with partial.open("w", encoding="utf-8", newline="") as file:
+        with ExitStack() as stack:
+            if kind == "parquet":
+                writer: Writer = ParquetWriter(partial)
+            else:
+                file = stack.enter_context(partial.open("w", encoding="utf-8", newline=""))
                 writer = JsonlWriter(file) if kind == "jsonl" else CsvWriter(file)
-                try:
-                    yield writer
-                finally:
-                    writer.close()
-                    os.fsync(file.fileno())
-                    partial.replace(path)
-            return
-        partial.replace(path)
+            try:
+                yield writer
+            except OSError:
+                raise  # the file's name stays with what it had before
+            except BaseException:
+                _finish(writer, partial, path)
+                raise
+            _finish(writer, partial, path)
+
+
+def _finish(writer: Writer, partial: Path, path: Path) -> None:
+    writer.close()
+    with partial.open("rb") as written:
+        os.fsync(written.fileno())
+    partial.replace(path)
 
 
 @contextmanager
@@ -224,7 +228,7 @@ def _draw_face(draw: ImageDraw, size: tuple[int, int], face: Face, top: int) -> 
     from PIL import ImageFont
 
     left, upper, right, lower = face.box
-    unit = max(10.0, min(max(right - left, lower - upper) / 11, max(size) / 28))  # height of the text
+    unit = max(12.0, min(max(right - left, lower - upper) / 11, max(size) / 28))  # height of the text
     line = max(1, round(unit / 7))
     colour = COLOURS.get(face.expression, "#FFFFFF")
     draw.rectangle((left - line, upper - line, right + line, lower + line), outline="black", width=3 * line)
@@ -235,15 +239,17 @@ def _draw_face(draw: ImageDraw, size: tuple[int, int], face: Face, top: int) -> 
     width, height = draw.textlength(text, font=font) + 2 * pad, unit + 2 * pad
     x = min(max(left - line, 0), max(size[0] - width, 0))
     y = upper - line - height if upper - line - height >= 0 else max(upper, 0)
-    draw.rectangle((x, y, x + width, y + height), fill=colour)
+    plate_end = y + height
+    draw.rectangle((x, y, x + width, plate_end), fill=colour)
     draw.text((x + pad, y + height / 2), text, font=font, fill=_ink(colour), anchor="lm")
 
     ranked = sorted(face.probabilities.items(), key=lambda item: -item[1])[:top]
     row = 0.75 * unit + pad
     width = max(6.5 * unit, min(right - left, 9 * unit)) + 2 * line
     x = min(max(left - line, 0), max(size[0] - width, 0))
-    y = lower + line if lower + line + row * len(ranked) <= size[1] else size[1] - row * len(ranked)
-    if not ranked or y < upper:  # no room that would not hide the face
+    below = max(lower + line, plate_end)
+    y = below if below + row * len(ranked) <= size[1] else size[1] - row * len(ranked)
+    if y < max(plate_end, (upper + lower) / 2):  # no room that would not hide the label or the face
         return
     draw.rectangle((x, y, x + width, y + row * len(ranked)), fill="#202020")
     for place, (name, probability) in enumerate(ranked):

@@ -7,6 +7,7 @@ at all. Validation selects; metrics come from unaugmented pictures and the evalu
 
 import csv
 import json
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -55,7 +56,7 @@ def train(
         DataError: The data set is missing or incomplete.
         MFTNError: The loss is not a number.
     """
-    out = _open_run(config, resume)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     fabric = Fabric(
         accelerator=config.accelerator,
         devices=config.devices,
@@ -66,6 +67,7 @@ def train(
     data = config.data
     train_set = FaceDataset(data.folder, "train", config.model.channels, data.protocol)
     valid_set = FaceDataset(data.folder, "valid", config.model.channels, data.protocol)
+    out = _open_run(config, resume)
     loader = DataLoader(
         train_set, config.batch_size // fabric.world_size, shuffle=True, drop_last=True, num_workers=data.workers,
         collate_fn=_whole_batch, generator=torch.Generator().manual_seed(config.seed),

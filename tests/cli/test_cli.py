@@ -1,0 +1,142 @@
+"""The command line as a user meets it, in processes of its own."""
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PHOTOS = ROOT / "examples" / "photos"
+
+
+def mftn(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "mftn", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, **options)
+
+
+def test_help_and_version_are_the_same_from_main_py() -> None:
+    help_text = mftn("--help")
+    published = subprocess.run([sys.executable, ROOT / "main.py", "--help"], capture_output=True, text=True, check=True)
+    assert help_text.returncode == published.returncode == 0
+    assert help_text.stdout == published.stdout and "predict" in help_text.stdout
+    assert mftn("--version").stdout.startswith("mftn 0.")
+
+
+def test_an_unknown_verb_names_the_nearest() -> None:
+    result = mftn("predcit")
+    assert result.returncode == 2 and "did you mean predict" in result.stderr
+
+
+def test_a_pipe_gets_jsonl_in_the_order_of_the_input() -> None:
+    result = mftn("predict", PHOTOS / "grace_hopper.jpg", PHOTOS / "astronaut.jpg")
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert result.returncode == 0 and result.stderr == ""
+    assert [Path(line["source"]).name for line in lines] == ["grace_hopper.jpg", "astronaut.jpg"]
+    assert lines[1]["faces"][0]["expression"] == "happiness"
+
+
+def test_files_pictures_and_crops(tmp_path: Path) -> None:
+    arguments = ("--output", tmp_path / "f.csv", "--save-images", tmp_path / "a", "--save-crops", tmp_path / "c")
+    result = mftn("predict", PHOTOS, *arguments)
+    assert result.returncode == 0 and result.stdout == ""
+    assert next(csv.DictReader((tmp_path / "f.csv").open()))["expression"] == "happiness"
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["astronaut_faces.jpg", "grace_hopper_faces.jpg"]
+    assert sorted(path.name for path in (tmp_path / "c").iterdir()) == ["astronaut_face1.jpg", "grace_hopper_face1.jpg"]
+
+
+def test_a_table_for_people() -> None:
+    result = mftn("predict", PHOTOS / "astronaut.jpg", "--format", "table", "--top", 2)
+    assert "happiness" in result.stdout and "probability" in result.stdout
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_bad_pictures_are_named_once_and_the_rest_goes_on(tmp_path: Path, strict: bool) -> None:
+    (tmp_path / "text.jpg").write_text("hello")
+    sources = [tmp_path / "text.jpg", tmp_path / "gone.jpg", PHOTOS / "astronaut.jpg"]
+    result = mftn("predict", *sources, *(["--strict"] if strict else []))
+    assert result.returncode == 1
+    errors = result.stderr.splitlines()
+    assert f"{tmp_path / 'text.jpg'}: not a picture" in errors[0]
+    assert len(result.stdout.splitlines()) == (1 if strict else 3)
+    if not strict:
+        assert f"{tmp_path / 'gone.jpg'}: no such file" in errors[1] and "2 of 3 pictures failed" in errors[2]
+
+
+def test_a_list_on_standard_input() -> None:
+    result = mftn("predict", "-", input=f"{PHOTOS / 'astronaut.jpg'}\n")
+    assert json.loads(result.stdout)["faces"][0]["expression"] == "happiness"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["predict"], "name a picture"),
+        (["predict", "x.jpg", "--output", "faces.xlsx"], "use .jsonl, .csv or .parquet"),
+        (["predict", "x.jpg", "--format", "parquet"], "add --output"),
+        (["predict", "x.jpg", "--model", "nope"], "mftn_face_ferplus"),
+        (["prepare", "ferplus", "--root", "/nowhere", "--out", "/nowhere/else"], "FER2013Train"),
+        (["train", "--config", "nope"], "recipes are"),
+        (["train", "--data", "/nowhere", "--out", "{tmp}/run"], "mftn prepare"),
+        (["export", "/nowhere.safetensors"], "no such file"),
+    ],
+)
+def test_mistakes_get_one_clear_line(tmp_path: Path, arguments: list[str], message: str) -> None:
+    result = mftn(*[argument.format(tmp=tmp_path) for argument in arguments], cwd=tmp_path)
+    assert result.returncode == 1
+    assert message in result.stderr and "Traceback" not in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_ctrl_c_keeps_what_is_done_and_says_so(tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    names = "\n".join([str(PHOTOS / "astronaut.jpg")] * 5000)
+    command = [sys.executable, "-m", "mftn", "predict", "-", "--output", str(out)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdin.write(names)
+    process.stdin.close()
+    partial = tmp_path / "out.jsonl.partial"
+    for _ in range(600):
+        if partial.exists() and partial.stat().st_size:
+            break
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    done = len(out.read_text().splitlines())
+    assert 0 < done < 5000
+    assert f"interrupted; {done} of 5000 pictures are done and kept in {out}" in process.stderr.read()
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    command = f"{sys.executable} -m mftn predict {PHOTOS} {PHOTOS} {PHOTOS} | head -n 1"
+    result = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert result.returncode == 0 and result.stderr == "" and len(result.stdout.splitlines()) == 1
+
+
+def test_models_and_doctor() -> None:
+    models = json.loads(mftn("models", "--json").stdout)
+    assert models[0]["name"] == "mftn_face_ferplus" and models[0]["accuracy"] and models[0]["licence"]
+    doctor = mftn("doctor")
+    assert doctor.returncode == 0 and "prediction: works" in doctor.stdout and "torch" in doctor.stdout
+
+
+def test_prepare_train_export_predict(tmp_path: Path, ferplus_root: Path) -> None:
+    def succeed(*arguments: object) -> str:
+        result = mftn(*arguments)
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    text = succeed("prepare", "ferplus", "--root", ferplus_root, "--out", tmp_path / "data", "--workers", 1)
+    assert "train: 24 pictures, 1 without a face" in text
+    run = ("--data", tmp_path / "data", "--out", tmp_path / "run", "--epochs", 1, "--small-epochs", 0)
+    text = succeed("train", *run, "--batch-size", 8, "--precision", "fp32")
+    assert "argmax protocol, 8 images" in text
+    succeed("export", tmp_path / "run" / "best.safetensors", "--out", tmp_path / "mine.onnx")
+    line = json.loads(succeed("predict", PHOTOS / "astronaut.jpg", "--model", tmp_path / "mine.onnx"))
+    assert sum(line["faces"][0]["probabilities"].values()) == pytest.approx(1, abs=1e-4)

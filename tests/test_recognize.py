@@ -1,0 +1,140 @@
+import io
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as PillowImage
+
+import mftn
+from mftn.errors import ConfigError, ImageError, ModelError
+from mftn.labels import EXPRESSIONS
+from mftn.types import Image, Prediction
+
+
+def test_the_astronaut_smiles(photos: Path) -> None:
+    prediction = mftn.predict(photos / "astronaut.jpg")
+    (face,) = prediction.faces
+    assert (prediction.width, prediction.height) == (512, 512)
+    assert face.expression == "happiness" and face.probability > 0.8
+    assert tuple(face.probabilities) == EXPRESSIONS
+    assert sum(face.probabilities.values()) == pytest.approx(1, abs=1e-5)
+    assert "happiness" in repr(prediction) and "happiness" in repr(face)
+
+
+def test_paths_arrays_and_pillow_images_give_the_same(photos: Path, astronaut: Image) -> None:
+    answers = [
+        mftn.predict(source).faces[0].probabilities
+        for source in (str(photos / "astronaut.jpg"), astronaut, PillowImage.fromarray(astronaut))
+    ]
+    assert answers[0] == pytest.approx(answers[1], abs=1e-5)
+    assert answers[0] == pytest.approx(answers[2], abs=1e-5)
+
+
+def test_a_turned_photograph_gives_the_same_face(tmp_path: Path, photos: Path) -> None:
+    upright = PillowImage.open(photos / "grace_hopper.jpg")
+    exif = PillowImage.Exif()
+    exif[0x0112] = 6
+    upright.rotate(90, expand=True).save(tmp_path / "turned.png", exif=exif)
+    first, second = mftn.predict(np.array(upright)).faces[0], mftn.predict(tmp_path / "turned.png").faces[0]
+    assert first.box == pytest.approx(second.box, abs=0.5)
+    assert first.probabilities == pytest.approx(second.probabilities, abs=1e-3)
+
+
+def test_a_large_photograph_is_cropped_from_its_own_pixels(photos: Path) -> None:
+    small = PillowImage.open(photos / "grace_hopper.jpg")
+    large = small.resize((small.width * 8, small.height * 8), PillowImage.Resampling.LANCZOS)
+    expected, face = mftn.predict(np.array(small)).faces[0], mftn.predict(large).faces[0]
+    assert np.array(face.box) / 8 == pytest.approx(np.array(expected.box), abs=12)
+    assert face.expression == expected.expression
+
+
+def test_no_face_is_a_result() -> None:
+    prediction = mftn.predict(np.full((100, 100, 3), 90, np.uint8))
+    assert prediction.faces == () and prediction.error is None
+    assert "no face" in repr(prediction)
+
+
+def test_detector_none_takes_the_centre_as_a_face(astronaut: Image) -> None:
+    crop = np.ascontiguousarray(astronaut[60:200, 130:320])  # wider than high: the sides are cut
+    prediction = mftn.predict(crop, detector="none")
+    (face,) = prediction.faces
+    assert face.box == (0, 0, 190, 140) and face.score is None and face.landmarks is None
+    square = mftn.predict(np.ascontiguousarray(crop[:, 25:165]), detector="none").faces[0]
+    assert face.probabilities == pytest.approx(square.probabilities, abs=1e-5)
+
+
+def test_mtcnn_recognises_too(photos: Path) -> None:
+    assert mftn.predict(photos / "astronaut.jpg", detector="mtcnn").faces[0].expression == "happiness"
+
+
+def test_a_stream_keeps_order_and_goes_on_after_bad_pictures(tmp_path: Path, photos: Path) -> None:
+    (tmp_path / "text.jpg").write_text("hello")
+    sources = [photos / "grace_hopper.jpg", tmp_path / "text.jpg", tmp_path / "gone.jpg", photos / "astronaut.jpg"]
+    predictions = list(mftn.load().stream(sources))
+    assert [prediction.source for prediction in predictions] == [str(source) for source in sources]
+    assert [bool(prediction.error) for prediction in predictions] == [False, True, True, False]
+    with pytest.raises(ImageError, match=r"text\.jpg"):
+        mftn.predict(tmp_path / "text.jpg")
+
+
+def test_results_turn_into_plain_values_and_frames(photos: Path) -> None:
+    prediction = mftn.predict(photos / "astronaut.jpg")
+    plain = prediction.to_dict()
+    assert list(plain) == ["source", "width", "height", "faces", "error"]
+    assert list(plain["faces"][0]) == ["box", "score", "landmarks", "expression", "probability", "probabilities"]
+    frame = prediction.to_frame()
+    assert len(frame) == 1 and frame.loc[0, "expression"] == "happiness"
+    empty = Prediction("x", 5, 5, ()).to_frame()
+    assert list(empty.columns) == list(frame.columns) and empty["expression"].isna().all()
+
+
+def test_wrong_names_say_what_there_is(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="mftn_face_ferplus"):
+        mftn.load("mftn_huge")
+    with pytest.raises(ConfigError, match="did you mean mtcnn"):
+        mftn.load(detector="mtcn")
+    (tmp_path / "m.onnx").write_bytes(b"no model")
+    with pytest.raises(ModelError, match=r"m\.onnx: not a complete ONNX model"):
+        mftn.load(tmp_path / "m.onnx")
+    with pytest.raises(ModelError, match="no export of mftn"):
+        mftn.load(Path(mftn.__file__).parent / "faces" / "weights" / "yunet.onnx")
+
+
+def mutated(seed: int, photos: Path) -> tuple[str, bytes]:
+    """A picture file with bytes cut, changed, repeated or mixed up."""
+    rng = random.Random(seed)
+    kind = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM")[seed % 7]
+    buffer = io.BytesIO()
+    PillowImage.open(photos / "astronaut.jpg").crop((150, 50, 300, 200)).resize((60, 60)).save(buffer, kind)
+    data = bytearray(buffer.getvalue())
+    for _ in range(rng.randint(1, 4)):
+        at, length = rng.randrange(len(data)), rng.randint(1, 40)
+        match rng.randrange(5):
+            case 0:
+                del data[at:]
+                data = data or bytearray(b"\0")
+            case 1:
+                data[at : at + length] = rng.randbytes(length)
+            case 2:
+                data[at] ^= 1 << rng.randrange(8)
+            case 3:
+                data[at:at] = data[at : at + length]
+            case 4:
+                header = rng.randrange(min(64, len(data)))
+                data[header : header + 4] = b"\xff\xff\xff\x7f"
+    return kind.lower(), bytes(data)
+
+
+def test_no_damaged_file_breaks_the_stream(tmp_path: Path, photos: Path, recwarn: pytest.WarningsRecorder) -> None:
+    paths = []
+    for seed in range(280):
+        kind, data = mutated(seed, photos)
+        paths.append(tmp_path / f"{seed}.{kind}")
+        paths[-1].write_bytes(data)
+    predictions = list(mftn.load(threads=1).stream(paths))
+    assert len(predictions) == 280
+    failed = [prediction for prediction in predictions if prediction.error]
+    assert 20 < len(failed) < 280
+    assert all(prediction.error.startswith(prediction.source) for prediction in failed)
+    assert not recwarn.list, "Pillow's warnings are not the user's"
