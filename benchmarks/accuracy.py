@@ -84,9 +84,7 @@ def main() -> None:
     rows, found = probabilities(
         [where[entry["image"]] for entry in entries], arguments.model, arguments.detector, False
     )
-    print(
-        f"photographs, detector {arguments.detector}: face found in {found:,} of {len(entries):,} ({found / len(entries):.1%})"
-    )
+    print(f"photographs, detector {arguments.detector}: face found in {found:,} of {len(entries):,}")
     report("end to end", np.array([EXPRESSIONS.index(entry["expression"]) for entry in entries]), rows)
 
 

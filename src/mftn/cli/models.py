@@ -1,5 +1,6 @@
 """List the models that ship: size, input, accuracy as measured, licence."""
 
+import sys
 from dataclasses import dataclass
 
 
@@ -39,5 +40,5 @@ def run(arguments: Arguments) -> int:
             "\n".join(f"{share:.1%} {where}" for where, share in card.accuracy.items()),
             card.licence,
         )
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
     return 0

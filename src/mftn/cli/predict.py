@@ -120,7 +120,7 @@ def _sink(arguments: Arguments, kind: str) -> Iterator[Callable[[Prediction], No
                 with explain_failure(arguments.output), arguments.output.open("w", encoding="utf-8") as file:
                     Console(file=file, width=120).print(table.table)
             elif table.table.row_count:
-                Console().print(table.table)
+                Console(width=None if sys.stdout.isatty() else 120).print(table.table)
     elif arguments.output:
         with open_writer(arguments.output, kind) as writer:
             yield writer.write
