@@ -94,6 +94,10 @@ def test_wrong_names_say_what_there_is(tmp_path: Path) -> None:
         mftn.load("mftn_huge")
     with pytest.raises(ConfigError, match="did you mean mtcnn"):
         mftn.load(detector="mtcn")
+    with pytest.raises(ConfigError, match="0 to 1"):
+        mftn.load(min_score=2)
+    with pytest.raises(ConfigError, match="threads is -1"):
+        mftn.load(threads=-1)
     (tmp_path / "m.onnx").write_bytes(b"no model")
     with pytest.raises(ModelError, match=r"m\.onnx: not a complete ONNX model"):
         mftn.load(tmp_path / "m.onnx")

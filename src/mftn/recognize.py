@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mftn.engines import Engine, load_engine
-from mftn.errors import ImageError
+from mftn.errors import ConfigError, ImageError
 from mftn.faces import Detector, load_detector
 from mftn.faces.align import align
 from mftn.images import find_images, read_image
@@ -132,8 +132,12 @@ def load(
 
     Raises:
         ModelError: There is no such model.
-        ConfigError: There is no such detector.
+        ConfigError: There is no such detector, or a number is out of its range.
     """
+    if min_score is not None and not 0 <= min_score <= 1:
+        raise ConfigError(f"min_score is {min_score}; it must be 0 to 1")
+    if threads < 0:
+        raise ConfigError(f"threads is {threads}; give 1 or more, or 0 for all cores")
     engine = load_engine(model, threads=threads)
     if detector == "none":
         return Recognizer(engine, None)

@@ -136,14 +136,12 @@ class Prediction:
 def _flat(face: Face | None) -> dict[str, Any]:
     """The columns of one face; all None for a picture without one, so that every row has the same columns."""
     points = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
-    box: tuple[float | None, ...] = face.box if face else (None,) * 4
-    landmarks: NDArray[Any] = (
-        face.landmarks if face and face.landmarks is not None else np.full((5, 2), None, dtype=object)
+    values: dict[str, Any] = face.to_dict() if face else {}
+    row: dict[str, Any] = dict(
+        zip(("left", "top", "right", "bottom"), values.get("box") or (None,) * 4, strict=True),
+        score=values.get("score"),
     )
-    row: dict[str, Any] = dict(zip(("left", "top", "right", "bottom"), box, strict=True))
-    row["score"] = face.score if face else None
-    for name, (x, y) in zip(points, landmarks, strict=True):
-        row[f"{name}_x"], row[f"{name}_y"] = x, y
-    row["expression"] = face.expression if face else None
-    row["probability"] = face.probability if face else None
-    return row | {f"p_{name}": face.probabilities.get(name) if face else None for name in EXPRESSIONS}
+    for name, (x, y) in zip(points, values.get("landmarks") or ((None, None),) * 5, strict=True):
+        row |= {f"{name}_x": x, f"{name}_y": y}
+    row |= {"expression": values.get("expression"), "probability": values.get("probability")}
+    return row | {f"p_{name}": values.get("probabilities", {}).get(name) for name in EXPRESSIONS}

@@ -67,6 +67,17 @@ def test_a_resumed_run_equals_one_that_went_straight_through(prepared: Path, tmp
     assert all(torch.equal(expected[key], resumed[key]) for key in expected)
 
 
+def test_a_run_stopped_in_its_first_epoch_starts_again(prepared: Path, tmp_path: Path) -> None:
+    config = run(prepared, tmp_path / "run", epochs=1)
+
+    def stop(done: int, steps: int, loss: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(config, on_step=stop)
+    assert train(config, resume=True).is_file()
+
+
 def test_small_pictures_first(prepared: Path, tmp_path: Path) -> None:
     train(run(prepared, tmp_path / "run", small_epochs=1, small_size=32))
     rows = list(csv.DictReader((tmp_path / "run" / "log.csv").open()))

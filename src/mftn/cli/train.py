@@ -42,7 +42,8 @@ def run(arguments: Arguments) -> int:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from mftn.train.loop import Row, train
+    from mftn.train.loop import train
+    from mftn.train.run_folder import Row
 
     config = arguments.run
     console = Console(stderr=True)
