@@ -6,6 +6,7 @@ import onnx
 import pytest
 import torch
 
+import mftn
 from mftn.engines import load_engine
 from mftn.export import export_onnx
 from mftn.models import load_model
@@ -45,3 +46,10 @@ def test_the_file_describes_itself(weights: Path, tmp_path: Path) -> None:
     assert description["size"] == [48, 48] and len(description["template"]) == 5
     assert description["temperature"] == load_model(weights)[1]["temperature"]
     assert (tmp_path / "m.onnx").stat().st_size < 17e6
+
+
+def test_the_file_holds_no_path_of_this_machine(weights: Path, tmp_path: Path) -> None:
+    export_onnx(weights, tmp_path / "m.onnx", "mine")
+    content = (tmp_path / "m.onnx").read_bytes()
+    assert b"site-packages" not in content
+    assert str(Path(mftn.__file__).parent).encode() not in content

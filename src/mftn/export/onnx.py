@@ -74,6 +74,8 @@ def export_onnx(
     )  # fmt: skip
     assert program is not None
     proto = program.model_proto
+    for node in proto.graph.node:
+        del node.metadata_props[:]  # stack traces with the paths of the machine that exported
     if precision == "fp16":
         _store_half(proto)
     description = {"name": name, "precision": precision} | {
