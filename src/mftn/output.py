@@ -228,7 +228,7 @@ def _draw_face(draw: ImageDraw, size: tuple[int, int], face: Face, top: int) -> 
     from PIL import ImageFont
 
     left, upper, right, lower = face.box
-    unit = max(12.0, min(max(right - left, lower - upper) / 11, max(size) / 28))  # height of the text
+    unit = max(12.0, min(max(right - left, lower - upper) / 11, max(size) / 36))  # height of the text
     line = max(1, round(unit / 7))
     colour = COLOURS.get(face.expression, "#FFFFFF")
     draw.rectangle((left - line, upper - line, right + line, lower + line), outline="black", width=3 * line)
@@ -249,7 +249,7 @@ def _draw_face(draw: ImageDraw, size: tuple[int, int], face: Face, top: int) -> 
     x = min(max(left - line, 0), max(size[0] - width, 0))
     below = max(lower + line, plate_end)
     y = below if below + row * len(ranked) <= size[1] else size[1] - row * len(ranked)
-    if y < max(plate_end, (upper + lower) / 2):  # no room that would not hide the label or the face
+    if y < max(plate_end, lower - (lower - upper) / 8):  # no room that would not hide the label or the face
         return
     draw.rectangle((x, y, x + width, y + row * len(ranked)), fill="#202020")
     for place, (name, probability) in enumerate(ranked):

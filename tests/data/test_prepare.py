@@ -49,8 +49,8 @@ def test_the_large_central_face_is_chosen() -> None:
     assert choose_face([], image) is None
 
 
-@pytest.mark.parametrize(("channels", "protocol", "count"), [(1, "argmax", 24), (3, None, 24), (1, "majority", 24)])
-def test_the_dataset_reads_what_was_prepared(prepared: Path, channels: int, protocol: str | None, count: int) -> None:
+@pytest.mark.parametrize(("channels", "protocol", "count"), [(1, "argmax", 24), (3, "argmax", 24), (1, "majority", 24)])
+def test_the_dataset_reads_what_was_prepared(prepared: Path, channels: int, protocol: str, count: int) -> None:
     data = FaceDataset(prepared, "train", channels, protocol)
     crop, target, label = data[1]
     assert len(data) == count and crop.shape == (channels, 64, 64) and label == 0

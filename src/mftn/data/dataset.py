@@ -17,22 +17,20 @@ from mftn.errors import DataError
 class FaceDataset(Dataset[tuple[Tensor, Tensor, int]]):
     """The crops of one split, in memory as bytes (28,558 grey crops of 96×96 take 263 MB).
 
-    An item is the crop, uint8 (C, H, W), the distribution over classes (K,) and the class index, which is -1
-    where the protocol leaves the picture out.
+    An item is the crop, uint8 (C, H, W), the distribution over classes (K,) and the class index.
 
     Args:
         folder: A prepared data set.
         split: Which split.
         channels: 1 for grey, 3 for colour.
-        protocol: Pictures that this protocol leaves out are left out here; None keeps all that have a label
-            distribution.
+        protocol: Pictures that this protocol leaves out are left out here.
 
     Raises:
         DataError: The folder holds no manifest, or a crop is missing or unreadable.
     """
 
     def __init__(
-        self, folder: str | Path, split: Split, channels: int = 1, protocol: ferplus.Protocol | None = "argmax"
+        self, folder: str | Path, split: Split, channels: int = 1, protocol: ferplus.Protocol = "argmax"
     ) -> None:
         import pyarrow.parquet as pq
 
@@ -43,9 +41,9 @@ class FaceDataset(Dataset[tuple[Tensor, Tensor, int]]):
         if not rows.num_rows:
             raise DataError(f"{manifest}: has no pictures in the split {split}")
         votes: NDArray[np.int64] = np.array(rows["votes"].to_pylist(), dtype=np.int64)  # (n, columns)
-        labels = ferplus.hard_labels(votes, protocol or "argmax")
+        labels = ferplus.hard_labels(votes, protocol)
         targets = ferplus.distributions(votes)
-        kept: NDArray[np.bool_] = labels >= 0 if protocol else targets.any(axis=1) != 0
+        kept = labels >= 0
         self.paths = [path for path, keep in zip(rows["path"].to_pylist(), kept, strict=True) if keep]
         self.votes = votes[kept]
         self.labels = torch.from_numpy(labels[kept])  # (n,)

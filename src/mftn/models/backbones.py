@@ -9,6 +9,9 @@ from typing import Any
 from timm.models import register_model
 from timm.models.byobnet import ByoBlockCfg, ByobNet, ByoModelCfg
 
+from mftn.errors import ModelError
+
+_TIMM_ARGUMENTS = ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
 _RESNET14_FACE = ByoModelCfg(
     blocks=tuple(
         ByoBlockCfg(type="basic", d=depth, c=width, s=stride, gs=0, br=1.0)
@@ -22,13 +25,20 @@ _RESNET14_FACE = ByoModelCfg(
 )
 
 
+def own_arguments(name: str, pretrained: bool, arguments: dict[str, Any]) -> dict[str, Any]:
+    """What is left for a network of what timm passes to every builder.
+
+    Raises:
+        ModelError: Pre-trained weights were asked for; none are registered with timm.
+    """
+    if pretrained:
+        raise ModelError(f"{name}: no pre-trained weights under this name; load a file with load_checkpoint")
+    return {key: value for key, value in arguments.items() if key not in _TIMM_ARGUMENTS}
+
+
 @register_model  # type: ignore[untyped-decorator]
 def resnet14_face(pretrained: bool = False, **kwargs: Any) -> ByobNet:
     """A residual network for 48×48 faces: strides 2, 4, 8, 16, widths 64, 128, 256, 384."""
-    if pretrained:
-        raise ValueError("resnet14_face: no pre-trained weights under this name")
-    for key in ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"):  # what timm passes to every builder
-        kwargs.pop(key, None)
-    network = ByobNet(_RESNET14_FACE, **kwargs)
+    network = ByobNet(_RESNET14_FACE, **own_arguments("resnet14_face", pretrained, kwargs))
     network.pretrained_cfg = network.default_cfg = {"first_conv": "stem.conv", "classifier": "head.fc"}
     return network

@@ -52,9 +52,8 @@ def load_checkpoint(model: Baseline, path: str | Path, part: Part = "all") -> No
     found = convert(read_tensors(path), model)
     wanted = model.state_dict()
     if part != "all":
-        prefixes = ("backbone.",)
-        found = {key: tensor for key, tensor in found.items() if key.startswith(prefixes)}
-        wanted = {key: tensor for key, tensor in wanted.items() if key.startswith(prefixes)}
+        found = {key: tensor for key, tensor in found.items() if key.startswith("backbone.")}
+        wanted = {key: tensor for key, tensor in wanted.items() if key.startswith("backbone.")}
     if part == "trunk":
         classifier = _classifier_keys(model)
         found = {key: tensor for key, tensor in found.items() if key not in classifier}

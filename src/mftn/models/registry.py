@@ -5,8 +5,7 @@ from typing import Any
 
 from timm.models import register_model
 
-from mftn.errors import ModelError
-from mftn.models import backbones  # noqa: F401 (registers its networks)
+from mftn.models.backbones import own_arguments
 from mftn.models.mftn import MFTN, Baseline
 
 CONVNEXT_SIZES = ("atto", "femto", "pico", "nano", "tiny", "small", "base", "large")
@@ -14,11 +13,7 @@ CONVNEXT_SIZES = ("atto", "femto", "pico", "nano", "tiny", "small", "base", "lar
 
 def _register(name: str, network: type[Baseline], backbone: str, **defaults: Any) -> None:
     def build(pretrained: bool = False, **kwargs: Any) -> Baseline:
-        if pretrained:
-            raise ModelError(f"{name}: no pre-trained weights under this name; load a file with load_checkpoint")
-        for key in ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"):  # what timm passes to every builder
-            kwargs.pop(key, None)
-        return network(**({"backbone": backbone} | defaults | kwargs))
+        return network(**({"backbone": backbone} | defaults | own_arguments(name, pretrained, kwargs)))
 
     build.__name__ = name
     build.__module__ = __name__
