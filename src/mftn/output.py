@@ -124,7 +124,7 @@ def open_writer(path: Path, kind: str) -> Iterator[Writer]:
             if kind == "parquet":
                 writer: Writer = ParquetWriter(partial)
             else:
-                file = stack.enter_context(partial.open("w", encoding="utf-8", newline=""))
+                file = stack.enter_context(partial.open("w", encoding="utf-8", errors="surrogateescape", newline=""))
                 writer = JsonlWriter(file) if kind == "jsonl" else CsvWriter(file)
             try:
                 yield writer

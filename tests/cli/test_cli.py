@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -54,6 +56,22 @@ def test_a_table_for_people() -> None:
     assert "happiness" in result.stdout and "probability" in result.stdout
 
 
+def test_odd_file_names(tmp_path: Path) -> None:
+    names = ["a [b] [red].jpg", "ünï 😀.jpg", os.fsdecode(b"latin-\xe9.jpg")]
+    for name in names:
+        shutil.copy(PHOTOS / "astronaut.jpg", tmp_path / name)
+    table = mftn("predict", tmp_path / names[0], "--format", "table")
+    assert table.returncode == 0 and names[0] in table.stdout.replace("\n", "")
+    result = mftn("predict", tmp_path, "--output", tmp_path / "out.jsonl", "--save-images", tmp_path / "out")
+    assert result.returncode == 0, result.stderr
+    lines = (tmp_path / "out.jsonl").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    assert {Path(json.loads(line)["source"]).name for line in lines} == set(names)
+    assert len(list((tmp_path / "out").iterdir())) == 3
+    command = [sys.executable, "-m", "mftn", "predict", tmp_path / names[2]]
+    piped = subprocess.run(command, capture_output=True, check=True)
+    assert b"latin-\xe9.jpg" in piped.stdout
+
+
 @pytest.mark.parametrize("strict", [False, True])
 def test_bad_pictures_are_named_once_and_the_rest_goes_on(tmp_path: Path, strict: bool) -> None:
     (tmp_path / "text.jpg").write_text("hello")
@@ -83,10 +101,11 @@ def test_a_list_on_standard_input() -> None:
         (["train", "--config", "nope"], "recipes are"),
         (["train", "--data", "/nowhere", "--out", "{tmp}/run"], "mftn prepare"),
         (["export", "/nowhere.safetensors"], "no such file"),
+        (["prepare", "ferplus", "--root", "{ferplus}", "--out", "/dev/null/data"], "/dev/null"),
     ],
 )
-def test_mistakes_get_one_clear_line(tmp_path: Path, arguments: list[str], message: str) -> None:
-    result = mftn(*[argument.format(tmp=tmp_path) for argument in arguments], cwd=tmp_path)
+def test_mistakes_get_one_clear_line(tmp_path: Path, ferplus_root: Path, arguments: list[str], message: str) -> None:
+    result = mftn(*[argument.format(tmp=tmp_path, ferplus=ferplus_root) for argument in arguments], cwd=tmp_path)
     assert result.returncode == 1
     assert message in result.stderr and "Traceback" not in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1

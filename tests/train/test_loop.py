@@ -102,6 +102,22 @@ def test_a_run_is_not_overwritten_and_not_resumed_with_other_settings(prepared: 
         train(dataclasses.replace(config, epochs=5), resume=True)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"small_epochs": 2}, "small_epochs is 2 of 2"),
+        ({"model": ModelConfig(num_classes=7)}, "num_classes is 7, but .* has 8"),
+        ({"batch_size": 100}, "batch_size is 100, but .* has 24"),
+    ],
+)
+def test_contradictions_are_refused_before_anything_is_written(
+    prepared: Path, tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        train(run(prepared, tmp_path / "run", **changes))
+    assert not (tmp_path / "run").exists()
+
+
 def test_missing_data_and_a_diverging_loss_are_named(prepared: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="mftn prepare"):
         train(run(tmp_path / "nowhere", tmp_path / "a"))

@@ -3,6 +3,7 @@
 Nothing heavy is imported until a verb runs, so that `mftn --help` answers at once.
 """
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -40,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(VERBS)}"
         print(f"mftn: no verb {verb}; {hint}", file=sys.stderr)
         return 2
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # file names are bytes; not all are UTF-8
     try:
         status = _run(verb, rest)
         sys.stdout.flush()
@@ -49,6 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # a folder that may not be written to, a full disk
+        print(f"mftn: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("mftn: interrupted", file=sys.stderr)
         return INTERRUPTED

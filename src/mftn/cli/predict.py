@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from mftn.cli import INTERRUPTED
 from mftn.errors import ConfigError
@@ -149,14 +150,14 @@ class _Table:
 
     def add(self, prediction: Prediction) -> None:
         if prediction.error:
-            self.table.add_row(prediction.source, "–", "", "[red]not read[/red]", "", "")
+            self.table.add_row(Text(prediction.source), "–", "", Text("not read", "red"), "", "")
         elif not prediction.faces:
-            self.table.add_row(prediction.source, "0", "", "no face", "", "")
+            self.table.add_row(Text(prediction.source), "0", "", "no face", "", "")
         for number, face in enumerate(prediction.faces, start=1):
             left, top, right, bottom = (round(edge) for edge in face.box)
             ranked = sorted(face.probabilities.items(), key=lambda item: -item[1])[1 : self.top]
             self.table.add_row(
-                prediction.source if number == 1 else "",
+                Text(prediction.source if number == 1 else ""),  # as it is: a name may hold brackets
                 str(number),
                 f"{left}, {top}, {right}, {bottom}",
                 face.expression,

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 from mftn.data.dataset import FaceDataset
 from mftn.data.ferplus import hard_labels
 from mftn.data.transforms import Preprocess
-from mftn.errors import MFTNError
+from mftn.errors import ConfigError, MFTNError
 from mftn.evaluate import metrics
 from mftn.evaluate.calibration import fit_temperature
 from mftn.labels import LABEL_SETS
@@ -47,7 +47,8 @@ def train(
         on_epoch: Called with each row of the log.
 
     Raises:
-        ConfigError: The run folder holds another run, or none to resume.
+        ConfigError: Settings contradict each other or the data, or the run folder holds another run, or none to
+            resume.
         DataError: The data set is missing or incomplete.
         MFTNError: The loss is not a number.
     """
@@ -62,6 +63,7 @@ def train(
     data, out = config.data, config.out
     train_set = FaceDataset(data.folder, "train", config.model.channels, data.protocol)
     valid_set = FaceDataset(data.folder, "valid", config.model.channels, data.protocol)
+    _check(config, train_set)
     if fabric.is_global_zero:
         open_run(config, resume)
     fabric.barrier()
@@ -84,7 +86,7 @@ def train(
     ema = ModelEmaV3(model, decay=config.ema_decay, use_warmup=True) if config.ema_decay else None
     network, optimizer = fabric.setup(model, build_optimizer(model, config.optimizer))
     step_of = _Step(fabric, network, optimizer, config)
-    rows = load_state(out / "state.pt", model, ema, optimizer, loader)
+    rows = load_state(out / "state.pt", model, ema, optimizer, loader) if resume else []
 
     steps = len(loader)
     for epoch in range(len(rows), config.epochs):
@@ -134,6 +136,19 @@ def train(
         calibrate(out / "best.safetensors", valid_set)
     fabric.barrier()
     return out / "best.safetensors"
+
+
+def _check(config: TrainConfig, train_set: FaceDataset) -> None:
+    """Refuse now what would otherwise fail, or mislead, after an epoch."""
+    classes = train_set.targets.shape[1]
+    if config.model.num_classes != classes:
+        raise ConfigError(f"model.num_classes is {config.model.num_classes}, but {config.data.folder} has {classes}")
+    if config.small_epochs >= config.epochs:
+        raise ConfigError(
+            f"small_epochs is {config.small_epochs} of {config.epochs} epochs; the last must see pictures of model.size"
+        )
+    if len(train_set) < config.batch_size:
+        raise ConfigError(f"batch_size is {config.batch_size}, but {config.data.folder} has {len(train_set)} pictures")
 
 
 class _Step:
