@@ -18,8 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import mftn
-from mftn.data.ferplus import FOLDERS, hard_labels, read_ferplus
 from mftn.data.prepare import choose_face
+from mftn.data.readers import read_records
+from mftn.data.records import SPLITS
+from mftn.data.votes import PROTOCOLS, hard_labels
 from mftn.evaluate import metrics
 from mftn.images import read_image
 from mftn.labels import EXPRESSIONS
@@ -61,18 +63,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kind", choices=("ferplus", "photos"))
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--split", default="valid", choices=tuple(FOLDERS.values()))
+    parser.add_argument("--split", default="valid", choices=SPLITS)
     parser.add_argument("--detector", default="yunet", choices=("yunet", "mtcnn", "none"))
     parser.add_argument("--model")
     arguments = parser.parse_args()
     if arguments.kind == "ferplus":
-        records = [record for record in read_ferplus(arguments.folder) if record.split == arguments.split]
+        records = [record for record in read_records("ferplus", arguments.folder) if record.split == arguments.split]
         votes = np.array([record.votes for record in records])
         kept = hard_labels(votes, "argmax") >= 0
-        paths = [record.path for record, keep in zip(records, kept, strict=True) if keep]
+        paths = [record.source for record, keep in zip(records, kept, strict=True) if keep]
         rows, found = probabilities(paths, arguments.model, arguments.detector, whole=True)
         print(f"FERPlus {arguments.split}, detector {arguments.detector}: face found in {found:,} of {len(paths):,}")
-        for protocol in ("argmax", "majority"):
+        for protocol in PROTOCOLS:
             labels = hard_labels(votes[kept], protocol)
             report(f"{protocol} protocol", labels[labels >= 0], rows[labels >= 0])
         return

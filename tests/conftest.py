@@ -65,9 +65,9 @@ def ferplus_root(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory, ferplus_root: Path) -> Path:
     """The made FERPlus, prepared."""
-    from mftn.data.ferplus import read_ferplus
     from mftn.data.prepare import ferplus_preparation, prepare
+    from mftn.data.readers import read_records
 
     out = tmp_path_factory.mktemp("prepared") / "ferplus"
-    prepare(read_ferplus(ferplus_root), out, ferplus_preparation(64), workers=1)
+    prepare(read_records("ferplus", ferplus_root), out, ferplus_preparation(64), workers=1)
     return out

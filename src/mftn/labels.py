@@ -25,3 +25,14 @@ COLOURS: Mapping[str, str] = MappingProxyType(
     }
 )
 """One colour an expression, after Okabe and Ito's palette, which colour-blind readers can tell apart."""
+
+_WORDS: Mapping[str, str] = MappingProxyType(
+    {name: name for name in EXPRESSIONS}
+    | {"happy": "happiness", "joy": "happiness", "surprised": "surprise", "sad": "sadness", "angry": "anger"}
+    | {"disgusted": "disgust", "fearful": "fear", "afraid": "fear", "scared": "fear", "contemptuous": "contempt"}
+)
+
+
+def find_expression(word: str) -> str | None:
+    """The expression that a data set's own word means (happy, Angry, joy), or None."""
+    return _WORDS.get(word.strip().lower())

@@ -1,4 +1,9 @@
 import json
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +12,10 @@ import pytest
 from PIL import Image as PillowImage
 
 from mftn.data.dataset import FaceDataset
-from mftn.data.ferplus import read_ferplus
 from mftn.data.prepare import choose_face, ferplus_preparation, prepare
-from mftn.errors import DataError
+from mftn.data.readers import read_records
+from mftn.data.splits import assign_splits
+from mftn.errors import DataError, ImageError
 from mftn.faces import load_detector
 from mftn.types import Detection
 
@@ -37,9 +43,12 @@ def test_crops_bring_every_face_to_the_template(prepared: Path) -> None:
     assert np.median(distances) < 0.03
 
 
-def test_a_prepared_folder_is_not_overwritten(prepared: Path, ferplus_root: Path) -> None:
-    with pytest.raises(DataError, match=r"manifest\.parquet: is there already"):
-        prepare(read_ferplus(ferplus_root), prepared, ferplus_preparation(64), workers=1)
+def test_a_prepared_folder_is_kept_as_it_is_and_refuses_other_settings(prepared: Path, ferplus_root: Path) -> None:
+    before = (prepared / "manifest.parquet").stat().st_mtime_ns
+    prepare(read_records("ferplus", ferplus_root), prepared, ferplus_preparation(64), workers=1)
+    assert (prepared / "manifest.parquet").stat().st_mtime_ns == before
+    with pytest.raises(DataError, match="was prepared with another preparation"):
+        prepare(read_records("ferplus", ferplus_root), prepared, ferplus_preparation(48), workers=1)
 
 
 def test_the_large_central_face_is_chosen() -> None:
@@ -64,3 +73,115 @@ def test_what_is_missing_is_named(prepared: Path, tmp_path: Path) -> None:
         FaceDataset(prepared, "test")
     with pytest.raises(DataError, match="mftn prepare"):
         FaceDataset(tmp_path, "train")
+
+
+RUN = """
+import sys
+from mftn.data.prepare import ferplus_preparation, prepare
+from mftn.data.readers import read_records
+prepare(read_records("ferplus", sys.argv[1]), sys.argv[2], ferplus_preparation(64), workers=2, part_size=2)
+"""
+
+
+def test_killed_again_and_again_it_ends_with_the_same_bytes(prepared: Path, ferplus_root: Path, tmp_path: Path) -> None:
+    (tmp_path / "run.py").write_text(
+        f"if __name__ == '__main__':\n    {RUN.strip().replace(chr(10), chr(10) + '    ')}"
+    )
+    command = [sys.executable, str(tmp_path / "run.py"), str(ferplus_root)]
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    subprocess.run([*command, str(whole)], check=True, timeout=120)
+    rng, kills = np.random.default_rng(0), 0
+    for _ in range(40):
+        process = subprocess.Popen([*command, str(stopped)])
+        try:
+            process.wait(float(rng.uniform(0.8, 2.2)) if kills < 10 else 120)
+            break
+        except subprocess.TimeoutExpired:
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()
+            kills += 1
+    assert process.returncode == 0
+    for name in ("manifest.parquet", "dataset.json"):
+        assert (stopped / name).read_bytes() == (whole / name).read_bytes(), f"after {kills} kills"
+    crops = {path.relative_to(whole): path.read_bytes() for path in whole.rglob("*.png")}
+    assert crops == {path.relative_to(stopped): path.read_bytes() for path in stopped.rglob("*.png")}
+    assert not (stopped / ".parts").exists() and len(crops) == 32
+    rows = pq.read_table(stopped / "manifest.parquet").to_pylist()
+    one_process = pq.read_table(prepared / "manifest.parquet").to_pylist()
+    assert rows == one_process
+
+
+def test_stopped_at_every_part_it_goes_on(ferplus_root: Path, tmp_path: Path) -> None:
+    arguments = (tmp_path / "out", ferplus_preparation(64))
+
+    def stop(done: int) -> None:
+        raise KeyboardInterrupt
+
+    for _ in range(3):
+        with pytest.raises(KeyboardInterrupt):
+            prepare(read_records("ferplus", ferplus_root), *arguments, workers=1, part_size=8, on_part=stop)
+    done = sorted((tmp_path / "out").rglob("*.png"))
+    stamps = {path: path.stat().st_mtime_ns for path in done}
+    prepare(read_records("ferplus", ferplus_root), *arguments, workers=1, part_size=8)
+    assert done and all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())
+
+
+def test_a_damaged_picture_stops_with_its_name_or_is_left_out_and_named(ferplus_root: Path, tmp_path: Path) -> None:
+    import shutil
+
+    root = tmp_path / "raw"
+    shutil.copytree(ferplus_root, root)
+    picture = root / "FER2013Train" / "fer0000001.png"
+    picture.write_bytes(picture.read_bytes()[:300])
+    with pytest.raises(ImageError, match=r"fer0000001.png: damaged.*label.csv:2"):
+        prepare(read_records("ferplus", root), tmp_path / "a", ferplus_preparation(64), workers=1)
+    prepare(read_records("ferplus", root), tmp_path / "b", ferplus_preparation(64), workers=1, skip_damaged=True)
+    description = json.loads((tmp_path / "b" / "dataset.json").read_text())
+    assert description["pictures"]["train"] == 23 and "fer0000001.png: damaged" in description["damaged"][0]
+
+
+def test_a_full_disk_is_explained_and_the_work_goes_on(
+    ferplus_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Path.write_bytes
+
+    def full(self: Path, content: bytes) -> int:
+        raise OSError(28, "No space left on device", str(self))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(DataError, match=r"\.png: No space left on device; put it right and give the same command"):
+        prepare(read_records("ferplus", ferplus_root), tmp_path / "out", ferplus_preparation(64), workers=1)
+    monkeypatch.setattr(Path, "write_bytes", whole)
+    prepare(read_records("ferplus", ferplus_root), tmp_path / "out", ferplus_preparation(64), workers=1)
+
+
+def test_an_output_that_cannot_be_a_folder_is_named(ferplus_root: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="file"):
+        prepare(read_records("ferplus", ferplus_root), tmp_path / "file", ferplus_preparation(64), workers=1)
+
+
+def test_splits_are_stratified_seeded_and_keep_groups_together() -> None:
+    labels = ["happiness"] * 200 + ["fear"] * 40
+    groups = np.arange(240)
+    groups[1:20:2] = groups[0:20:2]  # ten pairs
+    splits = assign_splits(labels, groups, {"valid": 0.1, "test": 0.2}, seed=3)
+    assert Counter(zip(labels, splits, strict=True)) == {
+        ("happiness", "train"): 140,
+        ("happiness", "valid"): 20,
+        ("happiness", "test"): 40,
+        ("fear", "train"): 28,
+        ("fear", "valid"): 4,
+        ("fear", "test"): 8,
+    }
+    assert all(splits[index] == splits[index + 1] for index in range(0, 20, 2))
+    assert splits == assign_splits(labels, groups, {"valid": 0.1, "test": 0.2}, seed=3)
+    assert splits != assign_splits(labels, groups, {"valid": 0.1, "test": 0.2}, seed=4)
+
+
+def test_a_large_split_is_read_from_disk_with_the_same_values(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = FaceDataset(prepared, "train")
+    monkeypatch.setattr("mftn.data.dataset.IN_MEMORY", 1000)
+    read = FaceDataset(prepared, "train")
+    assert read.crops is None and kept.crops is not None
+    assert all((a == b).all() for a, b in zip(read.batches(5), kept.crops.split(5), strict=True))

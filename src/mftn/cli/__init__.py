@@ -17,10 +17,11 @@ VERBS = {
     "models": "list the models that ship",
     "doctor": "show versions, and what is installed or missing",
     "prepare": "align and document a data set for training",
+    "audit": "look through a prepared data set: duplicates, leaks, doubtful labels",
     "train": "train a network",
     "export": "turn trained weights into the file that prediction runs",
 }
-_NEED_TRAINING = ("prepare", "train", "export")
+_NEED_TRAINING = ("prepare", "audit", "train", "export")
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells report it."""
 

@@ -69,11 +69,12 @@ def run(arguments: Arguments) -> int:
             console.print(f"interrupted; whole epochs are kept. Go on with: {command}", highlight=False)
             return 130
     figures = json.loads((best.parent / "metrics.json").read_text(encoding="utf-8"))
-    for protocol in ("argmax", "majority"):
+    for protocol in (name for name in ("argmax", "majority", "label") if name in figures):
         row = figures[protocol]
         low, high = row["interval"]
+        kind = "labels" if protocol == "label" else f"{protocol} protocol"
         print(
-            f"validation, {protocol} protocol, {row['images']:,} images: {row['accuracy']:.2%} "
+            f"validation, {kind}, {row['images']:,} images: {row['accuracy']:.2%} "
             f"(95 % interval {low:.1%} to {high:.1%}), macro recall {row['macro_recall']:.1%}, "
             f"calibration error {row['calibration_error']:.3f}"
         )

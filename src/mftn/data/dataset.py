@@ -1,5 +1,6 @@
-"""What training reads: aligned crops of a prepared data set with their labels."""
+"""What training and evaluation read: aligned crops of a prepared data set with their labels."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,63 +10,85 @@ from PIL import Image as PillowImage
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from mftn.data import ferplus
+from mftn.data.manifest import read_description, read_manifest
 from mftn.data.records import Split
+from mftn.data.votes import PROTOCOLS, Protocol, distributions, hard_labels
 from mftn.errors import DataError
+from mftn.labels import LABEL_SETS
+
+IN_MEMORY = 2 * 1024**3
+"""Splits whose crops take at most this many bytes are read once and kept; larger ones are read batch by batch."""
 
 
 class FaceDataset(Dataset[tuple[Tensor, Tensor, int]]):
-    """The crops of one split, in memory as bytes (28,558 grey crops of 96×96 take 263 MB).
+    """The crops of one split as bytes: in memory where they fit (28,558 grey crops of 96×96 take 263 MB).
 
     An item is the crop, uint8 (C, H, W), the distribution over classes (K,) and the class index.
 
     Args:
         folder: A prepared data set.
-        split: Which split.
+        split: Which split, as the manifest says.
         channels: 1 for grey, 3 for colour.
-        protocol: Pictures that this protocol leaves out are left out here.
+        protocol: Where raters voted: pictures that this protocol leaves out are left out here.
 
     Raises:
         DataError: The folder holds no manifest, or a crop is missing or unreadable.
     """
 
-    def __init__(
-        self, folder: str | Path, split: Split, channels: int = 1, protocol: ferplus.Protocol = "argmax"
-    ) -> None:
-        import pyarrow.parquet as pq
-
-        manifest = Path(folder) / "manifest.parquet"
-        if not manifest.is_file():
-            raise DataError(f"{manifest}: missing; make it with `mftn prepare`")
-        rows = pq.read_table(manifest, columns=["path", "votes"], filters=[("split", "=", split)])
-        if not rows.num_rows:
-            raise DataError(f"{manifest}: has no pictures in the split {split}")
-        votes: NDArray[np.int64] = np.array(rows["votes"].to_pylist(), dtype=np.int64)  # (n, columns)
-        labels = ferplus.hard_labels(votes, protocol)
-        targets = ferplus.distributions(votes)
+    def __init__(self, folder: str | Path, split: Split, channels: int = 1, protocol: Protocol = "argmax") -> None:
+        self.folder, self.channels = Path(folder), channels
+        rows = read_manifest(folder, ["path", "split", "label", "votes"]).to_pydict()
+        chosen = [index for index, name in enumerate(rows["split"]) if name == split]
+        if not chosen:
+            raise DataError(f"{folder}: has no pictures in the split {split}")
+        self.classes = LABEL_SETS[read_description(folder)["classes"]]
+        self.votes: NDArray[np.int64] | None = None  # (n, columns)
+        if rows["votes"][chosen[0]] is not None:
+            votes = np.array([rows["votes"][index] for index in chosen], dtype=np.int64)
+            labels = hard_labels(votes, protocol)
+            targets = distributions(votes)
+            self.votes = votes[labels >= 0]
+        else:
+            labels = np.array([self.classes.index(rows["label"][index]) for index in chosen])
+            targets = np.eye(len(self.classes), dtype=np.float32)[labels]
         kept = labels >= 0
-        self.paths = [path for path, keep in zip(rows["path"].to_pylist(), kept, strict=True) if keep]
-        self.votes = votes[kept]
+        self.paths = [rows["path"][index] for index, keep in zip(chosen, kept, strict=True) if keep]
         self.labels = torch.from_numpy(labels[kept])  # (n,)
         self.targets = torch.from_numpy(targets[kept])  # (n, K)
-        self.crops = torch.stack([_read_crop(Path(folder) / path, channels) for path in self.paths])  # (n, C, H, W)
+        first = self._read(0)
+        fits = first.numel() * len(self.paths) <= IN_MEMORY
+        self.crops = torch.stack([self._read(index) for index in range(len(self))]) if fits else None  # (n, C, H, W)
+
+    def protocols(self) -> dict[str, NDArray[np.int64]]:
+        """The class of every picture by each protocol, -1 where it leaves one out; "label" where nobody voted."""
+        if self.votes is None:
+            return {"label": self.labels.numpy()}
+        return {protocol: hard_labels(self.votes, protocol) for protocol in PROTOCOLS}
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, int]:
-        return self.crops[index], self.targets[index], int(self.labels[index])
+        return self.read([index])[0], self.targets[index], int(self.labels[index])
 
     def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor, Tensor]:
         """A batch at once, which the data loader asks for where it is offered."""
-        chosen = torch.as_tensor(indices)
-        return self.crops[chosen], self.targets[chosen], self.labels[chosen]
+        return self.read(indices), self.targets[indices], self.labels[indices]
 
+    def batches(self, size: int) -> Iterator[Tensor]:
+        """All crops in order, (B, C, H, W) at a time."""
+        for start in range(0, len(self), size):
+            yield self.read(list(range(start, min(start + size, len(self)))))
 
-def _read_crop(path: Path, channels: int) -> Tensor:
-    try:
-        with PillowImage.open(path) as file:
-            pixels = np.array(file.convert("L" if channels == 1 else "RGB"))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error}); prepare the data set again") from error
-    return torch.from_numpy(pixels.reshape(*pixels.shape[:2], channels)).permute(2, 0, 1)
+    def read(self, indices: list[int]) -> Tensor:
+        """Crops, uint8 (B, C, H, W)."""
+        return self.crops[indices] if self.crops is not None else torch.stack([self._read(i) for i in indices])
+
+    def _read(self, index: int) -> Tensor:
+        path = self.folder / self.paths[index]
+        try:
+            with PillowImage.open(path) as file:
+                pixels = np.array(file.convert("L" if self.channels == 1 else "RGB"))
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read ({error}); prepare the data set again") from error
+        return torch.from_numpy(pixels.reshape(*pixels.shape[:2], self.channels)).permute(2, 0, 1)

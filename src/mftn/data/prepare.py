@@ -1,27 +1,47 @@
-"""From a data set as its owners give it to aligned crops and a manifest.
+"""From a data set as its owners give it to aligned crops, a manifest and a description.
 
-Every picture stays: where no face is found the whole picture is taken and flagged, so that splits keep
-their size.
+Every face stays: where the detector finds none, the annotated box or the whole picture is taken and flagged, so that
+splits keep their size. Work is done in parts of a few faces; a part's rows are written when its crops are, so a run
+that was stopped at any moment goes on where it was, and ends with the same bytes.
 """
 
+import hashlib
+import io
 import json
-from collections import Counter
+import multiprocessing
+import os
+import shutil
+import signal
+import threading
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import islice
+from multiprocessing.connection import wait
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
-from mftn.data.records import Record
-from mftn.errors import DataError
+from mftn.data.duplicates import connected, near_pairs
+from mftn.data.manifest import SCHEMA
+from mftn.data.records import SPLITS, Record, Split
+from mftn.data.splits import assign_splits
+from mftn.errors import DataError, ImageError
 from mftn.faces import Detector, load_detector
-from mftn.faces.align import ARCFACE, align
+from mftn.faces.align import ARCFACE, align, similarity_transform
 from mftn.images import read_image
 from mftn.types import Box, Detection, Image
+
+PART = 64
+"""Faces a part: what is done again, at most, after a run was stopped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +51,11 @@ class Preparation:
     Attributes:
         size: Side of the crops in pixels.
         template: Where the five landmarks go, as fractions of the side.
-        whole: The box of the crop, in fractions of its side, that a picture without a face fills.
-        detector: Name of the face detector.
+        whole: The box of the crop, in fractions of its side, that an annotated box or a whole picture fills.
+        detector: Name of the face detector; "none" cuts by annotated boxes or takes whole pictures.
         min_score: Faces below this score count as not found.
+        format: png keeps every pixel; jpg is smaller.
+        quality: Of jpg, 1 to 100.
     """
 
     size: int
@@ -41,9 +63,37 @@ class Preparation:
     whole: Box
     detector: str = "yunet"
     min_score: float = 0.3
+    format: Literal["png", "jpg"] = "png"
+    quality: int = 95
 
 
-def ferplus_preparation(size: int = 96, view: float = 0.875) -> Preparation:
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """What is split off where the owners give no split, stratified by expression.
+
+    Attributes:
+        valid: Share of the training faces (of all, without official splits) that validate.
+        test: Share of all faces that test, without official splits.
+        seed: Of the choice.
+    """
+
+    valid: float = 0.1
+    test: float = 0.2
+    seed: int = 0
+
+
+def arcface_preparation(size: int = 112, view: float = 1.0, **others: Any) -> Preparation:
+    """Crops as the published alignment (face.evoLVe, ArcFace) cuts them.
+
+    Args:
+        size: Side of the crops in pixels.
+        view: The share of the side that the network sees; the rest is margin.
+        **others: The other fields of `Preparation`.
+    """
+    return _preparation(ARCFACE, size, view, others)
+
+
+def ferplus_preparation(size: int = 96, view: float = 0.875, **others: Any) -> Preparation:
     """Crops framed as FER2013 frames its faces, with a margin for augmentation.
 
     The median landmarks of FERPlus's training pictures are ArcFace's template scaled by 1.068 and moved by
@@ -53,88 +103,255 @@ def ferplus_preparation(size: int = 96, view: float = 0.875) -> Preparation:
     Args:
         size: Side of the crops in pixels.
         view: The share of the side that the network sees.
+        **others: The other fields of `Preparation`.
     """
-    framed = ARCFACE * 1.068 + (-0.034, -0.121)
+    return _preparation(ARCFACE * 1.068 + (-0.034, -0.121), size, view, others)
+
+
+def _preparation(framed: NDArray[np.float64], size: int, view: float, others: dict[str, Any]) -> Preparation:
     template = (framed - 0.5) * view + 0.5
     margin = (1 - view) / 2
     points = tuple((round(float(x), 6), round(float(y), 6)) for x, y in template)
-    return Preparation(size, points, (margin, margin, 1 - margin, 1 - margin))
+    return Preparation(size, points, (margin, margin, 1 - margin, 1 - margin), **others)
 
 
 def prepare(
     records: Iterable[Record],
     out: str | Path,
     preparation: Preparation,
+    *,
+    root: str | Path = "",
+    shares: Shares | None = None,
+    about: dict[str, Any] | None = None,
     workers: int = 2,
-    progress: Callable[[Iterator[Any]], Iterable[Any]] = iter,
+    part_size: int = PART,
+    skip_damaged: bool = False,
+    on_part: Callable[[int], None] | None = None,
 ) -> Path:
-    """Write `SPLIT/NAME.png` crops and `manifest.parquet` into a new folder.
+    """Write crops, `manifest.parquet` and `dataset.json`, or go on with a run that was stopped.
 
     Args:
-        records: The pictures with their labels.
-        out: The folder to make; it must not hold a manifest yet.
+        records: The faces, in an order that is the same at every run.
+        out: The folder to make, or to complete.
         preparation: How crops are cut.
-        workers: Processes that detect and align.
-        progress: Wraps the iterator over finished pictures, for a progress bar.
+        root: Source files are noted relative to it.
+        shares: What is split off where the owners give no split.
+        about: More for `dataset.json`: name, licence, options.
+        workers: Processes; 1 works in this one.
+        part_size: Faces a part.
+        skip_damaged: Leave out pictures that cannot be read and name them in `dataset.json`, instead of stopping.
+        on_part: Called with the number of faces done, after each part.
 
     Returns:
         The manifest's path.
 
     Raises:
-        DataError: `out` holds a prepared data set already.
+        DataError: `out` was prepared with other settings, or cannot be written to.
         ImageError: A picture cannot be read.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    out = Path(out)
+    out, shares = Path(out), shares or Shares()
     manifest = out / "manifest.parquet"
-    if manifest.exists():
-        raise DataError(f"{manifest}: is there already; prepare into another folder or remove this one")
-    records = list(records)
-    for split in {record.split for record in records}:
-        (out / split).mkdir(parents=True, exist_ok=True)
-    with ProcessPoolExecutor(workers, initializer=_start_worker, initargs=(out, preparation)) as pool:
-        rows = list(progress(pool.map(_prepare_one, records, chunksize=32)))
-    counts = Counter(row["split"] for row in rows)
-    description = {"preparation": asdict(preparation), "pictures": dict(counts)} | {
-        "without_face": dict(Counter(row["split"] for row in rows if not row["face_found"]))
-    }
-    (out / "dataset.json").write_text(json.dumps(description, indent=1), encoding="utf-8")
-    temporary = manifest.with_suffix(".partial")
-    pq.write_table(pa.Table.from_pylist(rows), temporary)
-    temporary.replace(manifest)  # last: a folder with a manifest is complete
+    settings = (about or {}) | {"preparation": asdict(preparation), "shares": asdict(shares)}
+    settings |= {"skip_damaged": skip_damaged}
+    settings = json.loads(json.dumps(settings))
+    with _explained(out):
+        parts = out / ".parts"
+        _open(out, parts, settings)
+        if not manifest.exists():
+            names = []
+            task = _Task(out, str(root), preparation, skip_damaged)
+            for name, done in _run(task, _in_parts(records, part_size), workers):
+                names.append(name)
+                if on_part:
+                    on_part(done)
+            _finish(out, [parts / name for name in names], settings, shares)
+        shutil.rmtree(parts, ignore_errors=True)
     return manifest
 
 
-_worker: tuple[Path, Preparation, Detector]
+@contextmanager
+def _explained(out: Path) -> Iterator[None]:
+    """The system's refusals as errors that say what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"{error.filename or out}: {error.strerror or error}; put it right and give the same command again: "
+            "it goes on where it stopped"
+        ) from error
 
 
-def _start_worker(out: Path, preparation: Preparation) -> None:
+def _open(out: Path, parts: Path, settings: dict[str, Any]) -> None:
+    """Make the folder, or see that what lies there came from the same settings."""
+    complete, begun = out / "dataset.json", parts / "settings.json"
+    for file in (complete, begun):
+        if file.exists():
+            before = json.loads(file.read_text(encoding="utf-8"))
+            if differing := [key for key in settings if before.get(key) != settings[key]]:
+                raise DataError(
+                    f"{out}: was prepared with another {' and '.join(differing)}; choose another folder or remove it"
+                )
+    if (out / "manifest.parquet").exists() and not complete.exists():
+        raise DataError(f"{out}: holds a manifest but no dataset.json; choose another folder or remove it")
+    if not (out / "manifest.parquet").exists():
+        parts.mkdir(parents=True, exist_ok=True)
+        _write(begun, json.dumps(settings).encode())
+
+
+def _in_parts(records: Iterable[Record], size: int) -> Iterator[tuple[str, list[Record]]]:
+    iterator, number = iter(records), 0
+    while part := list(islice(iterator, size)):
+        yield f"{number:06d}.parquet", part
+        number += 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """What every worker knows."""
+
+    out: Path
+    root: str
+    preparation: Preparation
+    skip_damaged: bool
+
+
+def _run(task: _Task, parts: Iterator[tuple[str, list[Record]]], workers: int) -> Iterator[tuple[str, int]]:
+    """Name and faces of every part in order, once it is written; few parts wait at a time, so memory stays flat."""
+    if workers <= 1:
+        worker = _Worker(task)
+        for name, records in parts:
+            yield name, worker(name, records)
+        return
+    context = multiprocessing.get_context("spawn")  # a fork would copy threads and locks of this process
+    pool = ProcessPoolExecutor(workers, context, _start_worker, (task,))
+    waiting: deque[tuple[str, Future[int]]] = deque()
+    try:
+        for name, records in parts:
+            waiting.append((name, pool.submit(_work, name, records)))
+            if len(waiting) >= 4 * workers:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        for name, future in waiting:
+            yield name, future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+_worker: "_Worker"
+
+
+def _start_worker(task: _Task) -> None:
     global _worker  # noqa: PLW0603 (one detector a process)
-    _worker = (out, preparation, load_detector(preparation.detector, min_score=preparation.min_score, threads=1))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _worker = _Worker(task)
 
 
-def _prepare_one(record: Record) -> dict[str, Any]:
-    out, preparation, detector = _worker
-    image = read_image(record.path)
-    face = choose_face(detector.detect(image), image)
-    if face is None or face.landmarks is None:
-        crop = _whole(image, preparation)
-    else:
-        crop = align(image, face.landmarks, preparation.size, np.asarray(preparation.template, np.float32))
-    path = Path(record.split) / record.path.with_suffix(".png").name
-    PillowImage.fromarray(crop).convert("L" if _is_grey(image) else "RGB").save(out / path)
-    return {
-        "path": path.as_posix(),
-        "split": record.split,
-        "votes": list(record.votes),
-        "source": record.path.name,
-        "face_found": face is not None,
-        "box": list(face.box) if face else None,
-        "score": face.score if face else None,
-        "landmarks": face.landmarks.ravel().tolist() if face and face.landmarks is not None else None,
-    }
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent:
+        wait([parent.sentinel])
+        os._exit(1)
+
+
+def _work(name: str, records: list[Record]) -> int:
+    return _worker(name, records)
+
+
+class _Worker:
+    """Detects, aligns and writes the faces of a part."""
+
+    def __init__(self, task: _Task) -> None:
+        self.task = task
+        chosen = task.preparation.detector
+        self.detector: Detector | None = None
+        if chosen != "none":
+            self.detector = load_detector(chosen, min_score=task.preparation.min_score, threads=1)
+
+    def __call__(self, name: str, records: list[Record]) -> int:
+        """Write a part unless it is there, and return its number of faces."""
+        file = self.task.out / ".parts" / name
+        crops = [f"{record.name}.{self.task.preparation.format}" for record in records]
+        if not (file.exists() and pq.read_table(file, columns=["path"])["path"].to_pylist() == crops):
+            for folder in {Path(crop).parent for crop in crops}:
+                (self.task.out / folder).mkdir(parents=True, exist_ok=True)
+            rows = [self._row(record, crop) for record, crop in zip(records, crops, strict=True)]
+            content = io.BytesIO()
+            pq.write_table(pa.Table.from_pylist(rows, SCHEMA.append(pa.field("damaged", pa.string()))), content)
+            _write(file, content.getvalue())
+        return len(records)
+
+    def _row(self, record: Record, crop_name: str) -> dict[str, Any]:
+        source = record.source
+        noted = os.path.relpath(source, self.task.root) if self.task.root else source.name
+        row: dict[str, Any] = {
+            "path": crop_name,
+            "split": record.split,
+            "label": record.label,
+            "votes": record.votes,
+            "source": noted if record.pixels is None else f"{noted}:{record.where.rpartition(':')[2]}",
+            "face": record.face,
+        }
+        try:
+            image = read_image(_square(record.pixels) if record.pixels is not None else source)
+        except ImageError as error:
+            if self.task.skip_damaged:
+                return row | {"damaged": str(error)}
+            raise ImageError(f"{error} (named in {record.where}), or leave it out with --skip-damaged") from error
+        face = self._find(image, record.box)
+        crop, cut_by, residual = _cut(image, face, record.box, self.task.preparation)
+        content = _encode(crop, _is_grey(image), self.task.preparation)
+        (self.task.out / crop_name).write_bytes(content)
+        grey = np.asarray(PillowImage.fromarray(crop).convert("L"))
+        return row | {
+            "cut_by": cut_by,
+            "face_found": face is not None,
+            "box": face.box if face else record.box,
+            "landmarks": face.landmarks.ravel() if face and face.landmarks is not None else None,
+            "detector": self.task.preparation.detector,
+            "score": face.score if face else None,
+            "residual": residual,
+            "blur": laplacian_variance(grey),
+            "brightness": float(grey.mean()),
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "phash": perceptual_hash(grey),
+        }
+
+    def _find(self, image: Image, box: Box | None) -> Detection | None:
+        """The face that the record is about; around the annotated box where there is one."""
+        if self.detector is None:
+            return None
+        if box is None:
+            return choose_face(self.detector.detect(image), image)
+        left, top, right, bottom = box
+        reach = 0.5 * max(right - left, bottom - top)
+        x, y = max(int(left - reach), 0), max(int(top - reach), 0)
+        region = image[y : max(int(bottom + reach), y + 1), x : max(int(right + reach), x + 1)]
+        if not region.size:
+            return None
+        found = [_moved(face, x, y) for face in self.detector.detect(np.ascontiguousarray(region))]
+        nearest = max(found, key=lambda face: _overlap(face.box, box), default=None)
+        return nearest if nearest and _overlap(nearest.box, box) > 0.2 else None
+
+
+def _square(pixels: bytes) -> NDArray[np.uint8]:
+    side = int(len(pixels) ** 0.5)
+    return np.frombuffer(pixels, np.uint8).reshape(side, side)
+
+
+def _moved(face: Detection, x: int, y: int) -> Detection:
+    left, top, right, bottom = face.box
+    landmarks = None if face.landmarks is None else face.landmarks + np.array([x, y], np.float32)
+    return Detection((left + x, top + y, right + x, bottom + y), face.score, landmarks)
+
+
+def _overlap(a: Box, b: Box) -> float:
+    """Intersection over union."""
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    common = max(width, 0) * max(height, 0)
+    areas = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (a, b))
+    return float(common / (areas - common)) if common else 0.0
 
 
 def choose_face(faces: list[Detection], image: Image) -> Detection | None:
@@ -150,14 +367,122 @@ def choose_face(faces: list[Detection], image: Image) -> Detection | None:
     return max(faces, key=prominence, default=None)
 
 
-def _whole(image: Image, preparation: Preparation) -> Image:
-    """The whole picture, scaled into the part of the crop that an average picture fills."""
-    left, top, right, bottom = (round(edge * preparation.size) for edge in preparation.whole)
-    crop: NDArray[np.uint8] = np.zeros((preparation.size, preparation.size, 3), np.uint8)
-    scaled = PillowImage.fromarray(image).resize((right - left, bottom - top), PillowImage.Resampling.BILINEAR)
-    crop[top:bottom, left:right] = np.asarray(scaled)
-    return crop
+def _cut(
+    image: Image, face: Detection | None, box: Box | None, preparation: Preparation
+) -> tuple[Image, str, float | None]:
+    """The crop, what it was cut by, and how far its landmarks lie from the template, in sides."""
+    template = np.asarray(preparation.template, np.float64)
+    if face is not None and face.landmarks is not None:
+        transform = similarity_transform(face.landmarks, template)
+        moved = face.landmarks @ transform[:, :2].T + transform[:, 2]
+        residual = float(np.sqrt(((moved - template) ** 2).sum(axis=1).mean()))
+        return align(image, face.landmarks, preparation.size, template), "landmarks", residual
+    height, width = image.shape[:2]
+    side = max(box[2] - box[0], box[3] - box[1]) if box else max(height, width) if min(height, width) else 1
+    middle = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2) if box else (width / 2, height / 2)
+    if box is None and max(height, width) > 1.5 * min(height, width):
+        side = min(height, width)  # of a long picture the centre, rather than black bars
+    # A square is moved as a face is: the template's points, laid into the square, are its landmarks.
+    inset = np.array(preparation.whole[:2])
+    scale = side / (preparation.whole[2] - preparation.whole[0])
+    landmarks = np.array(middle) - side / 2 + (template - inset) * scale
+    return align(image, landmarks.astype(np.float32), preparation.size, template), "box" if box else "picture", None
 
 
 def _is_grey(image: Image) -> bool:
     return bool((image[..., :1] == image[..., 1:]).all())
+
+
+def _encode(crop: Image, grey: bool, preparation: Preparation) -> bytes:
+    content = io.BytesIO()
+    picture = PillowImage.fromarray(crop).convert("L" if grey else "RGB")
+    if preparation.format == "png":
+        picture.save(content, "PNG")
+    else:
+        picture.save(content, "JPEG", quality=preparation.quality, subsampling=0)
+    return content.getvalue()
+
+
+def laplacian_variance(grey: NDArray[np.uint8]) -> float:
+    """Variance of the four-neighbour Laplacian of an H×W picture: low where it is blurred."""
+    x = grey.astype(np.float32)
+    laplacian = x[:-2, 1:-1] + x[2:, 1:-1] + x[1:-1, :-2] + x[1:-1, 2:] - 4 * x[1:-1, 1:-1]
+    return float(laplacian.var())
+
+
+def perceptual_hash(grey: NDArray[np.uint8]) -> bytes:
+    """256 bits of an H×W picture's low frequencies (imagehash's phash, 16×16)."""
+    import imagehash
+
+    return np.packbits(imagehash.phash(PillowImage.fromarray(grey), hash_size=16).hash).tobytes()
+
+
+def _finish(out: Path, parts: list[Path], settings: dict[str, Any], shares: Shares) -> None:
+    """Join the parts, complete the splits, write dataset.json, and last the manifest: it makes the folder complete."""
+    if not parts:
+        raise DataError(f"{out}: there is no face to prepare")
+    columns = ["split", "label", "source", "phash", "face_found", "damaged"]
+    every = pa.concat_tables(pq.read_table(part, columns=columns) for part in parts).to_pydict()
+    kept = [index for index, reason in enumerate(every["damaged"]) if reason is None]
+    split, labels, sources, hashes, found = ([every[name][i] for i in kept] for name in columns[:5])
+    split = complete_splits(split, labels, sources, hashes, shares)
+    voted = pq.read_table(parts[0], columns=["votes"])["votes"].null_count == 0
+    expressions = Counter((own, label or "none") for own, label in zip(split, labels, strict=True))
+    splits = [name for name in SPLITS if name in split]
+    description = settings | {
+        "classes": 8 if voted or "contempt" in labels else 7,
+        "pictures": {name: split.count(name) for name in splits},
+        "expressions": {
+            name: {label: count for (own, label), count in sorted(expressions.items()) if own == name}
+            for name in splits
+        },
+        "without_face": dict(Counter(own for own, face in zip(split, found, strict=True) if not face)),
+        "damaged": [reason for reason in every["damaged"] if reason],
+    }
+    _write(out / "dataset.json", json.dumps(description, indent=1, ensure_ascii=False).encode())
+    temporary, start = out / ".parts" / "manifest.partial", 0
+    with pq.ParquetWriter(temporary, SCHEMA) as writer:
+        for part in parts:
+            table = pq.read_table(part)
+            table = table.filter(pc.is_null(table["damaged"])).drop_columns(["damaged"])
+            table = table.set_column(1, "split", pa.array(split[start : start + table.num_rows], pa.string()))
+            start += table.num_rows
+            writer.write_table(table)
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    temporary.replace(out / "manifest.parquet")
+
+
+def complete_splits(
+    split: list[Split | None], labels: list[str | None], sources: list[str], hashes: list[bytes], shares: Shares
+) -> list[Split]:
+    """The owners' splits, completed: all three where there is none, validation out of train where it is missing.
+
+    Near duplicates, and the faces of one picture, stay together.
+    """
+    if None in split:
+        open_split, wanted = None, {"valid": shares.valid, "test": shares.test}
+    elif "valid" not in split and "train" in split:
+        open_split, wanted = "train", {"valid": shares.valid}
+    else:
+        return split  # type: ignore[return-value]  # none is None here
+    chosen = [index for index, name in enumerate(split) if name == open_split]
+    _, first, picture = np.unique([sources[index] for index in chosen], return_index=True, return_inverse=True)
+    same_picture = np.column_stack([first[picture], np.arange(len(chosen))])
+    pairs = np.concatenate([near_pairs(hashes[index] for index in chosen)[:, :2], same_picture])
+    groups = connected(pairs, len(chosen))
+    made = assign_splits([labels[index] or "none" for index in chosen], groups, wanted, shares.seed)  # type: ignore[arg-type]
+    completed = list(split)
+    for index, name in zip(chosen, made, strict=True):
+        completed[index] = name
+    return completed  # type: ignore[return-value]
+
+
+def _write(path: Path, content: bytes) -> None:
+    """A file whole or not at all."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

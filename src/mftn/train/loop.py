@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from mftn.data.dataset import FaceDataset
-from mftn.data.ferplus import hard_labels
+from mftn.data.manifest import read_description
 from mftn.data.transforms import Preprocess
 from mftn.errors import ConfigError, MFTNError
 from mftn.evaluate import metrics
@@ -192,7 +192,7 @@ def build_model(config: TrainConfig) -> Baseline:
 
 def describe(config: TrainConfig, epoch: int) -> dict[str, Any]:
     """What goes into a weights file beside the weights: all that prediction needs, and where they come from."""
-    settings = json.loads((config.data.folder / "dataset.json").read_text(encoding="utf-8"))
+    settings = read_description(config.data.folder)
     centred = (np.asarray(settings["preparation"]["template"]) - 0.5) / config.data.view
     return {
         "architecture": config.model.architecture,
@@ -227,7 +227,7 @@ def predict_logits(model: nn.Module, dataset: FaceDataset, preprocess: Preproces
     preprocess.eval()
     device = next(model.parameters()).device
     batches = []
-    for crops in dataset.crops.split(batch_size):
+    for crops in dataset.batches(batch_size):
         x = preprocess(crops.to(device)).contiguous(memory_format=torch.channels_last)
         batches.append(model(x).fused.float().cpu())
     return torch.cat(batches)
@@ -245,8 +245,7 @@ def calibrate(path: Path, valid_set: FaceDataset) -> dict[str, Any]:
     config["temperature"] = fit_temperature(logits, valid_set.labels)
     probabilities = (logits / config["temperature"]).softmax(dim=1).numpy()
     figures: dict[str, Any] = {"images": len(valid_set), "temperature": config["temperature"]}
-    for protocol in ("argmax", "majority"):
-        labels = hard_labels(valid_set.votes, protocol)
+    for protocol, labels in valid_set.protocols().items():
         kept = labels >= 0
         counts = metrics.confusion_counts(labels[kept], probabilities[kept].argmax(axis=1), logits.shape[1])
         figures[protocol] = {

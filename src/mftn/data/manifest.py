@@ -1,0 +1,64 @@
+"""The manifest: a row a face of a prepared data set, `manifest.parquet`; `dataset.json` beside it describes the whole.
+
+Neither holds a date a second run would change: preparing the same data again gives the same bytes.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mftn.errors import DataError
+
+SCHEMA = pa.schema(
+    {
+        "path": pa.string(),  # of the crop, from the data set's folder
+        "split": pa.string(),  # train, valid or test: this column counts, not the folder's name
+        "label": pa.string(),  # the expression; null where the raters saw none
+        "votes": pa.list_(pa.int32()),  # raters' votes in FERPlus's columns
+        "source": pa.string(),  # the picture, from the data set's root
+        "face": pa.int32(),  # number of the face in its picture
+        "cut_by": pa.string(),  # landmarks, box (the annotated one) or picture (no face found, the whole is kept)
+        "face_found": pa.bool_(),
+        "box": pa.list_(pa.float32()),  # left, top, right, bottom in pixels of the source
+        "landmarks": pa.list_(pa.float32()),  # x, y of eyes, nose and mouth corners in pixels of the source
+        "detector": pa.string(),
+        "score": pa.float32(),  # the detector's, 0 to 1
+        "residual": pa.float32(),  # root mean square distance of the moved landmarks to the template, in sides
+        "blur": pa.float32(),  # variance of the crop's Laplacian: low is blurred
+        "brightness": pa.float32(),  # mean grey of the crop, 0 to 255
+        "sha256": pa.string(),  # of the crop's file
+        "phash": pa.binary(32),  # perceptual hash of the crop, 256 bits
+    }
+)
+
+
+def read_manifest(folder: str | Path, columns: list[str] | None = None) -> pa.Table:
+    """The manifest of a prepared data set.
+
+    Raises:
+        DataError: There is none, it cannot be read, or an older version made it.
+    """
+    path = Path(folder) / "manifest.parquet"
+    if not path.is_file():
+        raise DataError(f"{path}: missing; make it with `mftn prepare`")
+    try:
+        return pq.read_table(path, columns=columns)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{path}: cannot be read ({error}); prepare the data set again") from error
+
+
+def read_description(folder: str | Path) -> dict[str, Any]:
+    """What `dataset.json` says.
+
+    Raises:
+        DataError: It is missing or no JSON.
+    """
+    path = Path(folder) / "dataset.json"
+    try:
+        description: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read ({error}); prepare the data set again") from error
+    return description

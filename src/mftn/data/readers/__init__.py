@@ -1,0 +1,152 @@
+"""A short reader a data set: what its owners give becomes records, checked against what they publish."""
+
+import difflib
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from importlib import import_module
+from pathlib import Path
+
+from mftn.data.records import Record
+from mftn.errors import ConfigError, DataError
+from mftn.images import SUFFIXES
+
+DATA_SETS = ("raf-db", "affectnet", "expw", "ferplus", "fer2013", "folder", "table")
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """Which form of a data set is read.
+
+    Attributes:
+        classes: 7 leaves out contempt.
+        aligned: RAF-DB: its aligned pictures; otherwise the original photographs.
+    """
+
+    classes: int = 8
+    aligned: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class DataSet:
+    """What is known of a data set.
+
+    Attributes:
+        title: Its name as its owners write it.
+        read: Its reader; raises DataError with file and line where a row makes no sense.
+        counts: Published faces of every expression by split; a plain number where only that is known. The split
+            None stands for a data set without official splits.
+        licence: The terms, as its owners state them.
+    """
+
+    title: str
+    read: Callable[[Path, ReadOptions], Iterator[Record]]
+    counts: Mapping[str | None, Mapping[str, int] | int]
+    licence: str
+
+
+def find_data_set(name: str) -> DataSet:
+    """A data set by its name.
+
+    Raises:
+        ConfigError: There is none of that name.
+    """
+    if name not in DATA_SETS:
+        near = difflib.get_close_matches(name, DATA_SETS, n=1)
+        raise ConfigError(f"{name}: no such data set; {f'did you mean {near[0]}?' if near else ', '.join(DATA_SETS)}")
+    found: DataSet = import_module(f"mftn.data.readers.{name.replace('-', '_')}").DATA_SET
+    return found
+
+
+def read_records(name: str, root: str | Path, options: ReadOptions | None = None) -> Iterator[Record]:
+    """Every face of a data set in a fixed order, under names that differ.
+
+    Args:
+        name: One of `DATA_SETS`.
+        root: The folder (or table) as its owners give it.
+        options: Which form.
+
+    Raises:
+        DataError: The root is missing, or a row makes no sense; the message names file and line.
+    """
+    root, options = Path(root), options or ReadOptions()
+    if not root.exists():
+        raise DataError(f"{root}: no such file or folder; give what {find_data_set(name).title} was extracted to")
+    taken: Counter[str] = Counter()
+    for record in find_data_set(name).read(root, options):
+        if record.label == "contempt" and options.classes == 7:
+            continue
+        taken[record.name] += 1
+        number = taken[record.name]
+        yield record if number == 1 else replace(record, name=f"{record.name}_{number}")
+
+
+@dataclass(slots=True)
+class Survey:
+    """What a data set holds, before any picture is opened.
+
+    Attributes:
+        total: Faces.
+        counts: Faces by split and expression.
+        warnings: What differs from what is published, and what looks odd.
+    """
+
+    total: int = 0
+    counts: dict[str | None, Counter[str]] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+
+def survey(name: str, root: str | Path, options: ReadOptions | None = None) -> Survey:
+    """Read all records once: count, compare with what is published, look for missing, extra and double files.
+
+    Raises:
+        DataError: A row makes no sense, or pictures are missing.
+    """
+    options = options or ReadOptions()
+    found, missing, stems = Survey(), [], Counter[tuple[str, int]]()
+    files: dict[Path, set[str]] = {}
+    for record in read_records(name, root, options):
+        found.total += 1
+        found.counts.setdefault(record.split, Counter())[record.label or "unlabelled"] += 1
+        if record.pixels is not None:
+            continue
+        folder = record.source.parent
+        if folder not in files:
+            files[folder] = {entry.name for entry in os.scandir(folder)} if folder.is_dir() else set()
+        if record.source.name not in files[folder]:
+            missing.append(f"{record.source} (named in {record.where})")
+        stems[str(record.source), record.face] += 1
+    if missing:
+        raise DataError(
+            f"{root}: {len(missing):,} of {found.total:,} pictures are missing, the first is {missing[0]}; "
+            "extract the archive again, or the parts of it that are not there yet"
+        )
+    if not found.total:
+        raise DataError(f"{root}: holds no labelled picture")
+    named = {source for source, _ in stems}
+    extra = [str(folder / name) for folder in files for name in sorted(files[folder])
+             if Path(name).suffix.lower() in SUFFIXES and str(folder / name) not in named]  # fmt: skip
+    if extra:
+        found.warnings.append(f"{len(extra):,} pictures have no label and are left out, the first is {extra[0]}")
+    double = [source for (source, _), count in stems.items() if count > 1]
+    if double:
+        found.warnings.append(f"{len(double):,} faces are named more than once, the first in {double[0]}")
+    found.warnings += _differences(find_data_set(name), found.counts, options)
+    return found
+
+
+def _differences(data_set: DataSet, counts: Mapping[str | None, Counter[str]], options: ReadOptions) -> Iterator[str]:
+    """Where counts are not the published ones, class by class."""
+    for split, published in data_set.counts.items():
+        if split not in counts:
+            yield f"{split}: not here"
+        elif isinstance(published, int):
+            if (total := counts[split].total()) != published:
+                yield f"{split}: {total:,} pictures, {published:,} published ({total - published:+,})"
+        else:
+            for expression, expected in published.items():
+                if expression == "contempt" and options.classes == 7:
+                    continue
+                if (count := counts[split][expression]) != expected:
+                    yield f"{split or 'all'}: {count:,} {expression}, {expected:,} published ({count - expected:+,})"

@@ -1,0 +1,52 @@
+"""Your own pictures in a folder an expression, with or without folders for the splits above: `[train/]anger/a.jpg`."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from mftn.data.readers import DataSet, ReadOptions
+from mftn.data.records import Record, Split
+from mftn.errors import DataError
+from mftn.images import SUFFIXES
+from mftn.labels import find_expression
+
+SPLIT_NAMES: dict[str, Split] = {
+    "train": "train",
+    "training": "train",
+    "valid": "valid",
+    "val": "valid",
+    "validation": "valid",
+    "test": "test",
+}
+
+
+def read(root: Path, options: ReadOptions) -> Iterator[Record]:  # noqa: ARG001 (one form only)
+    """Sorted by split, expression and file name; the order of the classes is the package's, not the folders'."""
+    folders = _subfolders(root)
+    if folders and all(folder.name.lower() in SPLIT_NAMES for folder in folders):
+        for folder in folders:
+            yield from _read_classes(folder, SPLIT_NAMES[folder.name.lower()])
+    else:
+        yield from _read_classes(root, None)
+
+
+def _read_classes(root: Path, split: Split | None) -> Iterator[Record]:
+    folders = _subfolders(root)
+    if not folders:
+        raise DataError(f"{root}: holds no folders; put the pictures of each expression into a folder of its name")
+    for folder in folders:
+        label = find_expression(folder.name)
+        if label is None:
+            raise DataError(f"{folder}: its name is no expression; name it neutral, happiness, surprise, …")
+        for path in sorted(folder.rglob("*")):
+            if path.suffix.lower() in SUFFIXES and path.is_file():
+                stem = "_".join(path.relative_to(folder).with_suffix("").parts)
+                yield Record(path, str(folder), f"{split or 'all'}/{label}_{stem}", split, label)
+
+
+def _subfolders(root: Path) -> list[Path]:
+    if not root.is_dir():
+        raise DataError(f"{root}: not a folder; for a CSV or Parquet file use `mftn prepare table`")
+    return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+DATA_SET = DataSet("a folder of class folders", read, {}, "your own: note it where you keep the pictures")

@@ -1,0 +1,64 @@
+"""Your own pictures in a table, CSV or Parquet: `path`, `label`, and where known `split` and the face's box in
+`left`, `top`, `right`, `bottom`. Paths start from the table's folder."""
+
+import csv
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from mftn.data.readers import DataSet, ReadOptions
+from mftn.data.readers.folder import SPLIT_NAMES
+from mftn.data.records import Record
+from mftn.errors import DataError
+from mftn.labels import find_expression
+from mftn.types import Box
+
+
+def read(root: Path, options: ReadOptions) -> Iterator[Record]:  # noqa: ARG001 (one form only)
+    """The rows in their order."""
+    if not root.is_file():
+        raise DataError(f"{root}: not a table; give a .csv or .parquet file")
+    for line, row in enumerate(_rows(root), start=2):
+        where = f"{root}:{line}"
+        if not row.get("path") or not row.get("label"):
+            raise DataError(f"{where}: needs the columns path and label, found {', '.join(row)}")
+        label = find_expression(str(row["label"]))
+        if label is None:
+            raise DataError(f"{where}: {row['label']!r} is no expression; known are neutral, happiness, surprise, …")
+        split = SPLIT_NAMES.get(str(row.get("split") or "").lower())
+        if row.get("split") and split is None:
+            raise DataError(f"{where}: {row['split']!r} is no split; known are train, valid and test")
+        path = Path(str(row["path"]))
+        stem = "_".join(path.with_suffix("").parts[-2:])
+        name = f"{split or 'all'}/{stem}"
+        yield Record(root.parent / path, where, name, split, label, box=_box(row, where))
+
+
+def _rows(table: Path) -> Iterator[Mapping[str, Any]]:
+    if table.suffix.lower() == ".parquet":
+        import pyarrow.parquet as pq
+
+        try:
+            for batch in pq.ParquetFile(table).iter_batches():
+                yield from batch.to_pylist()
+        except OSError as error:
+            raise DataError(f"{table}: not a Parquet file ({error})") from error
+    else:
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            yield from csv.DictReader(file)
+
+
+def _box(row: Mapping[str, Any], where: str) -> Box | None:
+    values = [row.get(edge) for edge in ("left", "top", "right", "bottom")]
+    if all(value in (None, "") for value in values):
+        return None
+    try:
+        left, top, right, bottom = (float(value) for value in values)  # type: ignore[arg-type]
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{where}: the box needs numbers for left, top, right and bottom, found {values}") from error
+    if right <= left or bottom <= top:
+        raise DataError(f"{where}: the box {values} is empty; it is left, top, right, bottom in pixels")
+    return left, top, right, bottom
+
+
+DATA_SET = DataSet("a table", read, {}, "your own: note it where you keep the pictures")

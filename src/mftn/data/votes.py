@@ -1,0 +1,49 @@
+"""Raters' votes: FERPlus's columns, and the protocols that turn ten votes into a class or a distribution.
+
+Source: Barsoum et al., Training deep networks for facial expression recognition with crowd-sourced label
+distribution, 2016.
+"""
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mftn.labels import EXPRESSIONS
+
+Protocol = Literal["majority", "argmax"]
+PROTOCOLS: tuple[Protocol, ...] = ("argmax", "majority")
+VOTE_COLUMNS = (*EXPRESSIONS, "unknown", "not-a-face")
+
+
+def hard_labels(votes: NDArray[np.int64], protocol: Protocol) -> NDArray[np.int64]:
+    """One class a picture, or -1 where the protocol leaves it out.
+
+    *argmax* takes the first highest of the ten columns. *majority* sets single votes to zero and asks the top
+    column to hold more than half of what is left. Both keep a picture only if its top column is an expression.
+
+    Args:
+        votes: (n, 10) counts.
+        protocol: Which rule.
+
+    Returns:
+        (n,) indices into `EXPRESSIONS`, or -1.
+    """
+    if protocol == "majority":
+        votes = np.where(votes > 1, votes, 0)
+    top = votes.argmax(axis=1)  # (n,)
+    kept = top < len(EXPRESSIONS)
+    if protocol == "majority":
+        kept &= 2 * votes.max(axis=1) > votes.sum(axis=1)
+    return np.where(kept, top, -1)
+
+
+def distributions(votes: NDArray[np.int64]) -> NDArray[np.float32]:
+    """The raters' distribution over the eight expressions, (n, 10) counts to (n, 8).
+
+    Single votes count as slips and are dropped, unless nothing else is left.
+    """
+    expressions = votes[:, : len(EXPRESSIONS)].astype(np.float32)
+    trusted = np.where(expressions > 1, expressions, 0)
+    trusted = np.where(trusted.any(axis=1, keepdims=True), trusted, expressions)
+    return trusted / np.maximum(trusted.sum(axis=1, keepdims=True), 1)

@@ -1,0 +1,186 @@
+"""Every data set from its raw form to two steps of training; and each complaint names file and line."""
+
+import sys
+import tarfile
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import lookalikes
+
+from mftn.data.prepare import Shares, arcface_preparation, ferplus_preparation, prepare
+from mftn.data.readers import ReadOptions, find_data_set, read_records, survey
+from mftn.data.votes import hard_labels
+from mftn.errors import ConfigError, DataError
+from mftn.models import load_model
+from mftn.train.config import DataConfig, ModelConfig, TrainConfig
+from mftn.train.loop import train
+
+LOOKALIKES: dict[str, tuple[str, Callable[[Path], Path], dict[str, int], str]] = {
+    # kind, maker, faces by split once prepared, a crop's name
+    "raf-db": ("raf-db", lookalikes.raf_db, {"train": 35, "valid": 7, "test": 14}, "valid/test_0001_aligned.png"),
+    "affectnet csv": ("affectnet", lookalikes.affectnet_tables, {"train": 32, "test": 8}, "train/0_0.png"),
+    "affectnet folders": ("affectnet", lookalikes.affectnet_folders, {"train": 32, "test": 8}, "valid/3.png"),
+    "expw": ("expw", lookalikes.expw, {"all": 80}, "all/photo 0_face1.png"),
+    "fer2013": ("fer2013", lookalikes.fer2013, {"train": 21, "valid": 7, "test": 7}, "train/00000.png"),
+    "ferplus csv": ("ferplus", lookalikes.ferplus_tables, {"train": 23, "valid": 7, "test": 7}, "train/fer0000000.png"),
+    "folder": ("folder", lookalikes.class_folders, {"all": 30}, "all/happiness_0.png"),
+    "table": ("table", lookalikes.table, {"train": 18, "valid": 6}, "train/pictures_0.png"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LOOKALIKES)
+def test_from_the_raw_form_to_two_steps_of_training(name: str, tmp_path: Path) -> None:
+    kind, make, counts, crop = LOOKALIKES[name]
+    root, out = make(tmp_path / "raw"), tmp_path / "prepared"
+    assert survey(kind, root).total == sum(counts.values())
+    make_preparation = ferplus_preparation if "fer" in name else arcface_preparation
+    prepare(read_records(kind, root), out, make_preparation(48), root=root, shares=Shares(0.25, 0.25), workers=1)
+    rows = pq.read_table(out / "manifest.parquet").to_pylist()
+    found = Counter(row["split"] for row in rows)
+    assert found.total() == sum(counts.values()) and found["valid"] > 0
+    if "test" in counts:
+        assert found["test"] == counts["test"]
+    assert (out / crop).is_file() and {row["path"] for row in rows} >= {crop}
+    assert np.mean([row["face_found"] for row in rows]) > 0.8
+    classes = 8 if name.startswith(("affect", "ferplus")) else 7
+    best = train(
+        TrainConfig(
+            out=tmp_path / "run",
+            data=DataConfig(folder=out, view=1.0),
+            model=ModelConfig(size=32, num_classes=classes),
+            small_size=32,
+            epochs=1,
+            batch_size=max(found["train"] // 2, 2),
+        )
+    )
+    _, config = load_model(best)
+    figures = config["validation"]
+    assert len(config["labels"]) == classes and figures["images"] == found["valid"]
+
+
+def labels(kind: str, root: Path, **options: int) -> list[str | None]:
+    return [record.label for record in read_records(kind, root, ReadOptions(**options))]
+
+
+def test_numbers_become_the_expressions_that_their_owners_mean(tmp_path: Path) -> None:
+    raf = labels("raf-db", lookalikes.raf_db(tmp_path / "raf", 7, 0))
+    assert raf == ["fear", "disgust", "happiness", "sadness", "anger", "neutral", "surprise"]
+    affect = labels("affectnet", lookalikes.affectnet_folders(tmp_path / "affect", 11, 11))
+    assert affect[:8] == ["neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt"]
+    assert labels("affectnet", tmp_path / "affect", classes=7)[:8] == [*affect[:7], "neutral"]
+    expw = labels("expw", lookalikes.expw(tmp_path / "expw", 4))
+    assert expw[:7] == ["anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral"]
+    fer = labels("fer2013", lookalikes.fer2013(tmp_path / "fer", 7, 0))
+    assert fer == expw[:7]
+
+
+def test_the_annotated_face_is_cut_although_a_larger_one_is_in_the_picture(tmp_path: Path) -> None:
+    root = lookalikes.affectnet_tables(tmp_path / "raw", 11, 0)
+    prepare(read_records("affectnet", root), tmp_path / "out", arcface_preparation(64), workers=1)
+    for row in pq.read_table(tmp_path / "out" / "manifest.parquet").to_pylist():
+        left, _, right, _ = row["box"]
+        assert (left + right) / 2 < 150, row["path"]
+
+
+def test_published_counts_are_compared_class_by_class(tmp_path: Path) -> None:
+    warnings = survey("raf-db", lookalikes.raf_db(tmp_path / "raw")).warnings
+    assert "train: 6 surprise, 1,290 published (-1,284)" in warnings and len(warnings) == 14
+    data_set = find_data_set("raf-db")
+    assert sum(data_set.counts["train"].values()) == 12_271 and sum(data_set.counts["test"].values()) == 3_068
+    assert sum(find_data_set("expw").counts[None].values()) == 91_793
+    assert sum(find_data_set("fer2013").counts["train"].values()) == 28_709
+    assert sum(find_data_set("affectnet").counts["train"].values()) == 287_651
+
+
+def test_a_half_extracted_archive_extra_and_double_files(tmp_path: Path) -> None:
+    root = lookalikes.raf_db(tmp_path / "raw")
+    (root / "Image" / "aligned" / "stray.jpg").write_bytes(b"")
+    table = root / "EmoLabel" / "list_patition_label.txt"
+    table.write_text(table.read_text() + "train_00001.jpg 2\n")
+    warnings = survey("raf-db", root).warnings
+    assert any("1 pictures have no label" in line and "stray.jpg" in line for line in warnings)
+    assert any("1 faces are named more than once" in line for line in warnings)
+    names = [record.name for record in read_records("raf-db", root)]
+    assert len(set(names)) == len(names) == 57
+    (root / "Image" / "aligned" / "train_00003_aligned.jpg").unlink()
+    with pytest.raises(DataError, match=r"1 of 57 pictures are missing.*train_00003_aligned.jpg.*label.txt:3"):
+        survey("raf-db", root)
+
+
+@pytest.mark.parametrize(
+    ("kind", "file", "content", "message"),
+    [
+        ("raf-db", "EmoLabel/list_patition_label.txt", "train_00001.jpg 8", r"label.txt:1: not a picture and a number"),
+        ("raf-db", "EmoLabel/list_patition_label.txt", "valid_1.jpg 2", r"label.txt:1: valid_1.jpg is neither"),
+        ("raf-db", "other.txt", "", r"list_patition_label.txt: missing"),
+        ("affectnet", "training.csv", "a/b.jpg,1,2,3,4,5,11,0,0", r"training.csv:1: expression 11"),
+        ("affectnet", "training.csv", "a/b.jpg,1,2,3", r"training.csv:1: not the columns"),
+        ("affectnet", "training.csv", "a/b.jpg,1,2,3,4,5,1,0,0", r"training.csv:1: a/b.jpg is neither in"),
+        ("affectnet", "train_set/images/0.jpg", "", r"annotations: holds no"),
+        ("affectnet", "other.csv", "", r"other.csv: its name starts neither"),
+        ("affectnet", "train_set/annotations/0_exp.npy", "no", r"0_exp.npy: not an expression's number"),
+        ("expw", "label/label.lst", "a.jpg 0 1 2", r"image: missing"),
+        ("ferplus", "FER2013Train/label.csv", 'a.png,"(0, 0, 48, 48)",1,2,3', r"label.csv:1: expected 10 vote counts"),
+        ("ferplus", "FER2013Train/label.csv", 'a.png,"(0)",1,2,3,4,5,6,7,8,9,x', r"label.csv:1: not a file name"),
+        ("ferplus", "other.csv", "", "neither the folders FER2013Train"),
+        ("fer2013", "fer2013.csv", "emotion,pixels,Usage\n3,1 2 3,Training", r"fer2013.csv:2: 3 grey values, not 2304"),
+        ("fer2013", "fer2013.csv", "emotion,pixels,Usage\n9,1 2 3,Training", r"fer2013.csv:2: not an emotion"),
+        ("folder", "blue/a.jpg", "", r"blue: its name is no expression"),
+        ("folder", "a.jpg", "", "holds no folders"),
+    ],
+)
+def test_complaints_name_file_and_line(tmp_path: Path, kind: str, file: str, content: str, message: str) -> None:
+    path = tmp_path / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+    with pytest.raises(DataError, match=message):
+        list(read_records(kind, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("path,label\na.jpg,blue", r"t.csv:2: 'blue' is no expression"),
+        ("path,label,split\na.jpg,happy,dev", r"t.csv:2: 'dev' is no split"),
+        ("file,label\na.jpg,happy", r"t.csv:2: needs the columns path and label"),
+        ("path,label,left,top,right,bottom\na.jpg,happy,9,0,3,4", r"t.csv:2: the box .* is empty"),
+        ("path,label,left,top,right,bottom\na.jpg,happy,9,,3,4", r"t.csv:2: the box needs numbers"),
+    ],
+)
+def test_complaints_of_a_table(tmp_path: Path, row: str, message: str) -> None:
+    (tmp_path / "t.csv").write_text(row)
+    with pytest.raises(DataError, match=message):
+        list(read_records("table", tmp_path / "t.csv"))
+
+
+def test_a_parquet_table_reads_as_the_csv_does(tmp_path: Path) -> None:
+    rows = [{"path": "a/b.jpg", "label": "joy", "left": 1.0, "top": 2.0, "right": 3.0, "bottom": 4.0}]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "t.parquet")
+    (record,) = read_records("table", tmp_path / "t.parquet")
+    assert (record.label, record.box, record.name) == ("happiness", (1, 2, 3, 4), "all/a_b")
+
+
+def test_a_missing_root_and_an_unknown_data_set(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such file or folder; give what RAF-DB was extracted to"):
+        list(read_records("raf-db", tmp_path / "nowhere"))
+    with pytest.raises(ConfigError, match="did you mean raf-db"):
+        find_data_set("rafdb")
+
+
+@pytest.mark.shared
+def test_the_official_ferplus_splits_keep_the_published_counts(shared: Path, tmp_path: Path) -> None:
+    with tarfile.open(shared / "ferplus_train_valid.tar.xz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    assert survey("ferplus", tmp_path).warnings == ["test: not here"]
+    records = list(read_records("ferplus", tmp_path))
+    for split, counts in {"train": (28_558, 25_045, 28_385), "valid": (3_579, 3_191, 3_555)}.items():
+        votes = np.array([record.votes for record in records if record.split == split])
+        kept = [int((hard_labels(votes, protocol) >= 0).sum()) for protocol in ("majority", "argmax")]
+        assert (len(votes), *kept) == counts
