@@ -7,10 +7,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from mftn.data.dataset import FaceDataset
+from mftn.data.prepare import ferplus_preparation, prepare
+from mftn.data.readers import read_records
 from mftn.errors import ConfigError, DataError, MFTNError
 from mftn.models import load_model
 from mftn.train.config import DataConfig, ModelConfig, OptimizerConfig, TrainConfig
-from mftn.train.loop import train
+from mftn.train.loop import _balanced, train
 
 
 def run(prepared: Path, out: Path, **changes: object) -> TrainConfig:
@@ -123,3 +126,44 @@ def test_missing_data_and_a_diverging_loss_are_named(prepared: Path, tmp_path: P
         train(run(tmp_path / "nowhere", tmp_path / "a"))
     with pytest.raises(MFTNError, match="batch"):
         train(run(prepared, tmp_path / "b", epochs=20, optimizer=OptimizerConfig(name="sgd", lr=1e30, warmup_epochs=0)))
+
+
+def test_a_second_stage_starts_from_given_weights_and_resumes_exactly(
+    prepared: Path, ferplus_root: Path, tmp_path: Path
+) -> None:
+    whole = tmp_path / "whole"
+    prepare(read_records("ferplus", ferplus_root), whole, ferplus_preparation(64, detector="none"), workers=1)
+    first = train(run(prepared, tmp_path / "first", epochs=1))
+    data = DataConfig(folder=prepared, balance=0.5, unaligned=str(whole), unaligned_share=0.5)
+    still = run(
+        prepared, tmp_path / "still", epochs=1, init_from=str(first), optimizer=OptimizerConfig(lr=0.0), data=data
+    )
+    train(still)
+    before, after = load_file(first), load_file(tmp_path / "still" / "last.safetensors")
+    assert torch.equal(before["mstn.head.weight"], after["mstn.head.weight"])
+
+    straight = run(prepared, tmp_path / "straight", init_from=str(first), data=data)
+    stopped = dataclasses.replace(straight, out=tmp_path / "stopped")
+    train(straight)
+
+    def stop(row: dict[str, float]) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(stopped, on_epoch=stop)
+    train(stopped, resume=True)
+    expected, resumed = (load_file(c.out / "last.safetensors") for c in (straight, stopped))
+    assert all(torch.equal(expected[key], resumed[key]) for key in expected)
+
+
+def test_an_unaligned_share_needs_its_data_set(prepared: Path, tmp_path: Path) -> None:
+    data = DataConfig(folder=prepared, unaligned_share=0.5)
+    with pytest.raises(DataError, match="make it with `mftn prepare`"):
+        train(run(prepared, tmp_path / "run", data=data))
+
+
+def test_balanced_drawing_shows_rare_classes_more_often(prepared: Path) -> None:
+    dataset = FaceDataset(prepared, "train")
+    dataset.labels = torch.tensor([0] * 21 + [1] * 3)
+    drawn = [dataset.labels[i].item() for _ in range(100) for i in _balanced(dataset, 1.0, torch.Generator())]
+    assert 0.4 < sum(drawn) / len(drawn) < 0.6

@@ -30,13 +30,26 @@ class FaceDataset(Dataset[tuple[Tensor, Tensor, int]]):
         split: Which split, as the manifest says.
         channels: 1 for grey, 3 for colour.
         protocol: Where raters voted: pictures that this protocol leaves out are left out here.
+        unaligned: The same data set prepared without a detector, from which a random share of every batch comes.
+        unaligned_share: That share, 0 to 1.
 
     Raises:
         DataError: The folder holds no manifest, or a crop is missing or unreadable.
     """
 
-    def __init__(self, folder: str | Path, split: Split, channels: int = 1, protocol: Protocol = "argmax") -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        split: Split,
+        channels: int = 1,
+        protocol: Protocol = "argmax",
+        unaligned: str | Path = "",
+        unaligned_share: float = 0.0,
+    ) -> None:
         self.folder, self.channels = Path(folder), channels
+        self.unaligned, self.unaligned_share = Path(unaligned), unaligned_share
+        if unaligned_share:
+            read_manifest(unaligned, ["path"])  # says what to do where there is none
         rows = read_manifest(folder, ["path", "split", "label", "votes"]).to_pydict()
         chosen = [index for index, name in enumerate(rows["split"]) if name == split]
         if not chosen:
@@ -58,6 +71,9 @@ class FaceDataset(Dataset[tuple[Tensor, Tensor, int]]):
         first = self._read(0)
         fits = first.numel() * len(self.paths) <= IN_MEMORY
         self.crops = torch.stack([self._read(index) for index in range(len(self))]) if fits else None  # (n, C, H, W)
+        self.others: Tensor | None = None  # (n, C, H, W)
+        if unaligned_share and fits:
+            self.others = torch.stack([self._read(index, self.unaligned) for index in range(len(self))])
 
     def protocols(self) -> dict[str, NDArray[np.int64]]:
         """The class of every picture by each protocol, -1 where it leaves one out; "label" where nobody voted."""
@@ -73,7 +89,12 @@ class FaceDataset(Dataset[tuple[Tensor, Tensor, int]]):
 
     def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor, Tensor]:
         """A batch at once, which the data loader asks for where it is offered."""
-        return self.read(indices), self.targets[indices], self.labels[indices]
+        crops = self.read(indices)
+        if self.unaligned_share:
+            for place in (torch.rand(len(indices)) < self.unaligned_share).nonzero().ravel().tolist():
+                index = indices[place]
+                crops[place] = self.others[index] if self.others is not None else self._read(index, self.unaligned)
+        return crops, self.targets[indices], self.labels[indices]
 
     def batches(self, size: int) -> Iterator[Tensor]:
         """All crops in order, (B, C, H, W) at a time."""
@@ -84,8 +105,8 @@ class FaceDataset(Dataset[tuple[Tensor, Tensor, int]]):
         """Crops, uint8 (B, C, H, W)."""
         return self.crops[indices] if self.crops is not None else torch.stack([self._read(i) for i in indices])
 
-    def _read(self, index: int) -> Tensor:
-        path = self.folder / self.paths[index]
+    def _read(self, index: int, folder: Path | None = None) -> Tensor:
+        path = (folder or self.folder) / self.paths[index]
         try:
             with PillowImage.open(path) as file:
                 pixels = np.array(file.convert("L" if self.channels == 1 else "RGB"))

@@ -29,6 +29,9 @@ class DataConfig:
         mean: Of a channel, on the scale 0 to 1.
         std: Of a channel, on the scale 0 to 1.
         workers: Loader processes; the crops lie in memory, so none is usually fastest.
+        balance: 0 draws pictures as they are, 1 draws every class equally often; between, by count^(−balance).
+        unaligned: The same data set prepared with `--detector none`; empty for none.
+        unaligned_share: Share of training pictures taken from there, so that crops which arrive as they are fare well.
     """
 
     folder: Annotated[Path, tyro.conf.arg(aliases=["--data"])] = Path("data/ferplus")
@@ -38,6 +41,9 @@ class DataConfig:
     mean: float = 0.5
     std: float = 0.25
     workers: int = 0
+    balance: float = 0.0
+    unaligned: str = ""
+    unaligned_share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +101,7 @@ class TrainConfig:
         data: What is learnt from.
         model: What is trained.
         optimizer: How the weights move.
+        init_from: Weights to start from (safetensors of a run of the same network); empty starts at random.
         augmentation: What training changes at random.
         epochs: Passes over the training split.
         batch_size: Pictures a step, over all processes.
@@ -114,6 +121,7 @@ class TrainConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     augmentation: Augmentation = field(default_factory=Augmentation)
+    init_from: str = ""
     epochs: int = 50
     batch_size: int = 64
     small_epochs: int = 0

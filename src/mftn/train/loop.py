@@ -17,7 +17,7 @@ import torch
 from lightning_fabric import Fabric
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, WeightedRandomSampler
 
 from mftn.data.dataset import FaceDataset
 from mftn.data.manifest import read_description
@@ -27,6 +27,7 @@ from mftn.evaluate import metrics
 from mftn.evaluate.calibration import fit_temperature
 from mftn.labels import LABEL_SETS
 from mftn.models import Baseline, JointLoss, load_model, save_model
+from mftn.models.checkpoint import load_checkpoint
 from mftn.train.config import TrainConfig, to_mapping
 from mftn.train.optimizer import build_optimizer, learning_rate
 from mftn.train.run_folder import Row, load_state, open_run, save_state, write_log, write_text
@@ -61,28 +62,35 @@ def train(
     fabric.launch()
     fabric.seed_everything(config.seed, verbose=False)
     data, out = config.data, config.out
-    train_set = FaceDataset(data.folder, "train", config.model.channels, data.protocol)
+    train_set = FaceDataset(
+        data.folder, "train", config.model.channels, data.protocol, data.unaligned, data.unaligned_share
+    )
     valid_set = FaceDataset(data.folder, "valid", config.model.channels, data.protocol)
     _check(config, train_set)
     if fabric.is_global_zero:
         open_run(config, resume)
     fabric.barrier()
+    order = torch.Generator().manual_seed(config.seed)
     loader = fabric.setup_dataloaders(
         DataLoader(
             train_set,
             config.batch_size // fabric.world_size,
-            shuffle=True,
+            shuffle=not data.balance,
+            sampler=_balanced(train_set, data.balance, order) if data.balance else None,
             drop_last=True,
             num_workers=data.workers,
             collate_fn=_whole_batch,
-            generator=torch.Generator().manual_seed(config.seed),
+            generator=order,
         )
     )
     preprocess = {
         size: fabric.to_device(Preprocess(size, data.view, data.mean, data.std, config.augmentation))
         for size in {config.small_size, config.model.size}
     }
-    model = build_model(config).to(memory_format=torch.channels_last)  # twice as fast as NCHW on CPUs
+    model = build_model(config)
+    if config.init_from:
+        load_checkpoint(model, config.init_from)
+    model = model.to(memory_format=torch.channels_last)  # twice as fast as NCHW on CPUs
     ema = ModelEmaV3(model, decay=config.ema_decay, use_warmup=True) if config.ema_decay else None
     network, optimizer = fabric.setup(model, build_optimizer(model, config.optimizer))
     step_of = _Step(fabric, network, optimizer, config)
@@ -136,6 +144,13 @@ def train(
         calibrate(out / "best.safetensors", valid_set)
     fabric.barrier()
     return out / "best.safetensors"
+
+
+def _balanced(dataset: FaceDataset, power: float, order: torch.Generator) -> WeightedRandomSampler:
+    """Draws a picture with a weight of its class's count^(−power), as many an epoch as there are."""
+    counts = torch.bincount(dataset.labels).double()  # (K,)
+    weights = (counts**-power)[dataset.labels]  # (n,)
+    return WeightedRandomSampler(weights.tolist(), len(dataset), generator=order)
 
 
 def _check(config: TrainConfig, train_set: FaceDataset) -> None:
