@@ -1,6 +1,6 @@
 """Faces a second that `mftn prepare` cuts from 640×480 photographs, with one and two processes, and where time goes.
 
-    python benchmarks/prepare_speed.py [--pictures 400] [--repeats 3]
+    python benchmarks/prepare_speed.py [--pictures 1280] [--repeats 3] [--detectors yunet mtcnn]
     python benchmarks/prepare_speed.py --memory 100000    # peak memory for so many pictures, without detection
 
 Pictures are made from the public-domain photographs of examples/: one face each, about 150 pixels wide, JPEG 92.
@@ -91,8 +91,9 @@ def memory(count: int) -> float:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=int, default=400)
+    parser.add_argument("--pictures", type=int, default=1280)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--detectors", nargs="+", default=["yunet", "mtcnn"])
     parser.add_argument("--memory", type=int)
     arguments = parser.parse_args()
     if arguments.memory:
@@ -101,7 +102,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "raw"
         make_pictures(root, arguments.pictures)
-        for detector in ("yunet", "mtcnn"):
+        for detector in arguments.detectors:
             rates: dict[int, list[float]] = {1: [], 2: []}
             for repeat in range(arguments.repeats):
                 for workers, measured in rates.items():
