@@ -52,15 +52,13 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(prepared: 
     assert not torch.equal(weights[0], weights[2])
 
 
-@pytest.mark.parametrize("rho", [0.0, 0.05])
-def test_a_resumed_run_equals_one_that_went_straight_through(prepared: Path, tmp_path: Path, rho: float) -> None:
-    optimizer = OptimizerConfig(lr=1e-3, sam_rho=rho)
-    straight = run(prepared, tmp_path / "straight", epochs=3, optimizer=optimizer)
-    stopped = dataclasses.replace(straight, out=tmp_path / "stopped")
+def assert_resuming_changes_nothing(straight: TrainConfig, stop_after: int) -> None:
+    """Stopped after an epoch and resumed, a run must end with the weights of one that went straight through."""
+    stopped = dataclasses.replace(straight, out=straight.out.with_name("stopped"))
     train(straight)
 
     def stop(row: dict[str, float]) -> None:
-        if row["epoch"] == 2:
+        if row["epoch"] == stop_after:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -68,6 +66,12 @@ def test_a_resumed_run_equals_one_that_went_straight_through(prepared: Path, tmp
     train(stopped, resume=True)
     expected, resumed = (load_file(c.out / "last.safetensors") for c in (straight, stopped))
     assert all(torch.equal(expected[key], resumed[key]) for key in expected)
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.05])
+def test_a_resumed_run_equals_one_that_went_straight_through(prepared: Path, tmp_path: Path, rho: float) -> None:
+    optimizer = OptimizerConfig(lr=1e-3, sam_rho=rho)
+    assert_resuming_changes_nothing(run(prepared, tmp_path / "straight", epochs=3, optimizer=optimizer), 2)
 
 
 def test_a_run_stopped_in_its_first_epoch_starts_again(prepared: Path, tmp_path: Path) -> None:
@@ -142,18 +146,13 @@ def test_a_second_stage_starts_from_given_weights_and_resumes_exactly(
     before, after = load_file(first), load_file(tmp_path / "still" / "last.safetensors")
     assert torch.equal(before["mstn.head.weight"], after["mstn.head.weight"])
 
-    straight = run(prepared, tmp_path / "straight", init_from=str(first), data=data)
-    stopped = dataclasses.replace(straight, out=tmp_path / "stopped")
-    train(straight)
+    assert_resuming_changes_nothing(run(prepared, tmp_path / "straight", init_from=str(first), data=data), 1)
 
-    def stop(row: dict[str, float]) -> None:
-        raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        train(stopped, on_epoch=stop)
-    train(stopped, resume=True)
-    expected, resumed = (load_file(c.out / "last.safetensors") for c in (straight, stopped))
-    assert all(torch.equal(expected[key], resumed[key]) for key in expected)
+def test_missing_first_weights_are_named_before_the_run_folder_is_made(prepared: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"init_from: nowhere.safetensors: no such file"):
+        train(run(prepared, tmp_path / "run", init_from="nowhere.safetensors"))
+    assert not (tmp_path / "run").exists()
 
 
 def test_an_unaligned_share_needs_its_data_set(prepared: Path, tmp_path: Path) -> None:

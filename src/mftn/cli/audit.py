@@ -41,7 +41,7 @@ def run(arguments: Arguments) -> int:
 
     found = audit(arguments.folder, arguments.near)
     if arguments.model:
-        found.doubtful = _doubtful(arguments, found)
+        _ask_model(arguments, found)
     summary = found.summary()
     out = arguments.out or arguments.folder
     out.mkdir(parents=True, exist_ok=True)
@@ -52,7 +52,8 @@ def run(arguments: Arguments) -> int:
     return 1 if found.changed else 0
 
 
-def _doubtful(arguments: Arguments, found: "Audit") -> list[int]:
+def _ask_model(arguments: Arguments, found: "Audit") -> None:
+    """Complete the findings by what a model says: labels it doubts, and what it owes to copies in train."""
     from mftn.data.audit import doubtful_labels
     from mftn.data.dataset import FaceDataset
     from mftn.data.transforms import Preprocess
@@ -66,7 +67,13 @@ def _doubtful(arguments: Arguments, found: "Audit") -> list[int]:
     logits = predict_logits(model, dataset, Preprocess(config["size"][0], view, config["mean"], config["std"]))
     probabilities = (logits / config["temperature"]).softmax(dim=1).double().numpy()
     row_of = {path: row for row, path in enumerate(found.paths)}
-    return [row_of[dataset.paths[i]] for i in doubtful_labels(dataset.labels.numpy(), probabilities)]
+    found.doubtful = [row_of[dataset.paths[i]] for i in doubtful_labels(dataset.labels.numpy(), probabilities)]
+    leaked = set(found.leaked(found.exact + found.near))
+    right = (logits.argmax(dim=1) == dataset.labels).tolist()
+    by_copy: dict[str, list[bool]] = {"with a copy in train": [], "without": []}
+    for path, correct in zip(dataset.paths, right, strict=True):
+        by_copy["with a copy in train" if row_of[path] in leaked else "without"].append(correct)
+    found.accuracy = {name: sum(values) / len(values) for name, values in by_copy.items() if values}
 
 
 def _findings(found: "Audit") -> dict[str, object]:
@@ -99,6 +106,9 @@ def _print(found: "Audit") -> None:
         counts = (len(values), len(leaks), len(found.disagreeing(values)), len(found.leaked(leaks)))
         pairs.add_row(name, *(f"{count:,}" for count in counts))
     console.print(pairs)
+    console.print(f"valid or test faces also in train, either way: {len(found.leaked(found.exact + found.near)):,}")
+    for name, accuracy in (found.accuracy or {}).items():
+        console.print(f"the model's accuracy on faces {name}: {accuracy:.2%}")
     rows = Table("faces", *found.balance, title="To look at")
     kinds = {"no face found": found.without_face, "blurred": found.blurred, "dark": found.dark}
     kinds |= {"too bright": found.bright, "missing or changed": found.changed}

@@ -40,6 +40,7 @@ class Audit:
         exact: Pairs of the same bytes.
         near: Other pairs within `NEAR` bits.
         doubtful: Rows whose label a model doubts, the most doubtful first; None without a model.
+        accuracy: A model's, on faces with a copy in train and on the others; None without a model.
         changed: Crops that are missing, or not the bytes the manifest was made with.
     """
 
@@ -54,6 +55,7 @@ class Audit:
     exact: list[Pair]
     near: list[Pair]
     doubtful: list[int] | None = None
+    accuracy: dict[str, float] | None = None
     changed: list[int] = field(default_factory=list)
 
     def across(self, pairs: list[Pair]) -> list[Pair]:
@@ -82,6 +84,9 @@ class Audit:
                 "labels_differ": len(self.disagreeing(pairs)),
                 "faces_outside_train_that_train_holds_too": len(self.leaked(leaks)),
             }
+        found["faces_outside_train_that_train_holds_too"] = len(self.leaked(self.exact + self.near))
+        if self.accuracy is not None:
+            found["accuracy"] = self.accuracy
         if self.doubtful is not None:
             found["doubtful_labels"] = self.by_split(self.doubtful)
         return found

@@ -151,9 +151,12 @@ def prepare(
     """
     out, shares = Path(out), shares or Shares()
     manifest = out / "manifest.parquet"
-    settings = (about or {}) | {"preparation": asdict(preparation), "shares": asdict(shares)}
-    settings |= {"skip_damaged": skip_damaged}
-    settings = json.loads(json.dumps(settings))
+    settings = (about or {}) | {
+        "preparation": asdict(preparation),
+        "shares": asdict(shares),
+        "skip_damaged": skip_damaged,
+    }
+    settings = json.loads(json.dumps(settings))  # as it will be read back
     with _explained(out):
         parts = out / ".parts"
         _open(out, parts, settings)
@@ -378,9 +381,9 @@ def _cut(
         residual = float(np.sqrt(((moved - template) ** 2).sum(axis=1).mean()))
         return align(image, face.landmarks, preparation.size, template), "landmarks", residual
     height, width = image.shape[:2]
-    side = max(box[2] - box[0], box[3] - box[1]) if box else max(height, width) if min(height, width) else 1
-    middle = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2) if box else (width / 2, height / 2)
-    if box is None and max(height, width) > 1.5 * min(height, width):
+    left, top, right, bottom = box or (0, 0, width, height)
+    middle, side = ((left + right) / 2, (top + bottom) / 2), max(right - left, bottom - top)
+    if box is None and side > 1.5 * min(height, width):
         side = min(height, width)  # of a long picture the centre, rather than black bars
     # A square is moved as a face is: the template's points, laid into the square, are its landmarks.
     inset = np.array(preparation.whole[:2])

@@ -158,6 +158,8 @@ def _check(config: TrainConfig, train_set: FaceDataset) -> None:
     classes = train_set.targets.shape[1]
     if config.model.num_classes != classes:
         raise ConfigError(f"model.num_classes is {config.model.num_classes}, but {config.data.folder} has {classes}")
+    if config.init_from and not Path(config.init_from).is_file():
+        raise ConfigError(f"init_from: {config.init_from}: no such file")
     if config.small_epochs >= config.epochs:
         raise ConfigError(
             f"small_epochs is {config.small_epochs} of {config.epochs} epochs; the last must see pictures of model.size"
