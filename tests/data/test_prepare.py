@@ -64,8 +64,9 @@ def test_the_dataset_reads_what_was_prepared(prepared: Path, channels: int, prot
     crop, target, label = data[1]
     assert len(data) == count and crop.shape == (channels, 64, 64) and label == 0
     assert target.sum().item() == pytest.approx(1)
-    crops, _, labels = data.__getitems__([0, 1])
-    assert crops.shape == (2, channels, 64, 64) and labels.tolist() == [1, 0]
+    batch = data.__getitems__([0, 1])
+    assert batch.crops.shape == (2, channels, 64, 64) and batch.labels.tolist() == [1, 0]
+    assert batch.paths == data.paths[:2] and not batch.unreadable
 
 
 def test_what_is_missing_is_named(prepared: Path, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def test_the_exported_file_answers_as_the_network(
     crops = rng.integers(0, 256, (5, 48, 48, 3), dtype=np.uint8)  # another batch than the exporter's
     model, config = load_model(weights)
     grey = torch.from_numpy(crops @ np.array([0.299, 0.587, 0.114])).float()[:, None] / 255
-    logits = model((grey - config["mean"]) / config["std"]).fused
+    logits = model((grey - config["mean"][0]) / config["std"][0]).fused
     expected = (logits / config["temperature"]).softmax(1).detach().numpy()
     np.testing.assert_allclose(engine.probabilities(crops), expected, atol=tolerance)
 

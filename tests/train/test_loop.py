@@ -7,13 +7,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mftn.data.dataset import FaceDataset
 from mftn.data.prepare import ferplus_preparation, prepare
 from mftn.data.readers import read_records
 from mftn.errors import ConfigError, DataError, MFTNError
 from mftn.models import load_model
 from mftn.train.config import DataConfig, ModelConfig, OptimizerConfig, TrainConfig
-from mftn.train.loop import _balanced, train
+from mftn.train.loop import StepReport, train
 
 
 def run(prepared: Path, out: Path, **changes: object) -> TrainConfig:
@@ -31,7 +30,7 @@ def run(prepared: Path, out: Path, **changes: object) -> TrainConfig:
 
 def test_a_run_leaves_usable_weights_and_an_honest_log(prepared: Path, tmp_path: Path) -> None:
     steps: list[int] = []
-    best = train(run(prepared, tmp_path / "run"), on_step=lambda done, total, loss: steps.append(total))
+    best = train(run(prepared, tmp_path / "run"), on_step=lambda report: steps.append(report.steps))
     assert steps == [6] * 6
     rows = list(csv.DictReader((tmp_path / "run" / "log.csv").open()))
     assert [row["epoch"] for row in rows] == ["1", "2"]
@@ -77,7 +76,7 @@ def test_a_resumed_run_equals_one_that_went_straight_through(prepared: Path, tmp
 def test_a_run_stopped_in_its_first_epoch_starts_again(prepared: Path, tmp_path: Path) -> None:
     config = run(prepared, tmp_path / "run", epochs=1)
 
-    def stop(done: int, steps: int, loss: float) -> None:
+    def stop(report: StepReport) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -157,12 +156,5 @@ def test_missing_first_weights_are_named_before_the_run_folder_is_made(prepared:
 
 def test_an_unaligned_share_needs_its_data_set(prepared: Path, tmp_path: Path) -> None:
     data = DataConfig(folder=prepared, unaligned_share=0.5)
-    with pytest.raises(DataError, match="make it with `mftn prepare`"):
+    with pytest.raises(ConfigError, match=r"make it with `mftn prepare .* --detector none`"):
         train(run(prepared, tmp_path / "run", data=data))
-
-
-def test_balanced_drawing_shows_rare_classes_more_often(prepared: Path) -> None:
-    dataset = FaceDataset(prepared, "train")
-    dataset.labels = torch.tensor([0] * 21 + [1] * 3)
-    drawn = [dataset.labels[i].item() for _ in range(100) for i in _balanced(dataset, 1.0, torch.Generator())]
-    assert 0.4 < sum(drawn) / len(drawn) < 0.6

@@ -57,14 +57,14 @@ def _ask_model(arguments: Arguments, found: "Audit") -> None:
     from mftn.data.audit import doubtful_labels
     from mftn.data.dataset import FaceDataset
     from mftn.data.transforms import Preprocess
+    from mftn.evaluate.predict import predict_logits
     from mftn.models import load_model
-    from mftn.train.loop import predict_logits
 
     assert arguments.model
     model, config = load_model(arguments.model)
     dataset = FaceDataset(arguments.folder, arguments.model_split, config["channels"])
     view = config["training"]["data"]["view"]
-    logits = predict_logits(model, dataset, Preprocess(config["size"][0], view, config["mean"], config["std"]))
+    logits = predict_logits(model, dataset, Preprocess(config["size"][0], view, config["mean"], config["std"])).fused
     probabilities = (logits / config["temperature"]).softmax(dim=1).double().numpy()
     row_of = {path: row for row, path in enumerate(found.paths)}
     found.doubtful = [row_of[dataset.paths[i]] for i in doubtful_labels(dataset.labels.numpy(), probabilities)]

@@ -1,6 +1,7 @@
 """Train a network: a recipe, with flags that override it."""
 
 import argparse
+import shlex
 import sys
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -39,20 +40,30 @@ def run(arguments: Arguments) -> int:
     import json
     import time
 
+    from lightning_fabric.utilities.rank_zero import rank_zero_only
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from mftn.train.loop import train
+    from mftn.train.loop import StepReport, train
     from mftn.train.run_folder import Row
 
     config = arguments.run
     console = Console(stderr=True)
-    columns: list[Any] = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
+    columns: list[Any] = [TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn()]
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("steps")
+        task = progress.add_task("starting")
 
-        def on_step(done: int, steps: int, loss: float) -> None:
-            progress.update(task, completed=done, total=steps, description=f"loss {loss:.3f}")
+        def on_step(report: StepReport) -> None:
+            result, speed = report.result, progress.tasks[0].speed
+            heads = f" (backbone {result.backbone:.2f}, MsTN {result.mstn:.2f})" if result.mstn else ""
+            pictures = f", {speed * config.batch_size:.0f} pictures/s" if speed else ""
+            progress.update(
+                task,
+                completed=report.done,
+                total=report.steps,
+                description=f"epoch {report.epoch}/{config.epochs}: loss {result.loss:.2f}{heads}, "
+                f"accuracy {result.accuracy:.0%}, rate {report.rate:.2g}{pictures}",
+            )
 
         def on_epoch(row: Row) -> None:
             progress.console.print(
@@ -64,10 +75,17 @@ def run(arguments: Arguments) -> int:
 
         try:
             best = train(config, arguments.resume, on_step, on_epoch)
-        except KeyboardInterrupt:
-            command = f"mftn train {' '.join(_without_resume(sys.argv[2:]))} --resume"
-            console.print(f"interrupted; whole epochs are kept. Go on with: {command}", highlight=False)
-            return 130
+        except (KeyboardInterrupt, SystemExit) as stop:
+            if rank_zero_only.rank == 0:
+                words = [argument for argument in sys.argv[2:] if argument != "--resume"]
+                console.print(
+                    f"stopped; what is done is saved. Go on with: mftn train {shlex.join(words)} --resume",
+                    highlight=False,
+                    soft_wrap=True,
+                )
+            return int(stop.code or 0) if isinstance(stop, SystemExit) else 130
+    if rank_zero_only.rank:
+        return 0
     figures = json.loads((best.parent / "metrics.json").read_text(encoding="utf-8"))
     for protocol in (name for name in ("argmax", "majority", "label") if name in figures):
         row = figures[protocol]
@@ -78,9 +96,7 @@ def run(arguments: Arguments) -> int:
             f"(95 % interval {low:.1%} to {high:.1%}), macro recall {row['macro_recall']:.1%}, "
             f"calibration error {row['calibration_error']:.3f}"
         )
+    if figures["unreadable"]:
+        print(f"left out because they cannot be read: {len(figures['unreadable']):,} (named in metrics.json)")
     print(best)
     return 0
-
-
-def _without_resume(arguments: list[str]) -> list[str]:
-    return [argument for argument in arguments if argument != "--resume"]

@@ -1,7 +1,8 @@
 """What training and evaluation read: aligned crops of a prepared data set with their labels."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,18 +21,37 @@ IN_MEMORY = 2 * 1024**3
 """Splits whose crops take at most this many bytes are read once and kept; larger ones are read batch by batch."""
 
 
+class Batch(NamedTuple):
+    """Pictures of a training step.
+
+    Attributes:
+        crops: uint8 (B, C, H, W).
+        targets: Distributions over the classes, (B, K).
+        labels: Class indices, (B,).
+        paths: The crops' files, from the data set's folder.
+        unreadable: What could not be read; its neighbour in the batch stands in for it.
+    """
+
+    crops: Tensor
+    targets: Tensor
+    labels: Tensor
+    paths: list[str]
+    unreadable: list[str]
+
+
 class FaceDataset(Dataset[tuple[Tensor, Tensor, int]]):
     """The crops of one split as bytes: in memory where they fit (28,558 grey crops of 96×96 take 263 MB).
 
-    An item is the crop, uint8 (C, H, W), the distribution over classes (K,) and the class index.
+    An item is the crop, uint8 (C, H, W), the distribution over classes (K,) and the class index; a list of indices
+    gives a `Batch`, where index + len(self) is the same picture from the unaligned twin.
 
     Args:
         folder: A prepared data set.
         split: Which split, as the manifest says.
         channels: 1 for grey, 3 for colour.
         protocol: Where raters voted: pictures that this protocol leaves out are left out here.
-        unaligned: The same data set prepared without a detector, from which a random share of every batch comes.
-        unaligned_share: That share, 0 to 1.
+        unaligned: The twin: the same data set prepared without a detector; empty for none.
+        skip_unreadable: Leave out crops that cannot be read and name them in `unreadable`, instead of an error.
 
     Raises:
         DataError: The folder holds no manifest, or a crop is missing or unreadable.
@@ -44,36 +64,63 @@ class FaceDataset(Dataset[tuple[Tensor, Tensor, int]]):
         channels: int = 1,
         protocol: Protocol = "argmax",
         unaligned: str | Path = "",
-        unaligned_share: float = 0.0,
+        skip_unreadable: bool = False,
     ) -> None:
-        self.folder, self.channels = Path(folder), channels
-        self.unaligned, self.unaligned_share = Path(unaligned), unaligned_share
-        if unaligned_share:
-            read_manifest(unaligned, ["path"])  # says what to do where there is none
+        self.folder, self.channels, self.skip_unreadable = Path(folder), channels, skip_unreadable
+        self.unaligned = Path(unaligned) if str(unaligned) else None
+        if self.unaligned:
+            read_manifest(self.unaligned, ["path"])  # says what to do where there is none
         rows = read_manifest(folder, ["path", "split", "label", "votes"]).to_pydict()
         chosen = [index for index, name in enumerate(rows["split"]) if name == split]
         if not chosen:
             raise DataError(f"{folder}: has no pictures in the split {split}")
-        self.classes = LABEL_SETS[read_description(folder)["classes"]]
-        self.votes: NDArray[np.int64] | None = None  # (n, columns)
+        description = read_description(folder)
+        self.classes = LABEL_SETS[description["classes"]]
+        votes: NDArray[np.int64] | None = None  # (n, columns)
         if rows["votes"][chosen[0]] is not None:
             votes = np.array([rows["votes"][index] for index in chosen], dtype=np.int64)
-            labels = hard_labels(votes, protocol)
-            targets = distributions(votes)
-            self.votes = votes[labels >= 0]
+            labels, targets = hard_labels(votes, protocol), distributions(votes)
         else:
             labels = np.array([self.classes.index(rows["label"][index]) for index in chosen])
             targets = np.eye(len(self.classes), dtype=np.float32)[labels]
-        kept = labels >= 0
-        self.paths = [rows["path"][index] for index, keep in zip(chosen, kept, strict=True) if keep]
-        self.labels = torch.from_numpy(labels[kept])  # (n,)
-        self.targets = torch.from_numpy(targets[kept])  # (n, K)
-        first = self._read(0)
-        fits = first.numel() * len(self.paths) <= IN_MEMORY
-        self.crops = torch.stack([self._read(index) for index in range(len(self))]) if fits else None  # (n, C, H, W)
+        self.paths = [rows["path"][index] for index in chosen]
+        self.votes = votes
+        self.labels = torch.from_numpy(labels)  # (n,)
+        self.targets = torch.from_numpy(targets)  # (n, K)
+        self._keep([place for place, label in enumerate(labels) if label >= 0])
+        self.unreadable: list[str] = []
+        self.crops: Tensor | None = None  # (n, C, H, W)
         self.others: Tensor | None = None  # (n, C, H, W)
-        if unaligned_share and fits:
-            self.others = torch.stack([self._read(index, self.unaligned) for index in range(len(self))])
+        if description["preparation"]["size"] ** 2 * channels * len(self) <= IN_MEMORY:
+            self._load()
+
+    def _keep(self, places: list[int]) -> None:
+        self.paths = [self.paths[place] for place in places]
+        self.labels, self.targets = self.labels[places], self.targets[places]
+        self.votes = self.votes[places] if self.votes is not None else None
+
+    def _load(self) -> None:
+        """Read all crops into memory."""
+        crops, others, readable = [], [], []
+        for index in range(len(self)):
+            try:
+                crop = self._read(index)
+                other = self._read(index + len(self)) if self.unaligned else None
+            except DataError:
+                if not self.skip_unreadable:
+                    raise
+                self.unreadable.append(self.paths[index])
+                continue
+            readable.append(index)
+            crops.append(crop)
+            if other is not None:
+                others.append(other)
+        if not crops:
+            raise DataError(f"{self.folder}: no crop can be read; prepare the data set again")
+        if self.unreadable:
+            self._keep(readable)
+        self.crops = torch.stack(crops)
+        self.others = torch.stack(others) if others else None
 
     def protocols(self) -> dict[str, NDArray[np.int64]]:
         """The class of every picture by each protocol, -1 where it leaves one out; "label" where nobody voted."""
@@ -87,29 +134,57 @@ class FaceDataset(Dataset[tuple[Tensor, Tensor, int]]):
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, int]:
         return self.read([index])[0], self.targets[index], int(self.labels[index])
 
-    def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+    def __getitems__(self, indices: list[int]) -> Batch:
         """A batch at once, which the data loader asks for where it is offered."""
-        crops = self.read(indices)
-        if self.unaligned_share:
-            for place in (torch.rand(len(indices)) < self.unaligned_share).nonzero().ravel().tolist():
-                index = indices[place]
-                crops[place] = self.others[index] if self.others is not None else self._read(index, self.unaligned)
-        return crops, self.targets[indices], self.labels[indices]
+        unreadable: list[str] = []
+        crops = self._read_around(indices, unreadable) if self.skip_unreadable else self.read(indices)
+        places = [index % len(self) for index in indices]
+        return Batch(crops, self.targets[places], self.labels[places], [self.paths[i] for i in places], unreadable)
 
-    def batches(self, size: int) -> Iterator[Tensor]:
-        """All crops in order, (B, C, H, W) at a time."""
-        for start in range(0, len(self), size):
-            yield self.read(list(range(start, min(start + size, len(self)))))
+    def _read_around(self, indices: list[int], unreadable: list[str]) -> Tensor:
+        """Crops (B, C, H, W); where one cannot be read, `indices` repeats another."""
+        crops: list[Tensor] = []
+        for index in indices:
+            try:
+                crops.append(self.read([index])[0])
+            except DataError:
+                unreadable.append(self.paths[index % len(self)])
+                crops.append(torch.empty(0))
+        good = [place for place, crop in enumerate(crops) if crop.numel()]
+        if not good:
+            raise DataError(f"{self.folder}: cannot read {', '.join(unreadable[:3])} …; prepare the data set again")
+        for place, crop in enumerate(crops):
+            if not crop.numel():
+                nearest = min(good, key=lambda other: abs(other - place))
+                crops[place], indices[place] = crops[nearest], indices[nearest]
+        return torch.stack(crops)
+
+    def batches(self, size: int, indices: Sequence[int] | None = None) -> Iterator[Tensor]:
+        """Crops in order, (B, C, H, W) at a time: all, or those of the indices."""
+        chosen = range(len(self)) if indices is None else indices
+        for start in range(0, len(chosen), size):
+            yield self.read(list(chosen[start : start + size]))
 
     def read(self, indices: list[int]) -> Tensor:
         """Crops, uint8 (B, C, H, W)."""
-        return self.crops[indices] if self.crops is not None else torch.stack([self._read(i) for i in indices])
+        if self.crops is None:
+            return torch.stack([self._read(index) for index in indices])
+        crops = self.crops[[index % len(self) for index in indices]]
+        if self.others is not None:
+            for place, index in enumerate(indices):
+                if index >= len(self):
+                    crops[place] = self.others[index - len(self)]
+        return crops
 
-    def _read(self, index: int, folder: Path | None = None) -> Tensor:
-        path = (folder or self.folder) / self.paths[index]
+    def _read(self, index: int) -> Tensor:
+        folder = self.folder
+        if index >= len(self):
+            assert self.unaligned is not None
+            folder = self.unaligned
+        path = folder / self.paths[index % len(self)]
         try:
             with PillowImage.open(path) as file:
                 pixels = np.array(file.convert("L" if self.channels == 1 else "RGB"))
-        except OSError as error:
+        except (OSError, ValueError, SyntaxError) as error:
             raise DataError(f"{path}: cannot be read ({error}); prepare the data set again") from error
         return torch.from_numpy(pixels.reshape(*pixels.shape[:2], self.channels)).permute(2, 0, 1)

@@ -6,7 +6,9 @@ picture by picture.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -27,8 +29,9 @@ class Augmentation:
         contrast: Natural logarithm of the factor.
         noise: Largest standard deviation of added noise, normalised; each picture draws its own.
         blur: Probability of a 3×3 binomial blur.
-        erasing: Probability of erasing a rectangle.
+        erasing: Probability of erasing a rectangle (Zhong et al., 2020).
         erasing_area: Smallest and largest area of the rectangle, as fractions.
+        policy: Also RandAugment (two operations of magnitude 9) or TrivialAugment, picture by picture, which is slow.
     """
 
     flip: float = 0.5
@@ -42,6 +45,7 @@ class Augmentation:
     blur: float = 0.0
     erasing: float = 0.0
     erasing_area: tuple[float, float] = (0.02, 0.1)
+    policy: Literal["none", "randaugment", "trivialaugment"] = "none"
 
 
 class Preprocess(nn.Module):
@@ -50,23 +54,36 @@ class Preprocess(nn.Module):
     Args:
         size: Side of the network's input in pixels.
         view: The network's share of the stored crop's side: the rest is a margin for augmentation.
-        mean: Of a channel, on the scale 0 to 1.
-        std: Of a channel, on the scale 0 to 1.
+        mean: Of every channel, or one for all, on the scale 0 to 1.
+        std: As `mean`.
         augmentation: What training changes at random.
     """
 
+    mean: Tensor  # (C or 1, 1, 1), as std
+    std: Tensor
+
     def __init__(
-        self, size: int, view: float, mean: float, std: float, augmentation: Augmentation | None = None
+        self,
+        size: int,
+        view: float,
+        mean: float | Sequence[float],
+        std: float | Sequence[float],
+        augmentation: Augmentation | None = None,
     ) -> None:
         super().__init__()
-        self.size, self.view, self.mean, self.std = size, view, mean, std
+        self.size, self.view = size, view
+        self.register_buffer("mean", torch.as_tensor(mean, dtype=torch.float32).view(-1, 1, 1))
+        self.register_buffer("std", torch.as_tensor(std, dtype=torch.float32).view(-1, 1, 1))
         self.augmentation = augmentation or Augmentation(flip=0.0)
+        self.policy = _policy(self.augmentation.policy)
 
     def forward(self, crops: Tensor) -> Tensor:
         """uint8 crops (B, C, H, W) to normalised input (B, C, size, size)."""
+        augment = self.training
+        if augment and self.policy:
+            crops = torch.stack([self.policy(crop) for crop in crops])
         x = (crops.float() / 255 - self.mean) / self.std
         black = -self.mean / self.std
-        augment = self.training
         theta = self._random_affine(len(x), x.device) if augment else self.view * torch.eye(2, 3).expand(len(x), 2, 3)
         grid = F.affine_grid(theta.to(x.device), [len(x), x.shape[1], self.size, self.size], align_corners=False)
         # grid_sample pads with zeros: shift so that zero is black.
@@ -115,13 +132,22 @@ class Preprocess(nn.Module):
         low, high = a.erasing_area
         area = low + (high - low) * torch.rand(batch, device=device)
         ratio = torch.exp(_even(batch, math.log(3.3), device))
-        half_height, half_width = (area * ratio).sqrt() / 2, (area / ratio).sqrt() / 2
-        centre_y, centre_x = torch.rand(batch, device=device), torch.rand(batch, device=device)
+        half_height = ((area * ratio).sqrt() / 2).clamp(max=0.5)
+        half_width = ((area / ratio).sqrt() / 2).clamp(max=0.5)
+        centre_y = half_height + (1 - 2 * half_height) * torch.rand(batch, device=device)
+        centre_x = half_width + (1 - 2 * half_width) * torch.rand(batch, device=device)
         position = (torch.arange(self.size, device=device) + 0.5) / self.size
         rows = (position - centre_y[:, None]).abs() < half_height[:, None]  # (B, size)
         columns = (position - centre_x[:, None]).abs() < half_width[:, None]  # (B, size)
         chosen = torch.rand(batch, 1, 1, device=device) < a.erasing
         return (rows[:, :, None] & columns[:, None, :] & chosen)[:, None]
+
+
+def _policy(name: str) -> nn.Module | None:
+    from torchvision.transforms import v2
+
+    makers = {"randaugment": v2.RandAugment, "trivialaugment": v2.TrivialAugmentWide}
+    return makers[name]() if name in makers else None
 
 
 def _even(batch: int, extent: float, device: torch.device) -> Tensor:

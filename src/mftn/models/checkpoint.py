@@ -55,7 +55,7 @@ def load_checkpoint(model: Baseline, path: str | Path, part: Part = "all") -> No
         found = {key: tensor for key, tensor in found.items() if key.startswith("backbone.")}
         wanted = {key: tensor for key, tensor in wanted.items() if key.startswith("backbone.")}
     if part == "trunk":
-        classifier = _classifier_keys(model)
+        classifier = classifier_keys(model)
         found = {key: tensor for key, tensor in found.items() if key not in classifier}
         wanted = {key: tensor for key, tensor in wanted.items() if key not in classifier}
 
@@ -70,6 +70,29 @@ def load_checkpoint(model: Baseline, path: str | Path, part: Part = "all") -> No
         listing = "\n  ".join(sorted(problems))
         raise ModelError(f"{path}: does not fit the network ({len(problems)} tensors):\n  {listing}")
     model.load_state_dict(found, strict=False)
+
+
+def load_timm(model: Baseline, name: str) -> None:
+    """Load the trunk of the backbone from a timm model's published weights, fetched where they are not cached.
+
+    Args:
+        model: The network; its classifiers and its MsTN keep their weights.
+        name: As timm writes it, such as convnext_base.fb_in22k, hf-hub:owner/model or local-dir:/folder.
+
+    Raises:
+        ModelError: The weights cannot be had, or are of another network.
+    """
+    channels = model.pretrained_cfg["input_size"][0]
+    try:
+        source = timm.create_model(name, pretrained=True, num_classes=model.num_classes, in_chans=channels)
+    except Exception as error:  # the hub, the network and timm raise many kinds
+        raise ModelError(f"{name}: timm's weights cannot be loaded ({type(error).__name__}: {error})") from error
+    found = {f"backbone.{key}": value for key, value in source.state_dict().items()}
+    kept = classifier_keys(model)
+    wanted = {key: value for key, value in model.state_dict().items() if key.startswith("backbone.")}
+    if {key: value.shape for key, value in found.items()} != {key: value.shape for key, value in wanted.items()}:
+        raise ModelError(f"{name}: not the network that is trained; choose one of the same size")
+    model.load_state_dict({key: value for key, value in found.items() if key not in kept}, strict=False)
 
 
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
@@ -131,7 +154,8 @@ def _as_convolution(tensor: Tensor, wanted: Tensor | None) -> Tensor:
     return tensor
 
 
-def _classifier_keys(model: Baseline) -> set[str]:
+def classifier_keys(model: Baseline) -> set[str]:
+    """Names of the parameters of the backbone's classifier."""
     classifier = {id(tensor) for tensor in model.get_classifier().parameters()}
     return {name for name, parameter in model.named_parameters() if id(parameter) in classifier}
 

@@ -30,8 +30,13 @@ class JointLoss(nn.Module):
             logits: Logits of both heads, (B, K).
             target: Class indices (B,) or distributions over the classes (B, K).
         """
-        backbone: Tensor = self.cross_entropy(logits.backbone, target)
-        if logits.mstn is None:
-            return backbone
-        mstn: Tensor = self.cross_entropy(logits.mstn, target)
-        return self.lambda_mstn * mstn + (1 - self.lambda_mstn) * backbone
+        return self.join(*self.heads(logits, target))
+
+    def heads(self, logits: Logits, target: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The mean cross-entropy of the backbone's head and, where there is one, of the MsTN's."""
+        mstn = None if logits.mstn is None else self.cross_entropy(logits.mstn, target)
+        return self.cross_entropy(logits.backbone, target), mstn
+
+    def join(self, backbone: Tensor, mstn: Tensor | None) -> Tensor:
+        """Both heads' losses to one."""
+        return backbone if mstn is None else self.lambda_mstn * mstn + (1 - self.lambda_mstn) * backbone

@@ -1,4 +1,5 @@
-"""What a training run is made of. A recipe (YAML) names what differs from these defaults, flags override both."""
+"""What a training run is made of. A recipe (YAML) names what differs from these defaults, or from the recipe it
+`extends`; flags override both."""
 
 import dataclasses
 import difflib
@@ -26,8 +27,8 @@ class DataConfig:
         protocol: Which pictures count, and their class.
         soft_targets: Learn the raters' distribution in place of one class.
         view: The network's share of the stored crop's side.
-        mean: Of a channel, on the scale 0 to 1.
-        std: Of a channel, on the scale 0 to 1.
+        mean: Of every channel, or one for all, on the scale 0 to 1.
+        std: As `mean`.
         workers: Loader processes; the crops lie in memory, so none is usually fastest.
         balance: 0 draws pictures as they are, 1 draws every class equally often; between, by count^(−balance).
         unaligned: The same data set prepared with `--detector none`; empty for none.
@@ -38,8 +39,8 @@ class DataConfig:
     protocol: Literal["majority", "argmax"] = "argmax"
     soft_targets: bool = True
     view: float = 0.875
-    mean: float = 0.5
-    std: float = 0.25
+    mean: tuple[float, ...] = (0.5,)
+    std: tuple[float, ...] = (0.25,)
     workers: int = 0
     balance: float = 0.0
     unaligned: str = ""
@@ -57,6 +58,7 @@ class ModelConfig:
         size: Side of the input in pixels.
         drop_rate: Dropout before the backbone's classifier.
         drop_path_rate: Stochastic depth of the last block.
+        grad_checkpointing: Recompute activations in the backward pass: less memory, about a third slower.
     """
 
     architecture: str = "mftn_face"
@@ -65,6 +67,7 @@ class ModelConfig:
     size: int = 48
     drop_rate: float = 0.0
     drop_path_rate: float = 0.0
+    grad_checkpointing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,8 @@ class OptimizerConfig:
         decay: Factor an epoch of the exponential schedule.
         warmup_epochs: The rate rises linearly over these; parts of an epoch count.
         clip_norm: Gradients longer than this are shortened; 0 is off.
+        layer_decay: Factor of the rate from each layer of the backbone to the one before it; 1 is off.
+        freeze_epochs: The backbone's body keeps its first weights for so many epochs, while the heads learn.
     """
 
     name: Literal["adamw", "adam", "sgd"] = "adamw"
@@ -90,6 +95,8 @@ class OptimizerConfig:
     decay: float = 0.95
     warmup_epochs: float = 1.0
     clip_norm: float = 0.0
+    layer_decay: float = 1.0
+    freeze_epochs: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +108,16 @@ class TrainConfig:
         data: What is learnt from.
         model: What is trained.
         optimizer: How the weights move.
-        init_from: Weights to start from (safetensors of a run of the same network); empty starts at random.
+        init_from: Weights to start from: a file (ours, the release's, a bare backbone), or a timm model's name, whose
+            backbone is fetched; empty starts at random.
+        init_part: What is taken of a file: all, the backbone with its classifier, or its trunk without.
         augmentation: What training changes at random.
+        mixup: α of the Beta distribution that blends pairs of pictures; 0 is off.
+        cutmix: α of the one that pastes rectangles between pairs; 0 is off. With both, one is drawn a batch.
+        mix_probability: Share of batches that are mixed.
         epochs: Passes over the training split.
         batch_size: Pictures a step, over all processes.
+        accumulate: A step's pictures go through the network in so many parts, for less memory.
         small_epochs: The first epochs see pictures of `small_size`, which is faster.
         small_size: Side of the input in the first epochs, in pixels.
         lambda_mstn: λ of the joint loss.
@@ -112,7 +125,11 @@ class TrainConfig:
         ema_decay: Decay a step of the weights' moving average, which is what is evaluated and kept; 0 is off.
         seed: Of every random number.
         precision: fp32, or bf16 mixed precision where the processor has it.
-        devices: Processes on this machine.
+        channels_last: Keep maps channels-last in memory.
+        compile: Compile the network with torch.compile, which takes a minute and a C++ compiler or a GPU.
+        save_minutes: Save what resuming needs so often inside an epoch too.
+        devices: Processes on each machine.
+        nodes: Machines.
         accelerator: What to compute on.
     """
 
@@ -122,8 +139,13 @@ class TrainConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     augmentation: Augmentation = field(default_factory=Augmentation)
     init_from: str = ""
+    init_part: Literal["all", "backbone", "trunk"] = "all"
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    mix_probability: float = 1.0
     epochs: int = 50
     batch_size: int = 64
+    accumulate: int = 1
     small_epochs: int = 0
     small_size: int = 48
     lambda_mstn: float = 0.55
@@ -131,7 +153,11 @@ class TrainConfig:
     ema_decay: float = 0.0
     seed: int = 0
     precision: Literal["fp32", "bf16"] = "fp32"
+    channels_last: bool = True
+    compile: bool = False
+    save_minutes: float = 10.0
     devices: int = 1
+    nodes: int = 1
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
 
 
@@ -147,18 +173,37 @@ def load_config(recipe: str | Path) -> TrainConfig:
     Raises:
         ConfigError: There is no such recipe, or it holds an unknown key.
     """
+    return from_mapping(TrainConfig, _read_recipe(str(recipe)), str(recipe))
+
+
+def _read_recipe(recipe: str) -> dict[str, Any]:
+    """The recipe's values on top of those of the recipe it `extends`."""
     import yaml
 
-    if str(recipe) in recipes():
+    if recipe in recipes():
         text = (files("mftn.train") / "recipes" / f"{recipe}.yaml").read_text(encoding="utf-8")
     elif Path(recipe).is_file():
         text = Path(recipe).read_text(encoding="utf-8")
     else:
-        raise ConfigError(f"{recipe}: neither a file nor a recipe; recipes are {', '.join(recipes())}")
+        near = difflib.get_close_matches(recipe, recipes(), n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise ConfigError(f"{recipe}: neither a file nor a recipe{hint}; recipes are {', '.join(recipes())}")
     try:
-        return from_mapping(TrainConfig, yaml.safe_load(text) or {}, str(recipe))
+        values = yaml.safe_load(text) or {}
     except yaml.YAMLError as error:
         raise ConfigError(f"{recipe}: not valid YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{recipe}: needs keys and values, not {values!r}")
+    below = values.pop("extends", None)
+    return _merged(_read_recipe(str(below)), values) if below else values
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    merged = below | above
+    for key in below.keys() & above.keys():
+        if isinstance(below[key], dict) and isinstance(above[key], dict):
+            merged[key] = _merged(below[key], above[key])
+    return merged
 
 
 def from_mapping(cls: type[Config], values: Mapping[str, Any], source: str) -> Config:
@@ -190,7 +235,9 @@ def _checked(kind: Any, value: Any, source: str) -> Any:
         if value not in typing.get_args(kind):
             raise ConfigError(f"{source}: {value!r} is not one of {', '.join(map(str, typing.get_args(kind)))}")
     elif origin is tuple:
-        return tuple(value)
+        if not isinstance(value, list | tuple) or not all(isinstance(number, int | float) for number in value):
+            raise ConfigError(f"{source}: needs a list of numbers, not {value!r}")
+        return tuple(map(float, value))
     elif kind is Path:
         return Path(value)
     elif kind is float and isinstance(value, int | float) and not isinstance(value, bool):

@@ -1,13 +1,15 @@
 """The training loop, from a configuration to a run folder.
 
-Validation selects; its metrics come from unaugmented pictures and the weights that are kept.
+Validation selects; its metrics come from unaugmented pictures and the weights that are kept. Every random number
+follows from the seed, the step and the process, so that a run can go on from any step as if it had never stopped.
 """
 
 import json
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,189 +18,369 @@ import timm
 import torch
 from lightning_fabric import Fabric
 from timm.utils import ModelEmaV3
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, WeightedRandomSampler
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.data import DataLoader
+from torch.utils.tensorboard import SummaryWriter
 
-from mftn.data.dataset import FaceDataset
+from mftn.data.dataset import Batch, FaceDataset
 from mftn.data.manifest import read_description
+from mftn.data.sampler import BatchSampler
 from mftn.data.transforms import Preprocess
-from mftn.errors import ConfigError, MFTNError
+from mftn.errors import ConfigError, DataError, MFTNError
 from mftn.evaluate import metrics
 from mftn.evaluate.calibration import fit_temperature
+from mftn.evaluate.predict import predict_logits
 from mftn.labels import LABEL_SETS
-from mftn.models import Baseline, JointLoss, load_model, save_model
-from mftn.models.checkpoint import load_checkpoint
+from mftn.models import Baseline, load_model, save_model
+from mftn.models.checkpoint import classifier_keys, load_checkpoint, load_timm
+from mftn.train.card import write_card
 from mftn.train.config import TrainConfig, to_mapping
-from mftn.train.optimizer import build_optimizer, learning_rate
-from mftn.train.run_folder import Row, load_state, open_run, save_state, write_log, write_text
+from mftn.train.curves import draw_curves
+from mftn.train.optimizer import build_optimizer, learning_rate, set_learning_rate
+from mftn.train.run_folder import Row, check_run, load_state, open_run, save_state, write_log, write_text
+from mftn.train.step import Step, StepResult
+from mftn.train.stop import StopRequest, raise_stopped
+
+TOLERATED = 0.01
+"""Share of training pictures that may be unreadable before a run stops."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepReport:
+    """What `on_step` is told.
+
+    Attributes:
+        done: Steps done in the whole run.
+        steps: Steps in all.
+        epoch: The epoch at hand, counted from 1.
+        rate: The learning rate.
+        result: Losses and accuracy of the step, over all processes.
+    """
+
+    done: int
+    steps: int
+    epoch: int
+    rate: float
+    result: StepResult
 
 
 def train(
     config: TrainConfig,
     resume: bool = False,
-    on_step: Callable[[int, int, float], None] | None = None,
+    on_step: Callable[[StepReport], None] | None = None,
     on_epoch: Callable[[Row], None] | None = None,
 ) -> Path:
     """Train a network and return the file of its best weights, calibrated on the validation split.
 
+    The first Ctrl-C or SIGTERM ends the run after the step at hand, with all saved, by KeyboardInterrupt or
+    SystemExit(143).
+
     Args:
         config: The run.
-        resume: Go on from the newest epoch in `config.out`, which must be a run of the same configuration.
-        on_step: Called with the steps done, the steps in all, and the loss.
-        on_epoch: Called with each row of the log.
+        resume: Go on where the run in `config.out` stopped, which must be a run of the same configuration.
+        on_step: Called after each step, in the first process.
+        on_epoch: Called with each row of the log, in the first process.
 
     Raises:
         ConfigError: Settings contradict each other or the data, or the run folder holds another run, or none to
             resume.
-        DataError: The data set is missing or incomplete.
+        DataError: The data set is missing or incomplete, or more than 1 % of its training pictures are unreadable.
         MFTNError: The loss is not a number.
     """
+    _check(config)
+    with StopRequest() as stop:
+        run = _Run(config, resume, stop, on_step, on_epoch)
+        for epoch in range(run.progress.epoch, config.epochs):
+            run.train_epoch(epoch)
+            run.end_epoch(epoch)
+    return run.finish()
+
+
+class _Run:
+    """What a run sets up once, and its epochs."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        resume: bool,
+        stop: StopRequest,
+        on_step: Callable[[StepReport], None] | None,
+        on_epoch: Callable[[Row], None] | None,
+    ) -> None:
+        self.config, self.out, self.stop = config, config.out, stop
+        self.fabric = fabric = _launch(config)
+        self.on_step = on_step if fabric.is_global_zero else None
+        self.on_epoch = on_epoch if fabric.is_global_zero else None
+        data, channels = config.data, config.model.channels
+        self.train_set = FaceDataset(
+            data.folder, "train", channels, data.protocol, data.unaligned if data.unaligned_share else "", True
+        )
+        self.valid_set = FaceDataset(data.folder, "valid", channels, data.protocol)
+        _check_data(config, self.train_set, fabric.world_size)
+        check_run(config, resume)
+        fabric.barrier()  # every process has looked before one of them writes
+        if fabric.is_global_zero and not resume:
+            open_run(config)
+
+        self.sampler = BatchSampler(
+            self.train_set.labels.numpy(),
+            config.batch_size,
+            config.seed,
+            data.balance,
+            data.unaligned_share,
+            fabric.global_rank,
+            fabric.world_size,
+        )
+        self.loader = DataLoader(
+            self.train_set,
+            batch_sampler=self.sampler,
+            num_workers=data.workers,
+            collate_fn=_whole_batch,
+            pin_memory=fabric.device.type == "cuda",
+        )
+        self.preprocess = {
+            size: fabric.to_device(Preprocess(size, data.view, data.mean, data.std, config.augmentation))
+            for size in {config.small_size, config.model.size}
+        }
+        torch.manual_seed(config.seed)
+        self.model = build_model(config)
+        if config.init_from:
+            _load_first_weights(self.model, config)
+        if config.channels_last:
+            self.model = self.model.to(memory_format=torch.channels_last)
+        if fabric.world_size > 1 and fabric.device.type == "cuda":
+            self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
+        self.model.set_grad_checkpointing(config.model.grad_checkpointing)
+        fabric.to_device(self.model)
+        self.ema = ModelEmaV3(self.model, decay=config.ema_decay, use_warmup=True) if config.ema_decay else None
+        self.optimizer = build_optimizer(self.model, config.optimizer)
+        self.progress = load_state(self.out / "state.pt", self.model, self.ema, self.optimizer)
+        self.progress.unreadable = sorted({*self.progress.unreadable, *self.train_set.unreadable})
+        self._check_unreadable()
+        self.step = Step(fabric, self.optimizer, config)
+        self.network: nn.Module | None = None
+        self.saved_at = time.perf_counter()
+
+    def train_epoch(self, epoch: int) -> None:
+        """All steps of an epoch, or those that are left of it."""
+        config, progress, steps = self.config, self.progress, len(self.sampler)
+        self._wrap(epoch)
+        assert self.network is not None
+        size = self._size(epoch)
+        transform = self.preprocess[size].train()
+        self._set_training(epoch)
+        self.sampler.enter(epoch, progress.step)
+        clock = time.perf_counter()
+        for batch in _numbered(self.loader, progress.step):
+            step, (crops, distributions, labels, paths, unreadable) = batch
+            torch.manual_seed(_seed_of(config.seed, self.fabric.global_rank, epoch * steps + step))
+            rate = learning_rate(config.optimizer, epoch + step / steps, config.epochs)
+            set_learning_rate(self.optimizer, rate)
+            x = transform(self.fabric.to_device(crops))  # (B, C, H, W)
+            if config.channels_last:
+                x = x.contiguous(memory_format=torch.channels_last)
+            target = self.fabric.to_device(distributions if config.data.soft_targets else labels)
+            own = self.step(self.network, x, target)
+            result, stopped = self._together(own)
+            if not math.isfinite(result.loss):
+                raise MFTNError(
+                    f"{self.out}: the loss became {result.loss} in epoch {epoch + 1}, batch {step + 1} "
+                    f"({', '.join(paths[:3])} and {len(paths) - 3} more); lower optimizer.lr"
+                )
+            if self.ema:
+                self.ema.update(self.model, step=epoch * steps + step)
+            if unreadable:
+                progress.unreadable = sorted({*progress.unreadable, *unreadable})
+                self._check_unreadable()
+            now = time.perf_counter()
+            for place, value in enumerate((*astuple(result), now - clock)):
+                progress.sums[place] += value
+            clock, progress.step = now, step + 1
+            if self.on_step:
+                self.on_step(StepReport(epoch * steps + step + 1, config.epochs * steps, epoch + 1, rate, result))
+            if stopped:
+                self._save()
+                raise_stopped(stopped)
+            if now - self.saved_at > 60 * config.save_minutes:
+                self._save()
+
+    def end_epoch(self, epoch: int) -> None:
+        """Validate, log, keep the weights, and save what resuming needs."""
+        config, progress, out = self.config, self.progress, self.out
+        start = time.perf_counter()
+        size = self._size(epoch)
+        evaluated = self.ema.module if self.ema else self.model
+        loss, backbone, mstn, accuracy, seconds = (value / len(self.sampler) for value in progress.sums)
+        row: Row = {
+            "epoch": epoch + 1,
+            "size": size,
+            "lr": learning_rate(config.optimizer, epoch + 1 - 1 / len(self.sampler), config.epochs),
+            "train_loss": loss,
+            "train_loss_backbone": backbone,
+            "train_loss_mstn": mstn,
+            "train_accuracy": accuracy,
+            **self._validate(evaluated, self.preprocess[size]),
+            "seconds": seconds * len(self.sampler) + time.perf_counter() - start,
+        }
+        rivals = [other["valid_accuracy"] for other in progress.rows if other["size"] == size]
+        progress.rows.append(row)
+        progress.epoch, progress.step, progress.sums = epoch + 1, 0, [0.0] * 5
+        if self.fabric.is_global_zero:
+            save_model(evaluated, out / "last.safetensors", describe(config, epoch + 1))
+            if row["valid_accuracy"] > max(rivals, default=-1.0):
+                save_model(evaluated, out / "best.safetensors", describe(config, epoch + 1))
+            self._save()
+            write_log(out / "log.csv", progress.rows)
+            with SummaryWriter(str(out / "tensorboard"), purge_step=epoch + 1) as writer:
+                for name in row.keys() - {"epoch"}:
+                    writer.add_scalar(name, row[name], epoch + 1)
+        if self.on_epoch:
+            self.on_epoch(row)
+
+    def finish(self) -> Path:
+        """Calibrate the best weights, draw the curves, write the card."""
+        best = self.out / "best.safetensors"
+        if self.fabric.is_global_zero:
+            figures = calibrate(best, self.valid_set)
+            figures["unreadable"] = self.progress.unreadable
+            write_text(self.out / "metrics.json", json.dumps(figures, indent=1))
+            draw_curves(self.progress.rows, self.out / "curves.png")
+            write_card(self.out, self.config, figures, self.progress.rows)
+        self.fabric.barrier()
+        return best
+
+    def _size(self, epoch: int) -> int:
+        return self.config.small_size if epoch < self.config.small_epochs else self.config.model.size
+
+    def _wrap(self, epoch: int) -> None:
+        """Wrap the network for its processes, anew when the backbone's body thaws: DDP counts gradients once."""
+        frozen = epoch < self.config.optimizer.freeze_epochs
+        if self.network is not None and epoch != self.config.optimizer.freeze_epochs:
+            return
+        heads = classifier_keys(self.model)
+        for name, parameter in self.model.named_parameters():
+            if name.startswith("backbone.") and name not in heads:
+                parameter.requires_grad_(not frozen)
+        self.optimizer.zero_grad()
+        module = torch.compile(self.model) if self.config.compile else self.model
+        self.network = self.fabric.setup_module(module, move_to_device=False)  # type: ignore[arg-type]
+
+    def _set_training(self, epoch: int) -> None:
+        self.model.train()
+        if epoch < self.config.optimizer.freeze_epochs:
+            for module in self.model.backbone.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+
+    def _together(self, own: StepResult) -> tuple[StepResult, int]:
+        """The step's result over all processes, and a signal that any of them got."""
+        if self.fabric.world_size == 1:
+            return own, self.stop.signal
+        shared = self.fabric.all_reduce(
+            torch.tensor([*astuple(own), self.stop.signal], device=self.fabric.device), reduce_op="sum"
+        )
+        *values, signals = shared.tolist()  # type: ignore[union-attr]
+        result = StepResult(*(value / self.fabric.world_size for value in values))
+        return result, (self.stop.signal or 2) if signals else 0
+
+    def _validate(self, model: nn.Module, preprocess: Preprocess) -> Row:
+        """Each process its share of the pictures, each picture once."""
+        rank, processes = self.fabric.global_rank, self.fabric.world_size
+        if processes > 1:
+            for buffer in model.buffers():
+                buffer.copy_(self.fabric.broadcast(buffer))
+        mine = range(rank, len(self.valid_set), processes)
+        logits = predict_logits(model, self.valid_set, preprocess, indices=mine).fused
+        labels = self.valid_set.labels[list(mine)]
+        counts = metrics.confusion_counts(labels.numpy(), logits.argmax(dim=1).numpy(), logits.shape[1])
+        if processes > 1:
+            counts = (
+                self.fabric.all_reduce(torch.from_numpy(counts).to(self.fabric.device), reduce_op="sum").cpu().numpy()
+            )  # type: ignore[union-attr]
+        return {
+            "valid_images": int(counts.sum()),
+            "valid_accuracy": metrics.accuracy(counts),
+            "valid_macro_recall": metrics.macro_recall(counts),
+        }
+
+    def _save(self) -> None:
+        if self.fabric.is_global_zero:
+            save_state(self.out / "state.pt", self.model, self.ema, self.optimizer, self.progress)
+        self.saved_at = time.perf_counter()
+
+    def _check_unreadable(self) -> None:
+        bad = self.progress.unreadable
+        total = len(self.train_set) + len(self.train_set.unreadable)
+        if len(bad) > TOLERATED * total:
+            raise DataError(
+                f"{self.config.data.folder}: {len(bad):,} of {total:,} training pictures cannot be read "
+                f"({', '.join(bad[:3])} …); prepare the data set again"
+            )
+
+
+def _launch(config: TrainConfig) -> Fabric:
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     fabric = Fabric(
         accelerator=config.accelerator,
         devices=config.devices,
+        num_nodes=config.nodes,
         precision="bf16-mixed" if config.precision == "bf16" else "32-true",
     )
     fabric.launch()
-    fabric.seed_everything(config.seed, verbose=False)
-    data, out = config.data, config.out
-    train_set = FaceDataset(
-        data.folder, "train", config.model.channels, data.protocol, data.unaligned, data.unaligned_share
-    )
-    valid_set = FaceDataset(data.folder, "valid", config.model.channels, data.protocol)
-    _check(config, train_set)
-    if fabric.is_global_zero:
-        open_run(config, resume)
-    fabric.barrier()
-    order = torch.Generator().manual_seed(config.seed)
-    loader = fabric.setup_dataloaders(
-        DataLoader(
-            train_set,
-            config.batch_size // fabric.world_size,
-            shuffle=not data.balance,
-            sampler=_balanced(train_set, data.balance, order) if data.balance else None,
-            drop_last=True,
-            num_workers=data.workers,
-            collate_fn=_whole_batch,
-            generator=order,
-        )
-    )
-    preprocess = {
-        size: fabric.to_device(Preprocess(size, data.view, data.mean, data.std, config.augmentation))
-        for size in {config.small_size, config.model.size}
-    }
-    model = build_model(config)
-    if config.init_from:
-        load_checkpoint(model, config.init_from)
-    model = model.to(memory_format=torch.channels_last)  # twice as fast as NCHW on CPUs
-    ema = ModelEmaV3(model, decay=config.ema_decay, use_warmup=True) if config.ema_decay else None
-    network, optimizer = fabric.setup(model, build_optimizer(model, config.optimizer))
-    step_of = _Step(fabric, network, optimizer, config)
-    rows = load_state(out / "state.pt", model, ema, optimizer, loader) if resume else []
-
-    steps = len(loader)
-    for epoch in range(len(rows), config.epochs):
-        if hasattr(loader.sampler, "set_epoch"):
-            loader.sampler.set_epoch(epoch)
-        size = config.small_size if epoch < config.small_epochs else config.model.size
-        transform = preprocess[size].train()
-        network.train()
-        start, total, correct = time.perf_counter(), 0.0, 0
-        for step, (crops, distributions, labels) in enumerate(loader):
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(config.optimizer, epoch + step / steps, config.epochs)
-            x = transform(crops).contiguous(memory_format=torch.channels_last)  # (B, C, H, W)
-            loss, fused = step_of(x, distributions if data.soft_targets else labels)
-            if not math.isfinite(loss):
-                raise MFTNError(
-                    f"{out}: the loss became {loss} in epoch {epoch + 1}, batch {step + 1}; lower optimizer.lr"
-                )
-            if ema:
-                ema.update(model, step=epoch * steps + step)
-            total += loss
-            correct += int((fused.argmax(dim=1) == labels).sum())
-            if on_step:
-                on_step(epoch * steps + step + 1, config.epochs * steps, loss)
-
-        evaluated = ema.module if ema else model
-        row = {
-            "epoch": epoch + 1,
-            "size": size,
-            "lr": optimizer.param_groups[0]["lr"],
-            "train_loss": total / steps,
-            "train_accuracy": correct / (steps * loader.batch_size),
-            **_validate(evaluated, valid_set, transform),
-            "seconds": time.perf_counter() - start,
-        }
-        rivals = [other["valid_accuracy"] for other in rows if other["size"] == size]
-        rows.append(row)
-        if fabric.is_global_zero:
-            save_model(evaluated, out / "last.safetensors", describe(config, epoch + 1))
-            if row["valid_accuracy"] > max(rivals, default=-1.0):
-                save_model(evaluated, out / "best.safetensors", describe(config, epoch + 1))
-            save_state(out / "state.pt", model, ema, optimizer, loader, rows)
-            write_log(out / "log.csv", rows)
-        if on_epoch:
-            on_epoch(row)
-    if fabric.is_global_zero:
-        calibrate(out / "best.safetensors", valid_set)
-    fabric.barrier()
-    return out / "best.safetensors"
+    return fabric
 
 
-def _balanced(dataset: FaceDataset, power: float, order: torch.Generator) -> WeightedRandomSampler:
-    """Draws a picture with a weight of its class's count^(−power), as many an epoch as there are."""
-    counts = torch.bincount(dataset.labels).double()  # (K,)
-    weights = (counts**-power)[dataset.labels]  # (n,)
-    return WeightedRandomSampler(weights.tolist(), len(dataset), generator=order)
+def _seed_of(seed: int, rank: int, step: int) -> int:
+    """The seed of one step's random numbers on one process."""
+    return int(np.random.SeedSequence((seed, rank, step)).generate_state(1, np.uint64)[0] >> 1)
 
 
-def _check(config: TrainConfig, train_set: FaceDataset) -> None:
+def _numbered(loader: DataLoader[Any], first: int) -> Iterator[tuple[int, Batch]]:
+    return enumerate(loader, start=first)
+
+
+def _check(config: TrainConfig) -> None:
     """Refuse now what would otherwise fail, or mislead, after an epoch."""
-    classes = train_set.targets.shape[1]
-    if config.model.num_classes != classes:
-        raise ConfigError(f"model.num_classes is {config.model.num_classes}, but {config.data.folder} has {classes}")
-    if config.init_from and not Path(config.init_from).is_file():
-        raise ConfigError(f"init_from: {config.init_from}: no such file")
+    if config.data.unaligned_share and not config.data.unaligned:
+        raise ConfigError(
+            f"data.unaligned_share is {config.data.unaligned_share}, but data.unaligned names no data set; "
+            "make it with `mftn prepare … --detector none`"
+        )
+    if config.init_from and not Path(config.init_from).is_file() and not _is_timm(config.init_from):
+        raise ConfigError(f"init_from: {config.init_from}: no such file, and no timm model with weights")
     if config.small_epochs >= config.epochs:
         raise ConfigError(
             f"small_epochs is {config.small_epochs} of {config.epochs} epochs; the last must see pictures of model.size"
         )
+    for name, values in (("mean", config.data.mean), ("std", config.data.std)):
+        if len(values) not in (1, config.model.channels):
+            raise ConfigError(f"data.{name} has {len(values)} numbers for {config.model.channels} channels")
+
+
+def _check_data(config: TrainConfig, train_set: FaceDataset, processes: int) -> None:
+    """Refuse settings that the data or the processes contradict."""
+    classes = train_set.targets.shape[1]
+    if config.model.num_classes != classes:
+        raise ConfigError(f"model.num_classes is {config.model.num_classes}, but {config.data.folder} has {classes}")
     if len(train_set) < config.batch_size:
         raise ConfigError(f"batch_size is {config.batch_size}, but {config.data.folder} has {len(train_set)} pictures")
+    if config.batch_size % (processes * config.accumulate):
+        raise ConfigError(
+            f"batch_size is {config.batch_size}, which {processes} processes × accumulate {config.accumulate} "
+            "do not divide"
+        )
 
 
-class _Step:
-    """One optimisation step; SAM's takes a second pass at perturbed weights, whose loss is not reported."""
-
-    def __init__(self, fabric: Fabric, network: Any, optimizer: Any, config: TrainConfig) -> None:
-        self.fabric, self.network, self.optimizer = fabric, network, optimizer
-        self.settings = config.optimizer
-        self.loss_of = JointLoss(config.lambda_mstn, config.label_smoothing)
-
-    def __call__(self, x: Tensor, target: Tensor) -> tuple[float, Tensor]:
-        """The loss and the fused logits (B, K) before the weights moved."""
-        loss, fused = self._backward(x, target)
-        if self.settings.sam_rho:
-            self.optimizer.step(lambda: self._backward(x, target)[0])
-        else:
-            self.optimizer.step()
-        return loss.item(), fused
-
-    def _backward(self, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        self.optimizer.zero_grad()
-        logits = self.network(x)
-        loss = self.loss_of(logits, target)
-        self.fabric.backward(loss)
-        if self.settings.clip_norm:
-            self.fabric.clip_gradients(self.network, self.optimizer, max_norm=self.settings.clip_norm)
-        return loss.detach(), logits.fused.detach()
+def _is_timm(name: str) -> bool:
+    return name.startswith(("hf-hub:", "local-dir:")) or timm.is_model_pretrained(name)
 
 
-def _validate(model: nn.Module, dataset: FaceDataset, preprocess: Preprocess) -> Row:
-    logits = predict_logits(model, dataset, preprocess)
-    counts = metrics.confusion_counts(dataset.labels.numpy(), logits.argmax(dim=1).numpy(), logits.shape[1])
-    return {"valid_accuracy": metrics.accuracy(counts), "valid_macro_recall": metrics.macro_recall(counts)}
+def _load_first_weights(model: Baseline, config: TrainConfig) -> None:
+    if Path(config.init_from).is_file():
+        load_checkpoint(model, config.init_from, config.init_part)
+    else:
+        load_timm(model, config.init_from)
 
 
 def build_model(config: TrainConfig) -> Baseline:
@@ -217,8 +399,8 @@ def describe(config: TrainConfig, epoch: int) -> dict[str, Any]:
         "labels": LABEL_SETS[config.model.num_classes],
         "size": [config.model.size, config.model.size],
         "channels": config.model.channels,
-        "mean": config.data.mean,
-        "std": config.data.std,
+        "mean": list(config.data.mean),
+        "std": list(config.data.std),
         "template": np.round(centred + 0.5, 6).tolist(),
         "temperature": 1.0,
         "epoch": epoch,
@@ -237,19 +419,6 @@ def _arguments(config: TrainConfig) -> dict[str, Any]:
     }
 
 
-@torch.no_grad()
-def predict_logits(model: nn.Module, dataset: FaceDataset, preprocess: Preprocess, batch_size: int = 256) -> Tensor:
-    """Fused logits (n, K) of every picture once, in order, in float32 on the CPU."""
-    model.eval()
-    preprocess.eval()
-    device = next(model.parameters()).device
-    batches = []
-    for crops in dataset.batches(batch_size):
-        x = preprocess(crops.to(device)).contiguous(memory_format=torch.channels_last)
-        batches.append(model(x).fused.float().cpu())
-    return torch.cat(batches)
-
-
 def calibrate(path: Path, valid_set: FaceDataset) -> dict[str, Any]:
     """Fit the temperature of a weights file on the validation split; store it there with the figures.
 
@@ -258,7 +427,7 @@ def calibrate(path: Path, valid_set: FaceDataset) -> dict[str, Any]:
     """
     model, config = load_model(path)
     preprocess = Preprocess(config["size"][0], config["training"]["data"]["view"], config["mean"], config["std"])
-    logits = predict_logits(model, valid_set, preprocess)
+    logits = predict_logits(model, valid_set, preprocess).fused
     config["temperature"] = fit_temperature(logits, valid_set.labels)
     probabilities = (logits / config["temperature"]).softmax(dim=1).numpy()
     figures: dict[str, Any] = {"images": len(valid_set), "temperature": config["temperature"]}

@@ -1,29 +1,31 @@
 """Optimizers and learning-rate schedules."""
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
+from timm.optim import param_groups_layer_decay, param_groups_weight_decay
 from torch import nn
 from torch.optim import Optimizer
 
 from mftn.train.config import OptimizerConfig
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Two groups: matrices and kernels decay; norms, biases and other vectors do not."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-
-
 def build_optimizer(model: nn.Module, config: OptimizerConfig) -> Optimizer:
-    """The configured optimizer, inside SAM (not adaptive) where `sam_rho` is above 0."""
+    """The configured optimizer, inside SAM (not adaptive) where `sam_rho` is above 0.
+
+    Matrices and kernels decay; norms, biases and what `model.no_weight_decay` names do not. With a layer decay each
+    group also has "lr_scale", its factor on the rate.
+    """
     from pytorch_optimizer import SAM
 
-    groups = parameter_groups(model, config.weight_decay)
+    kept = model.no_weight_decay() if hasattr(model, "no_weight_decay") else ()  # type: ignore[operator]
+    groups_of: Callable[..., list[dict[str, Any]]] = param_groups_weight_decay
+    if config.layer_decay < 1:
+        groups_of = partial(param_groups_layer_decay, layer_decay=config.layer_decay)
+    groups = groups_of(model, weight_decay=config.weight_decay, no_weight_decay_list=kept)
     kinds: dict[str, type[Optimizer]] = {
         "adamw": torch.optim.AdamW,
         "adam": torch.optim.Adam,
@@ -35,6 +37,12 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> Optimizer:
     if config.sam_rho:
         return SAM(groups, kinds[config.name], rho=config.sam_rho, **options)
     return kinds[config.name](groups, **options)
+
+
+def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
+    """Give every group its share of the rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group.get("lr_scale", 1.0)
 
 
 def learning_rate(config: OptimizerConfig, epoch: float, epochs: int) -> float:

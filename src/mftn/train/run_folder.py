@@ -1,12 +1,19 @@
 """The files of a run: each is written whole or not at all.
 
-config.json, log.csv (one row an epoch), last.safetensors and best.safetensors (weights as they are evaluated, with all
-that prediction needs), state.pt (what resuming needs), metrics.json (validation figures of the best).
+config.json, environment.json (versions, git state, data fingerprint), log.csv (one row an epoch) and tensorboard/,
+last.safetensors and best.safetensors (weights as they are evaluated, with all that prediction needs), state.pt (what
+resuming needs), metrics.json (validation figures of the best), curves.png, confusion.png, README.md (the model card).
 """
 
 import csv
+import hashlib
 import json
 import os
+import platform
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,40 +27,116 @@ from mftn.train.config import TrainConfig, to_mapping
 Row = dict[str, float]
 """One row of log.csv."""
 
+MAY_CHANGE = ("out", "devices", "nodes", "accelerator", "compile", "channels_last", "save_minutes")
+"""Settings that a resumed run may have otherwise: they change where and how fast it runs, not what it computes."""
 
-def open_run(config: TrainConfig, resume: bool) -> None:
-    """Make the run folder and write its configuration, or compare it with that of the run to resume.
+PACKAGES = ("mftn", "torch", "torchvision", "timm", "lightning-fabric", "pytorch-optimizer", "numpy")
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where a run is.
+
+    Attributes:
+        epoch: Epochs done.
+        step: Steps done of the epoch after those.
+        sums: Of that epoch so far: loss, loss of the backbone's head, of the MsTN's, accuracy, seconds.
+        rows: The log.
+        unreadable: Pictures left out because they cannot be read.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    sums: list[float] = field(default_factory=lambda: [0.0] * 5)
+    rows: list[Row] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+
+
+def check_run(config: TrainConfig, resume: bool) -> None:
+    """Refuse to overwrite a run, or to resume one with other settings or other data.
 
     Raises:
         ConfigError: The folder holds another run, or none to resume.
     """
     file = config.out / "config.json"
-    text = json.dumps(to_mapping(config), indent=1)
-    if resume:
-        if not file.is_file():
-            raise ConfigError(f"{config.out}: no run to resume; leave out --resume to start one")
-        if file.read_text(encoding="utf-8") != text:
+    if not resume:
+        if file.exists():
             raise ConfigError(
-                f"{file}: the run to resume was started with other settings; give the same, or another --out"
+                f"{config.out}: holds a run already; add --resume to go on with it, or give another --out"
             )
         return
-    if file.exists():
-        raise ConfigError(f"{config.out}: holds a run already; add --resume to go on with it, or give another --out")
+    if not file.is_file():
+        raise ConfigError(f"{config.out}: no run to resume; leave out --resume to start one")
+    before, now = json.loads(file.read_text(encoding="utf-8")), json.loads(json.dumps(to_mapping(config)))
+    for settings in (before, now):
+        for key in MAY_CHANGE:
+            settings.pop(key, None)
+        settings["data"].pop("workers", None)
+        settings["data"].pop("folder", None)
+    others = [key for key in before.keys() | now.keys() if before.get(key) != now.get(key)]
+    if others:
+        raise ConfigError(
+            f"{file}: the run to resume was started with other settings ({', '.join(sorted(others))}); "
+            "give the same, or another --out"
+        )
+    known = json.loads((config.out / "environment.json").read_text(encoding="utf-8"))["data"]["manifest_sha256"]
+    if known != data_fingerprint(config.data.folder):
+        raise ConfigError(f"{config.data.folder}: not the data that {config.out} was started with (another manifest)")
+
+
+def open_run(config: TrainConfig) -> None:
+    """Make the run folder and write how the run was started."""
     config.out.mkdir(parents=True, exist_ok=True)
-    write_text(file, text)
+    write_text(config.out / "environment.json", json.dumps(_environment(config), indent=1))
+    write_text(config.out / "config.json", json.dumps(to_mapping(config), indent=1))
 
 
-def save_state(
-    path: Path, model: Baseline, ema: ModelEmaV3 | None, optimizer: Any, loader: Any, rows: list[Row]
-) -> None:
-    """Write all that `load_state` needs to go on after a whole epoch."""
+def data_fingerprint(folder: Path) -> str:
+    """SHA-256 of the manifest, which holds that of every crop."""
+    return hashlib.sha256((folder / "manifest.parquet").read_bytes()).hexdigest()
+
+
+def _environment(config: TrainConfig) -> dict[str, Any]:
+    return {
+        "command": sys.argv,
+        "seed": config.seed,
+        "data": {"folder": str(config.data.folder), "manifest_sha256": data_fingerprint(config.data.folder)},
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in PACKAGES},
+        "machine": {
+            "system": platform.platform(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        },
+        "git": _git_state(),
+    }
+
+
+def _git_state() -> dict[str, Any] | None:
+    """Commit and whether files differ from it, where the package lies in a git checkout."""
+    here = Path(__file__).parent
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
+        changes = subprocess.run(
+            ["git", "status", "--porcelain", "--untracked-files=no"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return {"commit": commit.stdout.strip(), "changed": bool(changes.stdout.strip())}
+
+
+def save_state(path: Path, model: Baseline, ema: ModelEmaV3 | None, optimizer: Any, progress: Progress) -> None:
+    """Write all that `load_state` needs to go on; random numbers follow from seed, step and process alone."""
     state = {
         "model": model.state_dict(),
         "ema": ema.module.state_dict() if ema else None,
         "optimizer": optimizer.state_dict(),
-        "rng": torch.get_rng_state(),
-        "order": loader.generator.get_state(),
-        "rows": rows,
+        "progress": {name: getattr(progress, name) for name in Progress.__slots__},
     }
     temporary = path.with_suffix(".partial")
     with temporary.open("wb") as file:
@@ -63,19 +146,16 @@ def save_state(
     temporary.replace(path)
 
 
-def load_state(path: Path, model: Baseline, ema: ModelEmaV3 | None, optimizer: Any, loader: Any) -> list[Row]:
-    """Put everything back as `save_state` found it, and return the log so far; without a file, nothing and no rows."""
+def load_state(path: Path, model: Baseline, ema: ModelEmaV3 | None, optimizer: Any) -> Progress:
+    """Put everything back as `save_state` found it; without a file, nothing."""
     if not path.is_file():
-        return []
+        return Progress()
     state = torch.load(path, map_location="cpu", weights_only=True)
     model.load_state_dict(state["model"])
     if ema:
         ema.module.load_state_dict(state["ema"])
     optimizer.load_state_dict(state["optimizer"])
-    torch.set_rng_state(state["rng"])
-    loader.generator.set_state(state["order"])
-    rows: list[Row] = state["rows"]
-    return rows
+    return Progress(**state["progress"])
 
 
 def write_log(path: Path, rows: list[Row]) -> None:

@@ -1,0 +1,63 @@
+"""Which pictures make up each training batch."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Sampler
+
+
+class BatchSampler(Sampler[list[int]]):
+    """The batches of an epoch, as one process of several sees them.
+
+    The order follows from the seed and the epoch alone. Every process draws the same whole batches and takes its share
+    of each, so that the number of processes changes no step, and an epoch can be entered at any step.
+
+    Args:
+        labels: (n,) class indices.
+        batch_size: Pictures a step, over all processes; a last incomplete batch is left out.
+        seed: Of the order.
+        balance: 0 draws every picture once an epoch; otherwise n are drawn with replacement, each with a weight of
+            count^(−balance) of its class: 1 shows every class equally often.
+        unaligned_share: Share of pictures to take from the unaligned twin (indices n to 2n−1, see `FaceDataset`).
+        rank: This process.
+        processes: All processes.
+    """
+
+    def __init__(
+        self,
+        labels: NDArray[np.int64],
+        batch_size: int,
+        seed: int,
+        balance: float = 0.0,
+        unaligned_share: float = 0.0,
+        rank: int = 0,
+        processes: int = 1,
+    ) -> None:
+        self.labels, self.batch_size, self.seed = labels, batch_size, seed
+        self.balance, self.unaligned_share = balance, unaligned_share
+        self.rank, self.processes = rank, processes
+        self.epoch, self.first_step = 0, 0
+
+    def enter(self, epoch: int, step: int = 0) -> None:
+        """The next iteration gives the batches of this epoch from this step on; both count from 0."""
+        self.epoch, self.first_step = epoch, step
+
+    def __len__(self) -> int:
+        """Steps of a whole epoch."""
+        return len(self.labels) // self.batch_size
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = self._order()
+        for step in range(self.first_step, len(self)):
+            batch = order[step * self.batch_size : (step + 1) * self.batch_size]
+            yield batch[self.rank :: self.processes].tolist()
+
+    def _order(self) -> NDArray[np.int64]:
+        n, rng = len(self.labels), np.random.default_rng((self.seed, self.epoch))
+        if self.balance:
+            weights = np.bincount(self.labels)[self.labels] ** -self.balance  # (n,)
+            order = rng.choice(n, n, p=weights / weights.sum())
+        else:
+            order = rng.permutation(n)
+        return order + n * (rng.random(n) < self.unaligned_share)

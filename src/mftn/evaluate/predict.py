@@ -1,0 +1,60 @@
+"""A network's answers on a data set."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from mftn.data.dataset import FaceDataset
+from mftn.data.transforms import Preprocess
+from mftn.models import Logits
+
+
+@torch.no_grad()
+def predict_logits(
+    model: nn.Module,
+    dataset: FaceDataset,
+    preprocess: Preprocess,
+    batch_size: int = 256,
+    indices: Sequence[int] | None = None,
+    mirrored: bool = False,
+    on_batch: Callable[[int], None] | None = None,
+) -> Logits:
+    """The logits (n, K) of every picture once, in order, in float32 on the CPU.
+
+    Args:
+        model: Answers with `Logits`; it is left in evaluation mode.
+        dataset: The pictures.
+        preprocess: From crops to the network's input; it is left in evaluation mode.
+        batch_size: Pictures at a time.
+        indices: Which pictures; all by default.
+        mirrored: Show mirror images.
+        on_batch: Called with the number of pictures done since its last call.
+
+    Raises:
+        DataError: A crop is missing or unreadable.
+    """
+    model.eval()
+    preprocess.eval()
+    device = next(model.parameters()).device
+    batches: list[Logits] = []
+    for crops in dataset.batches(batch_size, indices):
+        x = preprocess(crops.to(device)).contiguous(memory_format=torch.channels_last)  # (B, C, H, W)
+        answer: Logits = model(x.flip(3) if mirrored else x)
+        mstn = None if answer.mstn is None else answer.mstn.float().cpu()
+        batches.append(Logits(answer.fused.float().cpu(), answer.backbone.float().cpu(), mstn))
+        if on_batch:
+            on_batch(len(crops))
+    mstns = [logits.mstn for logits in batches if logits.mstn is not None]
+    return Logits(
+        torch.cat([logits.fused for logits in batches]),
+        torch.cat([logits.backbone for logits in batches]),
+        torch.cat(mstns) if mstns else None,
+    )
+
+
+def heads_of(logits: Logits) -> dict[str, Tensor]:
+    """The heads by name, each (n, K): the sum first, then each alone where there are two."""
+    if logits.mstn is None:
+        return {"fused": logits.fused}
+    return {"fused": logits.fused, "backbone": logits.backbone, "mstn": logits.mstn}
