@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 
 from mftn.errors import ModelError
 from mftn.models import MFTN, Baseline, load_checkpoint, load_model, save_model
+from mftn.models.checkpoint import load_timm, read_config
 
 X = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
@@ -108,3 +109,22 @@ def test_truncated_missing_and_foreign_files_are_named(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(1)}, tmp_path / "bare.safetensors")
     with pytest.raises(ModelError, match="no description"):
         load_model(tmp_path / "bare.safetensors")
+
+
+def test_a_network_saved_for_the_hub_comes_back_with_its_description(tmp_path: Path) -> None:
+    model = timm.create_model("mftn_atto", num_classes=7, img_size=64, mstn_depths=(1, 0, 1))
+    model.description = {"architecture": "mftn_atto", "arguments": {}, "labels": list("abcdefg")}
+    model.save_pretrained(tmp_path / "shared")
+    back = MFTN.from_pretrained(tmp_path / "shared")
+    x = torch.rand(1, 3, 64, 64)
+    assert torch.equal(model.eval()(x).fused, back(x).fused)
+    assert back.description == model.description == read_config(tmp_path / "shared" / "model.safetensors")
+
+
+def test_timm_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    source = timm.create_model("convnext_femto", num_classes=5)
+    timm.models.save_for_hf(source, tmp_path / "timm", model_config={"num_classes": 5})
+    with pytest.raises(ModelError, match="not the network"):
+        load_timm(timm.create_model("mftn_atto"), f"local-dir:{tmp_path / 'timm'}")
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        load_timm(timm.create_model("mftn_atto"), f"local-dir:{tmp_path / 'nothing'}")

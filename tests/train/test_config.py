@@ -26,7 +26,7 @@ def test_flags_files_and_defaults(tmp_path: Path) -> None:
         ("optimizer: 3", "optimizer needs keys of its own"),
         ("epochs: many", "epochs: needs int, not 'many'"),
         ("epochs: true", "epochs: needs int, not True"),
-        ("precision: fp17", "'fp17' is not one of fp32, bf16"),
+        ("precision: fp17", "'fp17' is not one of auto, fp32, bf16"),
         ("epochs: [", "not valid YAML"),
     ],
 )
@@ -39,3 +39,44 @@ def test_mistakes_are_refused_with_the_nearest_key(tmp_path: Path, text: str, me
 def test_an_unknown_recipe_names_those_there_are() -> None:
     with pytest.raises(ConfigError, match=r"recipes are .*ferplus"):
         load_config("fer-plus")
+
+
+def test_a_recipe_extends_another_and_says_only_what_differs(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("extends: affectnet_8_paper\nmodel: {drop_path_rate: 0.5}\nepochs: 3\n")
+    config = load_config(tmp_path / "mine.yaml")
+    assert (config.model.drop_path_rate, config.model.num_classes, config.epochs) == (0.5, 8, 3)
+    (tmp_path / "bad.yaml").write_text("extends: affectnet_9\n")
+    with pytest.raises(ConfigError, match="did you mean affectnet_8"):
+        load_config(tmp_path / "bad.yaml")
+
+
+PUBLISHED = {  # rate, decay, epochs, erasing probability and area, balance, classes: the released code
+    "raf_db_paper": (2.5e-4, 0.95, 100, 0.5, (0.02, 0.1), 0.0, 7),
+    "affectnet_7_paper": (2.5e-4, 0.95, 100, 1.0, (0.05, 0.07), 1.0, 7),
+    "affectnet_8_paper": (2.5e-5, 0.98, 60, 1.0, (0.05, 0.07), 1.0, 8),
+    "expw_paper": (2.5e-4, 0.95, 100, 1.0, (0.05, 0.07), 1.0, 7),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("kind", ["", "_baseline"])
+def test_the_paper_recipes_hold_the_published_settings(name: str, kind: str) -> None:
+    c = load_config(name + kind)
+    found = (c.optimizer.lr, c.optimizer.decay, c.epochs, c.augmentation.erasing, c.augmentation.erasing_area)
+    assert (*found, c.data.balance, c.model.num_classes) == PUBLISHED[name]
+    assert (c.optimizer.name, c.optimizer.sam_rho, c.optimizer.schedule) == ("adam", 0.05, "exponential")
+    assert (c.batch_size, c.label_smoothing, c.lambda_mstn, c.model.drop_path_rate) == (128, 0.1, 0.55, 0.25)
+    assert c.model.architecture == ("baseline_base" if kind else "mftn_base")
+
+
+@pytest.mark.parametrize("name", recipes())
+def test_every_recipe_names_a_network_that_can_be_built(name: str) -> None:
+    import torch
+
+    from mftn.train.loop import build_model
+
+    config = load_config(name)
+    with torch.device("meta"):
+        logits = build_model(config)(torch.empty(2, config.model.channels, config.model.size, config.model.size))
+    assert logits.fused.shape == (2, config.model.num_classes)
+    assert (logits.mstn is None) == name.endswith("baseline")

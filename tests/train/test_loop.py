@@ -1,18 +1,28 @@
 import csv
 import dataclasses
 import json
+import os
+import shutil
+import signal
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
+import timm
 import torch
+from PIL import Image as PillowImage
 from safetensors.torch import load_file
 
+from mftn.data.dataset import FaceDataset
+from mftn.data.manifest import read_manifest
 from mftn.data.prepare import ferplus_preparation, prepare
 from mftn.data.readers import read_records
+from mftn.data.transforms import Augmentation
 from mftn.errors import ConfigError, DataError, MFTNError
 from mftn.models import load_model
 from mftn.train.config import DataConfig, ModelConfig, OptimizerConfig, TrainConfig
-from mftn.train.loop import StepReport, train
+from mftn.train.loop import StepReport, build_model, train
+from mftn.train.run_folder import data_fingerprint
 
 
 def run(prepared: Path, out: Path, **changes: object) -> TrainConfig:
@@ -40,6 +50,13 @@ def test_a_run_leaves_usable_weights_and_an_honest_log(prepared: Path, tmp_path:
     figures = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert figures["argmax"]["images"] == 8
     assert max(float(row["valid_accuracy"]) for row in rows) == pytest.approx(figures["argmax"]["accuracy"])
+    environment = json.loads((tmp_path / "run" / "environment.json").read_text())
+    assert environment["data"]["manifest_sha256"] == data_fingerprint(prepared)
+    for picture in ("curves.png", "confusion.png"):
+        assert min(PillowImage.open(tmp_path / "run" / picture).size) > 300
+    card = (tmp_path / "run" / "README.md").read_text()
+    assert "8 pictures: accuracy" in card and "| contempt |" in card
+    assert list((tmp_path / "run" / "tensorboard").iterdir())
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(prepared: Path, tmp_path: Path) -> None:
@@ -49,6 +66,11 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(prepared: 
         weights.append(load_file(tmp_path / name / "last.safetensors")["mstn.head.weight"])
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
+
+
+def assert_same_weights(first: TrainConfig, second: TrainConfig) -> None:
+    expected, found = (load_file(config.out / "last.safetensors") for config in (first, second))
+    assert all(torch.equal(expected[key], found[key]) for key in expected)
 
 
 def assert_resuming_changes_nothing(straight: TrainConfig, stop_after: int) -> None:
@@ -63,14 +85,44 @@ def assert_resuming_changes_nothing(straight: TrainConfig, stop_after: int) -> N
     with pytest.raises(KeyboardInterrupt):
         train(stopped, on_epoch=stop)
     train(stopped, resume=True)
-    expected, resumed = (load_file(c.out / "last.safetensors") for c in (straight, stopped))
-    assert all(torch.equal(expected[key], resumed[key]) for key in expected)
+    assert_same_weights(straight, stopped)
 
 
 @pytest.mark.parametrize("rho", [0.0, 0.05])
 def test_a_resumed_run_equals_one_that_went_straight_through(prepared: Path, tmp_path: Path, rho: float) -> None:
     optimizer = OptimizerConfig(lr=1e-3, sam_rho=rho)
     assert_resuming_changes_nothing(run(prepared, tmp_path / "straight", epochs=3, optimizer=optimizer), 2)
+
+
+@pytest.mark.parametrize(
+    ("number", "error", "settings"),
+    [
+        (signal.SIGINT, KeyboardInterrupt, {}),
+        (signal.SIGTERM, SystemExit, {"optimizer": OptimizerConfig(lr=1e-3, sam_rho=0.05), "mixup": 0.5}),
+    ],
+)
+def test_a_signal_inside_an_epoch_saves_and_resuming_changes_nothing(
+    prepared: Path, tmp_path: Path, number: int, error: type[BaseException], settings: dict[str, object]
+) -> None:
+    data = DataConfig(folder=prepared, balance=0.5, workers=1)
+    augmentation = Augmentation(rotation=10, noise=0.1, erasing=0.5, policy="trivialaugment")
+    straight = run(prepared, tmp_path / "straight", data=data, augmentation=augmentation, **settings)
+    stopped = dataclasses.replace(straight, out=tmp_path / "stopped")
+    train(straight)
+
+    def stop(report: StepReport) -> None:
+        if report.done == 3:  # noted there, honoured after the first of three steps of the second epoch
+            os.kill(os.getpid(), number)
+
+    with pytest.raises(error):
+        train(stopped, on_step=stop)
+    steps: list[int] = []
+    train(stopped, resume=True, on_step=lambda report: steps.append(report.done))
+    assert steps == [5, 6]
+    assert_same_weights(straight, stopped)
+    rows = [list(csv.DictReader((c.out / "log.csv").open())) for c in (straight, stopped)]
+    for one, other in zip(*rows, strict=True):
+        assert {**one, "seconds": ""} == {**other, "seconds": ""}
 
 
 def test_a_run_stopped_in_its_first_epoch_starts_again(prepared: Path, tmp_path: Path) -> None:
@@ -114,6 +166,8 @@ def test_a_run_is_not_overwritten_and_not_resumed_with_other_settings(prepared: 
         ({"small_epochs": 2}, "small_epochs is 2 of 2"),
         ({"model": ModelConfig(num_classes=7)}, "num_classes is 7, but .* has 8"),
         ({"batch_size": 100}, "batch_size is 100, but .* has 24"),
+        ({"accumulate": 3}, "accumulate 3 do not divide"),
+        ({"init_from": "convnext_bace"}, "init_from: convnext_bace: no such file, and no timm model"),
     ],
 )
 def test_contradictions_are_refused_before_anything_is_written(
@@ -158,3 +212,80 @@ def test_an_unaligned_share_needs_its_data_set(prepared: Path, tmp_path: Path) -
     data = DataConfig(folder=prepared, unaligned_share=0.5)
     with pytest.raises(ConfigError, match=r"make it with `mftn prepare .* --detector none`"):
         train(run(prepared, tmp_path / "run", data=data))
+
+
+def test_where_and_how_fast_may_change_on_resuming_and_the_data_may_not(prepared: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(prepared, data)
+    config = run(data, tmp_path / "run", epochs=1)
+    train(config)
+    assert train(dataclasses.replace(config, save_minutes=1.0), resume=True).is_file()
+    pq.write_table(read_manifest(data), data / "manifest.parquet", compression="gzip")
+    with pytest.raises(ConfigError, match="not the data that"):
+        train(config, resume=True)
+
+
+def damaged_copy(prepared: Path, folder: Path, split: str, count: int) -> Path:
+    shutil.copytree(prepared, folder)
+    for path in FaceDataset(folder, split).paths[:count]:
+        (folder / path).write_bytes((folder / path).read_bytes()[:100])
+    return folder
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_unreadable_training_pictures_are_skipped_and_named(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_memory: bool
+) -> None:
+    monkeypatch.setattr("mftn.train.loop.TOLERATED", 0.05)
+    if not in_memory:
+        monkeypatch.setattr("mftn.data.dataset.IN_MEMORY", 0)
+    data = damaged_copy(prepared, tmp_path / "data", "train", 1)
+    train(run(data, tmp_path / "run", epochs=1))
+    figures = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    bad = FaceDataset(prepared, "train").paths[0]
+    assert figures["unreadable"] == [bad]
+    assert "1 training pictures could not be read" in (tmp_path / "run" / "README.md").read_text()
+
+
+@pytest.mark.parametrize(("split", "message"), [("train", "1 of 24 training pictures"), ("valid", "cannot be read")])
+def test_too_many_unreadable_pictures_or_one_that_validates_stop_the_run(
+    prepared: Path, tmp_path: Path, split: str, message: str
+) -> None:
+    data = damaged_copy(prepared, tmp_path / "data", split, 1)
+    with pytest.raises(DataError, match=message):
+        train(run(data, tmp_path / "run", epochs=1))
+
+
+def test_the_backbone_keeps_its_weights_while_it_is_frozen(prepared: Path, tmp_path: Path) -> None:
+    config = run(prepared, tmp_path / "run", optimizer=OptimizerConfig(lr=1e-3, freeze_epochs=1), ema_decay=0.0)
+    weights: list[dict[str, torch.Tensor]] = []
+    train(config, on_epoch=lambda row: weights.append(load_file(config.out / "last.safetensors")))
+    torch.manual_seed(config.seed)
+    first = build_model(config).state_dict()
+    body, head, norm = "backbone.stem.conv.weight", "backbone.head.fc.weight", "backbone.stem.bn.running_mean"
+    assert torch.equal(weights[0][body], first[body]) and torch.equal(weights[0][norm], first[norm])
+    assert not torch.equal(weights[0][head], first[head])
+    assert not torch.equal(weights[1][body], first[body])
+    assert_resuming_changes_nothing(dataclasses.replace(config, out=tmp_path / "straight"), 1)
+
+
+def test_first_weights_come_from_timm_or_from_part_of_a_file(prepared: Path, tmp_path: Path) -> None:
+    source = timm.create_model("convnext_atto", num_classes=5)
+    timm.models.save_for_hf(source, tmp_path / "timm", model_config={"num_classes": 5})
+    still = run(
+        prepared,
+        tmp_path / "run",
+        epochs=1,
+        model=ModelConfig("mftn_atto", channels=3, size=32),
+        optimizer=OptimizerConfig(lr=0.0),
+        init_from=f"local-dir:{tmp_path / 'timm'}",
+    )
+    train(still)
+    after = load_file(still.out / "last.safetensors")
+    assert torch.equal(after["backbone.stages.2.blocks.0.conv_dw.weight"], source.stages[2].blocks[0].conv_dw.weight)
+
+    weights = str(still.out / "last.safetensors")
+    train(dataclasses.replace(still, out=tmp_path / "part", init_from=weights, init_part="trunk", seed=1))
+    part = load_file(tmp_path / "part" / "last.safetensors")
+    assert torch.equal(part["backbone.stem.0.weight"], after["backbone.stem.0.weight"])
+    assert not torch.equal(part["mstn.head.weight"], after["mstn.head.weight"])

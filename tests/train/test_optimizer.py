@@ -1,13 +1,15 @@
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import nn
 
+import mftn.models  # noqa: F401 (registers the networks)
 from mftn.train.config import OptimizerConfig
-from mftn.train.optimizer import build_optimizer, learning_rate
+from mftn.train.optimizer import build_optimizer, learning_rate, set_learning_rate
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "sam_adam.safetensors"
 
@@ -74,3 +76,21 @@ def test_schedules() -> None:
     assert learning_rate(cosine, 10, 10) == pytest.approx(0)
     exponential = OptimizerConfig(lr=2.5e-4, schedule="exponential", decay=0.95, warmup_epochs=0)
     assert learning_rate(exponential, 3.7, 100) == pytest.approx(2.5e-4 * 0.95**3)
+
+
+def test_layer_decay_slows_the_layers_near_the_input() -> None:
+    model = timm.create_model("mftn_atto", img_size=32)
+    optimizer = build_optimizer(model, OptimizerConfig(layer_decay=0.5))
+    set_learning_rate(optimizer, 1.0)
+    rate_of = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    rates = [
+        rate_of[id(parameter)]
+        for parameter in (
+            model.backbone.stem[0].weight,
+            model.backbone.stages[2].blocks[0].conv_dw.weight,
+            model.backbone.stages[3].blocks[1].conv_dw.weight,
+            model.mstn.head.weight,
+        )
+    ]
+    assert rates == sorted(rates) and rates[0] < rates[1] < rates[2] < rates[3] == 1.0
+    assert len(rate_of) == len(list(model.parameters()))

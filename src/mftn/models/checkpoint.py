@@ -166,7 +166,7 @@ def save_model(model: Baseline, path: str | Path, config: Mapping[str, Any], dty
     Args:
         model: The network.
         path: The file to write.
-        config: JSON-ready; `load_model` needs "architecture" (a registered name) and "arguments".
+        config: JSON-ready; `load_model` needs "architecture" (a registered name) and "arguments". Empty for none.
         dtype: Store floating-point tensors in this type, such as torch.float16; as they are by default.
     """
     tensors = {
@@ -176,7 +176,7 @@ def save_model(model: Baseline, path: str | Path, config: Mapping[str, Any], dty
     path = Path(path)
     temporary = path.with_name(path.name + ".partial")
     with temporary.open("wb") as file:
-        file.write(save(tensors, metadata={"mftn": json.dumps(config)}))
+        file.write(save(tensors, metadata={"mftn": json.dumps(config)} if config else None))
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
@@ -188,6 +188,18 @@ def read_config(path: str | Path) -> dict[str, Any]:
     Raises:
         ModelError: The file is no safetensors file of this package.
     """
+    config = read_metadata(path)
+    if not config:
+        raise ModelError(f"{path}: holds weights but no description of the network; use load_checkpoint")
+    return config
+
+
+def read_metadata(path: str | Path) -> dict[str, Any]:
+    """The config that `save_model` wrote into a file; empty where there is none.
+
+    Raises:
+        ModelError: The file is no safetensors file.
+    """
     if not Path(path).is_file():
         raise ModelError(f"{path}: no such file")
     try:
@@ -195,9 +207,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
             metadata = file.metadata() or {}
     except SafetensorError as error:
         raise ModelError(f"{path}: not a complete safetensors file ({error})") from error
-    if "mftn" not in metadata:
-        raise ModelError(f"{path}: holds weights but no description of the network; use load_checkpoint")
-    config: dict[str, Any] = json.loads(metadata["mftn"])
+    config: dict[str, Any] = json.loads(metadata.get("mftn", "{}"))
     return config
 
 
@@ -213,4 +223,5 @@ def load_model(path: str | Path) -> tuple[Baseline, dict[str, Any]]:
     config = read_config(path)
     model: Baseline = timm.create_model(config["architecture"], **config["arguments"])
     load_checkpoint(model, path)
+    model.description = config
     return model.eval(), config

@@ -12,6 +12,7 @@ import timm
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
+from mftn.models.hub import HubMixin
 from mftn.models.mstn import MsTN
 
 
@@ -29,7 +30,7 @@ class Logits(NamedTuple):
     mstn: Tensor | None = None
 
 
-class Baseline(nn.Module):
+class Baseline(nn.Module, HubMixin, library_name="mftn", pipeline_tag="image-classification"):
     """A timm network with its own head: the baseline of the published comparison.
 
     Args:
@@ -58,6 +59,7 @@ class Baseline(nn.Module):
         super().__init__()
         self.num_classes = num_classes
         self.fused_only = fused_only
+        self.description = {}
         self.backbone: Any = timm.create_model(
             backbone,
             num_classes=num_classes,

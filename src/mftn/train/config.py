@@ -124,7 +124,8 @@ class TrainConfig:
         label_smoothing: Probability mass spread evenly over the classes.
         ema_decay: Decay a step of the weights' moving average, which is what is evaluated and kept; 0 is off.
         seed: Of every random number.
-        precision: fp32, or bf16 mixed precision where the processor has it.
+        precision: fp32, bf16 mixed precision, or auto: bf16 where the GPU or the processor has its instructions, fp32
+            elsewhere, where bf16 would be a hundred times slower.
         channels_last: Keep maps channels-last in memory.
         compile: Compile the network with torch.compile, which takes a minute and a C++ compiler or a GPU.
         save_minutes: Save what resuming needs so often inside an epoch too.
@@ -152,7 +153,7 @@ class TrainConfig:
     label_smoothing: float = 0.0
     ema_decay: float = 0.0
     seed: int = 0
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["auto", "fp32", "bf16"] = "fp32"
     channels_last: bool = True
     compile: bool = False
     save_minutes: float = 10.0

@@ -4,6 +4,7 @@ Validation selects; its metrics come from unaugmented pictures and the weights t
 follows from the seed, the step and the process, so that a run can go on from any step as if it had never stopped.
 """
 
+import dataclasses
 import json
 import logging
 import math
@@ -11,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import timm
@@ -88,6 +89,7 @@ def train(
         DataError: The data set is missing or incomplete, or more than 1 % of its training pictures are unreadable.
         MFTNError: The loss is not a number.
     """
+    config = dataclasses.replace(config, precision=_precision(config))
     _check(config)
     with StopRequest() as stop:
         run = _Run(config, resume, stop, on_step, on_epoch)
@@ -329,6 +331,14 @@ def _launch(config: TrainConfig) -> Fabric:
     )
     fabric.launch()
     return fabric
+
+
+def _precision(config: TrainConfig) -> Literal["fp32", "bf16"]:
+    if config.precision != "auto":
+        return config.precision
+    if config.accelerator != "cpu" and torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+    return "bf16" if torch.cpu._is_avx512_bf16_supported() else "fp32"
 
 
 def _seed_of(seed: int, rank: int, step: int) -> int:

@@ -1,0 +1,111 @@
+"""Runs of several processes, and runs that are killed: each in processes of its own."""
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+SETTINGS = """
+data: {{folder: {data}, view: 1.0, soft_targets: true}}
+model: {{architecture: mftn_atto, channels: 1, size: 32}}
+optimizer: {{name: adam, lr: 0.0003, sam_rho: {rho}, warmup_epochs: 0}}
+augmentation: {{flip: 0.0}}
+batch_size: 24
+epochs: 4
+ema_decay: 0.9
+accelerator: cpu
+"""
+
+
+def start(arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+    )
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.05])
+def test_two_processes_give_the_loss_curve_of_one(prepared: Path, tmp_path: Path, rho: float) -> None:
+    (tmp_path / "run.yaml").write_text(SETTINGS.format(data=prepared, rho=rho))
+    logs = []
+    for processes in (1, 2):
+        out = tmp_path / f"run{processes}"
+        common = ["-m", "mftn", "train", "--config", str(tmp_path / "run.yaml"), "--out", str(out)]
+        done = start([*common, "--devices", str(processes), "--accumulate", str(3 - processes)])
+        assert done.returncode == 0, done.stderr
+        logs.append(list(csv.DictReader((out / "log.csv").open())))
+        assert done.stdout.count("validation, argmax protocol, 8 images") == 1  # only the first process speaks
+    for alone, shared in zip(*logs, strict=True):
+        for column in ("train_loss", "train_loss_backbone", "train_loss_mstn"):
+            assert float(alone[column]) == pytest.approx(float(shared[column]), abs=1e-5)
+        assert alone["valid_images"] == shared["valid_images"] == "8"
+        assert float(alone["valid_accuracy"]) == pytest.approx(float(shared["valid_accuracy"]), abs=1e-9)
+
+
+KILLER = """
+import dataclasses, os, random, signal, sys, time
+from pathlib import Path
+import torch
+from safetensors.torch import load_file
+from mftn.train.config import load_config
+from mftn.train.loop import train
+
+recipe, out, kills = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+config = dataclasses.replace(load_config(recipe), out=out, save_minutes=0.0)
+begun = out.with_name("begun")
+random.seed(0)
+
+def in_child(work):
+    pid = os.fork()
+    if pid == 0:
+        try:
+            work()
+        except BaseException as error:
+            print(repr(error), file=sys.stderr, flush=True)
+            os._exit(1)
+        os._exit(0)
+    return pid
+
+def run():
+    train(config, resume=(out / "config.json").exists(), on_step=lambda report: begun.touch())
+
+def look():
+    for path in out.glob("*.safetensors"):
+        load_file(path)
+    if (out / "state.pt").exists():
+        torch.load(out / "state.pt", weights_only=True)
+
+for _ in range(kills):
+    begun.unlink(missing_ok=True)
+    pid = in_child(run)
+    while not begun.exists():
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            sys.exit(f"ended by itself with {status}")
+        time.sleep(0.01)
+    time.sleep(random.uniform(0, 0.4))
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    if os.waitpid(in_child(look), 0)[1]:
+        sys.exit("a file is broken")
+if os.waitpid(in_child(run), 0)[1]:
+    sys.exit("the last run failed")
+"""
+
+
+def test_twenty_kills_leave_whole_files_and_change_nothing(prepared: Path, tmp_path: Path) -> None:
+    text = SETTINGS.format(data=prepared, rho=0.0).replace("mftn_atto", "baseline_atto")
+    (tmp_path / "run.yaml").write_text(text.replace("epochs: 4", "epochs: 10").replace("size: 24", "size: 4"))
+    for kills in (20, 0):
+        done = start(["-c", KILLER, str(tmp_path / "run.yaml"), str(tmp_path / f"killed{kills}"), str(kills)])
+        assert done.returncode == 0, done.stderr
+    killed, straight = (load_file(tmp_path / f"killed{kills}" / "last.safetensors") for kills in (20, 0))
+    assert all((killed[key] == straight[key]).all() for key in straight)
