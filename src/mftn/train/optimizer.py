@@ -31,7 +31,7 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> Optimizer:
         "adam": torch.optim.Adam,
         "sgd": torch.optim.SGD,
     }
-    options: dict[str, Any] = {"lr": config.lr}
+    options: dict[str, Any] = {"lr": config.lr, "fused": True}
     if config.name == "sgd":
         options |= {"momentum": 0.9, "nesterov": True}
     if config.sam_rho:

@@ -1,0 +1,221 @@
+"""Pictures a second, peak memory and waiting for data: MFTN against the bare timm backbone, in one loop and one run.
+
+    python benchmarks/train_speed.py                     # atto and base at 224×224
+    python benchmarks/train_speed.py --sam --data DATA   # both of SAM's passes; how long a run waits for its data
+    python benchmarks/train_speed.py --profile mftn_atto
+
+Networks take turns, step by step, so that a noisy machine is noisy to all; the median of the steps counts. With a GPU
+the batch is swept, in bf16, and the share of the card's measured matrix peak printed.
+"""
+
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import timm
+import torch
+import tyro
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from mftn.models import JointLoss, Logits
+from mftn.train.config import OptimizerConfig
+from mftn.train.optimizer import build_optimizer
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What is measured.
+
+    Attributes:
+        sizes: ConvNeXt sizes.
+        pixels: Side of the input.
+        batch: Pictures a step on a CPU; on a GPU powers of two from 16 up are swept.
+        steps: Steps of each network.
+        sam: Take SAM's two passes.
+        data: A prepared data set: also measure how long training waits for it, with the recipe's workers.
+        profile: Print where one network's time goes, and stop.
+        memory: Print one network's peak memory, and stop (a process of its own for each).
+    """
+
+    sizes: tuple[str, ...] = ("atto", "base")
+    pixels: int = 224
+    batch: int = 8
+    steps: int = 7
+    sam: bool = False
+    data: Path | None = None
+    profile: str = ""
+    memory: str = ""
+
+
+class Trainee:
+    """A network that takes training steps on random pictures."""
+
+    def __init__(self, name: str, batch: int, pixels: int, sam: bool) -> None:
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        torch.manual_seed(0)
+        model: Any = timm.create_model(name, num_classes=8, drop_path_rate=0.25)
+        self.model = model.to(self.device, memory_format=torch.channels_last).train()
+        settings = OptimizerConfig(name="adam", sam_rho=0.05 if sam else 0.0)
+        self.optimizer: Any = build_optimizer(nn.Sequential(self.model), settings)
+        self.sam, self.loss_of = sam, JointLoss()
+        x = torch.randn(batch, 3, pixels, pixels, device=self.device)
+        self.x = x.contiguous(memory_format=torch.channels_last)  # (B, 3, H, W)
+        self.y = torch.randint(8, (batch,), device=self.device)
+
+    def loss(self) -> Tensor:
+        """The loss of one forward pass."""
+        with torch.autocast(self.device, torch.bfloat16, enabled=self.device == "cuda"):
+            answer = self.model(self.x)
+            logits = answer if isinstance(answer, Logits) else Logits(answer, answer)
+            loss: Tensor = self.loss_of(logits, self.y)
+        return loss
+
+    def step(self) -> float:
+        """Seconds of one training step."""
+        start = time.perf_counter()
+        self.optimizer.zero_grad()
+        self.loss().backward()  # type: ignore[no-untyped-call]
+        if self.sam:
+            self.optimizer.first_step(zero_grad=True)
+            self.loss().backward()  # type: ignore[no-untyped-call]
+            self.optimizer.second_step(zero_grad=True)
+        else:
+            self.optimizer.step()
+        if self.device == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - start
+
+    def operations(self) -> float:
+        """Floating-point operations of one step's passes: a backward pass takes two forward passes' worth.
+
+        The forward pass alone is counted; torch's counter overestimates the backward pass of grouped convolutions.
+        """
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            self.loss()
+        return 3.0 * counter.get_total_flops() * (2 if self.sam else 1)
+
+
+def compare(size: str, batch: int, arguments: Arguments) -> None:
+    """Print a row for each of the bare backbone, the baseline and MFTN."""
+    names = (f"convnext_{size}", f"baseline_{size}", f"mftn_{size}")
+    trainees = {name: Trainee(name, batch, arguments.pixels, arguments.sam) for name in names}
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for turn in range(arguments.steps + 1):
+        for name, trainee in trainees.items():
+            took = trainee.step()
+            if turn:  # the first step warms up
+                seconds[name].append(took)
+    bare = median(seconds[names[0]])
+    operations = {name: trainee.operations() for name, trainee in trainees.items()}
+    peak = _matrix_peak()
+    for name in names:
+        took = median(seconds[name])
+        rate = operations[name] / took
+        print(
+            f"{name:15} batch {batch:3}: {batch / took:8.2f} pictures/s, {bare / took:.2f} of the bare backbone "
+            f"(operations alone allow {operations[names[0]] / operations[name]:.2f}), "
+            f"{rate / peak:.0%} of the measured matrix peak of {peak / 1e9:,.0f} GFLOP/s, "
+            f"{_memory(name, batch, arguments)}"
+        )
+
+
+def _memory(name: str, batch: int, arguments: Arguments) -> str:
+    command = [sys.executable, __file__, "--memory", name, "--batch", str(batch), "--pixels", str(arguments.pixels)]
+    done = subprocess.run([*command, *(["--sam"] if arguments.sam else [])], capture_output=True, text=True, check=True)
+    return f"{int(done.stdout) / 1e6:,.0f} MB at most"
+
+
+def _peak_memory() -> int:
+    """Bytes; getrusage would count what the process was before it became this program."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+
+
+def _matrix_peak() -> float:
+    """Operations a second of a large matrix product in the precision that is trained in."""
+    device, n = ("cuda", 8192) if torch.cuda.is_available() else ("cpu", 2048)
+    a = torch.randn(n, n, device=device, dtype=torch.bfloat16 if device == "cuda" else torch.float32)
+    best = float("inf")
+    for _ in range(5):
+        start = time.perf_counter()
+        a @ a
+        if device == "cuda":
+            torch.cuda.synchronize()
+        best = min(best, time.perf_counter() - start)
+    return 2.0 * n**3 / best
+
+
+def data_wait(folder: Path, pixels: int, size: str, sam: bool) -> None:
+    """Print the share of an epoch's first steps that waits for the loader, with the default workers."""
+    from torch.utils.data import DataLoader
+
+    from mftn.data.dataset import FaceDataset
+    from mftn.data.sampler import BatchSampler
+    from mftn.data.transforms import Preprocess
+    from mftn.train.config import load_config
+
+    config = load_config("raf_db_paper")
+    dataset = FaceDataset(folder, "train", channels=3)
+    sampler = BatchSampler(dataset.labels.numpy(), 8, 0)
+    loader = DataLoader(dataset, batch_sampler=sampler, num_workers=config.data.workers, collate_fn=_same)
+    preprocess = Preprocess(pixels, 1.0, config.data.mean, config.data.std, config.augmentation).train()
+    trainee = Trainee(f"mftn_{size}", 8, pixels, sam)
+    waited = augmented = worked = 0.0
+    clock = time.perf_counter()
+    for number, batch in enumerate(loader):
+        arrived = time.perf_counter()
+        trainee.x = preprocess(batch.crops.to(trainee.device)).contiguous(memory_format=torch.channels_last)
+        trainee.y = batch.labels.to(trainee.device)
+        ready = time.perf_counter()
+        took = trainee.step()
+        if number:  # the first batch starts the workers
+            waited, augmented, worked = waited + arrived - clock, augmented + ready - arrived, worked + took
+        clock = time.perf_counter()
+        if number == 8:
+            break
+    total = waited + augmented + worked
+    where = "in memory" if dataset.crops is not None else "on disk"
+    print(
+        f"mftn_{size} on {len(dataset):,} crops {where}, {config.data.workers} workers: waits for data "
+        f"{waited / total:.1%} of the time, augments {augmented / total:.1%}"
+    )
+
+
+def _same(batch: Any) -> Any:
+    return batch
+
+
+def main(arguments: Arguments) -> None:
+    """Measure and print."""
+    if arguments.memory:
+        trainee = Trainee(arguments.memory, arguments.batch, arguments.pixels, arguments.sam)
+        for _ in range(2):
+            trainee.step()
+        print(torch.cuda.max_memory_allocated() if trainee.device == "cuda" else _peak_memory())
+        return
+    if arguments.profile:
+        trainee = Trainee(arguments.profile, arguments.batch, arguments.pixels, arguments.sam)
+        trainee.step()
+        with torch.profiler.profile() as profile:
+            trainee.step()
+        print(profile.key_averages().table(sort_by="self_cpu_time_total", row_limit=25, max_name_column_width=50))
+        return
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
+    print(
+        f"{device}, torch {torch.__version__}, {'SAM' if arguments.sam else 'plain steps'}, {arguments.pixels} pixels"
+    )
+    batches = [16, 32, 64, 128, 256] if torch.cuda.is_available() else [arguments.batch]
+    for size in arguments.sizes:
+        for batch in batches:
+            compare(size, batch, arguments)
+        if arguments.data:
+            data_wait(arguments.data, arguments.pixels, size, arguments.sam)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Arguments, description=__doc__))
