@@ -71,6 +71,7 @@ def run(arguments: Arguments) -> int:
                 f"train {row['train_accuracy']:.1%}, validation {row['valid_accuracy']:.2%} "
                 f"(macro recall {row['valid_macro_recall']:.1%}), {row['seconds']:.0f} s",
                 highlight=False,
+                soft_wrap=True,
             )
 
         try:

@@ -93,7 +93,9 @@ def write_card(out: Path, config: TrainConfig, figures: dict[str, Any], rows: li
             epoch=int(max(sizes, key=lambda row: row["valid_accuracy"])["epoch"]),
             epochs=config.epochs,
             accuracies="\n".join(lines),
-            recalls="\n".join(f"| {name} | {recall:.1%} | {count:,} |" for name, recall, count in recalls),
+            recalls="\n".join(
+                f"| {name} | {f'{recall:.1%}' if count else '–'} | {count:,} |" for name, recall, count in recalls
+            ),
             temperature=figures["temperature"],
             unreadable=f"{len(unreadable)} training pictures could not be read." if unreadable else "",
         ),
