@@ -19,9 +19,11 @@ VERBS = {
     "prepare": "align and document a data set for training",
     "audit": "look through a prepared data set: duplicates, leaks, doubtful labels",
     "train": "train a network",
+    "evaluate": "measure trained networks: intervals, calibration, robustness, one page",
+    "explain": "show where a network looks in photographs",
     "export": "turn trained weights into the file that prediction runs",
 }
-_NEED_TRAINING = ("prepare", "audit", "train", "export")
+_NEED_TRAINING = ("prepare", "audit", "train", "evaluate", "explain", "export")
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells report it."""
 

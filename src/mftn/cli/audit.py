@@ -56,15 +56,13 @@ def _ask_model(arguments: Arguments, found: "Audit") -> None:
     """Complete the findings by what a model says: labels it doubts, and what it owes to copies in train."""
     from mftn.data.audit import doubtful_labels
     from mftn.data.dataset import FaceDataset
-    from mftn.data.transforms import Preprocess
-    from mftn.evaluate.predict import predict_logits
+    from mftn.evaluate.predict import predict_logits, preprocess_for
     from mftn.models import load_model
 
     assert arguments.model
     model, config = load_model(arguments.model)
     dataset = FaceDataset(arguments.folder, arguments.model_split, config["channels"])
-    view = config["training"]["data"]["view"]
-    logits = predict_logits(model, dataset, Preprocess(config["size"][0], view, config["mean"], config["std"])).fused
+    logits = predict_logits(model, dataset, preprocess_for(config)).fused
     probabilities = (logits / config["temperature"]).softmax(dim=1).double().numpy()
     row_of = {path: row for row, path in enumerate(found.paths)}
     found.doubtful = [row_of[dataset.paths[i]] for i in doubtful_labels(dataset.labels.numpy(), probabilities)]

@@ -43,7 +43,8 @@ class FaceDataset(Dataset[tuple[Tensor, Tensor, int]]):
     """The crops of one split as bytes: in memory where they fit (28,558 grey crops of 96×96 take 263 MB).
 
     An item is the crop, uint8 (C, H, W), the distribution over classes (K,) and the class index; a list of indices
-    gives a `Batch`, where index + len(self) is the same picture from the unaligned twin.
+    gives a `Batch`, where index + len(self) is the same picture from the unaligned twin. `excluded` counts the split's
+    pictures that the protocol leaves out.
 
     Args:
         folder: A prepared data set.
@@ -52,6 +53,7 @@ class FaceDataset(Dataset[tuple[Tensor, Tensor, int]]):
         protocol: Where raters voted: pictures that this protocol leaves out are left out here.
         unaligned: The twin: the same data set prepared without a detector; empty for none.
         skip_unreadable: Leave out crops that cannot be read and name them in `unreadable`, instead of an error.
+        in_memory: Keep the crops in memory where they fit; otherwise they are read batch by batch.
 
     Raises:
         DataError: The folder holds no manifest, or a crop is missing or unreadable.
@@ -65,6 +67,7 @@ class FaceDataset(Dataset[tuple[Tensor, Tensor, int]]):
         protocol: Protocol = "argmax",
         unaligned: str | Path = "",
         skip_unreadable: bool = False,
+        in_memory: bool = True,
     ) -> None:
         self.folder, self.channels, self.skip_unreadable = Path(folder), channels, skip_unreadable
         self.unaligned = Path(unaligned) if str(unaligned) else None
@@ -91,7 +94,8 @@ class FaceDataset(Dataset[tuple[Tensor, Tensor, int]]):
         self.unreadable: list[str] = []
         self.crops: Tensor | None = None  # (n, C, H, W)
         self.others: Tensor | None = None  # (n, C, H, W)
-        if description["preparation"]["size"] ** 2 * channels * len(self) <= IN_MEMORY:
+        self.excluded = len(chosen) - len(self)
+        if in_memory and description["preparation"]["size"] ** 2 * channels * len(self) <= IN_MEMORY:
             self._load()
 
     def _keep(self, places: list[int]) -> None:

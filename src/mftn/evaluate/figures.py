@@ -1,6 +1,8 @@
 """Figures of an evaluation; each is drawn without a display and written whole."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -8,10 +10,19 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from mftn.labels import SHORT_NAMES
+from mftn.evaluate.metrics import Counts
+from mftn.labels import COLOURS, SHORT_NAMES
+
+Values = NDArray[Any]
 
 PUBLISHED_ORDER = ("anger", "contempt", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
 """Rows and columns of the published confusion matrices."""
+
+STYLES = ["o-", "s--", "^:", "D-.", "v-", "P--"]
+"""Lines that differ without colour too."""
+
+MARKERS = "osD^vP*X"
+"""One a class, so that colour is not all that tells them apart."""
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -30,9 +41,7 @@ def save_figure(figure: Figure, *paths: Path) -> None:
         temporary.replace(path)
 
 
-def confusion_matrix(
-    axes: Axes, counts: NDArray[np.int64], labels: tuple[str, ...], title: str, rows: str = "True Label"
-) -> None:
+def confusion_matrix(axes: Axes, counts: Counts, labels: tuple[str, ...], title: str, rows: str = "True Label") -> None:
     """Draw a confusion matrix in the published form: shares of the true class, two decimals, blue from 0 to 1.
 
     Args:
@@ -49,9 +58,7 @@ def confusion_matrix(
     _name_cells(axes, [SHORT_NAMES[labels[index]] for index in order], title, rows)
 
 
-def confusion_difference(
-    axes: Axes, first: NDArray[np.int64], second: NDArray[np.int64], labels: tuple[str, ...], title: str
-) -> None:
+def confusion_difference(axes: Axes, first: Counts, second: Counts, labels: tuple[str, ...], title: str) -> None:
     """Draw row-normalised `first` − `second` in the published order, red for less and blue for more."""
     order = [labels.index(name) for name in PUBLISHED_ORDER if name in labels]
     difference = (_shares(first) - _shares(second))[np.ix_(order, order)]
@@ -60,7 +67,149 @@ def confusion_difference(
     _name_cells(axes, [SHORT_NAMES[labels[index]] for index in order], title, "")
 
 
-def _shares(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+def confusion_panel(counts: Mapping[str, Counts], labels: tuple[str, ...]) -> Figure:
+    """One matrix a model, and, for two models, their difference."""
+    names = list(counts)
+    panels = len(names) + (len(names) == 2)
+    figure = new_figure(4.2 * panels, 4.4)
+    axes = np.atleast_1d(figure.subplots(1, panels))
+    for place, name in enumerate(names):
+        confusion_matrix(axes[place], counts[name], labels, name, "" if place else "True Label")
+    if len(names) == 2:
+        first, second = names
+        confusion_difference(axes[2], counts[first], counts[second], labels, f"{first} − {second}")
+    return figure
+
+
+def reliability_diagram(curves: Mapping[str, tuple[Counts, Values, Values]]) -> Figure:
+    """Accuracy against confidence, a panel a model; each is counts, mean confidence and accuracy of the bins."""
+    figure = new_figure(4.0 * len(curves), 3.8)
+    axes = np.atleast_1d(figure.subplots(1, len(curves), sharey=True))
+    for place, (name, (counts, confidence, right)) in enumerate(curves.items()):
+        filled = counts > 0
+        axes[place].plot([0, 1], [0, 1], color="grey", linestyle="--", linewidth=1)
+        axes[place].bar(confidence[filled], right[filled], width=0.04, color="#56B4E9", label="accuracy of the bin")
+        axes[place].bar(confidence[filled], counts[filled] / counts.sum(), width=0.02, color="#D55E00", label="share")
+        axes[place].set(title=name, xlabel="Confidence", xlim=(0, 1), ylim=(0, 1))
+    axes[0].set_ylabel("Accuracy, and share of pictures")
+    axes[0].legend(fontsize="small", loc="upper left")
+    return figure
+
+
+def robustness_curves(
+    results: Mapping[str, Mapping[str, list[tuple[float, float]]]], units: Mapping[str, str]
+) -> Figure:
+    """Accuracy against strength, a panel a corruption, a line a model; strengths stand evenly, the first undamaged."""
+    corruptions = list(next(iter(results.values())))
+    figure = new_figure(10.5, 8.0)
+    panels = figure.subplots(-(-len(corruptions) // 3), 3, sharey=True).ravel()
+    for panel, corruption in zip(panels, corruptions, strict=False):
+        for (name, curves), style in zip(results.items(), STYLES * len(results), strict=False):
+            strengths, accuracies = zip(*curves[corruption], strict=True)
+            panel.plot(range(len(strengths)), [100 * a for a in accuracies], style, label=name, markersize=4)
+            panel.set_xticks(range(len(strengths)), ["0", *(f"{s:g}" for s in strengths[1:])])
+        panel.set(title=corruption, xlabel=units[corruption])
+        panel.grid(alpha=0.3)
+    for panel in panels[::3]:
+        panel.set_ylabel("Accuracy (%)")
+    panels[0].legend(fontsize="small")
+    for panel in panels[len(corruptions) :]:
+        panel.axis("off")
+    return figure
+
+
+def agreement_plot(results: Mapping[str, list[dict[str, float]]]) -> Figure:
+    """Accuracy with its interval against the share of raters who agree."""
+    figure = new_figure(5.5, 3.6)
+    axes = figure.subplots()
+    for place, ((name, rows), style) in enumerate(zip(results.items(), STYLES * len(results), strict=False)):
+        seen = [row for row in rows if row["images"]]
+        centres = np.array([(row["from"] + row["to"]) / 2 for row in seen]) + 0.008 * place
+        values = np.array([row["accuracy"] for row in seen])
+        errors = np.array([[row["accuracy"] - row["low"], row["high"] - row["accuracy"]] for row in seen]).T
+        axes.errorbar(centres, 100 * values, 100 * errors, fmt=style, capsize=3, label=name)
+    axes.set(xlabel="Raters who agree on the label (share)", ylabel="Accuracy (%)", ylim=(0, 102))
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
+    return figure
+
+
+def deletion_plot(fractions: Sequence[float], curves: Mapping[str, Mapping[str, Values]]) -> Figure:
+    """Mean probability of the explained class as places go, a panel a model."""
+    figure = new_figure(4.2 * len(curves), 3.6)
+    axes = np.atleast_1d(figure.subplots(1, len(curves), sharey=True))
+    for place, (name, orders) in enumerate(curves.items()):
+        for (order, values), style in zip(orders.items(), STYLES, strict=False):
+            axes[place].plot(100 * np.asarray(fractions), values, style, label=order, markersize=4)
+        axes[place].set(title=name, xlabel="Places removed (%)", ylim=(0, 1))
+        axes[place].grid(alpha=0.3)
+    axes[0].set_ylabel("Mean probability of the class")
+    axes[0].legend(fontsize="small")
+    return figure
+
+
+def explanation_grid(
+    faces: Sequence[NDArray[np.uint8]], columns: Sequence[str], rows: Mapping[str, Sequence[Values]]
+) -> Figure:
+    """The published figure's form: a column a class, the faces first, then a row of heat maps a method.
+
+    Args:
+        faces: H×W or H×W×3, one a column.
+        columns: Names above.
+        rows: By method, one map (h, w) a column; only places that add to the class are shown, scaled by the map's peak.
+    """
+    figure = new_figure(1.15 * len(faces) + 1.3, 1.15 * (len(rows) + 1) + 0.2)
+    axes = figure.subplots(len(rows) + 1, len(faces), squeeze=False)
+    for column, (face, name) in enumerate(zip(faces, columns, strict=True)):
+        height, width = face.shape[:2]
+        for row, method in enumerate(["face", *rows]):
+            cell = axes[row, column]
+            cell.imshow(face, cmap="gray", vmin=0, vmax=255)
+            if row:
+                heat = np.maximum(rows[method][column], 0)
+                cell.imshow(
+                    heat / max(float(heat.max()), 1e-12),
+                    cmap="jet",
+                    alpha=0.45,
+                    vmin=0,
+                    vmax=1,
+                    interpolation="bilinear",
+                    extent=(-0.5, width - 0.5, height - 0.5, -0.5),
+                )
+            cell.set(xticks=[], yticks=[])
+            if not row:
+                cell.set_title(name, fontsize=9)
+            if not column:
+                cell.set_ylabel(method, rotation=0, ha="right", va="center", fontsize=9)
+    return figure
+
+
+def embedding_plot(points: Mapping[str, Mapping[str, Values]], labels: Values, classes: Sequence[str]) -> Figure:
+    """Features in two dimensions: a row a method, a column a feature; classes differ in colour and marker.
+
+    Args:
+        points: (n, 2) by method and feature.
+        labels: (n,) class indices.
+        classes: Their names.
+    """
+    columns = len(next(iter(points.values())))
+    figure = new_figure(2.9 * columns, 3.0 * len(points) + 0.5)
+    axes = figure.subplots(len(points), columns, squeeze=False)
+    for row, (method, features) in enumerate(points.items()):
+        for column, (feature, places) in enumerate(features.items()):
+            cell = axes[row, column]
+            for number, name in enumerate(classes):
+                chosen = labels == number
+                cell.scatter(
+                    *places[chosen].T, s=9, c=COLOURS[name], marker=MARKERS[number], linewidths=0.6, label=name
+                )
+            cell.set(xticks=[], yticks=[], title=f"{feature}, {method}")
+    handles, names = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=len(classes), markerscale=2, fontsize="small")
+    return figure
+
+
+def _shares(counts: Counts) -> NDArray[np.float64]:
     """Rows that sum to 1; NaN for a class without samples."""
     totals = counts.sum(axis=1, keepdims=True)
     return np.where(totals > 0, counts / np.maximum(totals, 1), np.nan)

@@ -1,5 +1,7 @@
-"""Classification metrics from a count matrix or from probabilities; numpy only."""
+"""Classification metrics from a count matrix or from probabilities, their intervals, and paired tests."""
 
+from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -39,6 +41,78 @@ def macro_recall(counts: Counts) -> float:
     return float(np.nanmean(recall_per_class(counts)))
 
 
+def precision_per_class(counts: Counts) -> NDArray[np.float64]:
+    """(K,) precision; 0 for a class that is never predicted, NaN for one without samples."""
+    predicted = counts.sum(axis=0)
+    precision = np.diag(counts) / np.maximum(predicted, 1)
+    return np.where(counts.sum(axis=1) > 0, precision, np.nan)
+
+
+def f1_per_class(counts: Counts) -> NDArray[np.float64]:
+    """(K,) harmonic mean of precision and recall; NaN for a class without samples."""
+    total = counts.sum(axis=0) + counts.sum(axis=1)
+    return np.where(counts.sum(axis=1) > 0, 2 * np.diag(counts) / np.maximum(total, 1), np.nan)
+
+
+def macro_f1(counts: Counts) -> float:
+    """Mean F1 over the classes that have samples."""
+    return float(np.nanmean(f1_per_class(counts)))
+
+
+def cohen_kappa(counts: Counts) -> float:
+    """Agreement beyond chance (Cohen, 1960); NaN where chance agrees always."""
+    shares = counts / counts.sum()
+    expected = float(shares.sum(axis=0) @ shares.sum(axis=1))
+    return (float(np.trace(shares)) - expected) / (1 - expected) if expected < 1 else float("nan")
+
+
+def top_k_accuracy(scores: NDArray[np.floating[Any]], labels: NDArray[Any], k: int = 2) -> float:
+    """Share of samples whose class is among the k highest of (n, K) scores."""
+    highest = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    return float((highest == labels[:, None]).any(axis=1).mean())
+
+
+def bootstrap_interval(
+    counts: Counts, metric: Callable[[Counts], float], samples: int = 2000, seed: int = 0
+) -> tuple[float, float]:
+    """95 % percentile interval of a metric under resampling of the pictures.
+
+    Drawing n pictures with replacement draws the cells of the count matrix from a multinomial distribution.
+    """
+    draws = np.random.default_rng(seed).multinomial(counts.sum(), counts.ravel() / counts.sum(), size=samples)
+    values = [metric(draw.reshape(counts.shape)) for draw in draws]
+    low, high = np.nanpercentile(values, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> dict[str, float]:
+    """McNemar's exact test of two models on the same pictures.
+
+    Args:
+        first: (n,) whether the first model is right.
+        second: The same of the second.
+
+    Returns:
+        "only_first" and "only_second", the pictures that one alone gets right, and the two-sided "p".
+    """
+    from scipy.stats import binomtest
+
+    only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
+    differing = only_first + only_second
+    p = binomtest(only_first, differing).pvalue if differing else 1.0
+    return {"only_first": only_first, "only_second": only_second, "p": float(p)}
+
+
+def paired_difference(
+    first: NDArray[np.bool_], second: NDArray[np.bool_], samples: int = 10000, seed: int = 0
+) -> dict[str, float]:
+    """Difference of two accuracies on the same pictures, second − first, with its 95 % bootstrap interval."""
+    cells = np.bincount(2 * first + second, minlength=4)  # neither, second alone, first alone, both
+    draws = np.random.default_rng(seed).multinomial(len(first), cells / len(first), size=samples)
+    low, high = np.percentile((draws[:, 1] - draws[:, 2]) / len(first), [2.5, 97.5])
+    return {"difference": float(second.mean() - first.mean()), "low": float(low), "high": float(high)}
+
+
 def wilson_interval(correct: int, total: int, z: float = 1.959964) -> tuple[float, float]:
     """Wilson's 95 % interval of a share."""
     if not total:
@@ -49,16 +123,60 @@ def wilson_interval(correct: int, total: int, z: float = 1.959964) -> tuple[floa
     return centre - half, centre + half
 
 
-def expected_calibration_error(probabilities: NDArray[np.floating[Any]], labels: NDArray[Any], bins: int = 15) -> float:
-    """Mean gap between confidence and accuracy over equal-width bins, weighted by their counts (Guo et al., 2017).
+def reliability(
+    probabilities: NDArray[np.floating[Any]], labels: NDArray[Any], bins: int = 15
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """What a reliability diagram shows, by equal-width bins of the confidence.
 
     Args:
         probabilities: (n, K).
         labels: (n,) class indices.
-        bins: Number of bins of the confidence.
+        bins: Number of bins.
+
+    Returns:
+        Of each bin: count, mean confidence and accuracy (NaN where it is empty).
     """
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == labels
     bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
-    gaps = np.bincount(bin_of, weights=correct - confidence, minlength=bins)
-    return float(np.abs(gaps).sum() / len(labels))
+    counts = np.bincount(bin_of, minlength=bins)
+    with np.errstate(invalid="ignore"):
+        mean = np.bincount(bin_of, weights=confidence, minlength=bins) / counts
+        right = np.bincount(bin_of, weights=correct, minlength=bins) / counts
+    return counts, mean, right
+
+
+def expected_calibration_error(probabilities: NDArray[np.floating[Any]], labels: NDArray[Any], bins: int = 15) -> float:
+    """Mean gap between confidence and accuracy over the bins, weighted by their counts (Guo et al., 2017)."""
+    counts, confidence, right = reliability(probabilities, labels, bins)
+    return float(np.nansum(counts * np.abs(right - confidence)) / len(labels))
+
+
+def agreement_curve(
+    votes: NDArray[np.int64], labels: NDArray[Any], predictions: NDArray[Any], edges: tuple[float, ...]
+) -> list[dict[str, float]]:
+    """Accuracy by how many of the raters agree on the most voted expression.
+
+    Args:
+        votes: (n, ≥K) counts.
+        labels: (n,) class indices.
+        predictions: (n,) class indices.
+        edges: Bounds of the bins of the agreement, rising from 0 to 1; the last bin holds its upper bound.
+    """
+    agreement = votes.max(axis=1) / votes.sum(axis=1)
+    rows = []
+    for low, high in pairwise(edges):
+        inside = (agreement >= low) & ((agreement < high) | (high == edges[-1]))
+        right, total = int((predictions[inside] == labels[inside]).sum()), int(inside.sum())
+        bounds = wilson_interval(right, total)
+        rows.append(
+            {"from": low, "to": high, "images": total, "accuracy": right / total if total else float("nan")}
+            | {"low": bounds[0], "high": bounds[1]}
+        )
+    return rows
+
+
+def mean_divergence(targets: NDArray[np.floating[Any]], probabilities: NDArray[np.floating[Any]]) -> float:
+    """Mean Kullback–Leibler divergence from the predicted to the raters' distributions, (n, K) each, in nats."""
+    ratio = np.log(np.maximum(targets, 1e-12)) - np.log(np.maximum(probabilities, 1e-12))
+    return float((targets * ratio).sum(axis=1).mean())

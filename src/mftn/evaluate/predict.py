@@ -1,13 +1,20 @@
 """A network's answers on a data set."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from mftn.data.dataset import FaceDataset
 from mftn.data.transforms import Preprocess
 from mftn.models import Logits
+
+
+def preprocess_for(description: Mapping[str, Any]) -> Preprocess:
+    """From stored crops to the input of a network, as its weights file describes it."""
+    view = description["training"]["data"]["view"]
+    return Preprocess(description["size"][0], view, description["mean"], description["std"]).eval()
 
 
 @torch.no_grad()
@@ -51,10 +58,3 @@ def predict_logits(
         torch.cat([logits.backbone for logits in batches]),
         torch.cat(mstns) if mstns else None,
     )
-
-
-def heads_of(logits: Logits) -> dict[str, Tensor]:
-    """The heads by name, each (n, K): the sum first, then each alone where there are two."""
-    if logits.mstn is None:
-        return {"fused": logits.fused}
-    return {"fused": logits.fused, "backbone": logits.backbone, "mstn": logits.mstn}

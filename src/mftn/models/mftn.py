@@ -150,7 +150,7 @@ class MFTN(Baseline):
 
     def forward(self, x: Tensor) -> Logits | Tensor:
         """Images (B, C, H, W), normalised, to logits (B, K)."""
-        final, maps = self._encode(x)
+        final, maps = self.encode(x)
         backbone = self.backbone.forward_head(final)  # (B, K)
         mstn = self.mstn(maps)  # (B, K)
         return self._answer(Logits(fused=backbone + mstn, backbone=backbone, mstn=mstn))
@@ -160,10 +160,10 @@ class MFTN(Baseline):
 
         The tokens of stage i lie row by row on a grid of ceil(H / strides[i]) × ceil(W / strides[i]).
         """
-        _, maps = self._encode(x)
+        _, maps = self.encode(x)
         return self.mstn.forward_features(maps)
 
-    def _encode(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def encode(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The backbone's last feature and its last three maps (B, C, H, W)."""
         final, maps = self.backbone.forward_intermediates(x, indices=3)
         return final, maps

@@ -31,7 +31,7 @@ from mftn.data.transforms import Preprocess
 from mftn.errors import ConfigError, DataError, MFTNError
 from mftn.evaluate import metrics
 from mftn.evaluate.calibration import fit_temperature
-from mftn.evaluate.predict import predict_logits
+from mftn.evaluate.predict import predict_logits, preprocess_for
 from mftn.labels import LABEL_SETS
 from mftn.models import Baseline, load_model, save_model
 from mftn.models.checkpoint import classifier_keys, load_checkpoint, load_timm
@@ -436,8 +436,7 @@ def calibrate(path: Path, valid_set: FaceDataset) -> dict[str, Any]:
         The figures, also written to metrics.json beside the file.
     """
     model, config = load_model(path)
-    preprocess = Preprocess(config["size"][0], config["training"]["data"]["view"], config["mean"], config["std"])
-    logits = predict_logits(model, valid_set, preprocess).fused
+    logits = predict_logits(model, valid_set, preprocess_for(config)).fused
     config["temperature"] = fit_temperature(logits, valid_set.labels)
     probabilities = (logits / config["temperature"]).softmax(dim=1).numpy()
     figures: dict[str, Any] = {"images": len(valid_set), "temperature": config["temperature"]}

@@ -1,0 +1,133 @@
+"""A model's logits on a split, kept in Parquet so that a report is drawn again without the model."""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from mftn.data.dataset import FaceDataset
+from mftn.errors import DataError
+from mftn.evaluate.predict import predict_logits, preprocess_for
+from mftn.models import Baseline, Logits
+
+FUSED, FLIPPED = "fused", "fused, flip averaged"
+
+
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """What a model says of every picture of a split.
+
+    Attributes:
+        name: The model's, in tables and figures.
+        labels: The model's classes, the order of the columns.
+        temperature: By which calibrated probabilities divide the logits.
+        logits: Each (n, K): of the sum of the heads, of its average with that of the mirror images, and of each head.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    temperature: float
+    logits: dict[str, NDArray[np.float32]]
+
+    def scores(self, classes: Sequence[str], answer: str = FUSED) -> NDArray[np.float64]:
+        """Calibrated logits (n, K) over the classes of the data.
+
+        A class that only the model has is left out, which renormalises the others; one that only the data has gets
+        −∞: its pictures count as wrong.
+        """
+        logits = self.logits[answer].astype(np.float64) / self.temperature
+        missing = np.full(len(logits), -np.inf)
+        columns = [logits[:, self.labels.index(name)] if name in self.labels else missing for name in classes]
+        return np.stack(columns, axis=1)
+
+    def probabilities(self, classes: Sequence[str], answer: str = FUSED) -> NDArray[np.float64]:
+        """Softmax of `scores`."""
+        return softmax(self.scores(classes, answer))
+
+
+def softmax(scores: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """(n, K) logits to probabilities."""
+    exponentials = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
+
+
+def predict_split(
+    name: str,
+    model: Baseline,
+    dataset: FaceDataset,
+    cache: Path,
+    key: str,
+    on_batch: Callable[[int], None] | None = None,
+) -> Predictions:
+    """The model's predictions, from the cache where it holds those of the same weights and data.
+
+    Args:
+        name: The model's.
+        model: As `load_model` gives it, with its description.
+        dataset: The split.
+        cache: The Parquet file.
+        key: Names weights and data; see `cache_key`.
+        on_batch: Called with the number of pictures done since its last call; two passes are made.
+
+    Raises:
+        DataError: A crop is missing or unreadable.
+    """
+    labels, temperature = tuple(model.description["labels"]), float(model.description["temperature"])
+    kept = _read(cache, key, len(labels))
+    if kept is None:
+        preprocess = preprocess_for(model.description)
+        plain = predict_logits(model, dataset, preprocess, on_batch=on_batch)
+        mirrored = predict_logits(model, dataset, preprocess, mirrored=True, on_batch=on_batch)
+        kept = _answers(plain, mirrored)
+        if any(len(logits) != len(dataset) for logits in kept.values()):
+            raise DataError(f"{dataset.folder}: {len(dataset)} pictures, but not as many predictions")
+        _write(cache, key, dataset, kept)
+    return Predictions(name, labels, temperature, kept)
+
+
+def cache_key(weights: Path, dataset: FaceDataset, split: str, protocol: str) -> str:
+    """Names the bytes of a weights file and of a manifest, the split and the protocol."""
+    parts = [_sha256(weights), _sha256(dataset.folder / "manifest.parquet"), split, protocol]
+    return json.dumps(parts)
+
+
+def _answers(plain: Logits, mirrored: Logits) -> dict[str, NDArray[np.float32]]:
+    answers = {FUSED: plain.fused, FLIPPED: (plain.fused + mirrored.fused) / 2}
+    if plain.mstn is not None:
+        answers |= {"backbone head": plain.backbone, "MsTN head": plain.mstn}
+    return {name: logits.numpy() for name, logits in answers.items()}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _write(path: Path, key: str, dataset: FaceDataset, logits: dict[str, NDArray[np.float32]]) -> None:
+    columns: dict[str, Any] = {"path": dataset.paths, "label": [dataset.classes[int(i)] for i in dataset.labels]}
+    columns |= {name: pa.FixedSizeListArray.from_arrays(pa.array(v.ravel()), v.shape[1]) for name, v in logits.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".partial")
+    pq.write_table(pa.table(columns).replace_schema_metadata({"mftn": key}), temporary)
+    temporary.replace(path)
+
+
+def _read(path: Path, key: str, classes: int) -> dict[str, NDArray[np.float32]] | None:
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowInvalid):
+        return None
+    if (table.schema.metadata or {}).get(b"mftn", b"").decode() != key:
+        return None
+    names = [name for name in table.column_names if name not in ("path", "label")]
+    return {
+        name: table[name].combine_chunks().flatten().to_numpy().reshape(-1, classes).astype(np.float32)
+        for name in names
+    }
