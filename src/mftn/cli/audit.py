@@ -62,7 +62,7 @@ def _ask_model(arguments: Arguments, found: "Audit") -> None:
     assert arguments.model
     model, config = load_model(arguments.model)
     dataset = FaceDataset(arguments.folder, arguments.model_split, config["channels"])
-    logits = predict_logits(model, dataset, preprocess_for(config)).fused
+    logits = predict_logits(model, dataset, preprocess_for(config, dataset)).fused
     probabilities = (logits / config["temperature"]).softmax(dim=1).double().numpy()
     row_of = {path: row for row, path in enumerate(found.paths)}
     found.doubtful = [row_of[dataset.paths[i]] for i in doubtful_labels(dataset.labels.numpy(), probabilities)]

@@ -12,7 +12,8 @@ class Arguments:
     """What `mftn evaluate` takes.
 
     Attributes:
-        model: Weights of `mftn train` (safetensors); give it again for each model to compare on the same pictures.
+        model: Weights of `mftn train`, a file of `mftn export`, or the name of a model that ships; give it again for
+            each model to compare.
         data: A prepared data set (`mftn prepare`).
         split: Which split; validation has chosen a model's epoch, test has not.
         out: Folder of the report.
@@ -23,7 +24,7 @@ class Arguments:
         seed: Of the draws, the damage and the intervals.
     """
 
-    model: tyro.conf.UseAppendAction[tuple[Path, ...]]
+    model: tyro.conf.UseAppendAction[tuple[str, ...]]
     data: Path
     split: Literal["train", "valid", "test"] = "valid"
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("report")
@@ -39,9 +40,11 @@ def run(arguments: Arguments) -> int:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+    from mftn.engines import find_model
     from mftn.errors import ConfigError
     from mftn.evaluate.predictions import FUSED
-    from mftn.evaluate.report import Options, Report
+    from mftn.evaluate.report import Model, Options, Report
+    from mftn.export.recover import load_network
 
     if not arguments.model:
         raise ConfigError("--model: name the weights to evaluate, such as runs/ferplus/best.safetensors")
@@ -58,9 +61,10 @@ def run(arguments: Arguments) -> int:
         options = Options(
             arguments.robustness_images, arguments.deletion_images, arguments.embedding_images, arguments.seed
         )
-        names = _names(arguments.model)
+        paths = [find_model(model) for model in arguments.model]
+        models = [Model(name, path, load_network(path)) for name, path in zip(_names(paths), paths, strict=True)]
         report = Report(
-            dict(zip(names, arguments.model, strict=True)),
+            models,
             arguments.data,
             arguments.split,
             arguments.out,
@@ -88,7 +92,7 @@ def run(arguments: Arguments) -> int:
     return 0
 
 
-def _names(paths: tuple[Path, ...]) -> list[str]:
+def _names(paths: list[Path]) -> list[str]:
     """A short name a file: its own, or its run folder's, and with a number where that is not unique."""
     names = [path.resolve().parent.name if path.stem in ("best", "last", "model") else path.stem for path in paths]
     return [name if names.count(name) == 1 else f"{name} {i}" for i, name in enumerate(names, start=1)]

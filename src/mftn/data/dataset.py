@@ -79,6 +79,7 @@ class FaceDataset(Dataset[tuple[Tensor, Tensor, int]]):
             raise DataError(f"{folder}: has no pictures in the split {split}")
         description = read_description(folder)
         self.classes = LABEL_SETS[description["classes"]]
+        self.template = np.asarray(description["preparation"]["template"])  # (5, 2) landmarks, in shares of the side
         votes: NDArray[np.int64] | None = None  # (n, columns)
         if rows["votes"][chosen[0]] is not None:
             votes = np.array([rows["votes"][index] for index in chosen], dtype=np.int64)

@@ -85,14 +85,27 @@ def load_engine(model: str | Path | None = None, *, threads: int = 0) -> Engine:
     """
     from mftn.engines.onnx import OnnxEngine
 
+    path = find_model(model)
+    return OnnxEngine(path.read_bytes(), path.stem if _shipped(path.stem) == path else str(path), threads)
+
+
+def find_model(model: str | Path | None = None) -> Path:
+    """The file of a model that ships, by its name, or the path itself.
+
+    Raises:
+        ModelError: There is neither.
+    """
     name = str(model or DEFAULT_MODEL)
-    shipped = files("mftn.engines") / "weights" / f"{name}.onnx"
-    if Path(name).name == name and shipped.is_file():
-        return OnnxEngine(shipped.read_bytes(), name, threads)
+    if Path(name).name == name and _shipped(name).is_file():
+        return _shipped(name)
     if Path(name).is_file():
-        return OnnxEngine(Path(name).read_bytes(), name, threads)
+        return Path(name)
     known = ", ".join(card.name for card in list_models())
     raise ModelError(f"{name}: neither a model file nor a model that ships ({known})")
+
+
+def _shipped(name: str) -> Path:
+    return Path(str(files("mftn.engines") / "weights" / f"{name}.onnx"))
 
 
 def parse_info(metadata: dict[str, Any], source: str) -> ModelInfo:

@@ -2,8 +2,8 @@
 
 A map holds, for a class, what each place of a feature adds to the class's logit: gradient × activation, summed over
 channels (Grad-CAM of Selvaraju et al., 2017, without its ReLU and with gradients place by place). Behind a mean over
-places and a linear head, as in MsTN, this is exact: a stage's map sums to what the stage adds to the logit. Maps of
-different grids are therefore additive; the fused map is their sum.
+places and a linear head, as in MsTN, this is exact: a stage's map sums to what the stage adds to the logit. Maps are
+brought to one grid, each place where its convolutions really looked, and keep their sums: the fused map is their sum.
 """
 
 from collections.abc import Mapping
@@ -29,8 +29,9 @@ class Explanation:
     Attributes:
         logits: The network's.
         classes: The explained class of each picture, (B,).
-        maps: By name, from "stage 2" to "fused", (B, h, w) on each feature's own grid, the fused one on the finest.
-        attention: ACA's softmax over tokens of each stage's last block, averaged over channels, (B, h, w); sums to 1.
+        maps: By name, from "stage 2" to "fused", (B, h, w) on the finest feature's grid.
+        attention: ACA's softmax over tokens of each stage's last block, averaged over channels, on the same grid; each
+            sums to 1.
     """
 
     logits: Logits
@@ -57,9 +58,42 @@ def explain(model: Baseline, x: Tensor, classes: Tensor | None = None) -> Explan
         name: (gradient * feature).sum(dim=1).detach()  # (B, C, h, w) to (B, h, w)
         for (name, feature), gradient in zip(features.items(), gradients, strict=True)
     }
-    maps["fused"] = _sum_of(list(maps.values()))
+    height, width = (max(part.shape[side] for part in maps.values()) for side in (1, 2))
+    starts = first_centres(model, x)
+
+    def on_one_grid(parts: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {name: resample(part, height, width, starts.get(part.shape[2], 0.5)) for name, part in parts.items()}
+
+    maps, attention = on_one_grid(maps), on_one_grid(attention)
+    maps["fused"] = torch.stack(list(maps.values())).sum(dim=0)
     plain = Logits(*(None if part is None else part.detach() for part in logits))  # type: ignore[arg-type]
     return Explanation(plain, chosen, maps, attention)
+
+
+def first_centres(model: Baseline, x: Tensor) -> dict[int, float]:
+    """Where the first place of each feature looks, in places of that feature, by the feature's width.
+
+    A patch convolution looks at the middle of its patch, half a place in. A 3×3 convolution of stride 2 with a border
+    of 1 looks at every second pixel from the first: its maps lie up and to the left of that.
+    """
+    seen: dict[int, tuple[float, int]] = {}  # by input width: shift in input pixels, stride
+
+    def note(module: torch.nn.Module, inputs: tuple[Tensor, ...], _output: Tensor) -> None:
+        assert isinstance(module, torch.nn.Conv2d) and isinstance(module.padding, tuple)
+        if module.stride[1] > 1:
+            seen[inputs[0].shape[3]] = ((module.kernel_size[1] - 1) / 2 - module.padding[1], module.stride[1])
+
+    hooks = [m.register_forward_hook(note) for m in model.backbone.modules() if isinstance(m, torch.nn.Conv2d)]
+    with torch.no_grad():
+        model.backbone.forward_features(x[:1])
+    for hook in hooks:
+        hook.remove()
+    centre, jump, starts = 0.5, 1, {int(x.shape[3]): 0.5}  # of the first place, in pixels; pixels from place to place
+    for width in sorted(seen, reverse=True):
+        shift, stride = seen[width]
+        centre, jump = centre + shift * jump, jump * stride
+        starts[-(-int(x.shape[3]) // jump)] = centre / jump
+    return starts
 
 
 def _forward(model: Baseline, x: Tensor, attention: dict[str, Tensor]) -> tuple[dict[str, Tensor], Logits]:
@@ -95,17 +129,20 @@ def _watch(aca: torch.nn.Module, name: str, attention: dict[str, Tensor]) -> tor
     return aca.register_forward_hook(keep)
 
 
-def _sum_of(maps: list[Tensor]) -> Tensor:
-    """Add maps (B, h, w) of different grids on the finest; every map keeps its sum over places."""
-    height = max(part.shape[1] for part in maps)
-    width = max(part.shape[2] for part in maps)
-    return torch.stack([resample(part, height, width) for part in maps]).sum(dim=0)
+def resample(part: Tensor, height: int, width: int, start: float = 0.5) -> Tensor:
+    """A map (B, h, w) on another grid, bilinear, with the same sum over places.
 
-
-def resample(part: Tensor, height: int, width: int) -> Tensor:
-    """A map (B, h, w) on another grid, bilinear, with the same sum over places."""
-    share = part.shape[1] * part.shape[2] / (height * width)
-    smooth = F.interpolate(part[:, None], size=(height, width), mode="bilinear", align_corners=False)[:, 0]
+    Args:
+        part: The map.
+        height: Of the new grid.
+        width: Of the new grid.
+        start: Where the first place looks, in places; 0.5 is its middle.
+    """
+    rows, columns = part.shape[1:]
+    theta = torch.tensor([[1, 0, (1 - 2 * start) / columns], [0, 1, (1 - 2 * start) / rows]])
+    grid = F.affine_grid(theta.expand(len(part), 2, 3), [len(part), 1, height, width], align_corners=False)
+    smooth = F.grid_sample(part[:, None], grid, padding_mode="border", align_corners=False)[:, 0]
+    share = rows * columns / (height * width)
     wanted, found = part.sum(dim=(1, 2), keepdim=True), share * smooth.sum(dim=(1, 2), keepdim=True)
     return share * smooth + (wanted - found) / (height * width)
 

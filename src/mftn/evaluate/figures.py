@@ -158,7 +158,8 @@ def explanation_grid(
         columns: Names above.
         rows: By method, one map (h, w) a column; only places that add to the class are shown, scaled by the map's peak.
     """
-    figure = new_figure(1.15 * len(faces) + 1.3, 1.15 * (len(rows) + 1) + 0.2)
+    names = 0.08 * max(map(len, rows), default=0)  # inches beside the pictures
+    figure = new_figure(1.15 * len(faces) + names + 0.3, 1.15 * (len(rows) + 1) + 0.2)
     axes = figure.subplots(len(rows) + 1, len(faces), squeeze=False)
     for column, (face, name) in enumerate(zip(faces, columns, strict=True)):
         height, width = face.shape[:2]

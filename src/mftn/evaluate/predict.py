@@ -3,17 +3,34 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from mftn.data.dataset import FaceDataset
 from mftn.data.transforms import Preprocess
+from mftn.errors import ConfigError
 from mftn.models import Logits
 
+TOLERANCE = 0.02
+"""How far, in sides of the input, landmarks may lie from where the network expects them."""
 
-def preprocess_for(description: Mapping[str, Any]) -> Preprocess:
-    """From stored crops to the input of a network, as its weights file describes it."""
-    view = description["training"]["data"]["view"]
+
+def preprocess_for(description: Mapping[str, Any], dataset: FaceDataset) -> Preprocess:
+    """From a data set's crops to the input of a network, as its weights file describes it.
+
+    The network's view of a crop follows from where both have the landmarks.
+
+    Raises:
+        ConfigError: The crops are framed so that no central view of them suits the network.
+    """
+    crop, wanted = dataset.template - 0.5, np.asarray(description["template"]) - 0.5  # (5, 2), from the centre
+    view = float((crop * wanted).sum() / (wanted * wanted).sum())
+    if np.abs(crop / view - wanted).max() > TOLERANCE:
+        raise ConfigError(
+            f"{dataset.folder}: its crops are framed otherwise than the network's input; prepare the data set again "
+            "with the other --framing"
+        )
     return Preprocess(description["size"][0], view, description["mean"], description["std"]).eval()
 
 

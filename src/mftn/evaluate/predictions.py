@@ -82,7 +82,7 @@ def predict_split(
     labels, temperature = tuple(model.description["labels"]), float(model.description["temperature"])
     kept = _read(cache, key, len(labels))
     if kept is None:
-        preprocess = preprocess_for(model.description)
+        preprocess = preprocess_for(model.description, dataset)
         plain = predict_logits(model, dataset, preprocess, on_batch=on_batch)
         mirrored = predict_logits(model, dataset, preprocess, mirrored=True, on_batch=on_batch)
         kept = _answers(plain, mirrored)

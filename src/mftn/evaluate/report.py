@@ -24,7 +24,7 @@ from mftn.errors import DataError
 from mftn.evaluate import explain, figures, metrics, robustness
 from mftn.evaluate.predict import preprocess_for
 from mftn.evaluate.predictions import FUSED, Predictions, cache_key, predict_split
-from mftn.models import Baseline, load_model
+from mftn.models import Baseline
 
 AGREEMENT = (0.0, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 FRACTIONS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.9, 1.0)
@@ -50,7 +50,13 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A network of the report."""
+    """A network of the report.
+
+    Attributes:
+        name: In tables and figures.
+        weights: Its file.
+        network: In evaluation mode, with its description.
+    """
 
     name: str
     weights: Path
@@ -61,7 +67,7 @@ class Report:
     """A report in the making; `write` makes it all.
 
     Args:
-        models: By the names they get.
+        models: What is measured.
         folder: A prepared data set.
         split: Which split.
         out: The folder to write.
@@ -71,12 +77,11 @@ class Report:
 
     Raises:
         DataError: The data set is missing, or the pictures do not add up to the manifest's.
-        ModelError: A weights file cannot be read.
     """
 
     def __init__(
         self,
-        models: Mapping[str, Path],
+        models: Sequence[Model],
         folder: Path,
         split: Split,
         out: Path,
@@ -84,7 +89,7 @@ class Report:
         options: Options = Options(),
         on_progress: Callable[[str, int, int], None] | None = None,
     ) -> None:
-        self.models = [Model(name, path, load_model(path)[0]) for name, path in models.items()]
+        self.models = models
         self.folder, self.split, self.out, self.protocol, self.options = folder, split, out, protocol, options
         self.on_progress = on_progress or (lambda _what, _done, _total: None)
         self.data = {
@@ -312,15 +317,17 @@ class Report:
 
     def _faces(self, indices: list[int]) -> list[NDArray[np.uint8]]:
         """What the first model sees of the crops."""
-        view = self.models[0].network.description["training"]["data"]["view"]
+        view = preprocess_for(self.models[0].network.description, self.dataset).view
         crops = self.dataset.read(indices)
         side = crops.shape[-1]
-        margin = round((1 - view) / 2 * side)
+        margin = max(round((1 - view) / 2 * side), 0)
         inner = crops[..., margin : side - margin, margin : side - margin]
         return [face.permute(1, 2, 0).squeeze(2).numpy() for face in inner]
 
     def _input(self, model: Model, indices: list[int]) -> torch.Tensor:
-        return preprocess_for(model.network.description)(self._dataset(model).read(indices))  # type: ignore[no-any-return]
+        dataset = self._dataset(model)
+        x: torch.Tensor = preprocess_for(model.network.description, dataset)(dataset.read(indices))
+        return x
 
     def _embeddings(self) -> None:
         from sklearn.decomposition import PCA

@@ -16,7 +16,6 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as tv
 
 from mftn.data.dataset import FaceDataset
-from mftn.data.manifest import read_description
 from mftn.evaluate.predict import preprocess_for
 from mftn.models import Baseline
 
@@ -72,13 +71,12 @@ def measure(
     Yields:
         Name, strength and logits (n, K).
     """
-    landmarks = np.asarray(read_description(dataset.folder)["preparation"]["template"])
-    preprocess = preprocess_for(model.description)
+    preprocess = preprocess_for(model.description, dataset)
     for number, (corruption, strength) in enumerate(_plan()):
         batches = []
         for place, crops in enumerate(dataset.batches(BATCH, indices)):
             generator = torch.Generator().manual_seed((seed * 1000 + number) * 100_003 + place)
-            damaged = corruption.apply(crops, strength, Scene(generator, landmarks))
+            damaged = corruption.apply(crops, strength, Scene(generator, dataset.template))
             with torch.no_grad():
                 batches.append(model(preprocess(damaged)).fused.numpy())
         if on_step:

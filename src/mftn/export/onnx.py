@@ -6,6 +6,7 @@ normalisation, both heads, their sum, the temperature and the softmax are all in
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +22,29 @@ LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in grey (ITU-R BT.601), as Pillow converts."""
 
 
+class Normalise(nn.Module):
+    """uint8 crops (B, H, W, 3) to a network's input (B, C, H, W): grey conversion and normalisation are one 1×1
+    convolution, x ↦ (luma · x / 255 − mean) / std.
+
+    Args:
+        description: What a weights file says of its network.
+    """
+
+    def __init__(self, description: Mapping[str, Any]) -> None:
+        super().__init__()
+        channels = description["channels"]
+        mix = torch.tensor([LUMA]) if channels == 1 else torch.eye(3)  # (C, 3)
+        mean = torch.as_tensor(description["mean"], dtype=torch.float32).expand(channels)
+        std = torch.as_tensor(description["std"], dtype=torch.float32).expand(channels)
+        self.register_buffer("weight", (mix / (255 * std[:, None]))[:, :, None, None])  # (C, 3, 1, 1)
+        self.register_buffer("bias", -mean / std)  # (C,)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """uint8 crops (B, H, W, 3) to normalised input (B, C, H, W)."""
+        x = images.permute(0, 3, 1, 2).float()  # (B, 3, H, W)
+        return nn.functional.conv2d(x, self.weight, self.bias)  # type: ignore[arg-type]
+
+
 class Deployed(nn.Module):
     """The network with everything around it that prediction needs.
 
@@ -33,20 +57,12 @@ class Deployed(nn.Module):
         super().__init__()
         model.fused_only = True
         self.model = model
+        self.normalise = Normalise(config)
         self.temperature: float = config["temperature"]
-        # Grey conversion and normalisation are one 1×1 convolution: x ↦ (luma · x / 255 − mean) / std.
-        channels = config["channels"]
-        mix = torch.tensor([LUMA]) if channels == 1 else torch.eye(3)  # (C, 3)
-        mean = torch.as_tensor(config["mean"], dtype=torch.float32).expand(channels)
-        std = torch.as_tensor(config["std"], dtype=torch.float32).expand(channels)
-        self.register_buffer("weight", (mix / (255 * std[:, None]))[:, :, None, None])  # (C, 3, 1, 1)
-        self.register_buffer("bias", -mean / std)  # (C,)
 
     def forward(self, images: Tensor) -> Tensor:
         """uint8 crops (B, H, W, 3) to probabilities (B, K)."""
-        x = images.permute(0, 3, 1, 2).float()  # (B, 3, H, W)
-        x = nn.functional.conv2d(x, self.weight, self.bias)  # type: ignore[arg-type]
-        return (self.model(x) / self.temperature).softmax(dim=1)
+        return (self.model(self.normalise(images)) / self.temperature).softmax(dim=1)
 
 
 def export_onnx(

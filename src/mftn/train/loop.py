@@ -436,7 +436,7 @@ def calibrate(path: Path, valid_set: FaceDataset) -> dict[str, Any]:
         The figures, also written to metrics.json beside the file.
     """
     model, config = load_model(path)
-    logits = predict_logits(model, valid_set, preprocess_for(config)).fused
+    logits = predict_logits(model, valid_set, preprocess_for(config, valid_set)).fused
     config["temperature"] = fit_temperature(logits, valid_set.labels)
     probabilities = (logits / config["temperature"]).softmax(dim=1).numpy()
     figures: dict[str, Any] = {"images": len(valid_set), "temperature": config["temperature"]}

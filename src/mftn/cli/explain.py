@@ -1,0 +1,112 @@
+"""Show where a network looks: class-activation maps of its stages and heads, and its attention, for each face."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from mftn.labels import EXPRESSIONS
+
+if TYPE_CHECKING:
+    from mftn.export.onnx import Normalise
+    from mftn.faces import Detector
+    from mftn.models import Baseline
+
+MOST_FACES = 8
+"""Faces shown of one picture, the largest first."""
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What `mftn explain` takes.
+
+    Attributes:
+        source: Pictures, folders of pictures, globs.
+        model: Weights of `mftn train`, a file of `mftn export`, or the name of a model that ships; the default one.
+        out: Folder for the figures, one a picture.
+        expression: Explain this expression; each face's predicted one by default.
+        detector: Face detector; none takes each picture as one face.
+    """
+
+    source: Annotated[tuple[str, ...], tyro.conf.Positional]
+    model: str | None = None
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("explanations")
+    expression: Literal[EXPRESSIONS] | None = None  # type: ignore[valid-type]
+    detector: Literal["yunet", "mtcnn", "none"] = "yunet"
+
+
+def run(arguments: Arguments) -> int:
+    """Write a figure a picture; one that cannot be read is named, and the rest goes on."""
+    import sys
+
+    from mftn.engines import find_model
+    from mftn.errors import ConfigError, ImageError
+    from mftn.export.onnx import Normalise
+    from mftn.export.recover import load_network
+    from mftn.faces import load_detector
+    from mftn.images import find_images
+
+    if not arguments.source:
+        raise ConfigError("name the pictures to explain, such as photos/ or face.jpg")
+    network = load_network(find_model(arguments.model))
+    labels = network.description["labels"]
+    if arguments.expression and arguments.expression not in labels:
+        raise ConfigError(f"--expression {arguments.expression}: the model knows {', '.join(labels)}")
+    detector = None if arguments.detector == "none" else load_detector(arguments.detector)
+    normalise = Normalise(network.description)
+    failed = 0
+    seen: dict[str, int] = {}
+    for path in find_images(arguments.source):
+        name = Path(path).stem
+        seen[name] = seen.get(name, 0) + 1
+        file = arguments.out / f"{name}{f'_{seen[name]}' if seen[name] > 1 else ''}.png"
+        try:
+            shown = _explain(path, detector, network, normalise, arguments.expression, file)
+        except ImageError as error:
+            failed += 1
+            print(f"mftn: {error}", file=sys.stderr)
+            continue
+        print(f"{path}: {', '.join(shown) if shown else 'no face found'}{f' → {file}' if shown else ''}")
+    return 1 if failed else 0
+
+
+def _explain(
+    path: str,
+    detector: "Detector | None",
+    network: "Baseline",
+    normalise: "Normalise",
+    expression: str | None,
+    file: Path,
+) -> list[str]:
+    """Draw one picture's figure and say what each face shows."""
+    import numpy as np
+    import torch
+
+    from mftn.evaluate.explain import explain
+    from mftn.evaluate.figures import explanation_grid, save_figure
+    from mftn.images import read_image
+    from mftn.recognize import crop_face
+    from mftn.types import Detection
+
+    image = read_image(path)
+    height, width = image.shape[:2]
+    faces = detector.detect(image) if detector else [Detection((0.0, 0.0, float(width), float(height)), None, None)]
+    faces = sorted(faces, key=lambda face: (face.box[2] - face.box[0]) * (face.box[1] - face.box[3]))[:MOST_FACES]
+    if not faces:
+        return []
+    description = network.description
+    template = np.asarray(description["template"])
+    crops = np.stack([crop_face(image, face, tuple(description["size"]), template) for face in faces])
+    # The figure shows the faces larger than the network sees them.
+    fine = [crop_face(image, face, (192, 192), template) for face in faces]
+    labels = description["labels"]
+    classes = torch.full((len(faces),), labels.index(expression)) if expression else None
+    found = explain(network, normalise(torch.from_numpy(crops)), classes)
+    probabilities = (found.logits.fused / description["temperature"]).softmax(dim=1)
+    shown = [f"{labels[k]} {row[k]:.0%}" for k, row in zip(found.classes.tolist(), probabilities, strict=True)]
+    rows = {name: list(maps.numpy()) for name, maps in found.maps.items()}
+    rows |= {f"{name} attention": list(maps.numpy()) for name, maps in found.attention.items()}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    save_figure(explanation_grid(fine, shown, rows), file)
+    return shown

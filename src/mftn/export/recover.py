@@ -1,0 +1,101 @@
+"""A network back from its exported file: what ships can be explained, evaluated and trained on."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import timm
+import torch
+from onnx import TensorProto, numpy_helper
+from torch import Tensor
+
+import mftn.models  # noqa: F401 (registers the networks)
+from mftn.errors import ModelError
+from mftn.export.onnx import LUMA, Deployed
+from mftn.models import Baseline, load_model
+
+PARITY = 1e-3
+"""Largest difference of a probability between the file and the network made from it."""
+
+
+def load_network(path: str | Path) -> Baseline:
+    """A network from a weights file of `mftn train` or an exported ONNX file, with its description, to evaluate.
+
+    Raises:
+        ModelError: The file cannot be read, or is not one of these.
+    """
+    return recover(path) if Path(path).suffix == ".onnx" else load_model(path)[0]
+
+
+def recover(path: str | Path) -> Baseline:
+    """The network in a file of `mftn export`; batch norm comes back folded into the convolutions.
+
+    Raises:
+        ModelError: The file is no export of this package, or the network made from it answers otherwise.
+    """
+    try:
+        proto = onnx.load(path)
+        metadata = json.loads({item.key: item.value for item in proto.metadata_props}["mftn"])
+    except Exception as error:  # protobuf and onnx raise their own kinds
+        raise ModelError(f"{path}: not a file of `mftn export` ({type(error).__name__})") from error
+    tensors = {
+        item.name.removesuffix(".half"): torch.from_numpy(numpy_helper.to_array(item).astype(np.float32))
+        for item in proto.graph.initializer
+        if item.data_type in (TensorProto.FLOAT, TensorProto.FLOAT16)
+    }
+    arguments = {
+        "num_classes": len(metadata["labels"]),
+        "in_chans": metadata["channels"],
+        "img_size": metadata["size"][0],
+    }
+    model: Baseline = timm.create_model(metadata["architecture"], **arguments)
+    model.load_state_dict({key: _find(key, wanted, tensors) for key, wanted in model.state_dict().items()})
+    model.description = metadata | {"arguments": arguments} | _normalisation(tensors, metadata["channels"])
+    _check(path, model.eval(), metadata["size"])
+    return model
+
+
+def _find(key: str, wanted: Tensor, tensors: dict[str, Tensor]) -> Tensor:
+    """The tensor of one parameter; the exporter renames matrices of linear layers, in the order they are used in."""
+    name = f"model.{key}"
+    if name in tensors:
+        return tensors[name]
+    module, leaf = key.rsplit(".", 1)
+    folded = f"model.{module.rsplit('.', 1)[0]}.conv.weight_bias"
+    if leaf == "bias" and folded in tensors:
+        return tensors[folded]
+    if wanted.ndim == 2:
+        unnamed = (other for other, value in tensors.items() if _is_transposed(other, value, wanted))
+        if found := next(unnamed, None):
+            return tensors.pop(found).T.contiguous()
+    folded_norm = {"weight": 1.0, "running_mean": 0.0, "running_var": 1 - 1e-5, "num_batches_tracked": 1.0}
+    return torch.full_like(wanted, folded_norm.get(leaf, 0.0))
+
+
+def _is_transposed(name: str, value: Tensor, wanted: Tensor) -> bool:
+    return not name.startswith("model.") and value.shape == wanted.T.shape
+
+
+def _normalisation(tensors: dict[str, Tensor], channels: int) -> dict[str, Any]:
+    """Mean and standard deviation from the first convolution."""
+    weight = tensors.get("normalise.weight", tensors.get("weight"))
+    bias = tensors.get("normalise.bias", tensors.get("bias"))
+    assert weight is not None and bias is not None
+    luma = torch.tensor([LUMA]) if channels == 1 else torch.eye(3)
+    std = luma.sum(dim=1) / (255 * weight.sum(dim=(1, 2, 3)))  # (C,)
+    return {"mean": (-bias * std).tolist(), "std": std.tolist()}
+
+
+def _check(path: str | Path, model: Baseline, size: list[int]) -> None:
+    import onnxruntime
+
+    crops = torch.randint(0, 256, (2, *size, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (expected,) = session.run(["probabilities"], {"images": crops.numpy()})
+    with torch.no_grad():
+        found = Deployed(model, model.description).eval()(crops).numpy()
+    model.fused_only = False
+    if np.abs(found - expected).max() > PARITY:
+        raise ModelError(f"{path}: its network cannot be made again; use the weights it was exported from")
