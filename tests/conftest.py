@@ -69,5 +69,6 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, ferplus_root: Path) -> Pa
     from mftn.data.readers import read_records
 
     out = tmp_path_factory.mktemp("prepared") / "ferplus"
-    prepare(read_records("ferplus", ferplus_root), out, ferplus_preparation(64), workers=1)
+    about = {"name": "ferplus", "title": "a made FERPlus"}
+    prepare(read_records("ferplus", ferplus_root), out, ferplus_preparation(64), about=about, workers=1)
     return out

@@ -161,3 +161,19 @@ def test_prepare_train_export_predict(tmp_path: Path, ferplus_root: Path) -> Non
     succeed("export", tmp_path / "run" / "best.safetensors", "--out", tmp_path / "mine.onnx")
     line = json.loads(succeed("predict", PHOTOS / "astronaut.jpg", "--model", tmp_path / "mine.onnx"))
     assert sum(line["faces"][0]["probabilities"].values()) == pytest.approx(1, abs=1e-4)
+
+
+def test_evaluate_and_explain(tmp_path: Path, prepared: Path) -> None:
+    done = mftn("evaluate", "--model", "mftn_face_ferplus", "--data", prepared, "--out", tmp_path / "report",
+                "--robustness-images", 0, "--deletion-images", 4, "--embedding-images", 0)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "8 pictures evaluated: all 8 of the manifest" in done.stdout
+    assert (tmp_path / "report" / "report.html").is_file()
+    done = mftn("explain", PHOTOS, "--out", tmp_path / "maps", "--expression", "anger")
+    assert done.returncode == 0, done.stderr
+    assert "anger" in done.stdout and sorted(path.stem for path in (tmp_path / "maps").iterdir()) == [
+        "astronaut", "grace_hopper"
+    ]  # fmt: skip
+    (tmp_path / "text.jpg").write_text("no picture")
+    done = mftn("explain", tmp_path / "text.jpg", "--out", tmp_path / "maps")
+    assert done.returncode == 1 and "text.jpg" in done.stderr and "Traceback" not in done.stderr

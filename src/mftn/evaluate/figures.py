@@ -107,7 +107,7 @@ def robustness_curves(
         for (name, curves), style in zip(results.items(), STYLES * len(results), strict=False):
             strengths, accuracies = zip(*curves[corruption], strict=True)
             panel.plot(range(len(strengths)), [100 * a for a in accuracies], style, label=name, markersize=4)
-            panel.set_xticks(range(len(strengths)), ["0", *(f"{s:g}" for s in strengths[1:])])
+            panel.set_xticks(range(len(strengths)), ["none", *(f"{s:g}" for s in strengths[1:])])
         panel.set(title=corruption, xlabel=units[corruption])
         panel.grid(alpha=0.3)
     for panel in panels[::3]:

@@ -23,7 +23,7 @@ from mftn.data.votes import Protocol
 from mftn.errors import DataError
 from mftn.evaluate import explain, figures, metrics, robustness
 from mftn.evaluate.predict import preprocess_for
-from mftn.evaluate.predictions import FUSED, Predictions, cache_key, predict_split
+from mftn.evaluate.predictions import FLIPPED, FUSED, Predictions, cache_key, predict_split
 from mftn.models import Baseline
 
 AGREEMENT = (0.0, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -175,6 +175,8 @@ class Report:
             for protocol, labels in self.dataset.protocols().items():
                 kept = labels >= 0
                 rows[protocol] = self._figures(answers.probabilities(self.classes, answer)[kept], labels[kept])
+                if answer not in (FUSED, FLIPPED):
+                    rows[protocol]["calibration_error"] = None  # the temperature is that of the sum
             measured["answers"][answer] = rows
         if self.dataset.votes is not None:
             votes = self.dataset.votes[:, : len(self.classes)]
@@ -377,7 +379,7 @@ class Report:
         for name, model in self.found["models"].items():
             for answer, protocols in model["answers"].items():
                 for protocol, row in protocols.items():
-                    scalars = {key: value for key, value in row.items() if isinstance(value, int | float)}
+                    scalars = {k: v for k, v in row.items() if not isinstance(v, np.ndarray | tuple)}
                     low, high = row["wilson"]
                     bounds = {"wilson_low": low, "wilson_high": high}
                     summary.append({"model": name, "answer": answer, "protocol": protocol, **scalars, **bounds})
@@ -399,7 +401,7 @@ class Report:
         from jinja2 import Environment
 
         environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-        environment.filters["percent"] = _percent
+        environment.filters |= {"percent": _percent, "span": _span}
         template = environment.from_string((files("mftn.evaluate") / "report.html.j2").read_text(encoding="utf-8"))
         return template.render(
             found=self.found, pictures=self.pictures, main=self._main_protocol(), fused=FUSED, options=self.options
@@ -408,6 +410,10 @@ class Report:
 
 def _percent(value: float | None, digits: int = 1) -> str:
     return "–" if value is None or math.isnan(value) else f"{100 * value:.{digits}f} %"
+
+
+def _span(bounds: Sequence[float]) -> str:
+    return f"{100 * bounds[0]:.1f}–{100 * bounds[1]:.1f}"
 
 
 def _plain(value: Any) -> Any:

@@ -4,6 +4,7 @@ The idea of graded corruptions and of their mean is Hendrycks and Dietterich's (
 meet.
 """
 
+import io
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from PIL import Image as PillowImage
 from torch import Tensor
 from torchvision.transforms.v2 import functional as tv
 
@@ -107,8 +109,12 @@ def _noise(crops: Tensor, strength: float, scene: Scene) -> Tensor:
 
 
 def _jpeg(crops: Tensor, strength: float, _scene: Scene) -> Tensor:
-    channels = crops.shape[1]
-    return torch.stack([tv.jpeg(crop.expand(3, -1, -1), int(strength))[:channels] for crop in crops])
+    compressed = []
+    for crop in crops:
+        buffer = io.BytesIO()
+        tv.to_pil_image(crop).save(buffer, "JPEG", quality=int(strength))
+        compressed.append(tv.pil_to_tensor(PillowImage.open(buffer)))
+    return torch.stack(compressed)
 
 
 def _resolution(crops: Tensor, strength: float, _scene: Scene) -> Tensor:

@@ -1,0 +1,134 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image as PillowImage
+from scipy.stats import spearmanr
+from torch import nn
+
+import mftn.models  # noqa: F401 (registers the networks)
+from mftn.engines import find_model
+from mftn.evaluate.explain import deletion_curves, embeddings, explain, first_centres, resample
+from mftn.export.onnx import Normalise
+from mftn.export.recover import load_network
+from mftn.models import MFTN
+from mftn.recognize import load
+
+
+@pytest.fixture(scope="module")
+def shipped() -> MFTN:
+    network = load_network(find_model())
+    assert isinstance(network, MFTN)
+    return network
+
+
+@pytest.fixture(scope="module")
+def faces(shipped: MFTN, photos: Path) -> torch.Tensor:
+    """Two public-domain faces as the network sees them, (2, 1, 48, 48)."""
+    recognizer = load()
+    crops = []
+    for name in ("astronaut.jpg", "grace_hopper.jpg"):
+        image = np.array(PillowImage.open(photos / name).convert("RGB"))
+        crops.append(recognizer.crops(image, recognizer.detector.detect(image)[:1])[0])
+    return Normalise(shipped.description)(torch.from_numpy(np.stack(crops)))
+
+
+def test_maps_add_up_to_the_logit(shipped: MFTN, faces: torch.Tensor) -> None:
+    found = explain(shipped, faces)
+    assert list(found.maps) == ["stage 2", "stage 3", "stage 4", "backbone head", "fused"]
+    bias = (shipped.mstn.head.bias + shipped.backbone.head.fc.bias)[found.classes]
+    logit = found.logits.fused.gather(1, found.classes[:, None])[:, 0]
+    torch.testing.assert_close(found.maps["fused"].sum(dim=(1, 2)) + bias, logit, rtol=1e-4, atol=1e-4)
+    parts = [found.maps[name] for name in list(found.maps)[:-1]]
+    torch.testing.assert_close(torch.stack(parts).sum(dim=0), found.maps["fused"])
+
+
+def test_attention_is_that_of_aca_and_sums_to_one(shipped: MFTN, faces: torch.Tensor) -> None:
+    found = explain(shipped, faces)
+    assert list(found.attention) == ["stage 2", "stage 3", "stage 4"]
+    for weights in found.attention.values():
+        torch.testing.assert_close(weights.sum(dim=(1, 2)), torch.ones(2))
+    _, maps = shipped.encode(faces)
+    block, tokens = shipped.mstn.branches[0][0], maps[0].flatten(2).transpose(1, 2)
+    expected = block.attn.attention(block.norm1(tokens))[0].mean(dim=2).unflatten(1, maps[0].shape[2:])
+    shown = resample(expected.detach(), 12, 12, first_centres(shipped, faces)[12])
+    torch.testing.assert_close(found.attention["stage 2"], shown)
+
+
+def test_explaining_leaves_logits_and_inputs_alone(shipped: MFTN, faces: torch.Tensor) -> None:
+    with torch.no_grad():
+        expected = shipped(faces).fused
+    found = explain(shipped, faces)
+    torch.testing.assert_close(found.logits.fused, expected, rtol=1e-4, atol=1e-5)
+    assert not faces.requires_grad and all(p.grad is None for p in shipped.parameters())
+
+
+def correlation(first: torch.Tensor, second: torch.Tensor) -> float:
+    return float(np.mean([spearmanr(a.ravel(), b.ravel()).statistic for a, b in zip(first, second, strict=True)]))
+
+
+def test_another_class_gives_another_map(shipped: MFTN, faces: torch.Tensor) -> None:
+    maps = [explain(shipped, faces, torch.tensor([k, k])).maps["fused"] for k in (1, 4)]
+    assert correlation(*maps) < 0.5
+
+
+def test_random_weights_destroy_the_map(shipped: MFTN, faces: torch.Tensor) -> None:
+    torch.manual_seed(0)
+    strange = timm.create_model("mftn_face").eval()
+    classes = torch.tensor([1, 0])
+    assert abs(correlation(*(explain(net, faces, classes).maps["fused"] for net in (shipped, strange)))) < 0.5
+
+
+def test_removing_the_hottest_places_costs_more_than_the_coldest(shipped: MFTN, faces: torch.Tensor) -> None:
+    found = explain(shipped, faces)
+    curves = deletion_curves(shipped, faces, found, fractions=(0.0, 0.3, 1.0))
+    probability = found.logits.fused.softmax(dim=1).gather(1, found.classes[:, None])[:, 0].numpy()
+    for curve in curves.values():
+        np.testing.assert_allclose(curve[:, 0], probability, rtol=1e-4)
+    assert curves["hottest first"][:, 1].mean() < curves["coldest first"][:, 1].mean() - 0.1
+    np.testing.assert_allclose(curves["hottest first"][:, 2], curves["coldest first"][:, 2], rtol=1e-4)
+
+
+def test_places_lie_where_their_convolutions_look() -> None:
+    x = torch.zeros(1, 3, 64, 64)
+    assert set(first_centres(timm.create_model("mftn_atto").eval(), x).values()) == {0.5}
+    network = timm.create_model("baseline_face", in_chans=3).eval()
+    starts = first_centres(network, x)
+    width, stride, place = 16, 4, 7
+    x = torch.zeros(1, 3, 64, 64, requires_grad=True)
+    stem = network.backbone.stem.conv
+    first = nn.Conv2d(3, 1, 3, stride=stem.stride, padding=stem.padding, bias=False)
+    second = nn.Conv2d(1, 1, 3, stride=2, padding=1, bias=False)
+    nn.init.ones_(first.weight)
+    nn.init.ones_(second.weight)
+    second(first(x))[0, 0, place, place].backward()  # the same geometry with even weights
+    reach = x.grad[0].sum(dim=(0, 1))
+    centre = (reach * (torch.arange(64) + 0.5)).sum() / reach.sum()
+    assert centre.item() == pytest.approx((starts[width] + place) * stride)
+
+
+def test_a_resampled_map_keeps_its_sum() -> None:
+    part = torch.rand(2, 3, 5, generator=torch.Generator().manual_seed(0))
+    for start in (0.5, 0.1):
+        torch.testing.assert_close(resample(part, 12, 10, start).sum(dim=(1, 2)), part.sum(dim=(1, 2)))
+    torch.testing.assert_close(resample(part, 3, 5), part)
+
+
+def test_embeddings_are_what_the_heads_see(shipped: MFTN, faces: torch.Tensor) -> None:
+    found = embeddings(shipped, faces)
+    with torch.no_grad():
+        logits = shipped(faces)
+        torch.testing.assert_close(shipped.mstn.head(found["MsTN head"]), logits.mstn, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(
+            shipped.backbone.head.fc(found["backbone head"]), logits.backbone, rtol=1e-4, atol=1e-4
+        )
+
+
+def test_a_baseline_is_explained_by_its_one_head(faces: torch.Tensor) -> None:
+    network = timm.create_model("baseline_atto", in_chans=1, num_classes=8).eval()
+    found = explain(network, faces.repeat(1, 1, 2, 2))
+    assert list(found.maps) == ["backbone head", "fused"] and not found.attention
+    assert found.maps["fused"].shape == (2, 3, 3) and found.maps["fused"].abs().sum() > 0
+    assert list(embeddings(network, faces.repeat(1, 1, 2, 2))) == ["backbone head"]

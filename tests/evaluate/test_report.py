@@ -1,0 +1,140 @@
+import csv
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import sklearn.metrics
+import timm
+import torch
+from PIL import Image as PillowImage
+
+import mftn.models  # noqa: F401 (registers the networks)
+from mftn.data.dataset import FaceDataset
+from mftn.errors import ConfigError, DataError
+from mftn.evaluate.predict import preprocess_for
+from mftn.evaluate.predictions import FUSED, Predictions
+from mftn.evaluate.report import Model, Options, Report
+from mftn.labels import LABEL_SETS
+from mftn.models import load_model, save_model
+
+LITTLE = Options(robustness_images=4, deletion_images=4, embedding_images=0)
+NOTHING = Options(0, 0, 0)
+
+
+def network(folder: Path, prepared: Path, architecture: str = "mftn_face", classes: int = 8, seed: int = 0) -> Model:
+    """An untrained network in a weights file, whose template is that of the data set's central 7/8."""
+    torch.manual_seed(seed)
+    arguments = {"num_classes": classes, "in_chans": 1, "img_size": 32}
+    model = timm.create_model(architecture, **arguments)
+    crop = FaceDataset(prepared, "valid", in_memory=False).template
+    description = {
+        "architecture": architecture, "arguments": arguments, "labels": LABEL_SETS[classes], "size": [32, 32],
+        "channels": 1, "mean": [0.5], "std": [0.25], "template": ((crop - 0.5) / 0.875 + 0.5).tolist(),
+        "temperature": 1.5,
+    }  # fmt: skip
+    path = folder / f"{architecture}_{classes}_{seed}.safetensors"
+    save_model(model, path, description)
+    return Model(path.stem, path, load_model(path)[0])
+
+
+def test_a_report_of_two_models_holds_what_it_measures(prepared: Path, tmp_path: Path) -> None:
+    models = [network(tmp_path, prepared), network(tmp_path, prepared, "baseline_face")]
+    seen: dict[str, int] = {}
+
+    def on_progress(what: str, done: int, total: int) -> None:
+        seen[what] = seen.get(what, 0) + done
+        assert seen[what] <= total
+
+    options = Options(robustness_images=4, deletion_images=4, embedding_images=100)
+    report = Report(models, prepared, "train", tmp_path / "report", options=options, on_progress=on_progress)
+    page = report.write().read_text()
+    found = json.loads((tmp_path / "report" / "metrics.json").read_text())
+    assert found["data"]["images"] == found["data"]["in_manifest"] == 24
+
+    table = pq.read_table(tmp_path / "report" / "predictions" / f"{models[0].name}.parquet")
+    predicted = np.stack(table[FUSED].to_numpy()).argmax(axis=1)
+    labels = np.array([LABEL_SETS[8].index(name) for name in table["label"].to_pylist()])
+    row = found["models"][models[0].name]["answers"][FUSED]["argmax"]
+    assert row["accuracy"] == pytest.approx(sklearn.metrics.accuracy_score(labels, predicted))
+    expected = sklearn.metrics.confusion_matrix(labels, predicted, labels=range(8))
+    assert row["confusion"] == expected.tolist()
+    assert set(found["models"][models[0].name]["answers"]) == {
+        FUSED, "fused, flip averaged", "backbone head", "MsTN head"
+    }  # fmt: skip
+    assert set(found["models"][models[1].name]["answers"]) == {FUSED, "fused, flip averaged"}
+    assert len(found["pairs"]) == 1 and 0 <= found["pairs"][0]["p"] <= 1
+    assert found["published"]["rows"]["QCS"] == 91.41
+    assert 0 <= found["models"][models[0].name]["robustness"]["mean"] <= 1
+
+    names = {"confusion", "reliability", "agreement", "robustness", "deletion"}
+    names |= {f"embeddings_{model.name}" for model in models}
+    figures = {path.stem for path in (tmp_path / "report" / "figures").glob("*.png")}
+    assert names <= figures
+    for name in names:
+        assert min(PillowImage.open(tmp_path / "report" / "figures" / f"{name}.png").size) > 200
+        assert (tmp_path / "report" / "figures" / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+    assert page.count("data:image/png;base64,") >= len(names)
+    assert not re.search(r"(src|href)=\"(?!data:)", page), "the page needs nothing beside it"
+    summary = list(csv.DictReader((tmp_path / "report" / "summary.csv").open()))
+    assert len(summary) == 12 and {row["answer"] for row in summary} > {"MsTN head"}
+    assert list((tmp_path / "report").rglob("*.partial*")) == []
+
+
+def test_predictions_are_kept_and_made_anew_for_other_weights(prepared: Path, tmp_path: Path) -> None:
+    def passes(model: Model) -> int:
+        done: list[int] = []
+        report = Report([model], prepared, "valid", tmp_path / "report", options=NOTHING,
+                        on_progress=lambda what, count, total: done.append(count))  # fmt: skip
+        report.write()
+        return sum(done)
+
+    first, second = (network(tmp_path, prepared, seed=seed) for seed in (0, 1))
+    assert (passes(first), passes(first)) == (16, 0)
+    shutil.copy(second.weights, first.weights)
+    assert passes(Model(first.name, first.weights, second.network)) == 16
+
+
+def test_classes_that_only_one_side_has(prepared: Path, tmp_path: Path) -> None:
+    seven, eight = LABEL_SETS[7], LABEL_SETS[8]
+    logits = np.random.default_rng(0).normal(size=(5, 8)).astype(np.float32)
+    knows_all = Predictions("a", eight, 1.0, {FUSED: logits})
+    expected = np.exp(logits[:, :7]) / np.exp(logits[:, :7]).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(knows_all.probabilities(seven), expected, rtol=1e-6)
+    lacks_one = Predictions("b", seven, 2.0, {FUSED: logits[:, :7]})
+    assert (lacks_one.probabilities(eight)[:, 7] == 0).all()
+
+    report = Report([network(tmp_path, prepared, classes=7)], prepared, "valid", tmp_path / "report", options=NOTHING)
+    page = report.write().read_text()
+    assert "does not know contempt" in page
+    assert report.found["models"]["mftn_face_7_0"]["classes_missing"] == ["contempt"]
+
+
+def test_a_damaged_picture_stops_the_evaluation_with_its_name(prepared: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(prepared, data)
+    bad = FaceDataset(data, "valid").paths[3]
+    (data / bad).write_bytes(b"no picture")
+    report = Report([network(tmp_path, prepared)], data, "valid", tmp_path / "report", options=NOTHING)
+    with pytest.raises(DataError, match=re.escape(bad)):
+        report.write()
+
+
+def test_a_manifest_that_lost_rows_is_refused(prepared: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(prepared, data)
+    table = pq.read_table(data / "manifest.parquet")
+    pq.write_table(table.slice(0, table.num_rows - 1), data / "manifest.parquet")
+    with pytest.raises(DataError, match="manifest has 7 pictures in valid, but dataset.json says 8"):
+        Report([network(tmp_path, prepared)], data, "valid", tmp_path / "report")
+
+
+def test_the_view_follows_from_both_templates_and_another_framing_is_refused(prepared: Path, tmp_path: Path) -> None:
+    model, dataset = network(tmp_path, prepared), FaceDataset(prepared, "valid")
+    assert preprocess_for(model.network.description, dataset).view == pytest.approx(0.875)
+    moved = model.network.description | {"template": (dataset.template + np.array([0.0, 0.1])).tolist()}
+    with pytest.raises(ConfigError, match="--framing"):
+        preprocess_for(moved, dataset)
