@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from mftn.evaluate.metrics import Counts
+from mftn.files import whole_file
 from mftn.labels import COLOURS, SHORT_NAMES
 
 Values = NDArray[Any]
@@ -35,10 +36,9 @@ def new_figure(width: float, height: float) -> Figure:
 def save_figure(figure: Figure, *paths: Path) -> None:
     """Write the figure to every path, in the format of its suffix."""
     for path in paths:
-        temporary = path.with_name(f"{path.stem}.partial{path.suffix}")
         metadata = {"CreationDate": None} if path.suffix == ".pdf" else None
-        figure.savefig(temporary, metadata=metadata)
-        temporary.replace(path)
+        with whole_file(path) as partial:
+            figure.savefig(partial, format=path.suffix[1:], metadata=metadata)
 
 
 def confusion_matrix(axes: Axes, counts: Counts, labels: tuple[str, ...], title: str, rows: str = "True Label") -> None:

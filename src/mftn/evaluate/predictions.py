@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from mftn.data.dataset import FaceDataset
 from mftn.errors import DataError
 from mftn.evaluate.predict import predict_logits, preprocess_for
+from mftn.files import whole_file
 from mftn.models import Baseline, Logits
 
 FUSED, FLIPPED = "fused", "fused, flip averaged"
@@ -114,9 +115,8 @@ def _write(path: Path, key: str, dataset: FaceDataset, logits: dict[str, NDArray
     columns: dict[str, Any] = {"path": dataset.paths, "label": [dataset.classes[int(i)] for i in dataset.labels]}
     columns |= {name: pa.FixedSizeListArray.from_arrays(pa.array(v.ravel()), v.shape[1]) for name, v in logits.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".partial")
-    pq.write_table(pa.table(columns).replace_schema_metadata({"mftn": key}), temporary)
-    temporary.replace(path)
+    with whole_file(path) as partial:
+        pq.write_table(pa.table(columns).replace_schema_metadata({"mftn": key}), partial)
 
 
 def _read(path: Path, key: str, classes: int) -> dict[str, NDArray[np.float32]] | None:

@@ -1,7 +1,6 @@
 """From weights and a prepared split to a report: metrics.json, CSVs, figures, and one page that holds them all."""
 
 import base64
-import csv
 import json
 import math
 import re
@@ -24,6 +23,7 @@ from mftn.errors import DataError
 from mftn.evaluate import explain, figures, metrics, robustness
 from mftn.evaluate.predict import preprocess_for
 from mftn.evaluate.predictions import FLIPPED, FUSED, Predictions, cache_key, predict_split
+from mftn.files import write_csv, write_text
 from mftn.models import Baseline
 
 AGREEMENT = (0.0, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -126,9 +126,9 @@ class Report:
             self._embeddings()
         self._published()
         self._write_tables()
-        _write(self.out / "metrics.json", json.dumps(_plain(self.found), indent=1))
+        write_text(self.out / "metrics.json", json.dumps(_plain(self.found), indent=1))
         page = self.out / "report.html"
-        _write(page, self._page())
+        write_text(page, self._page())
         return page
 
     def _predict(self, model: Model) -> Predictions:
@@ -395,7 +395,7 @@ class Report:
                 ]
         for file, rows in (("summary", summary), ("per_class", per_class), ("robustness", damaged)):
             if rows:
-                _write_csv(self.out / f"{file}.csv", rows)
+                write_csv(self.out / f"{file}.csv", rows)
 
     def _page(self) -> str:
         from jinja2 import Environment
@@ -427,21 +427,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_suffix(".partial")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
-
-
-def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    temporary = path.with_suffix(".partial")
-    with temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
-    temporary.replace(path)
 
 
 def _file_name(name: str) -> str:

@@ -16,6 +16,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from mftn.files import whole_file
 from mftn.models import Baseline, load_model
 
 LUMA = (0.299, 0.587, 0.114)
@@ -99,9 +100,8 @@ def export_onnx(
     }
     helper.set_model_props(proto, {"mftn": json.dumps(description)})
     out = Path(out)
-    temporary = out.with_name(out.name + ".partial")
-    onnx.save(proto, temporary)
-    temporary.replace(out)
+    with whole_file(out) as partial:
+        onnx.save(proto, partial)
 
     import onnxruntime
 

@@ -4,7 +4,6 @@ Nothing is skipped silently: whatever does not fit is named, tensor by tensor.
 """
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from mftn.errors import ModelError
+from mftn.files import whole_file
 from mftn.models.mftn import Baseline
 
 Part = Literal["all", "backbone", "trunk"]
@@ -173,13 +173,9 @@ def save_model(model: Baseline, path: str | Path, config: Mapping[str, Any], dty
         key: value.detach().to("cpu", dtype if value.is_floating_point() else None).contiguous()
         for key, value in model.state_dict().items()
     }
-    path = Path(path)
-    temporary = path.with_name(path.name + ".partial")
-    with temporary.open("wb") as file:
-        file.write(save(tensors, metadata={"mftn": json.dumps(config)} if config else None))
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    content = save(tensors, metadata={"mftn": json.dumps(config)} if config else None)
+    with whole_file(Path(path)) as partial:
+        partial.write_bytes(content)
 
 
 def read_config(path: str | Path) -> dict[str, Any]:

@@ -7,9 +7,10 @@ import numpy as np
 
 from mftn.data.manifest import read_description
 from mftn.evaluate.figures import confusion_matrix, new_figure, save_figure
+from mftn.files import write_text
 from mftn.labels import LABEL_SETS
 from mftn.train.config import TrainConfig
-from mftn.train.run_folder import Row, write_text
+from mftn.train.run_folder import Row
 
 _CARD = """---
 library_name: mftn

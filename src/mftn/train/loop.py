@@ -32,6 +32,7 @@ from mftn.errors import ConfigError, DataError, MFTNError
 from mftn.evaluate import metrics
 from mftn.evaluate.calibration import fit_temperature
 from mftn.evaluate.predict import predict_logits, preprocess_for
+from mftn.files import write_csv, write_text
 from mftn.labels import LABEL_SETS
 from mftn.models import Baseline, load_model, save_model
 from mftn.models.checkpoint import classifier_keys, load_checkpoint, load_timm
@@ -39,7 +40,7 @@ from mftn.train.card import write_card
 from mftn.train.config import TrainConfig, to_mapping
 from mftn.train.curves import draw_curves
 from mftn.train.optimizer import build_optimizer, learning_rate, set_learning_rate
-from mftn.train.run_folder import Row, check_run, load_state, open_run, save_state, write_log, write_text
+from mftn.train.run_folder import Row, check_run, load_state, open_run, save_state
 from mftn.train.step import Step, StepResult
 from mftn.train.stop import StopRequest, raise_stopped
 
@@ -233,7 +234,7 @@ class _Run:
             if row["valid_accuracy"] > max(rivals, default=-1.0):
                 save_model(evaluated, out / "best.safetensors", describe(config, epoch + 1))
             self._save()
-            write_log(out / "log.csv", progress.rows)
+            write_csv(out / "log.csv", progress.rows)
             with SummaryWriter(str(out / "tensorboard"), purge_step=epoch + 1) as writer:
                 for name in row.keys() - {"epoch"}:
                     writer.add_scalar(name, row[name], epoch + 1)

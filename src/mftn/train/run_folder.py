@@ -5,7 +5,6 @@ last.safetensors and best.safetensors (weights as they are evaluated, with all t
 resuming needs), metrics.json (validation figures of the best), curves.png, confusion.png, README.md (the model card).
 """
 
-import csv
 import hashlib
 import json
 import os
@@ -21,6 +20,7 @@ import torch
 from timm.utils import ModelEmaV3
 
 from mftn.errors import ConfigError
+from mftn.files import whole_file, write_text
 from mftn.models import Baseline
 from mftn.train.config import TrainConfig, to_mapping
 
@@ -138,12 +138,8 @@ def save_state(path: Path, model: Baseline, ema: ModelEmaV3 | None, optimizer: A
         "optimizer": optimizer.state_dict(),
         "progress": {name: getattr(progress, name) for name in Progress.__slots__},
     }
-    temporary = path.with_suffix(".partial")
-    with temporary.open("wb") as file:
+    with whole_file(path) as partial, partial.open("wb") as file:
         torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def load_state(path: Path, model: Baseline, ema: ModelEmaV3 | None, optimizer: Any) -> Progress:
@@ -156,20 +152,3 @@ def load_state(path: Path, model: Baseline, ema: ModelEmaV3 | None, optimizer: A
         ema.module.load_state_dict(state["ema"])
     optimizer.load_state_dict(state["optimizer"])
     return Progress(**state["progress"])
-
-
-def write_log(path: Path, rows: list[Row]) -> None:
-    """Write the log as CSV."""
-    temporary = path.with_suffix(".partial")
-    with temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
-    temporary.replace(path)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole."""
-    temporary = path.with_suffix(".partial")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
