@@ -94,17 +94,36 @@ def test_predictions_are_kept_and_made_anew_for_other_weights(prepared: Path, tm
 
     first, second = (network(tmp_path, prepared, seed=seed) for seed in (0, 1))
     assert (passes(first), passes(first)) == (16, 0)
-    shutil.copy(second.weights, first.weights)
-    assert passes(Model(first.name, first.weights, second.network)) == 16
+    shutil.copy(second.file, first.file)
+    assert passes(Model(first.name, first.file, second.network)) == 16
+
+
+def test_a_report_is_drawn_again_without_the_model(prepared: Path, tmp_path: Path) -> None:
+    model = network(tmp_path, prepared)
+    report = Report([model], prepared, "valid", tmp_path / "first", options=LITTLE)
+    report.write()
+    model.file.unlink()
+    kept = Model("kept", tmp_path / "first" / "predictions" / f"{model.name}.parquet", None)
+    other = network(tmp_path, prepared, seed=1)
+    again = Report([kept, other], prepared, "valid", tmp_path / "again", options=LITTLE)
+    page = again.write().read_text()
+    first, second = (r.found["models"][n]["answers"] for r, n in ((report, model.name), (again, "kept")))
+    assert first[FUSED]["argmax"]["accuracy"] == second[FUSED]["argmax"]["accuracy"]
+    assert "robustness" not in again.found["models"]["kept"] and "robustness" in again.found["models"][other.name]
+    assert "Where the models look" in page
+    with pytest.raises(DataError, match="another split"):
+        Report([kept], prepared, "train", tmp_path / "train", options=NOTHING).write()
+    with pytest.raises(DataError, match="holds no predictions"):
+        Report([Model("x", prepared / "manifest.parquet", None)], prepared, "valid", tmp_path / "x").write()
 
 
 def test_classes_that_only_one_side_has(prepared: Path, tmp_path: Path) -> None:
     seven, eight = LABEL_SETS[7], LABEL_SETS[8]
     logits = np.random.default_rng(0).normal(size=(5, 8)).astype(np.float32)
-    knows_all = Predictions("a", eight, 1.0, {FUSED: logits})
+    knows_all = Predictions("a", eight, 1.0, {}, {FUSED: logits})
     expected = np.exp(logits[:, :7]) / np.exp(logits[:, :7]).sum(axis=1, keepdims=True)
     np.testing.assert_allclose(knows_all.probabilities(seven), expected, rtol=1e-6)
-    lacks_one = Predictions("b", seven, 2.0, {FUSED: logits[:, :7]})
+    lacks_one = Predictions("b", seven, 2.0, {}, {FUSED: logits[:, :7]})
     assert (lacks_one.probabilities(eight)[:, 7] == 0).all()
 
     report = Report([network(tmp_path, prepared, classes=7)], prepared, "valid", tmp_path / "report", options=NOTHING)

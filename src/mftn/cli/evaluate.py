@@ -12,8 +12,8 @@ class Arguments:
     """What `mftn evaluate` takes.
 
     Attributes:
-        model: Weights of `mftn train`, a file of `mftn export`, or the name of a model that ships; give it again for
-            each model to compare.
+        model: Weights of `mftn train`, a file of `mftn export`, the name of a model that ships, or predictions that an
+            earlier report kept (Parquet); give it again for each model to compare.
         data: A prepared data set (`mftn prepare`).
         split: Which split; validation has chosen a model's epoch, test has not.
         out: Folder of the report.
@@ -62,7 +62,10 @@ def run(arguments: Arguments) -> int:
             arguments.robustness_images, arguments.deletion_images, arguments.embedding_images, arguments.seed
         )
         paths = [find_model(model) for model in arguments.model]
-        models = [Model(name, path, load_network(path)) for name, path in zip(_names(paths), paths, strict=True)]
+        models = [
+            Model(name, path, None if path.suffix == ".parquet" else load_network(path))
+            for name, path in zip(_names(paths), paths, strict=True)
+        ]
         report = Report(
             models,
             arguments.data,

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,12 +29,14 @@ class Predictions:
         name: The model's, in tables and figures.
         labels: The model's classes, the order of the columns.
         temperature: By which calibrated probabilities divide the logits.
+        about: The network's architecture, its number of parameters and its input size.
         logits: Each (n, K): of the sum of the heads, of its average with that of the mirror images, and of each head.
     """
 
     name: str
     labels: tuple[str, ...]
     temperature: float
+    about: dict[str, Any]
     logits: dict[str, NDArray[np.float32]]
 
     def scores(self, classes: Sequence[str], answer: str = FUSED) -> NDArray[np.float64]:
@@ -64,7 +66,7 @@ def predict_split(
     model: Baseline,
     dataset: FaceDataset,
     cache: Path,
-    key: str,
+    key: Mapping[str, str],
     on_batch: Callable[[int], None] | None = None,
 ) -> Predictions:
     """The model's predictions, from the cache where it holds those of the same weights and data.
@@ -80,23 +82,43 @@ def predict_split(
     Raises:
         DataError: A crop is missing or unreadable.
     """
+    kept = _read(name, cache)
+    if kept is not None and kept[1] == key:
+        return kept[0]
+    preprocess = preprocess_for(model.description, dataset)
+    plain = predict_logits(model, dataset, preprocess, on_batch=on_batch)
+    mirrored = predict_logits(model, dataset, preprocess, mirrored=True, on_batch=on_batch)
+    about = {
+        "architecture": model.description["architecture"],
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "size": list(model.description["size"]),
+    }
     labels, temperature = tuple(model.description["labels"]), float(model.description["temperature"])
-    kept = _read(cache, key, len(labels))
+    made = Predictions(name, labels, temperature, about, _answers(plain, mirrored))
+    if any(len(logits) != len(dataset) for logits in made.logits.values()):
+        raise DataError(f"{dataset.folder}: {len(dataset)} pictures, but not as many predictions")
+    _write(cache, key, dataset, made)
+    return made
+
+
+def read_predictions(name: str, path: Path, key: Mapping[str, str]) -> Predictions:
+    """Predictions as a report kept them, without the model.
+
+    Raises:
+        DataError: The file holds none, or those of other data.
+    """
+    kept = _read(name, path)
     if kept is None:
-        preprocess = preprocess_for(model.description, dataset)
-        plain = predict_logits(model, dataset, preprocess, on_batch=on_batch)
-        mirrored = predict_logits(model, dataset, preprocess, mirrored=True, on_batch=on_batch)
-        kept = _answers(plain, mirrored)
-        if any(len(logits) != len(dataset) for logits in kept.values()):
-            raise DataError(f"{dataset.folder}: {len(dataset)} pictures, but not as many predictions")
-        _write(cache, key, dataset, kept)
-    return Predictions(name, labels, temperature, kept)
+        raise DataError(f"{path}: holds no predictions of `mftn evaluate`")
+    if others := [part for part in key if part != "weights" and kept[1].get(part) != key[part]]:
+        raise DataError(f"{path}: predictions of another {' and '.join(others)}")
+    return kept[0]
 
 
-def cache_key(weights: Path, dataset: FaceDataset, split: str, protocol: str) -> str:
+def cache_key(weights: Path, dataset: FaceDataset, split: str, protocol: str) -> dict[str, str]:
     """Names the bytes of a weights file and of a manifest, the split and the protocol."""
-    parts = [_sha256(weights), _sha256(dataset.folder / "manifest.parquet"), split, protocol]
-    return json.dumps(parts)
+    manifest = dataset.folder / "manifest.parquet"
+    return {"weights": _sha256(weights), "manifest": _sha256(manifest), "split": split, "protocol": protocol}
 
 
 def _answers(plain: Logits, mirrored: Logits) -> dict[str, NDArray[np.float32]]:
@@ -111,23 +133,30 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _write(path: Path, key: str, dataset: FaceDataset, logits: dict[str, NDArray[np.float32]]) -> None:
+def _write(path: Path, key: Mapping[str, str], dataset: FaceDataset, made: Predictions) -> None:
     columns: dict[str, Any] = {"path": dataset.paths, "label": [dataset.classes[int(i)] for i in dataset.labels]}
-    columns |= {name: pa.FixedSizeListArray.from_arrays(pa.array(v.ravel()), v.shape[1]) for name, v in logits.items()}
+    for name, logits in made.logits.items():
+        columns[name] = pa.FixedSizeListArray.from_arrays(pa.array(logits.ravel()), logits.shape[1])
+    about = {"labels": made.labels, "temperature": made.temperature, "about": made.about}
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as partial:
-        pq.write_table(pa.table(columns).replace_schema_metadata({"mftn": key}), partial)
+        table = pa.table(columns).replace_schema_metadata({"mftn": json.dumps({"key": key, **about})})
+        pq.write_table(table, partial)
 
 
-def _read(path: Path, key: str, classes: int) -> dict[str, NDArray[np.float32]] | None:
+def _read(name: str, path: Path) -> tuple[Predictions, dict[str, str]] | None:
+    """Predictions and what they are of; None where the file holds none."""
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowInvalid):
         return None
-    if (table.schema.metadata or {}).get(b"mftn", b"").decode() != key:
+    metadata = json.loads((table.schema.metadata or {}).get(b"mftn", b"{}"))
+    if "key" not in metadata:
         return None
-    names = [name for name in table.column_names if name not in ("path", "label")]
-    return {
-        name: table[name].combine_chunks().flatten().to_numpy().reshape(-1, classes).astype(np.float32)
-        for name in names
+    labels = tuple(metadata["labels"])
+    logits = {
+        column: table[column].combine_chunks().flatten().to_numpy().reshape(-1, len(labels)).astype(np.float32)
+        for column in table.column_names
+        if column not in ("path", "label")
     }
+    return Predictions(name, labels, metadata["temperature"], metadata["about"], logits), metadata["key"]

@@ -22,7 +22,7 @@ from mftn.data.votes import Protocol
 from mftn.errors import DataError
 from mftn.evaluate import explain, figures, metrics, robustness
 from mftn.evaluate.predict import preprocess_for
-from mftn.evaluate.predictions import FLIPPED, FUSED, Predictions, cache_key, predict_split
+from mftn.evaluate.predictions import FLIPPED, FUSED, Predictions, cache_key, predict_split, read_predictions
 from mftn.files import write_csv, write_text
 from mftn.models import Baseline
 
@@ -54,13 +54,13 @@ class Model:
 
     Attributes:
         name: In tables and figures.
-        weights: Its file.
-        network: In evaluation mode, with its description.
+        file: Its weights, or the predictions that another report kept.
+        network: In evaluation mode, with its description; None for kept predictions, which show no more than metrics.
     """
 
     name: str
-    weights: Path
-    network: Baseline
+    file: Path
+    network: Baseline | None
 
 
 class Report:
@@ -90,11 +90,12 @@ class Report:
         on_progress: Callable[[str, int, int], None] | None = None,
     ) -> None:
         self.models = models
+        self.networks = {model.name: model.network for model in models if model.network is not None}
         self.folder, self.split, self.out, self.protocol, self.options = folder, split, out, protocol, options
         self.on_progress = on_progress or (lambda _what, _done, _total: None)
         self.data = {
             channels: FaceDataset(folder, split, channels, protocol, in_memory=False)
-            for channels in {model.network.description["channels"] for model in self.models}
+            for channels in {network.description["channels"] for network in self.networks.values()} or {1}
         }
         self.dataset = next(iter(self.data.values()))
         self.about = read_description(folder)
@@ -114,13 +115,13 @@ class Report:
         self.out.mkdir(parents=True, exist_ok=True)
         predictions = [self._predict(model) for model in self.models]
         self.found = {"data": self._data(), "models": {}, "pairs": []}
-        for model, answers in zip(self.models, predictions, strict=True):
-            self.found["models"][model.name] = self._measure(model, answers)
+        for answers in predictions:
+            self.found["models"][answers.name] = self._measure(answers)
         self._compare(predictions)
         self._draw(predictions)
-        if self.options.robustness_images:
+        if self.options.robustness_images and self.networks:
             self._robustness()
-        if self.options.deletion_images:
+        if self.options.deletion_images and self.networks:
             self._explanations(predictions)
         if self.options.embedding_images:
             self._embeddings()
@@ -132,19 +133,19 @@ class Report:
         return page
 
     def _predict(self, model: Model) -> Predictions:
-        dataset = self._dataset(model)
-        key = cache_key(model.weights, dataset, self.split, self.protocol)
+        key = cache_key(model.file, self.dataset, self.split, self.protocol)
+        if model.network is None:
+            return read_predictions(model.name, model.file, key)
+        dataset = self._dataset(model.network)
 
         def on_batch(done: int) -> None:
             self.on_progress(f"predictions of {model.name}", done, 2 * len(dataset))
 
-        return predict_split(model.name, model.network, dataset, self._cache(model), key, on_batch)
+        cache = self.out / "predictions" / f"{_file_name(model.name)}.parquet"
+        return predict_split(model.name, model.network, dataset, cache, key, on_batch)
 
-    def _cache(self, model: Model) -> Path:
-        return self.out / "predictions" / f"{_file_name(model.name)}.parquet"
-
-    def _dataset(self, model: Model) -> FaceDataset:
-        return self.data[model.network.description["channels"]]
+    def _dataset(self, network: Baseline) -> FaceDataset:
+        return self.data[network.description["channels"]]
 
     def _data(self) -> dict[str, Any]:
         return {
@@ -159,12 +160,9 @@ class Report:
             "per_class": np.bincount(self.labels, minlength=len(self.classes)).tolist(),
         }
 
-    def _measure(self, model: Model, answers: Predictions) -> dict[str, Any]:
-        description = model.network.description
+    def _measure(self, answers: Predictions) -> dict[str, Any]:
         measured: dict[str, Any] = {
-            "architecture": description["architecture"],
-            "parameters": sum(parameter.numel() for parameter in model.network.parameters()),
-            "size": description["size"],
+            **answers.about,
             "temperature": answers.temperature,
             "classes_left_out": [name for name in answers.labels if name not in self.classes],
             "classes_missing": [name for name in self.classes if name not in answers.labels],
@@ -247,22 +245,22 @@ class Report:
         indices = self._sample(self.options.robustness_images)
         labels = self.labels[indices]
         results: dict[str, dict[str, list[tuple[float, float]]]] = {}
-        for model in self.models:
+        for model, network in self.networks.items():
 
-            def on_step(name: str = model.name) -> None:
-                self.on_progress(f"robustness of {name}", 1, robustness.steps())
+            def on_step(model: str = model) -> None:
+                self.on_progress(f"robustness of {model}", 1, robustness.steps())
 
             curves: dict[str, list[tuple[float, float]]] = {}
             for name, strength, logits in robustness.measure(
-                model.network, self._dataset(model), indices, self.options.seed, on_step
+                network, self._dataset(network), indices, self.options.seed, on_step
             ):
-                answers = Predictions(model.name, tuple(model.network.description["labels"]), 1.0, {FUSED: logits})
+                answers = Predictions(model, tuple(network.description["labels"]), 1.0, {}, {FUSED: logits})
                 right = float((answers.scores(self.classes).argmax(axis=1) == labels).mean())
                 curves.setdefault(name, []).append((strength, right))
             undamaged = curves.pop(robustness.UNDAMAGED.name)
-            results[model.name] = {name: undamaged + points for name, points in curves.items()}
+            results[model] = {name: undamaged + points for name, points in curves.items()}
             damaged = [right for points in curves.values() for _, right in points]
-            self.found["models"][model.name]["robustness"] = {
+            self.found["models"][model]["robustness"] = {
                 "images": len(indices),
                 "undamaged": undamaged[0][1],
                 "mean": float(np.mean(damaged)),
@@ -275,19 +273,19 @@ class Report:
     def _explanations(self, predictions: Sequence[Predictions]) -> None:
         indices = self._sample(self.options.deletion_images)
         curves = {}
-        for model in self.models:
+        for model, network in self.networks.items():
             parts = []
             for start in range(0, len(indices), 50):
-                x = self._input(model, indices[start : start + 50])
-                found = explain.explain(model.network, x)
-                parts.append(explain.deletion_curves(model.network, x, found, fractions=FRACTIONS))
-                self.on_progress(f"deletion curves of {model.name}", len(x), len(indices))
-            curves[model.name] = {order: np.concatenate([part[order] for part in parts]).mean(0) for order in parts[0]}
-            self.found["models"][model.name]["deletion"] = {
+                x = self._input(network, indices[start : start + 50])
+                found = explain.explain(network, x)
+                parts.append(explain.deletion_curves(network, x, found, fractions=FRACTIONS))
+                self.on_progress(f"deletion curves of {model}", len(x), len(indices))
+            curves[model] = {order: np.concatenate([part[order] for part in parts]).mean(0) for order in parts[0]}
+            self.found["models"][model]["deletion"] = {
                 "images": len(indices),
                 "fractions": FRACTIONS,
-                "curves": curves[model.name],
-                "area": {o: float(np.trapezoid(values, FRACTIONS)) for o, values in curves[model.name].items()},
+                "curves": curves[model],
+                "area": {order: float(np.trapezoid(values, FRACTIONS)) for order, values in curves[model].items()},
             }
         self._save("deletion", figures.deletion_plot(FRACTIONS, curves))
         self._grid(predictions)
@@ -308,9 +306,9 @@ class Report:
         if not chosen:
             return
         rows: dict[str, Sequence[NDArray[Any]]] = {}
-        for model in self.models:
-            found = explain.explain(model.network, self._input(model, chosen))
-            before = f"{model.name}, " if len(self.models) > 1 else ""
+        for model, network in self.networks.items():
+            found = explain.explain(network, self._input(network, chosen))
+            before = f"{model}, " if len(self.networks) > 1 else ""
             for kind, maps in (("", found.maps), (" attention", found.attention)):
                 for name, values in maps.items():
                     rows[f"{before}{name}{kind}"] = list(values.numpy())
@@ -318,17 +316,17 @@ class Report:
         self._save("explanations", figures.explanation_grid(self._faces(chosen), columns, rows))
 
     def _faces(self, indices: list[int]) -> list[NDArray[np.uint8]]:
-        """What the first model sees of the crops."""
-        view = preprocess_for(self.models[0].network.description, self.dataset).view
+        """What the first network sees of the crops."""
+        view = preprocess_for(next(iter(self.networks.values())).description, self.dataset).view
         crops = self.dataset.read(indices)
         side = crops.shape[-1]
         margin = max(round((1 - view) / 2 * side), 0)
         inner = crops[..., margin : side - margin, margin : side - margin]
         return [face.permute(1, 2, 0).squeeze(2).numpy() for face in inner]
 
-    def _input(self, model: Model, indices: list[int]) -> torch.Tensor:
-        dataset = self._dataset(model)
-        x: torch.Tensor = preprocess_for(model.network.description, dataset)(dataset.read(indices))
+    def _input(self, network: Baseline, indices: list[int]) -> torch.Tensor:
+        dataset = self._dataset(network)
+        x: torch.Tensor = preprocess_for(network.description, dataset)(dataset.read(indices))
         return x
 
     def _embeddings(self) -> None:
@@ -338,12 +336,12 @@ class Report:
         indices = self._sample(self.options.embedding_images)
         if len(indices) < 10:
             return
-        for model in self.models:
+        for model, network in self.networks.items():
             parts = []
             for start in range(0, len(indices), 100):
-                x = self._input(model, indices[start : start + 100])
-                parts.append(explain.embeddings(model.network, x))
-                self.on_progress(f"embeddings of {model.name}", len(x), len(indices))
+                x = self._input(network, indices[start : start + 100])
+                parts.append(explain.embeddings(network, x))
+                self.on_progress(f"embeddings of {model}", len(x), len(indices))
             features = {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
             near = min(30.0, (len(indices) - 1) / 3)
             methods = {
@@ -355,7 +353,7 @@ class Report:
                 for method, maker in methods.items()
             }
             plot = figures.embedding_plot(points, self.labels[indices], self.classes)
-            self._save(f"embeddings_{_file_name(model.name)}", plot)
+            self._save(f"embeddings_{_file_name(model)}", plot)
 
     def _published(self) -> None:
         known = json.loads((files("mftn.evaluate") / "published.json").read_text(encoding="utf-8"))
