@@ -39,6 +39,7 @@ def test_jsonl_is_the_documented_contract(tmp_path: Path) -> None:
         "expression": "fear",
         "probability": 0.65,
         "probabilities": dict.fromkeys(EXPRESSIONS, 0.05) | {"fear": 0.65},
+        "track": None,
     }
 
 

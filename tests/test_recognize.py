@@ -81,7 +81,7 @@ def test_a_stream_keeps_order_and_goes_on_after_bad_pictures(tmp_path: Path, pho
 def test_results_turn_into_plain_values_and_frames(photos: Path) -> None:
     prediction = mftn.predict(photos / "astronaut.jpg")
     plain = prediction.to_dict()
-    assert list(plain) == ["source", "width", "height", "faces", "error"]
+    assert list(plain) == ["source", "width", "height", "faces", "error", "frame", "time"]
     assert list(plain["faces"][0]) == ["box", "score", "landmarks", "expression", "probability", "probabilities"]
     frame = prediction.to_frame()
     assert len(frame) == 1 and frame.loc[0, "expression"] == "happiness"

@@ -82,7 +82,7 @@ class ParquetWriter:
         except ImportError as error:
             raise MissingExtraError("Parquet output", "parquet") from error
         kinds = {"source": pa.string(), "width": pa.int32(), "height": pa.int32(), "expression": pa.string()}
-        kinds["error"] = pa.string()
+        kinds |= {"error": pa.string(), "frame": pa.int64(), "time": pa.float64(), "track": pa.int32()}
         columns = Prediction("", 0, 0, ()).to_rows()[0]
         self.schema = pa.schema([(name, kinds.get(name, pa.float32())) for name in columns])
         self.table_of = pa.Table.from_pylist

@@ -47,9 +47,11 @@ class Face(Detection):
 
     Attributes:
         probabilities: Calibrated probability of every expression, in the model's class order; sums to 1.
+        track: In a video, the number of the person's track, from 1; None in a photograph.
     """
 
     probabilities: Mapping[str, float]
+    track: int | None = None
 
     @property
     def expression(self) -> str:
@@ -72,6 +74,7 @@ class Face(Detection):
             "expression": self.expression,
             "probability": round(self.probability, 6),
             "probabilities": {name: round(float(p), 6) for name, p in self.probabilities.items()},
+            "track": self.track,
         }
 
     def __repr__(self) -> str:
@@ -89,6 +92,8 @@ class Prediction:
         height: Height in pixels of the upright image; 0 where it could not be read.
         faces: Faces from the highest score to the lowest; empty where none was found.
         error: Why the picture could not be read; None where it could.
+        frame: Of a video, the frame's number, from 0; None for a photograph.
+        time: Of a video, the frame's moment in seconds; None for a photograph.
     """
 
     source: str
@@ -96,6 +101,8 @@ class Prediction:
     height: int
     faces: tuple[Face, ...]
     error: str | None = None
+    frame: int | None = None
+    time: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The prediction as JSON-ready values: one line of the JSONL output (docs/output.md)."""
@@ -105,12 +112,15 @@ class Prediction:
             "height": self.height,
             "faces": [face.to_dict() for face in self.faces],
             "error": self.error,
+            "frame": self.frame,
+            "time": None if self.time is None else round(self.time, 4),
         }
 
     def to_rows(self) -> list[dict[str, Any]]:
         """One flat row a face, or a single row without a face: the columns of the CSV and Parquet output."""
         picture: dict[str, Any] = {"source": self.source, "width": self.width, "height": self.height}
-        return [picture | _flat(face) | {"error": self.error} for face in self.faces or (None,)]
+        moment = {"error": self.error, "frame": self.frame, "time": None if self.time is None else round(self.time, 4)}
+        return [picture | _flat(face) | moment | {"track": face and face.track} for face in self.faces or (None,)]
 
     def to_frame(self) -> pd.DataFrame:
         """The rows of `to_rows` as a pandas frame.

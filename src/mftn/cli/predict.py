@@ -1,4 +1,4 @@
-"""Recognise expressions in photographs: a table, JSONL, CSV or Parquet, and annotated pictures."""
+"""Recognise expressions in photographs and videos: a table, JSONL, CSV or Parquet, and annotated copies."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -27,7 +27,8 @@ class Arguments:
     """What `mftn predict` takes.
 
     Attributes:
-        sources: Files, folders (all levels), globs, or - for a list of paths on standard input.
+        sources: Files, folders (all levels), globs, or - for a list of paths on standard input; or one video, or 0 for
+            the first webcam.
         format: auto is by the output file's ending; without a file, a table on a terminal and JSONL in a pipe.
         output: File to write the predictions to.
         save_images: Folder for annotated copies.
@@ -38,6 +39,13 @@ class Arguments:
         model: Name of a model that ships, or an exported file.
         threads: Processor threads; 0 for all cores.
         strict: Stop at the first picture that cannot be read.
+        start: Of a video, seconds from where frames are read.
+        end: Of a video, seconds after which none are.
+        every: Of a video, read every so-manieth frame.
+        detect_every: Of a video, frames from one detection in the whole picture to the next.
+        smooth: Of a video, seconds over which probabilities are averaged; 0 is off.
+        save_video: Of a video, an annotated copy with the sound.
+        save_timeline: Of a video, a picture of the expressions over time.
     """
 
     sources: Annotated[tuple[str, ...], tyro.conf.Positional]
@@ -51,26 +59,41 @@ class Arguments:
     model: str | None = None
     threads: int = 0
     strict: bool = False
+    start: float = 0.0
+    end: float | None = None
+    every: int = 1
+    detect_every: int = 5
+    smooth: float = 0.3
+    save_video: Path | None = None
+    save_timeline: Path | None = None
 
 
 def run(arguments: Arguments) -> int:
     """Recognise, write, and return the exit status."""
     from mftn.recognize import expand, load
+    from mftn.video import is_video
 
     kind = _kind(arguments)
     if not arguments.sources:
         raise ConfigError("nothing to do: name a picture or a folder, as in `mftn predict photo.jpg`")
+    videos = [source for source in arguments.sources if is_video(source)]
+    if videos and len(arguments.sources) > 1:
+        raise ConfigError(f"{videos[0]}: give one video at a time, without photographs")
     recognizer = load(
         arguments.model,
         detector=arguments.detector,
         min_score=arguments.min_score,
         threads=arguments.threads,
     )
+    if videos:
+        from mftn.cli.video import run_video
+
+        return run_video(arguments, kind, recognizer)
     items = list(expand(arguments.sources))
     failed = done = 0
     try:
         with ExitStack() as stack:
-            write = stack.enter_context(_sink(arguments, kind))
+            write = stack.enter_context(sink(arguments, kind))
             save = _picture_saver(arguments, recognizer.engine.info.template)
             advance = stack.enter_context(_progress(len(items)))
             for prediction in recognizer.stream(items):
@@ -108,7 +131,7 @@ def _kind(arguments: Arguments) -> str:
 
 
 @contextmanager
-def _sink(arguments: Arguments, kind: str) -> Iterator[Callable[[Prediction], None]]:
+def sink(arguments: Arguments, kind: str) -> Iterator[Callable[[Prediction], None]]:
     """A function that takes predictions; what it took is complete when the block ends, even by Ctrl-C."""
     from mftn.output import CsvWriter, JsonlWriter, explain_failure, open_writer
 

@@ -1,0 +1,66 @@
+"""Frames a second of `mftn predict` on a made clip of 720p with one or two persons, and where the time goes.
+
+python benchmarks/video_speed.py
+"""
+
+import tempfile
+import time
+from fractions import Fraction
+from pathlib import Path
+from statistics import median
+
+import av
+from PIL import Image
+
+from mftn.recognize import load
+from mftn.track import FaceTracker
+from mftn.video import Clip
+
+PHOTOS = Path(__file__).parents[1] / "examples" / "photos"
+FRAMES, RUNS = 100, 3
+
+
+def make_clip(path: Path, persons: int) -> None:
+    """Public-domain photographs that move over a grey ground."""
+    photos = [Image.open(PHOTOS / name).convert("RGB") for name in ("astronaut.jpg", "grace_hopper.jpg")]
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=Fraction(30))
+        stream.width, stream.height, stream.pix_fmt = 1280, 720, "yuv420p"
+        for number in range(FRAMES):
+            picture = Image.new("RGB", (1280, 720), (60, 70, 80))
+            for place, photo in enumerate(photos[:persons]):
+                picture.paste(photo.resize((500, 620)), (40 + 600 * place + number, 50))
+            out.mux(stream.encode(av.VideoFrame.from_image(picture)))
+        out.mux(stream.encode(None))
+
+
+def main() -> None:
+    """Measure and print medians of the runs."""
+    recognizer = load()
+    with tempfile.TemporaryDirectory() as folder:
+        for persons in (1, 2):
+            path = Path(folder) / f"{persons}.mp4"
+            make_clip(path, persons)
+            decode: list[float] = []
+            tracked: list[float] = []
+            every: list[float] = []
+            for _ in range(RUNS):
+                start = time.perf_counter()
+                frames = [(frame.image, frame.time) for frame in Clip(str(path))]
+                decode.append(time.perf_counter() - start)
+                for detect_every, seconds in ((5, tracked), (1, every)):
+                    tracker = FaceTracker(recognizer, detect_every)
+                    start = time.perf_counter()
+                    for image, moment in frames:
+                        tracker.update(image, moment)
+                    seconds.append(time.perf_counter() - start)
+            print(
+                f"{persons} person(s), 720p: {FRAMES / (median(decode) + median(tracked)):.1f} frames/s with detection "
+                f"every 5 frames, {FRAMES / (median(decode) + median(every)):.1f} with detection in every frame; "
+                f"decoding {1000 * median(decode) / FRAMES:.1f} ms, "
+                f"faces {1000 * median(tracked) / FRAMES:.1f} ms a frame"
+            )
+
+
+if __name__ == "__main__":
+    main()

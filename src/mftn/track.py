@@ -1,0 +1,122 @@
+"""Faces followed through a video: stable numbers, a close look between detections, smoothed probabilities."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import exp
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mftn.recognize import Recognizer
+from mftn.types import Detection, Face, Image
+
+SAME = 0.3
+"""Boxes that overlap at least this much (intersection over union) are one person's."""
+
+FORGOTTEN = 1.0
+"""Seconds without being seen after which a track ends."""
+
+MARGIN = 0.75
+"""The close look reaches this many box sides beyond the last box."""
+
+
+@dataclass(slots=True)
+class _Track:
+    number: int
+    face: Detection
+    seen: float
+    probabilities: NDArray[np.float64]
+
+
+class FaceTracker:
+    """Turns frames into faces with tracks.
+
+    Args:
+        recognizer: Detects and classifies.
+        detect_every: Frames from one detection in the whole picture to the next; 1 detects in every frame.
+        smooth: Seconds over which probabilities are averaged; 0 is off.
+    """
+
+    def __init__(self, recognizer: Recognizer, detect_every: int = 5, smooth: float = 0.3) -> None:
+        self.recognizer, self.detect_every, self.smooth = recognizer, detect_every, smooth
+        self.tracks: list[_Track] = []
+        self.frames = self.numbers = 0
+
+    def update(self, image: Image, time: float) -> tuple[Face, ...]:
+        """The faces of the next frame, each with its track.
+
+        Args:
+            image: H×W×3.
+            time: Its moment in seconds.
+        """
+        whole = self.frames % self.detect_every == 0 or not self.tracks
+        self.frames += 1
+        self.tracks = [track for track in self.tracks if time - track.seen <= FORGOTTEN]
+        detector = self.recognizer.detector
+        if detector is None:
+            found = [Detection((0.0, 0.0, float(image.shape[1]), float(image.shape[0])), None, None)]
+        else:
+            found = detector.detect(image) if whole else self._look_again(image)
+        if not found:
+            return ()
+        labels = self.recognizer.engine.info.labels
+        rows = self.recognizer.engine.probabilities(self.recognizer.crops(image, found)).astype(np.float64)  # (n, K)
+        faces = []
+        for face, row, track in zip(found, rows, self._owners(found), strict=True):
+            if track is None:
+                self.numbers += 1
+                track = _Track(self.numbers, face, time, row)  # noqa: PLW2901 (a new person)
+                self.tracks.append(track)
+            else:
+                weight = 1 - exp(-(time - track.seen) / self.smooth) if self.smooth else 1.0
+                track.probabilities = (1 - weight) * track.probabilities + weight * row
+                track.face, track.seen = face, time
+            shown = dict(zip(labels, track.probabilities.tolist(), strict=True))
+            faces.append(Face(face.box, face.score, face.landmarks, shown, track.number))
+        return tuple(faces)
+
+    def _look_again(self, image: Image) -> list[Detection]:
+        """The tracked faces, each looked for around its last place."""
+        detector = self.recognizer.detector
+        assert detector is not None
+        found: list[Detection] = []
+        for track in self.tracks:
+            left, top, right, bottom = track.face.box
+            reach = MARGIN * max(right - left, bottom - top)
+            x, y = max(int(left - reach), 0), max(int(top - reach), 0)
+            part = image[y : max(int(bottom + reach), y + 1), x : max(int(right + reach), x + 1)]
+            if not part.size:
+                continue
+            moved = [_move(face, x, y) for face in detector.detect(np.ascontiguousarray(part))]
+            best = max(moved, key=lambda face: overlap(face, track.face), default=None)
+            if best and overlap(best, track.face) >= SAME and all(overlap(best, other) < SAME for other in found):
+                found.append(best)
+        return found
+
+    def _owners(self, found: Sequence[Detection]) -> list[_Track | None]:
+        """The track of each face: the best overlaps first, each track once."""
+        pairs = sorted(
+            ((overlap(face, track.face), i, j) for i, face in enumerate(found) for j, track in enumerate(self.tracks)),
+            reverse=True,
+        )
+        owners: list[_Track | None] = [None] * len(found)
+        taken: set[int] = set()
+        for value, i, j in pairs:
+            if value >= SAME and owners[i] is None and j not in taken:
+                owners[i] = self.tracks[j]
+                taken.add(j)
+        return owners
+
+
+def overlap(first: Detection, second: Detection) -> float:
+    """Intersection over union of two boxes, 0 to 1."""
+    (a, b, c, d), (e, f, g, h) = first.box, second.box
+    shared = max(min(c, g) - max(a, e), 0.0) * max(min(d, h) - max(b, f), 0.0)
+    union = (c - a) * (d - b) + (g - e) * (h - f) - shared
+    return shared / union if union > 0 else 0.0
+
+
+def _move(face: Detection, x: int, y: int) -> Detection:
+    left, top, right, bottom = face.box
+    landmarks = None if face.landmarks is None else face.landmarks + np.array([x, y], np.float32)
+    return Detection((left + x, top + y, right + x, bottom + y), face.score, landmarks)
