@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import median
 
 import av
+import numpy as np
 from PIL import Image
 
 from mftn.recognize import load
@@ -30,7 +31,7 @@ def make_clip(path: Path, persons: int) -> None:
             picture = Image.new("RGB", (1280, 720), (60, 70, 80))
             for place, photo in enumerate(photos[:persons]):
                 picture.paste(photo.resize((500, 620)), (40 + 600 * place + number, 50))
-            out.mux(stream.encode(av.VideoFrame.from_image(picture)))
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(np.asarray(picture), format="rgb24")))
         out.mux(stream.encode(None))
 
 

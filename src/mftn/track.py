@@ -7,6 +7,7 @@ from math import exp
 import numpy as np
 from numpy.typing import NDArray
 
+from mftn.faces.yunet import YuNet
 from mftn.recognize import Recognizer
 from mftn.types import Detection, Face, Image
 
@@ -18,6 +19,9 @@ FORGOTTEN = 1.0
 
 MARGIN = 0.75
 """The close look reaches this many box sides beyond the last box."""
+
+NEAR_SIDE = 160
+"""Pixels to which the close look scales what it sees."""
 
 
 @dataclass(slots=True)
@@ -39,6 +43,8 @@ class FaceTracker:
 
     def __init__(self, recognizer: Recognizer, detect_every: int = 5, smooth: float = 0.3) -> None:
         self.recognizer, self.detect_every, self.smooth = recognizer, detect_every, smooth
+        detector = recognizer.detector
+        self.near = YuNet(detector.min_score, side=NEAR_SIDE) if isinstance(detector, YuNet) else detector
         self.tracks: list[_Track] = []
         self.frames = self.numbers = 0
 
@@ -77,8 +83,7 @@ class FaceTracker:
 
     def _look_again(self, image: Image) -> list[Detection]:
         """The tracked faces, each looked for around its last place."""
-        detector = self.recognizer.detector
-        assert detector is not None
+        assert self.near is not None
         found: list[Detection] = []
         for track in self.tracks:
             left, top, right, bottom = track.face.box
@@ -87,7 +92,7 @@ class FaceTracker:
             part = image[y : max(int(bottom + reach), y + 1), x : max(int(right + reach), x + 1)]
             if not part.size:
                 continue
-            moved = [_move(face, x, y) for face in detector.detect(np.ascontiguousarray(part))]
+            moved = [_move(face, x, y) for face in self.near.detect(np.ascontiguousarray(part))]
             best = max(moved, key=lambda face: overlap(face, track.face), default=None)
             if best and overlap(best, track.face) >= SAME and all(overlap(best, other) < SAME for other in found):
                 found.append(best)

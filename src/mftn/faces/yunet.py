@@ -17,7 +17,7 @@ from mftn.runtime import open_session
 from mftn.types import Detection, Image
 
 STRIDES = (8, 16, 32)
-CLOSE_SIDE, CLOSE_BORDER, WIDE_SIDE = 256, 64, 960
+CLOSE_SIDE, WIDE_SIDE = 256, 960
 
 
 class YuNet:
@@ -27,18 +27,22 @@ class YuNet:
         min_score: Lowest score to report, 0 to 1.
         max_overlap: Of two boxes that overlap more than this (intersection over union) the better stays.
         threads: Processor threads.
+        side: Of the close look, in pixels. Smaller than by default, it is the only look: faster, for a cut-out around
+            a face whose place is nearly known.
     """
 
-    def __init__(self, min_score: float = 0.5, max_overlap: float = 0.3, threads: int = 1) -> None:
+    def __init__(
+        self, min_score: float = 0.5, max_overlap: float = 0.3, threads: int = 1, side: int = CLOSE_SIDE
+    ) -> None:
         weights = files("mftn.faces") / "weights" / "yunet.onnx"
         self.session = open_session(weights.read_bytes(), threads)
-        self.min_score, self.max_overlap = min_score, max_overlap
+        self.min_score, self.max_overlap, self.side = min_score, max_overlap, side
 
     def detect(self, image: Image) -> list[Detection]:
         """Faces of an H×W×3 picture, from the highest score to the lowest."""
         longer = max(image.shape[:2])
-        found = [self._look(image, CLOSE_SIDE / longer, CLOSE_BORDER)]
-        if longer > CLOSE_SIDE + 2 * CLOSE_BORDER:
+        found = [self._look(image, self.side / longer, self.side // 4)]
+        if longer > 1.5 * self.side and self.side >= CLOSE_SIDE:
             found.append(self._look(image, min(WIDE_SIDE / longer, 1.0), 0))
         rows = np.concatenate(found)  # (n, 15)
         rows = rows[non_maximum_suppression(rows[:, :4], rows[:, 14], self.max_overlap)]
