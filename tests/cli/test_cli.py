@@ -177,3 +177,15 @@ def test_evaluate_and_explain(tmp_path: Path, prepared: Path) -> None:
     (tmp_path / "text.jpg").write_text("no picture")
     done = mftn("explain", tmp_path / "text.jpg", "--out", tmp_path / "maps")
     assert done.returncode == 1 and "text.jpg" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_benchmark_measures_this_machine(tmp_path: Path) -> None:
+    done = mftn("benchmark", "--seconds", 0.05, "--photo", PHOTOS / "astronaut.jpg", "--output", tmp_path / "b.csv")
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader((tmp_path / "b.csv").open()))
+    assert {row["batch"] for row in rows} == {"1", "8", "32"}
+    assert rows[-1]["what"] == "end to end, astronaut.jpg, 1 face(s)"
+    for row in rows:
+        assert 0 < float(row["p10_ms"]) <= float(row["median_ms"]) <= float(row["p90_ms"])
+        assert float(row["per_second"]) == pytest.approx(1000 * int(row["batch"]) / float(row["median_ms"]), rel=0.02)
+    assert "end to end" in done.stdout

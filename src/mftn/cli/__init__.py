@@ -13,8 +13,9 @@ from mftn import __version__
 from mftn.errors import MFTNError, MissingExtraError
 
 VERBS = {
-    "predict": "recognise expressions in photographs",
+    "predict": "recognise expressions in photographs and videos",
     "models": "list the models that ship",
+    "benchmark": "measure this machine: faces a second by threads and batch, photographs end to end",
     "doctor": "show versions, and what is installed or missing",
     "prepare": "align and document a data set for training",
     "audit": "look through a prepared data set: duplicates, leaks, doubtful labels",

@@ -1,0 +1,106 @@
+"""Measure this machine: the classifier by threads and batch, the detector by picture size, photographs end to end."""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+BATCHES = (1, 8, 32)
+SIZES = ((350, 350), (512, 512), (1280, 720), (1920, 1080))
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What `mftn benchmark` takes.
+
+    Attributes:
+        photo: A photograph to recognise end to end; without one that row is left out.
+        model: Name of a model that ships, or an exported file.
+        detector: Face detector.
+        seconds: How long each row is measured.
+        output: Also write the rows as CSV.
+    """
+
+    photo: Path | None = None
+    model: str | None = None
+    detector: Literal["yunet", "mtcnn"] = "yunet"
+    seconds: float = 2.0
+    output: Path | None = None
+
+
+def run(arguments: Arguments) -> int:
+    """Measure, print a table, and write the CSV."""
+    from mftn.engines import load_engine
+    from mftn.errors import ConfigError
+    from mftn.faces import load_detector
+    from mftn.files import write_csv
+
+    if arguments.seconds <= 0:
+        raise ConfigError(f"--seconds is {arguments.seconds}; it must be above 0")
+    rng = np.random.default_rng(0)
+    cores = os.cpu_count() or 1
+    rows: list[dict[str, Any]] = []
+    for threads in sorted({1, cores}):
+        engine = load_engine(arguments.model, threads=threads)
+        for batch in BATCHES:
+            crops = rng.integers(0, 256, (batch, *engine.info.size, 3), dtype=np.uint8)
+            name = f"classify, {engine.info.name}"
+            rows.append(_row(name, threads, batch, arguments.seconds, partial(engine.probabilities, crops)))
+    detector = load_detector(arguments.detector, threads=1)
+    for width, height in SIZES:
+        picture = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        name = f"detect, {arguments.detector}, {width}×{height}"
+        rows.append(_row(name, 1, 1, arguments.seconds, partial(detector.detect, picture)))
+    if arguments.photo:
+        from mftn.recognize import load
+
+        recognizer = load(arguments.model, detector=arguments.detector)
+        faces = len(recognizer.predict(arguments.photo).faces)
+        name = f"end to end, {arguments.photo.name}, {faces} face(s)"
+        rows.append(_row(name, cores, 1, arguments.seconds, partial(recognizer.predict, arguments.photo)))
+    Console(width=110).print(_table(rows))
+    if arguments.output:
+        write_csv(arguments.output, rows)
+    return 0
+
+
+def _row(what: str, threads: int, batch: int, seconds: float, work: Callable[[], object]) -> dict[str, Any]:
+    """Median and spread of the work's duration; the first two runs warm up."""
+    for _ in range(2):
+        work()
+    took: list[float] = []
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(took) < 3:
+        start = time.perf_counter()
+        work()
+        took.append(time.perf_counter() - start)
+    low, middle, high = np.percentile(took, [10, 50, 90]) * 1000
+    return {
+        "what": what,
+        "threads": threads,
+        "batch": batch,
+        "runs": len(took),
+        "median_ms": round(float(middle), 3),
+        "p10_ms": round(float(low), 3),
+        "p90_ms": round(float(high), 3),
+        "per_second": round(1000 * batch / float(middle), 1),
+    }
+
+
+def _table(rows: list[dict[str, Any]]) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("what")
+    for name in ("threads", "batch", "median", "10 to 90 %", "a second"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        span = f"{row['p10_ms']:.1f}–{row['p90_ms']:.1f} ms"
+        middle, rate = f"{row['median_ms']:.1f} ms", f"{row['per_second']:,.0f}"
+        table.add_row(row["what"], str(row["threads"]), str(row["batch"]), middle, span, rate)
+    return table
