@@ -31,6 +31,8 @@ def test_the_difference_of_two_matrices() -> None:
     axes = new_figure(4, 4).subplots()
     confusion_difference(axes, first, second, LABELS, "")
     assert cells(axes)[0] == "+0.88" and cells(axes)[1] == "-0.12"
+    confusion_difference(axes := new_figure(4, 4).subplots(), first, first, LABELS, "")
+    assert set(cells(axes)) == {"+0.00"}
 
 
 def test_seven_classes_have_seven_rows() -> None:

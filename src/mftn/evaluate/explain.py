@@ -148,7 +148,7 @@ def resample(part: Tensor, height: int, width: int, start: float = 0.5) -> Tenso
 
 
 def deletion_curves(
-    model: Baseline, x: Tensor, explanation: Explanation, name: str = "fused", fractions: tuple[float, ...] = ()
+    model: Baseline, x: Tensor, explanation: Explanation, fractions: tuple[float, ...], temperature: float = 1.0
 ) -> Mapping[str, NDArray[np.float64]]:
     """How the explained class's probability falls as places are removed, hottest, coldest or random first.
 
@@ -158,14 +158,14 @@ def deletion_curves(
         model: In evaluation mode.
         x: Normalised pictures (B, C, H, W).
         explanation: Theirs.
-        name: Of the map that ranks places.
         fractions: Shares of the places removed, rising.
+        temperature: That calibrates the probabilities.
 
     Returns:
         "hottest first", "coldest first" and "random", each (B, len(fractions)) probabilities.
     """
     batch, height, width = len(x), x.shape[2], x.shape[3]
-    heat = resample(explanation.maps[name], CELLS, CELLS).flatten(1)  # (B, cells)
+    heat = resample(explanation.maps["fused"], CELLS, CELLS).flatten(1)  # (B, cells)
     blank = F.interpolate(F.adaptive_avg_pool2d(x, 2), size=(height, width), mode="bilinear", align_corners=False)
     random = torch.rand(heat.shape, generator=torch.Generator().manual_seed(0))
     orders = {"hottest first": -heat, "coldest first": heat, "random": random}
@@ -177,7 +177,7 @@ def deletion_curves(
             gone = (ranks < round(fraction * CELLS**2)).view(batch, 1, CELLS, CELLS).float()
             mask = F.interpolate(gone, size=(height, width), mode="nearest")
             with torch.no_grad():
-                answer = model(mask * blank + (1 - mask) * x).fused.softmax(dim=1)
+                answer = (model(mask * blank + (1 - mask) * x).fused / temperature).softmax(dim=1)
             probabilities.append(answer.gather(1, explanation.classes[:, None])[:, 0])
         curves[order] = torch.stack(probabilities, dim=1).double().numpy()
     return curves

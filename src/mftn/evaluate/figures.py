@@ -77,7 +77,7 @@ def confusion_panel(counts: Mapping[str, Counts], labels: tuple[str, ...]) -> Fi
         confusion_matrix(axes[place], counts[name], labels, name, "" if place else "True Label")
     if len(names) == 2:
         first, second = names
-        confusion_difference(axes[2], counts[first], counts[second], labels, f"{first} − {second}")
+        confusion_difference(axes[2], counts[second], counts[first], labels, f"{second} − {first}")
     return figure
 
 
@@ -194,19 +194,21 @@ def embedding_plot(points: Mapping[str, Mapping[str, Values]], labels: Values, c
         classes: Their names.
     """
     columns = len(next(iter(points.values())))
-    figure = new_figure(2.9 * columns, 3.0 * len(points) + 0.5)
-    axes = figure.subplots(len(points), columns, squeeze=False)
-    for row, (method, features) in enumerate(points.items()):
-        for column, (feature, places) in enumerate(features.items()):
-            cell = axes[row, column]
+    shape = (len(points), columns) if columns > 1 else (1, len(points))
+    figure = new_figure(2.9 * shape[1], 3.0 * shape[0] + 0.6)
+    cells = iter(figure.subplots(*shape, squeeze=False).ravel())
+    for method, features in points.items():
+        for feature, places in features.items():
+            cell = next(cells)
             for number, name in enumerate(classes):
                 chosen = labels == number
                 cell.scatter(
                     *places[chosen].T, s=9, c=COLOURS[name], marker=MARKERS[number], linewidths=0.6, label=name
                 )
             cell.set(xticks=[], yticks=[], title=f"{feature}, {method}")
-    handles, names = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=len(classes), markerscale=2, fontsize="small")
+    handles, names = figure.axes[0].get_legend_handles_labels()
+    columns = min(len(classes), 2 * shape[1])
+    figure.legend(handles, names, loc="outside lower center", ncols=columns, markerscale=2, fontsize="small")
     return figure
 
 
@@ -218,7 +220,7 @@ def _shares(counts: Counts) -> NDArray[np.float64]:
 
 def _write_cells(axes: Axes, values: NDArray[np.float64], form: str, dark: float) -> None:
     for (row, column), value in np.ndenumerate(values):
-        text = "–" if np.isnan(value) else form.format(value)
+        text = "–" if np.isnan(value) else form.format(round(value, 2) + 0.0)  # no −0.00
         colour = "white" if abs(value) > dark else "black"
         axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=7)
 

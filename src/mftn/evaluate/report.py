@@ -278,7 +278,7 @@ class Report:
             for start in range(0, len(indices), 50):
                 x = self._input(network, indices[start : start + 50])
                 found = explain.explain(network, x)
-                parts.append(explain.deletion_curves(network, x, found, fractions=FRACTIONS))
+                parts.append(explain.deletion_curves(network, x, found, FRACTIONS, network.description["temperature"]))
                 self.on_progress(f"deletion curves of {model}", len(x), len(indices))
             curves[model] = {order: np.concatenate([part[order] for part in parts]).mean(0) for order in parts[0]}
             self.found["models"][model]["deletion"] = {
@@ -311,6 +311,8 @@ class Report:
             before = f"{model}, " if len(self.networks) > 1 else ""
             for kind, maps in (("", found.maps), (" attention", found.attention)):
                 for name, values in maps.items():
+                    if name == "fused" and len(maps) == 2:
+                        continue  # a baseline's one head again
                     rows[f"{before}{name}{kind}"] = list(values.numpy())
         self.found["explained"] = [self.dataset.paths[index] for index in chosen]
         self._save("explanations", figures.explanation_grid(self._faces(chosen), columns, rows))
