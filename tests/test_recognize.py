@@ -82,7 +82,15 @@ def test_results_turn_into_plain_values_and_frames(photos: Path) -> None:
     prediction = mftn.predict(photos / "astronaut.jpg")
     plain = prediction.to_dict()
     assert list(plain) == ["source", "width", "height", "faces", "error", "frame", "time"]
-    assert list(plain["faces"][0]) == ["box", "score", "landmarks", "expression", "probability", "probabilities", "track"]
+    assert list(plain["faces"][0]) == [
+        "box",
+        "score",
+        "landmarks",
+        "expression",
+        "probability",
+        "probabilities",
+        "track",
+    ]
     frame = prediction.to_frame()
     assert len(frame) == 1 and frame.loc[0, "expression"] == "happiness"
     empty = Prediction("x", 5, 5, ()).to_frame()
