@@ -1,5 +1,6 @@
 import io
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import Image as PillowImage
 import mftn
 from mftn.errors import ConfigError, ImageError, ModelError
 from mftn.labels import EXPRESSIONS
+from mftn.recognize import AHEAD
 from mftn.types import Image, Prediction
 
 
@@ -150,3 +152,47 @@ def test_no_damaged_file_breaks_the_stream(tmp_path: Path, photos: Path, recwarn
     assert 20 < len(failed) < 280
     assert all(prediction.error.startswith(prediction.source) for prediction in failed)
     assert not recwarn.list, "Pillow's warnings are not the user's"
+
+
+def test_a_stream_answers_as_single_pictures_do_in_their_order(tmp_path: Path, photos: Path, astronaut: Image) -> None:
+    """More pictures than are read ahead, of differing faces and sizes, with failures between."""
+    names = []
+    for number in range(3 * AHEAD):
+        name = tmp_path / f"{number:03}.png"
+        if number % 7 == 3:
+            name.write_text("no picture")
+        elif number % 5 == 4:
+            PillowImage.new("RGB", (64, 40 + number)).save(name)
+        else:
+            PillowImage.fromarray(astronaut[: 300 + number, : 400 - number]).save(name)
+        names.append(str(name))
+    found = list(mftn.load().stream(names))
+    assert [prediction.source for prediction in found] == names
+    for name, prediction in zip(names[:: AHEAD // 2], found[:: AHEAD // 2], strict=True):
+        try:
+            alone = mftn.predict(name)
+        except ImageError as error:
+            assert prediction.error == str(error)
+            continue
+        assert len(prediction.faces) == len(alone.faces)
+        for face, expected in zip(prediction.faces, alone.faces, strict=True):
+            assert face.box == expected.box
+            assert face.probabilities == pytest.approx(expected.probabilities, abs=1e-5)
+    assert {bool(p.error) for p in found} == {True, False} and {len(p.faces) for p in found} >= {0, 1}
+
+
+def test_a_stream_reads_no_further_than_it_must(photos: Path) -> None:
+    taken = 0
+
+    def endless() -> Iterator[str]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield str(photos / "astronaut.jpg")
+
+    recognizer = mftn.load(threads=2)
+    stream = recognizer.stream(endless())
+    for _ in range(3):
+        assert next(stream).faces
+    stream.close()  # type: ignore[attr-defined]
+    assert taken <= 3 + 2 * AHEAD + recognizer.workers

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,16 +26,31 @@ if TYPE_CHECKING:
     from PIL import Image as PillowImage
 
 
+AHEAD = 16
+"""Pictures that `stream` reads ahead, besides those its threads are at."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A picture between detection and network: its prediction without faces, the faces, their crops (n, H, W, 3)."""
+
+    prediction: Prediction
+    faces: Sequence[Detection]
+    crops: NDArray[np.uint8] | None
+
+
 class Recognizer:
     """Faces and their expressions in pictures; make one with `load` and use it for many.
 
     Args:
         engine: The exported network.
         detector: Finds faces; None takes each picture as one face.
+        workers: Threads that read and detect in `stream`; 0 for one a core.
     """
 
-    def __init__(self, engine: Engine, detector: Detector | None) -> None:
+    def __init__(self, engine: Engine, detector: Detector | None, workers: int = 0) -> None:
         self.engine, self.detector = engine, detector
+        self.workers = workers or os.cpu_count() or 1
 
     def predict(self, image: str | Path | PillowImage.Image | NDArray[Any]) -> Prediction:
         """Recognise the expressions in one picture.
@@ -42,24 +62,34 @@ class Recognizer:
             ImageError: The picture cannot be read.
         """
         source = str(image) if isinstance(image, str | Path) else type(image).__name__
-        return self._recognise(read_image(image), source)
+        (prediction,) = self._classify([self._locate(read_image(image), source)])
+        return prediction
 
     def stream(self, sources: str | Path | Iterable[str | Path | Prediction]) -> Iterator[Prediction]:
         """Predictions for many pictures, one by one, in their order.
 
-        A picture that cannot be read becomes a prediction with `error`; the rest goes on.
+        Reading and detection run in a thread a core, beside the network, which takes the faces of all pictures that are
+        ready at once; at most some twenty pictures are read ahead. A picture that cannot be read becomes a prediction
+        with `error`; the rest goes on.
 
         Args:
             sources: Files, folders and globs, or what `expand` made of them.
         """
-        for item in expand([sources] if isinstance(sources, str | Path) else sources):
-            if isinstance(item, Prediction):
-                yield item
-                continue
-            try:
-                yield self.predict(item)
-            except ImageError as error:
-                yield _failed(item, error)
+        items = expand([sources] if isinstance(sources, str | Path) else sources)
+        pool = ThreadPoolExecutor(self.workers)
+        waiting: deque[Future[_Found]] = deque()
+        try:
+            while True:
+                for item in islice(items, AHEAD + self.workers - len(waiting)):
+                    waiting.append(pool.submit(self._find, item))
+                if not waiting:
+                    return
+                ready = [waiting.popleft().result()]
+                while waiting and waiting[0].done() and len(ready) < AHEAD:
+                    ready.append(waiting.popleft().result())
+                yield from self._classify(ready)
+        finally:
+            pool.shutdown(cancel_futures=True)
 
     def crops(self, image: Image, faces: Iterable[Detection]) -> NDArray[np.uint8]:
         """What the network sees of each face, (n, H, W, 3)."""
@@ -67,22 +97,35 @@ class Recognizer:
         crops = [crop_face(image, face, info.size, info.template) for face in faces]
         return np.stack(crops) if crops else np.empty((0, *info.size, 3), np.uint8)
 
-    def _recognise(self, image: Image, source: str) -> Prediction:
+    def _find(self, item: str | Prediction) -> _Found:
+        """The first half for one item of `stream`; a failure is passed on."""
+        if isinstance(item, Prediction):
+            return _Found(item, [], None)
+        try:
+            return self._locate(read_image(item), item)
+        except ImageError as error:
+            return _Found(_failed(item, error), [], None)
+
+    def _locate(self, image: Image, source: str) -> _Found:
+        """Detect and crop; the picture itself is not kept."""
         height, width = image.shape[:2]
         if self.detector is None:
-            found = [Detection((0.0, 0.0, float(width), float(height)), None, None)]
+            faces = [Detection((0.0, 0.0, float(width), float(height)), None, None)]
         else:
-            found = self.detector.detect(image)
-        faces: tuple[Face, ...] = ()
-        if found:
-            probabilities = self.engine.probabilities(self.crops(image, found))  # (n, K)
+            faces = self.detector.detect(image)
+        return _Found(Prediction(source, width, height, ()), faces, self.crops(image, faces) if faces else None)
+
+    def _classify(self, found: Sequence[_Found]) -> Iterator[Prediction]:
+        """The second half: the faces of several pictures in one batch."""
+        crops = [picture.crops for picture in found if picture.crops is not None]
+        rows = iter(self.engine.probabilities(np.concatenate(crops)).tolist() if crops else [])
+        labels = self.engine.info.labels
+        for picture in found:
             faces = tuple(
-                Face(
-                    face.box, face.score, face.landmarks, dict(zip(self.engine.info.labels, row.tolist(), strict=True))
-                )
-                for face, row in zip(found, probabilities, strict=True)
+                Face(face.box, face.score, face.landmarks, dict(zip(labels, next(rows), strict=True)))
+                for face in picture.faces
             )
-        return Prediction(source, width, height, faces)
+            yield replace(picture.prediction, faces=faces)
 
 
 def expand(sources: Iterable[str | Path | Prediction]) -> Iterator[str | Prediction]:
@@ -140,8 +183,8 @@ def load(
         raise ConfigError(f"threads is {threads}; give 1 or more, or 0 for all cores")
     engine = load_engine(model, threads=threads)
     if detector == "none":
-        return Recognizer(engine, None)
-    return Recognizer(engine, load_detector(detector, min_score=min_score, threads=threads))
+        return Recognizer(engine, None, threads)
+    return Recognizer(engine, load_detector(detector, min_score=min_score, threads=threads), threads)
 
 
 def predict(

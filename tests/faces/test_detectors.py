@@ -94,7 +94,7 @@ def test_min_score_is_respected(astronaut: Image) -> None:
 
 def test_yunets_decode_agrees_with_opencv(astronaut: Image) -> None:
     yunet = YuNet(min_score=0.6)
-    rows = yunet.decode(astronaut[..., ::-1].astype(np.float32))
+    rows = yunet.decode(astronaut.transpose(2, 0, 1)[::-1].astype(np.float32))
     ours = rows[non_maximum_suppression(rows[:, :4], rows[:, 14], 0.3)]
     oracle = cv2.FaceDetectorYN_create(str(WEIGHTS / "yunet.onnx"), "", (512, 512), 0.6, 0.3, 5000)
     _, theirs = oracle.detect(astronaut[..., ::-1])

@@ -128,3 +128,14 @@ def test_attention_is_a_distribution_over_the_tokens() -> None:
 def test_pretrained_is_refused_with_what_to_do() -> None:
     with pytest.raises(mftn.errors.ModelError, match="load_checkpoint"):
         timm.create_model("mftn_atto", pretrained=True)
+
+
+def test_narrow_branches_are_led_into_and_the_published_ones_are_not() -> None:
+    published, narrow = MFTN(**TINY), MFTN(**TINY, branch_widths=(24, 16, 256), mlp_ratio=2.0, fuse_width=12).eval()
+    assert not any(name.startswith("mstn.lead_ins") for name, _ in published.named_parameters())
+    x = torch.randn(2, 3, 64, 64)
+    assert [tokens.shape[2] for tokens in narrow.forward_features(x)] == [24, 16, 256]
+    assert narrow(x).mstn.shape == (2, 5)
+    assert isinstance(timm.create_model("mftn_mobile"), MFTN)
+    with pytest.raises(ValueError, match="3 maps need as many depths and widths"):
+        MFTN(**TINY, branch_widths=(24, 16))

@@ -60,26 +60,27 @@ class YuNet:
         height, width = (max(1, round(side * scale)) for side in image.shape[:2])
         scaled = PillowImage.fromarray(image).resize((width, height), PillowImage.Resampling.BILINEAR, reducing_gap=2.0)
         canvas_size = [-(-(side + 2 * border) // 32) * 32 for side in (height, width)]
-        canvas = np.zeros((*canvas_size, 3), np.float32)
-        canvas[border : border + height, border : border + width] = np.asarray(scaled)[..., ::-1]  # BGR
+        canvas = np.zeros((3, *canvas_size), np.float32)
+        inner = canvas[:, border : border + height, border : border + width]
+        inner[...] = np.asarray(scaled).transpose(2, 0, 1)[::-1]  # BGR
         rows = self.decode(canvas)
         offset, factor = np.float32(border), np.array([image.shape[1] / width, image.shape[0] / height], np.float32)
         rows[:, :14] = (rows[:, :14] - offset) * np.tile(factor, 7)
         return rows
 
     def decode(self, canvas: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Run the network on a BGR canvas (H, W, 3) whose sides are multiples of 32.
+        """Run the network on a BGR canvas (3, H, W) whose sides are multiples of 32.
 
         Returns:
             (n, 15): left, top, right, bottom, five landmarks (x, y), score, before suppression.
         """
-        outputs = self.session.run(None, {"input": canvas.transpose(2, 0, 1)[None]})
+        outputs = self.session.run(None, {"input": canvas[None]})
         rows = []
         for level, stride in enumerate(STRIDES):
             classes, objects, boxes, points = (outputs[kind * 3 + level][0] for kind in range(4))  # (N, ·)
             score = np.sqrt(np.clip(classes[:, 0], 0, 1) * np.clip(objects[:, 0], 0, 1))
             kept = np.flatnonzero(score >= self.min_score)
-            columns = canvas.shape[1] // stride
+            columns = canvas.shape[2] // stride
             cell = np.stack([kept % columns, kept // columns], axis=1).astype(np.float32)  # (n, 2)
             centre = (cell + boxes[kept, :2]) * stride
             half = np.exp(boxes[kept, 2:]) * (stride / 2)

@@ -128,6 +128,8 @@ class MFTN(Baseline):
         mstn_depths: Transformer blocks on each of the three maps; 2, 2, 2 in figure 1, 3, 2, 1 as released.
         fuse_width: Common width of the fused feature; the second map's width by default.
         drop_path_rate: Stochastic depth of the last block, in the backbone and in each branch.
+        branch_widths: Channels inside the branches; the maps' by default, as published.
+        mlp_ratio: Width of the MLPs' hidden layers over the branch's.
         **baseline: The other arguments of `Baseline`.
     """
 
@@ -138,6 +140,8 @@ class MFTN(Baseline):
         mstn_depths: Sequence[int] = (2, 2, 2),
         fuse_width: int | None = None,
         drop_path_rate: float = 0.0,
+        branch_widths: Sequence[int] | None = None,
+        mlp_ratio: float = 4.0,
         **baseline: Any,
     ) -> None:
         super().__init__(backbone, num_classes, drop_path_rate=drop_path_rate, **baseline)
@@ -146,7 +150,7 @@ class MFTN(Baseline):
             raise ValueError(f"{backbone} gives {len(stages)} stage maps; MFTN needs three")
         self.strides: tuple[int, ...] = tuple(stage["reduction"] for stage in stages)
         widths = [stage["num_chs"] for stage in stages]
-        self.mstn = MsTN(widths, num_classes, mstn_depths, fuse_width, drop_path_rate)
+        self.mstn = MsTN(widths, num_classes, mstn_depths, fuse_width, drop_path_rate, branch_widths, mlp_ratio)
 
     def forward(self, x: Tensor) -> Logits | Tensor:
         """Images (B, C, H, W), normalised, to logits (B, K)."""

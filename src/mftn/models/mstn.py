@@ -23,6 +23,9 @@ class MsTN(nn.Module):
         depths: Blocks in each branch.
         fuse_width: The common width; the second map's by default (512 = 4 × 128 in the published network).
         drop_path_rate: Drop path of the last block of each branch.
+        branch_widths: Channels inside the branches; where one differs from its map's, a Linear (no bias) leads in. The
+            published network keeps the maps' widths; 1,024 channels are most of a small network's weights.
+        mlp_ratio: Width of the MLPs' hidden layers over that.
     """
 
     def __init__(
@@ -32,17 +35,26 @@ class MsTN(nn.Module):
         depths: Sequence[int] = (2, 2, 2),
         fuse_width: int | None = None,
         drop_path_rate: float = 0.0,
+        branch_widths: Sequence[int] | None = None,
+        mlp_ratio: float = 4.0,
     ) -> None:
         super().__init__()
-        if len(depths) != len(widths):
-            raise ValueError(f"{len(widths)} maps need as many depths, got {tuple(depths)}")
+        inner = list(branch_widths or widths)
+        if not len(depths) == len(widths) == len(inner):
+            raise ValueError(f"{len(widths)} maps need as many depths and widths, got {tuple(depths)} and {inner}")
         self.fuse_width = fuse_width or widths[1]
         self.grad_checkpointing = False
-        self.branches = nn.ModuleList(
-            nn.ModuleList(Block(width, drop_path=drop_path_rate * i / max(depth - 1, 1)) for i in range(depth))
-            for width, depth in zip(widths, depths, strict=True)
+        self.lead_ins = nn.ModuleList(
+            nn.Identity() if width == wide else nn.Linear(wide, width, bias=False)
+            for wide, width in zip(widths, inner, strict=True)
         )
-        self.fuse_layers = nn.ModuleList(nn.Linear(width, self.fuse_width, bias=False) for width in widths)
+        self.branches = nn.ModuleList(
+            nn.ModuleList(
+                Block(width, mlp_ratio, drop_path=drop_path_rate * i / max(depth - 1, 1)) for i in range(depth)
+            )
+            for width, depth in zip(inner, depths, strict=True)
+        )
+        self.fuse_layers = nn.ModuleList(nn.Linear(width, self.fuse_width, bias=False) for width in inner)
         self.apply(_init_weights)
         self.reset_classifier(num_classes)
 
@@ -54,9 +66,9 @@ class MsTN(nn.Module):
     def forward_features(self, maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Run every branch: maps (B, C, H, W) to token sequences (B, H·W, C)."""
         sequences = []
-        for branch, x_map in zip(self.branches, maps, strict=True):
+        for lead_in, branch, x_map in zip(self.lead_ins, self.branches, maps, strict=True):
             grid = (int(x_map.shape[2]), int(x_map.shape[3]))
-            x = x_map.flatten(2).transpose(1, 2)  # (B, N, C)
+            x = lead_in(x_map.flatten(2).transpose(1, 2))  # (B, N, C)
             for block in branch:  # type: ignore[attr-defined]
                 if self.grad_checkpointing and self.training:
                     x = checkpoint(block, x, grid, use_reentrant=False)

@@ -27,3 +27,16 @@ for _size in CONVNEXT_SIZES:
 
 _register("mftn_face", MFTN, "resnet14_face", in_chans=1, img_size=48, num_classes=8, mstn_depths=(1, 1, 1))
 _register("baseline_face", Baseline, "resnet14_face", in_chans=1, img_size=48, num_classes=8)
+
+_MOBILE = {"in_chans": 1, "img_size": 128, "num_classes": 8}
+_register(
+    "mftn_mobile",
+    MFTN,
+    "mobilenetv1_100",
+    mstn_depths=(1, 1, 1),
+    branch_widths=(128, 256, 256),
+    mlp_ratio=2.0,
+    fuse_width=256,
+    **_MOBILE,
+)
+_register("baseline_mobile", Baseline, "mobilenetv1_100", **_MOBILE)
