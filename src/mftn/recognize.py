@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mftn.engines import Engine, load_engine
+from mftn.engines import Engine, EngineName, load_engine
 from mftn.errors import ConfigError, ImageError
 from mftn.faces import Detector, load_detector
 from mftn.faces.align import align
@@ -164,6 +164,7 @@ def load(
     detector: str = "yunet",
     min_score: float | None = None,
     threads: int = 0,
+    engine: EngineName = "auto",
 ) -> Recognizer:
     """Load a model and a face detector once, for many pictures.
 
@@ -172,19 +173,20 @@ def load(
         detector: "yunet", "mtcnn", or "none" to take each picture as one face crop.
         min_score: Faces below this score are left out, 0 to 1; the detector's own default if None.
         threads: Processor threads; 0 for all cores.
+        engine: What runs the network: "onnxruntime", "openvino", or "auto" for the faster one that is installed.
 
     Raises:
         ModelError: There is no such model.
-        ConfigError: There is no such detector, or a number is out of its range.
+        ConfigError: There is no such detector or engine, or a number is out of its range.
     """
     if min_score is not None and not 0 <= min_score <= 1:
         raise ConfigError(f"min_score is {min_score}; it must be 0 to 1")
     if threads < 0:
         raise ConfigError(f"threads is {threads}; give 1 or more, or 0 for all cores")
-    engine = load_engine(model, threads=threads)
+    network = load_engine(model, threads=threads, engine=engine)
     if detector == "none":
-        return Recognizer(engine, None, threads)
-    return Recognizer(engine, load_detector(detector, min_score=min_score, threads=threads), threads)
+        return Recognizer(network, None, threads)
+    return Recognizer(network, load_detector(detector, min_score=min_score, threads=threads), threads)
 
 
 def predict(

@@ -11,7 +11,7 @@ from torch import nn
 import mftn.models  # noqa: F401 (registers the networks)
 from mftn.engines import find_model
 from mftn.evaluate.explain import deletion_curves, embeddings, explain, first_centres, resample
-from mftn.export.onnx import Normalise
+from mftn.export.deployed import Normalise
 from mftn.export.recover import load_network
 from mftn.models import MFTN
 from mftn.recognize import load

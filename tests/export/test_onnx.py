@@ -7,8 +7,11 @@ import pytest
 import torch
 
 import mftn
+from mftn.data.dataset import FaceDataset
 from mftn.engines import load_engine
+from mftn.errors import ConfigError, ModelError
 from mftn.export import export_onnx
+from mftn.export.onnx import dataset_crops
 from mftn.models import load_model
 from mftn.train.config import DataConfig, TrainConfig
 from mftn.train.loop import train
@@ -21,13 +24,14 @@ def weights(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train(TrainConfig(out=out, data=DataConfig(folder=prepared), epochs=1, batch_size=8))
 
 
+@pytest.mark.parametrize("runs_on", ["onnxruntime", "openvino"])
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-5), ("fp16", 2e-3)])
 def test_the_exported_file_answers_as_the_network(
-    weights: Path, tmp_path: Path, precision: str, tolerance: float
+    weights: Path, tmp_path: Path, precision: str, tolerance: float, runs_on: str
 ) -> None:
     result = export_onnx(weights, tmp_path / "m.onnx", "mine", precision)
-    assert result["parity"] < tolerance
-    engine = load_engine(tmp_path / "m.onnx", threads=1)
+    assert result.parity < tolerance and result.faces == 0
+    engine = load_engine(tmp_path / "m.onnx", threads=1, engine=runs_on)
     assert engine.info.name == "mine" and engine.info.labels[1] == "happiness" and engine.info.size == (48, 48)
 
     rng = np.random.default_rng(0)
@@ -53,3 +57,34 @@ def test_the_file_holds_no_path_of_this_machine(weights: Path, tmp_path: Path) -
     content = (tmp_path / "m.onnx").read_bytes()
     assert b"site-packages" not in content
     assert str(Path(mftn.__file__).parent).encode() not in content
+
+
+def test_int8_is_calibrated_small_and_compared_on_faces(weights: Path, prepared: Path, tmp_path: Path) -> None:
+    export_onnx(weights, tmp_path / "fp16.onnx", "mine", "fp16")
+    result = export_onnx(weights, tmp_path / "int8.onnx", "mine", "int8", prepared)
+    assert result.faces == len(FaceDataset(prepared, "valid")) and result.agreement > 0.9
+    assert result.megabytes < 0.6 * (tmp_path / "fp16.onnx").stat().st_size / 1e6
+    kinds = {node.op_type for node in onnx.load(tmp_path / "int8.onnx").graph.node}
+    assert {"QuantizeLinear", "DequantizeLinear"} <= kinds
+    crops = dataset_crops(load_model(weights)[1], FaceDataset(prepared, "valid"), 8)
+    exact = load_engine(tmp_path / "fp16.onnx", engine="onnxruntime").probabilities(crops)
+    for runs_on in ("onnxruntime", "openvino"):
+        assert np.abs(load_engine(tmp_path / "int8.onnx", engine=runs_on).probabilities(crops) - exact).max() < 0.1
+
+
+def test_int8_that_loses_too_much_is_refused(
+    weights: Path, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mftn.export.onnx.MAX_LOSS", -1.0)  # even a gain is then too little
+    with pytest.raises(ModelError, match="int8 loses .* nothing was written"):
+        export_onnx(weights, tmp_path / "int8.onnx", "mine", "int8", prepared)
+    assert not (tmp_path / "int8.onnx").exists()
+    with pytest.raises(ConfigError, match="name a prepared data set with --data"):
+        export_onnx(weights, tmp_path / "int8.onnx", "mine", "int8")
+
+
+def test_an_exported_file_can_be_exported_again(weights: Path, tmp_path: Path) -> None:
+    export_onnx(weights, tmp_path / "first.onnx", "first")
+    again = export_onnx(tmp_path / "first.onnx", tmp_path / "second.onnx", "second", "fp16")
+    assert again.parity < 2e-3
+    assert load_engine(tmp_path / "second.onnx").info.name == "second"

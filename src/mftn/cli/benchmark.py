@@ -1,10 +1,11 @@
-"""Measure this machine: the classifier by threads and batch, the detector by picture size, photographs end to end."""
+"""Measure this machine: the classifier by engine, threads and batch, the detector by size, whole photographs."""
 
 import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,7 +38,7 @@ class Arguments:
 
 def run(arguments: Arguments) -> int:
     """Measure, print a table, and write the CSV."""
-    from mftn.engines import load_engine
+    from mftn.engines import installed_engines, load_engine
     from mftn.errors import ConfigError
     from mftn.faces import load_detector
     from mftn.files import write_csv
@@ -47,32 +48,32 @@ def run(arguments: Arguments) -> int:
     rng = np.random.default_rng(0)
     cores = os.cpu_count() or 1
     rows: list[dict[str, Any]] = []
-    for threads in sorted({1, cores}):
-        engine = load_engine(arguments.model, threads=threads)
+    for name, threads in product(installed_engines(), sorted({1, cores})):
+        engine = load_engine(arguments.model, threads=threads, engine=name)
         for batch in BATCHES:
             crops = rng.integers(0, 256, (batch, *engine.info.size, 3), dtype=np.uint8)
-            name = f"classify, {engine.info.name}"
-            rows.append(_row(name, threads, batch, arguments.seconds, partial(engine.probabilities, crops)))
+            what = f"classify, {engine.info.name}, {name}"
+            rows.append(measure(what, threads, batch, arguments.seconds, partial(engine.probabilities, crops)))
     detector = load_detector(arguments.detector, threads=1)
     for width, height in SIZES:
         picture = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
-        name = f"detect, {arguments.detector}, {width}×{height}"
-        rows.append(_row(name, 1, 1, arguments.seconds, partial(detector.detect, picture)))
+        what = f"detect, {arguments.detector}, {width}×{height}"
+        rows.append(measure(what, 1, 1, arguments.seconds, partial(detector.detect, picture)))
     if arguments.photo:
         from mftn.recognize import load
 
         recognizer = load(arguments.model, detector=arguments.detector)
         faces = len(recognizer.predict(arguments.photo).faces)
-        name = f"end to end, {arguments.photo.name}, {faces} face(s)"
-        rows.append(_row(name, cores, 1, arguments.seconds, partial(recognizer.predict, arguments.photo)))
+        what = f"end to end, {arguments.photo.name}, {faces} face(s)"
+        rows.append(measure(what, cores, 1, arguments.seconds, partial(recognizer.predict, arguments.photo)))
     Console(width=110).print(_table(rows))
     if arguments.output:
         write_csv(arguments.output, rows)
     return 0
 
 
-def _row(what: str, threads: int, batch: int, seconds: float, work: Callable[[], object]) -> dict[str, Any]:
-    """Median and spread of the work's duration; the first two runs warm up."""
+def measure(what: str, threads: int, batch: int, seconds: float, work: Callable[[], object]) -> dict[str, Any]:
+    """A row of the table: median and spread of the work's duration; the first two runs warm up."""
     for _ in range(2):
         work()
     took: list[float] = []

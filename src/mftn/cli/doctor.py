@@ -5,6 +5,7 @@ from dataclasses import dataclass
 EXTRAS = {
     "predict (always)": ("numpy", "pillow", "onnxruntime", "rich", "tyro"),
     "parquet": ("pyarrow",),
+    "openvino": ("openvino",),
     "train": (
         "torch", "torchvision", "timm", "lightning-fabric", "pytorch-optimizer", "pyarrow", "pyyaml", "safetensors",
         "onnx", "onnxscript",
@@ -39,7 +40,7 @@ def run(arguments: Arguments) -> int:  # noqa: ARG001
         if missing:
             print(
                 f"  get it: pip install 'mftn[{extra}]'"
-                if extra in ("parquet", "train")
+                if extra in ("parquet", "openvino", "train")
                 else "  get it: pip install mftn"
             )
     try:

@@ -9,7 +9,7 @@ import tyro
 from mftn.labels import EXPRESSIONS
 
 if TYPE_CHECKING:
-    from mftn.export.onnx import Normalise
+    from mftn.export.deployed import Normalise
     from mftn.faces import Detector
     from mftn.models import Baseline
 
@@ -42,7 +42,7 @@ def run(arguments: Arguments) -> int:
 
     from mftn.engines import find_model
     from mftn.errors import ConfigError, ImageError
-    from mftn.export.onnx import Normalise
+    from mftn.export.deployed import Normalise
     from mftn.export.recover import load_network
     from mftn.faces import load_detector
     from mftn.images import find_images

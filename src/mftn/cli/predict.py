@@ -38,6 +38,7 @@ class Arguments:
         top: Expressions shown for a face in the table and on pictures.
         model: Name of a model that ships, or an exported file.
         threads: Processor threads; 0 for all cores.
+        engine: Runs the network; auto is OpenVINO where it is installed.
         strict: Stop at the first picture that cannot be read.
         start: Of a video, seconds from where frames are read.
         end: Of a video, seconds after which none are.
@@ -58,6 +59,7 @@ class Arguments:
     top: int = 3
     model: str | None = None
     threads: int = 0
+    engine: Literal["auto", "onnxruntime", "openvino"] = "auto"
     strict: bool = False
     start: float = 0.0
     end: float | None = None
@@ -84,6 +86,7 @@ def run(arguments: Arguments) -> int:
         detector=arguments.detector,
         min_score=arguments.min_score,
         threads=arguments.threads,
+        engine=arguments.engine,
     )
     if videos:
         from mftn.cli.video import run_video

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mftn.errors import ModelError
+from mftn.errors import ConfigError, ModelError
+
+EngineName = Literal["auto", "onnxruntime", "openvino"]
+"""What runs an exported model; auto is OpenVINO where it is installed, which is the faster one (docs/speed.md)."""
 
 DEFAULT_MODEL = "mftn_face_ferplus"
 
@@ -73,20 +77,36 @@ def list_models() -> list[ModelCard]:
     return [ModelCard(**json.loads(card.read_text(encoding="utf-8"))) for card in cards]
 
 
-def load_engine(model: str | Path | None = None, *, threads: int = 0) -> Engine:
+def load_engine(model: str | Path | None = None, *, threads: int = 0, engine: EngineName = "auto") -> Engine:
     """Load a model that ships by its name, or an exported file by its path.
 
     Args:
         model: Name or path; the default model if None.
         threads: Processor threads; 0 for all cores.
+        engine: What runs it.
 
     Raises:
         ModelError: There is no such model, or the file is no export of this package.
+        ConfigError: There is no such engine, or it is not installed.
     """
-    from mftn.engines.onnx import OnnxEngine
-
     path = find_model(model)
-    return OnnxEngine(path.read_bytes(), path.stem if _shipped(path.stem) == path else str(path), threads)
+    source = path.stem if _shipped(path.stem) == path else str(path)
+    if engine == "auto":
+        engine = installed_engines()[-1]
+    if engine == "openvino":
+        from mftn.engines.openvino import OpenVinoEngine
+
+        return OpenVinoEngine(path.read_bytes(), source, threads)
+    if engine == "onnxruntime":
+        from mftn.engines.onnx import OnnxEngine
+
+        return OnnxEngine(path.read_bytes(), source, threads)
+    raise ConfigError(f"{engine}: no such engine; there are onnxruntime, openvino and auto")
+
+
+def installed_engines() -> list[EngineName]:
+    """The engines that can be used, the fastest last."""
+    return ["onnxruntime", "openvino"] if find_spec("openvino") else ["onnxruntime"]
 
 
 def find_model(model: str | Path | None = None) -> Path:

@@ -1,5 +1,5 @@
 """From a trained network to the one file that prediction needs."""
 
-from mftn.export.onnx import export_onnx
+from mftn.export.onnx import Export, Precision, export_onnx
 
-__all__ = ["export_onnx"]
+__all__ = ["Export", "Precision", "export_onnx"]

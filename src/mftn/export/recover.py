@@ -9,11 +9,12 @@ import onnx
 import timm
 import torch
 from onnx import TensorProto, numpy_helper
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 import mftn.models  # noqa: F401 (registers the networks)
 from mftn.errors import ModelError
-from mftn.export.onnx import LUMA, Deployed
+from mftn.export.deployed import LUMA, Deployed
 from mftn.models import Baseline, load_model
 
 PARITY = 1e-3
@@ -51,21 +52,32 @@ def recover(path: str | Path) -> Baseline:
         "img_size": metadata["size"][0],
     }
     model: Baseline = timm.create_model(metadata["architecture"], **arguments)
-    model.load_state_dict({key: _find(key, wanted, tensors) for key, wanted in model.state_dict().items()})
+    folded = _folded_names(model)
+    model.load_state_dict({key: _find(key, wanted, tensors, folded) for key, wanted in model.state_dict().items()})
     model.description = metadata | {"arguments": arguments} | _normalisation(tensors, metadata["channels"])
     _check(path, model.eval(), metadata["size"])
     return model
 
 
-def _find(key: str, wanted: Tensor, tensors: dict[str, Tensor]) -> Tensor:
+def _folded_names(model: nn.Module) -> dict[str, str]:
+    """What the exporter calls the bias of a convolution that took in the batch norm behind it, by the norm's name."""
+    names, convolution = {}, ""
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Conv2d):
+            convolution = name
+        elif isinstance(module, _BatchNorm):
+            names[name] = f"model.{convolution}.weight_bias"
+    return names
+
+
+def _find(key: str, wanted: Tensor, tensors: dict[str, Tensor], folded: dict[str, str]) -> Tensor:
     """The tensor of one parameter; the exporter renames matrices of linear layers, in the order they are used in."""
     name = f"model.{key}"
     if name in tensors:
         return tensors[name]
     module, leaf = key.rsplit(".", 1)
-    folded = f"model.{module.rsplit('.', 1)[0]}.conv.weight_bias"
-    if leaf == "bias" and folded in tensors:
-        return tensors[folded]
+    if leaf == "bias" and folded.get(module) in tensors:
+        return tensors[folded[module]]
     if wanted.ndim == 2:
         unnamed = (other for other, value in tensors.items() if _is_transposed(other, value, wanted))
         if found := next(unnamed, None):

@@ -1,0 +1,38 @@
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mftn
+from mftn.engines import find_model, installed_engines, load_engine
+from mftn.errors import ConfigError, ModelError
+
+
+def test_all_engines_agree_on_the_model_that_ships(photos: Path) -> None:
+    assert installed_engines() == ["onnxruntime", "openvino"]
+    first, second = (mftn.load(engine=name) for name in installed_engines())
+    for name in ("astronaut.jpg", "grace_hopper.jpg"):
+        ours, theirs = first.predict(photos / name).faces[0], second.predict(photos / name).faces[0]
+        assert ours.probabilities == pytest.approx(theirs.probabilities, abs=1e-3)
+    crops = np.random.default_rng(0).integers(0, 256, (5, *first.engine.info.size, 3), dtype=np.uint8)
+    answers = [recognizer.engine.probabilities(crops) for recognizer in (first, second)]
+    np.testing.assert_allclose(answers[0], answers[1], atol=1e-3)
+    assert answers[1].sum(axis=1) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_missing_or_unknown_engine_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match="fastest: no such engine; there are onnxruntime, openvino and auto"):
+        load_engine(engine="fastest")  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(ConfigError, match=r"pip install 'mftn\[openvino\]'"):
+        load_engine(engine="openvino")
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_a_damaged_model_is_named(tmp_path: Path, engine: str, share: float) -> None:
+    content = find_model().read_bytes()
+    (tmp_path / "half.onnx").write_bytes(content[: int(share * len(content))])
+    with pytest.raises(ModelError, match=r"half\.onnx: .*not a complete"):
+        load_engine(tmp_path / "half.onnx", engine=engine)  # type: ignore[arg-type]
