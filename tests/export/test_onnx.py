@@ -25,7 +25,7 @@ def weights(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("runs_on", ["onnxruntime", "openvino"])
-@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-5), ("fp16", 2e-3)])
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-5), ("fp16", 2e-3), ("int8-weights", 2e-2)])
 def test_the_exported_file_answers_as_the_network(
     weights: Path, tmp_path: Path, precision: str, tolerance: float, runs_on: str
 ) -> None:
@@ -83,8 +83,9 @@ def test_int8_that_loses_too_much_is_refused(
         export_onnx(weights, tmp_path / "int8.onnx", "mine", "int8")
 
 
-def test_an_exported_file_can_be_exported_again(weights: Path, tmp_path: Path) -> None:
-    export_onnx(weights, tmp_path / "first.onnx", "first")
+@pytest.mark.parametrize("precision", ["fp32", "int8-weights"])
+def test_an_exported_file_can_be_exported_again(weights: Path, tmp_path: Path, precision: str) -> None:
+    export_onnx(weights, tmp_path / "first.onnx", "first", precision)
     again = export_onnx(tmp_path / "first.onnx", tmp_path / "second.onnx", "second", "fp16")
     assert again.parity < 2e-3
     assert load_engine(tmp_path / "second.onnx").info.name == "second"

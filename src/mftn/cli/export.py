@@ -16,18 +16,19 @@ class Arguments:
     """What `mftn export` takes.
 
     Attributes:
-        weights: A safetensors file of `mftn train`, or a file that was exported in fp32 or fp16.
+        weights: A safetensors file of `mftn train`, or a file that was exported.
         out: The ONNX file to write; beside the weights if not given. ONNX Runtime and OpenVINO both run it.
         name: The model's name; the file's stem if not given.
-        precision: fp16 stores weights in half precision, the arithmetic stays in float32; int8 computes in 8 bits,
-            calibrated on training faces of --data, and is refused where it loses more than 0.3 points there.
+        precision: fp16 stores weights in half precision and int8-weights in 8 bits, while the arithmetic stays in
+            float32; int8 computes in 8 bits, calibrated on training faces of --data, and is refused where it loses more
+            than 0.3 points there.
         data: A prepared data set: the file is compared with the network on its validation faces.
     """
 
     weights: Annotated[Path, tyro.conf.Positional]
     out: Path | None = None
     name: str | None = None
-    precision: Literal["fp32", "fp16", "int8"] = "fp32"
+    precision: Literal["fp32", "fp16", "int8-weights", "int8"] = "fp32"
     data: Path | None = None
 
 

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import onnx
 import torch
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
 
 from mftn.data.dataset import FaceDataset
 from mftn.errors import ConfigError, ModelError
@@ -23,10 +22,11 @@ from mftn.evaluate.predict import preprocess_for
 from mftn.export.deployed import Deployed
 from mftn.export.int8 import quantise
 from mftn.export.recover import load_network
+from mftn.export.storage import as_bytes, as_half, store_small
 from mftn.files import whole_file
 from mftn.runtime import open_session
 
-Precision = Literal["fp32", "fp16", "int8"]
+Precision = Literal["fp32", "fp16", "int8-weights", "int8"]
 
 MAX_LOSS = 0.003
 """Share of right answers that int8 may cost."""
@@ -64,11 +64,12 @@ def export_onnx(
     """Write an ONNX file from a weights file or an export, and compare it with the network.
 
     Args:
-        weights: A safetensors file with its description, or a file this function wrote in fp32 or fp16.
+        weights: A safetensors file with its description, or a file this function wrote.
         out: The ONNX file to write.
         name: The model's name in the metadata.
-        precision: fp16 stores the weights in half precision, the arithmetic stays in float32; int8 computes
-            convolutions and matrix products in 8 bits, calibrated on training faces of `data`.
+        precision: fp16 stores the weights in half precision and int8-weights in 8 bits with a scale a channel, and the
+            arithmetic stays in float32; int8 computes convolutions and matrix products in 8 bits, calibrated on
+            training faces of `data`.
         data: A prepared data set; with one, file and network are compared on its validation faces too.
 
     Raises:
@@ -91,8 +92,8 @@ def export_onnx(
     proto = program.model_proto
     for node in proto.graph.node:
         del node.metadata_props[:]  # stack traces with the paths of the machine that exported
-    if precision == "fp16":
-        store_half(proto)
+    if precision in ("fp16", "int8-weights"):
+        store_small(proto, as_half if precision == "fp16" else as_bytes)
     if precision == "int8":
         assert data is not None
         proto = quantise(proto, dataset_crops(config, FaceDataset(data, "train", config["channels"]), CALIBRATION))
@@ -148,19 +149,3 @@ def dataset_crops(description: Mapping[str, Any], faces: FaceDataset, number: in
     crops = torch.cat([plain(part).round().byte() for part in faces.batches(256, chosen)])
     crops = crops.permute(0, 2, 3, 1)  # (n, H, W, C)
     return crops.expand(-1, -1, -1, 3).contiguous().numpy()
-
-
-def store_half(proto: onnx.ModelProto) -> None:
-    """Keep large float32 weights as float16, cast back when the file is loaded (the cast is folded then)."""
-    graph = proto.graph
-    casts = []
-    for tensor in graph.initializer:
-        if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims) < 16384:
-            continue
-        name = tensor.name
-        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), f"{name}.half"))
-        casts.append(helper.make_node("Cast", [f"{name}.half"], [name], to=TensorProto.FLOAT))
-    for value in [value for value in graph.value_info if value.name in {node.output[0] for node in casts}]:
-        graph.value_info.remove(value)
-    for position, node in enumerate(casts):
-        graph.node.insert(position, node)

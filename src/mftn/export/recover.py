@@ -44,8 +44,11 @@ def recover(path: str | Path) -> Baseline:
     tensors = {
         item.name.removesuffix(".half"): torch.from_numpy(numpy_helper.to_array(item).astype(np.float32))
         for item in proto.graph.initializer
-        if item.data_type in (TensorProto.FLOAT, TensorProto.FLOAT16)
+        if item.data_type in (TensorProto.FLOAT, TensorProto.FLOAT16) or item.name.endswith(".int8")
     } | _dequantised(proto)
+    for name in [name for name in tensors if name.endswith(".int8")]:
+        base = name.removesuffix(".int8")
+        tensors[base] = tensors.pop(name) * tensors.pop(f"{base}.scale")
     arguments = {
         "num_classes": len(metadata["labels"]),
         "in_chans": metadata["channels"],

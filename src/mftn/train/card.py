@@ -55,7 +55,7 @@ from mftn.models import load_model
 network, description = load_model("best.safetensors")  # labels, size, mean, std, template, temperature
 ```
 
-`mftn export --weights best.safetensors --out model.onnx` makes the file that `mftn predict --model` takes.
+`mftn export best.safetensors --out model.onnx` makes the file that `mftn predict --model` takes.
 `config.json` holds every setting, `environment.json` the versions, the machine and the data's fingerprint.
 """
 

@@ -115,6 +115,8 @@ class TrainConfig:
         mixup: α of the Beta distribution that blends pairs of pictures; 0 is off.
         cutmix: α of the one that pastes rectangles between pairs; 0 is off. With both, one is drawn a batch.
         mix_probability: Share of batches that are mixed.
+        teachers: Weights files of trained networks whose mean answer is learnt too.
+        distillation: The teachers' share of the target; the raters have the rest.
         epochs: Passes over the training split.
         batch_size: Pictures a step, over all processes.
         accumulate: A step's pictures go through the network in so many parts, for less memory.
@@ -144,6 +146,8 @@ class TrainConfig:
     mixup: float = 0.0
     cutmix: float = 0.0
     mix_probability: float = 1.0
+    teachers: tuple[str, ...] = ()
+    distillation: float = 0.5
     epochs: int = 50
     batch_size: int = 64
     accumulate: int = 1
@@ -236,9 +240,10 @@ def _checked(kind: Any, value: Any, source: str) -> Any:
         if value not in typing.get_args(kind):
             raise ConfigError(f"{source}: {value!r} is not one of {', '.join(map(str, typing.get_args(kind)))}")
     elif origin is tuple:
-        if not isinstance(value, list | tuple) or not all(isinstance(number, int | float) for number in value):
-            raise ConfigError(f"{source}: needs a list of numbers, not {value!r}")
-        return tuple(map(float, value))
+        wanted, name = (str, "strings") if typing.get_args(kind)[0] is str else (int | float, "numbers")
+        if not isinstance(value, list | tuple) or not all(isinstance(item, wanted) for item in value):
+            raise ConfigError(f"{source}: needs a list of {name}, not {value!r}")
+        return tuple(value) if wanted is str else tuple(map(float, value))
     elif kind is Path:
         return Path(value)
     elif kind is float and isinstance(value, int | float) and not isinstance(value, bool):

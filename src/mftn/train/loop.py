@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import timm
@@ -39,7 +39,9 @@ from mftn.models.checkpoint import classifier_keys, load_checkpoint, load_timm
 from mftn.train.card import write_card
 from mftn.train.config import TrainConfig, to_mapping
 from mftn.train.curves import draw_curves
+from mftn.train.distill import Teachers
 from mftn.train.optimizer import build_optimizer, learning_rate, set_learning_rate
+from mftn.train.precision import choose_precision, spare_strided_depthwise
 from mftn.train.run_folder import Row, check_run, load_state, open_run, save_state
 from mftn.train.step import Step, StepResult
 from mftn.train.stop import StopRequest, raise_stopped
@@ -90,7 +92,7 @@ def train(
         DataError: The data set is missing or incomplete, or more than 1 % of its training pictures are unreadable.
         MFTNError: The loss is not a number.
     """
-    config = dataclasses.replace(config, precision=_precision(config))
+    config = dataclasses.replace(config, precision=choose_precision(config))
     _check(config)
     with StopRequest() as stop:
         run = _Run(config, resume, stop, on_step, on_epoch)
@@ -121,6 +123,7 @@ class _Run:
         )
         self.valid_set = FaceDataset(data.folder, "valid", channels, data.protocol)
         _check_data(config, self.train_set, fabric.world_size)
+        teachers = _teachers(fabric, config)
         check_run(config, resume)
         fabric.barrier()  # every process has looked before one of them writes
         if fabric.is_global_zero and not resume:
@@ -148,6 +151,8 @@ class _Run:
         }
         torch.manual_seed(config.seed)
         self.model = build_model(config)
+        if fabric.device.type == "cpu" and config.precision == "bf16":
+            spare_strided_depthwise(self.model)
         if config.init_from:
             _load_first_weights(self.model, config)
         if config.channels_last:
@@ -161,7 +166,7 @@ class _Run:
         self.progress = load_state(self.out / "state.pt", self.model, self.ema, self.optimizer)
         self.progress.unreadable = sorted({*self.progress.unreadable, *self.train_set.unreadable})
         self._check_unreadable()
-        self.step = Step(fabric, self.optimizer, config)
+        self.step = Step(fabric, self.optimizer, config, teachers)
         self.network: nn.Module | None = None
         self.saved_at = time.perf_counter()
 
@@ -266,7 +271,8 @@ class _Run:
             if name.startswith("backbone.") and name not in heads:
                 parameter.requires_grad_(not frozen)
         self.optimizer.zero_grad()
-        module = torch.compile(self.model) if self.config.compile else self.model
+        # Each input size is compiled for itself: one program for all would be slower.
+        module = torch.compile(self.model, dynamic=False) if self.config.compile else self.model
         self.network = self.fabric.setup_module(module, move_to_device=False)  # type: ignore[arg-type]
 
     def _set_training(self, epoch: int) -> None:
@@ -334,14 +340,6 @@ def _launch(config: TrainConfig) -> Fabric:
     return fabric
 
 
-def _precision(config: TrainConfig) -> Literal["fp32", "bf16"]:
-    if config.precision != "auto":
-        return config.precision
-    if config.accelerator != "cpu" and torch.cuda.is_available():
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
-    return "bf16" if torch.cpu._is_avx512_bf16_supported() else "fp32"
-
-
 def _seed_of(seed: int, rank: int, step: int) -> int:
     """The seed of one step's random numbers on one process."""
     return int(np.random.SeedSequence((seed, rank, step)).generate_state(1, np.uint64)[0] >> 1)
@@ -360,6 +358,8 @@ def _check(config: TrainConfig) -> None:
         )
     if config.init_from and not Path(config.init_from).is_file() and not _is_timm(config.init_from):
         raise ConfigError(f"init_from: {config.init_from}: no such file, and no timm model with weights")
+    if missing := [path for path in config.teachers if not Path(path).is_file()]:
+        raise ConfigError(f"teachers: {missing[0]}: no such file")
     if config.small_epochs >= config.epochs:
         raise ConfigError(
             f"small_epochs is {config.small_epochs} of {config.epochs} epochs; the last must see pictures of model.size"
@@ -392,6 +392,13 @@ def _load_first_weights(model: Baseline, config: TrainConfig) -> None:
         load_checkpoint(model, config.init_from, config.init_part)
     else:
         load_timm(model, config.init_from)
+
+
+def _teachers(fabric: Fabric, config: TrainConfig) -> Teachers | None:
+    if not config.teachers:
+        return None
+    student = describe(config, 0)
+    return Teachers(fabric, config, student["template"], student["labels"])
 
 
 def build_model(config: TrainConfig) -> Baseline:

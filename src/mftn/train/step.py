@@ -13,6 +13,7 @@ from torchvision.transforms import v2
 
 from mftn.models import JointLoss, Logits
 from mftn.train.config import TrainConfig
+from mftn.train.distill import Teachers
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +43,12 @@ class Step:
         fabric: Where it runs.
         optimizer: As `build_optimizer` makes it.
         config: The run.
+        teachers: Whose answers take the share `config.distillation` of the target; None for none.
     """
 
-    def __init__(self, fabric: Fabric, optimizer: Any, config: TrainConfig) -> None:
+    def __init__(self, fabric: Fabric, optimizer: Any, config: TrainConfig, teachers: Teachers | None = None) -> None:
         self.fabric, self.optimizer = fabric, optimizer
+        self.teachers, self.distillation = teachers, config.distillation
         self.sharpness_aware, self.clip_norm = config.optimizer.sam_rho > 0, config.optimizer.clip_norm
         self.parts = config.accumulate
         self.loss_of = JointLoss(config.lambda_mstn, config.label_smoothing)
@@ -60,6 +63,10 @@ class Step:
             target: Class indices (B,) or distributions (B, K).
         """
         x, target = self.mixer(x, target)
+        if self.teachers:
+            if target.ndim == 1:
+                target = nn.functional.one_hot(target, self.mixer.num_classes).to(x.dtype)
+            target = torch.lerp(target, self.teachers(x), self.distillation)  # (B, K)
         result = self._gradients(network, x, target)
         if self.sharpness_aware:
             self.optimizer.first_step(zero_grad=True)
