@@ -1,6 +1,6 @@
 """Accuracy of a shipped model through the whole pipeline: read, detect, align, classify.
 
-    python benchmarks/accuracy.py ferplus FOLDER [--split valid] [--detector yunet|none] [--model NAME]
+    python benchmarks/accuracy.py ferplus FOLDER [--split valid] [--detector yunet|none] [--model NAME] [--no-mirror]
     python benchmarks/accuracy.py photos FOLDER_WITH_labels.csv
 
 `ferplus` takes the official folders and measures both protocols; a picture in which no face is found is taken
@@ -29,11 +29,12 @@ from mftn.labels import EXPRESSIONS
 
 
 def probabilities(
-    paths: list[Path], model: str | None, detector: str, engine: EngineName, whole: bool
+    paths: list[Path], model: str | None, detector: str, engine: EngineName, whole: bool, mirror: bool
 ) -> tuple[NDArray[np.float64], int]:
     """(n, 8) probabilities, zeros where no face is found, and the faces found; `whole` then takes the picture."""
-    recognizer = mftn.load(model, detector=detector, min_score=0.3 if detector != "none" else None, engine=engine)
-    fallback = mftn.load(model, detector="none", engine=engine)
+    min_score = 0.3 if detector != "none" else None
+    recognizer = mftn.load(model, detector=detector, min_score=min_score, engine=engine, mirror=mirror)
+    fallback = mftn.load(model, detector="none", engine=engine, mirror=mirror)
     rows, found = np.zeros((len(paths), len(EXPRESSIONS))), 0
     for row, path in zip(rows, paths, strict=True):
         prediction = recognizer.predict(path)
@@ -70,13 +71,15 @@ def main() -> None:
     parser.add_argument("--detector", default="yunet", choices=("yunet", "mtcnn", "none"))
     parser.add_argument("--model")
     parser.add_argument("--engine", default="onnxruntime", choices=("onnxruntime", "openvino"))
+    parser.add_argument("--mirror", default=True, action=argparse.BooleanOptionalAction)
     arguments = parser.parse_args()
+    how = (arguments.model, arguments.detector, arguments.engine)
     if arguments.kind == "ferplus":
         records = [record for record in read_records("ferplus", arguments.folder) if record.split == arguments.split]
         votes = np.array([record.votes for record in records])
         kept = hard_labels(votes, "argmax") >= 0
         paths = [record.source for record, keep in zip(records, kept, strict=True) if keep]
-        rows, found = probabilities(paths, arguments.model, arguments.detector, arguments.engine, whole=True)
+        rows, found = probabilities(paths, *how, whole=True, mirror=arguments.mirror)
         print(f"FERPlus {arguments.split}, detector {arguments.detector}: face found in {found:,} of {len(paths):,}")
         for protocol in PROTOCOLS:
             labels = hard_labels(votes[kept], protocol)
@@ -87,9 +90,8 @@ def main() -> None:
     where = {path.name: path for path in table.parent.rglob("*") if path.is_file()}
     if missing := [entry["image"] for entry in entries if entry["image"] not in where]:
         sys.exit(f"{table}: names pictures that are not there: {missing[:5]}")
-    rows, found = probabilities(
-        [where[entry["image"]] for entry in entries], arguments.model, arguments.detector, arguments.engine, whole=False
-    )
+    paths = [where[entry["image"]] for entry in entries]
+    rows, found = probabilities(paths, *how, whole=False, mirror=arguments.mirror)
     print(f"photographs, detector {arguments.detector}: face found in {found:,} of {len(entries):,}")
     report("end to end", np.array([EXPRESSIONS.index(entry["expression"]) for entry in entries]), rows)
 

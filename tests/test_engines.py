@@ -7,6 +7,7 @@ import pytest
 import mftn
 from mftn.engines import find_model, installed_engines, load_engine
 from mftn.errors import ConfigError, ModelError
+from mftn.images import read_image
 
 
 def test_all_engines_agree_on_the_model_that_ships(photos: Path) -> None:
@@ -19,6 +20,18 @@ def test_all_engines_agree_on_the_model_that_ships(photos: Path) -> None:
     answers = [recognizer.engine.probabilities(crops) for recognizer in (first, second)]
     np.testing.assert_allclose(answers[0], answers[1], atol=1e-3)
     assert answers[1].sum(axis=1) == pytest.approx(1, abs=1e-5)
+
+
+def test_mirror_images_answer_alike_and_count_as_much(photos: Path) -> None:
+    picture = read_image(photos / "astronaut.jpg")
+    recognizer = mftn.load(detector="none")
+    plain = mftn.load(detector="none", mirror=False)
+    once, turned, both = (
+        np.array(list(who.predict(np.ascontiguousarray(image)).faces[0].probabilities.values()))
+        for who, image in ((plain, picture), (plain, picture[:, ::-1]), (recognizer, picture))
+    )
+    np.testing.assert_allclose(both, (once + turned) / 2, atol=1e-3)
+    assert np.abs(once - turned).max() > 1e-3
 
 
 def test_a_missing_or_unknown_engine_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

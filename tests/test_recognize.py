@@ -100,7 +100,7 @@ def test_results_turn_into_plain_values_and_frames(photos: Path) -> None:
 
 
 def test_wrong_names_say_what_there_is(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="mftn_face_ferplus"):
+    with pytest.raises(ModelError, match="mftn_face_ferplus, mftn_mobile_ferplus"):
         mftn.load("mftn_huge")
     with pytest.raises(ConfigError, match="did you mean mtcnn"):
         mftn.load(detector="mtcn")

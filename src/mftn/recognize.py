@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mftn.engines import Engine, EngineName, load_engine
+from mftn.engines import Engine, EngineName, Mirrored, load_engine
 from mftn.errors import ConfigError, ImageError
 from mftn.faces import Detector, load_detector
 from mftn.faces.align import align
@@ -165,6 +165,7 @@ def load(
     min_score: float | None = None,
     threads: int = 0,
     engine: EngineName = "auto",
+    mirror: bool = True,
 ) -> Recognizer:
     """Load a model and a face detector once, for many pictures.
 
@@ -174,6 +175,7 @@ def load(
         min_score: Faces below this score are left out, 0 to 1; the detector's own default if None.
         threads: Processor threads; 0 for all cores.
         engine: What runs the network: "onnxruntime", "openvino", or "auto" for the faster one that is installed.
+        mirror: Average every face's answer with its mirror image's: more accurate, and twice the network's work.
 
     Raises:
         ModelError: There is no such model.
@@ -184,6 +186,8 @@ def load(
     if threads < 0:
         raise ConfigError(f"threads is {threads}; give 1 or more, or 0 for all cores")
     network = load_engine(model, threads=threads, engine=engine)
+    if mirror:
+        network = Mirrored(network)
     if detector == "none":
         return Recognizer(network, None, threads)
     return Recognizer(network, load_detector(detector, min_score=min_score, threads=threads), threads)

@@ -142,7 +142,8 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
 
 def test_models_and_doctor() -> None:
     models = json.loads(mftn("models", "--json").stdout)
-    assert models[0]["name"] == "mftn_face_ferplus" and models[0]["accuracy"] and models[0]["licence"]
+    assert {model["name"] for model in models} == {"mftn_face_ferplus", "mftn_mobile_ferplus"}
+    assert all(model["accuracy"] and model["licence"] for model in models)
     doctor = mftn("doctor")
     assert doctor.returncode == 0 and "prediction: works" in doctor.stdout and "torch" in doctor.stdout
 

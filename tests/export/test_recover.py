@@ -34,9 +34,10 @@ def test_an_exported_network_comes_back(tmp_path: Path, architecture: str, side:
     torch.testing.assert_close(load_network(tmp_path / "m.safetensors")(x).fused, again(x).fused)
 
 
-def test_what_ships_comes_back() -> None:
-    network = recover(find_model())
-    assert network.description["architecture"] == "mftn_face" and not network.fused_only
+@pytest.mark.parametrize("architecture", ["mftn_mobile", "mftn_face"])
+def test_what_ships_comes_back(architecture: str) -> None:
+    network = recover(find_model(f"{architecture}_ferplus"))
+    assert network.description["architecture"] == architecture and not network.fused_only
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:

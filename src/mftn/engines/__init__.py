@@ -17,7 +17,7 @@ from mftn.errors import ConfigError, ModelError
 EngineName = Literal["auto", "onnxruntime", "openvino"]
 """What runs an exported model; auto is OpenVINO where it is installed, which is the faster one (docs/speed.md)."""
 
-DEFAULT_MODEL = "mftn_face_ferplus"
+DEFAULT_MODEL = "mftn_mobile_ferplus"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,6 +45,23 @@ class Engine(Protocol):
     def probabilities(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """RGB crops (B, H, W, 3) to calibrated probabilities (B, K)."""
         ...
+
+
+class Mirrored:
+    """An engine that shows every crop and its mirror image and averages both answers.
+
+    Args:
+        engine: What answers.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine, self.info = engine, engine.info
+
+    def probabilities(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """RGB crops (B, H, W, 3) to calibrated probabilities (B, K)."""
+        both = self.engine.probabilities(np.concatenate([crops, crops[:, :, ::-1]]))  # (2B, K)
+        answers: NDArray[np.float32] = both.reshape(2, len(crops), -1).mean(axis=0)
+        return answers
 
 
 @dataclass(frozen=True, slots=True)
