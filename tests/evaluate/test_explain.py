@@ -17,17 +17,17 @@ from mftn.models import MFTN
 from mftn.recognize import load
 
 
-@pytest.fixture(scope="module")
-def shipped() -> MFTN:
-    network = load_network(find_model())
+@pytest.fixture(scope="module", params=["mftn_mobile_ferplus", "mftn_face_ferplus"])
+def shipped(request: pytest.FixtureRequest) -> MFTN:
+    network = load_network(find_model(request.param))
     assert isinstance(network, MFTN)
     return network
 
 
 @pytest.fixture(scope="module")
 def faces(shipped: MFTN, photos: Path) -> torch.Tensor:
-    """Two public-domain faces as the network sees them, (2, 1, 48, 48)."""
-    recognizer = load()
+    """Two public-domain faces as the network sees them, (2, 1, H, W)."""
+    recognizer = load(shipped.description["name"])
     crops = []
     for name in ("astronaut.jpg", "grace_hopper.jpg"):
         image = np.array(PillowImage.open(photos / name).convert("RGB"))
@@ -38,7 +38,7 @@ def faces(shipped: MFTN, photos: Path) -> torch.Tensor:
 def test_maps_add_up_to_the_logit(shipped: MFTN, faces: torch.Tensor) -> None:
     found = explain(shipped, faces)
     assert list(found.maps) == ["stage 2", "stage 3", "stage 4", "backbone head", "fused"]
-    bias = (shipped.mstn.head.bias + shipped.backbone.head.fc.bias)[found.classes]
+    bias = (shipped.mstn.head.bias + shipped.get_classifier().bias)[found.classes]
     logit = found.logits.fused.gather(1, found.classes[:, None])[:, 0]
     torch.testing.assert_close(found.maps["fused"].sum(dim=(1, 2)) + bias, logit, rtol=1e-4, atol=1e-4)
     parts = [found.maps[name] for name in list(found.maps)[:-1]]
@@ -51,9 +51,10 @@ def test_attention_is_that_of_aca_and_sums_to_one(shipped: MFTN, faces: torch.Te
     for weights in found.attention.values():
         torch.testing.assert_close(weights.sum(dim=(1, 2)), torch.ones(2))
     _, maps = shipped.encode(faces)
-    block, tokens = shipped.mstn.branches[0][0], maps[0].flatten(2).transpose(1, 2)
+    block, tokens = shipped.mstn.branches[0][0], shipped.mstn.lead_ins[0](maps[0].flatten(2).transpose(1, 2))
     expected = block.attn.attention(block.norm1(tokens))[0].mean(dim=2).unflatten(1, maps[0].shape[2:])
-    shown = resample(expected.detach(), 12, 12, first_centres(shipped, faces)[12])
+    grid = expected.shape[1:]
+    shown = resample(expected.detach(), *grid, first_centres(shipped, faces)[grid[1]])
     torch.testing.assert_close(found.attention["stage 2"], shown)
 
 
@@ -76,7 +77,7 @@ def test_another_class_gives_another_map(shipped: MFTN, faces: torch.Tensor) -> 
 
 def test_random_weights_destroy_the_map(shipped: MFTN, faces: torch.Tensor) -> None:
     torch.manual_seed(0)
-    strange = timm.create_model("mftn_face").eval()
+    strange = timm.create_model(shipped.description["architecture"]).eval()
     classes = torch.tensor([1, 0])
     assert abs(correlation(*(explain(net, faces, classes).maps["fused"] for net in (shipped, strange)))) < 0.5
 
@@ -121,14 +122,14 @@ def test_embeddings_are_what_the_heads_see(shipped: MFTN, faces: torch.Tensor) -
     with torch.no_grad():
         logits = shipped(faces)
         torch.testing.assert_close(shipped.mstn.head(found["MsTN head"]), logits.mstn, rtol=1e-4, atol=1e-4)
-        torch.testing.assert_close(
-            shipped.backbone.head.fc(found["backbone head"]), logits.backbone, rtol=1e-4, atol=1e-4
-        )
+        answer = shipped.get_classifier()(found["backbone head"])
+        torch.testing.assert_close(answer, logits.backbone, rtol=1e-4, atol=1e-4)
 
 
 def test_a_baseline_is_explained_by_its_one_head(faces: torch.Tensor) -> None:
     network = timm.create_model("baseline_atto", in_chans=1, num_classes=8).eval()
     found = explain(network, faces.repeat(1, 1, 2, 2))
+    side = 2 * faces.shape[2] // 32
     assert list(found.maps) == ["backbone head", "fused"] and not found.attention
-    assert found.maps["fused"].shape == (2, 3, 3) and found.maps["fused"].abs().sum() > 0
+    assert found.maps["fused"].shape == (2, side, side) and found.maps["fused"].abs().sum() > 0
     assert list(embeddings(network, faces.repeat(1, 1, 2, 2))) == ["backbone head"]
