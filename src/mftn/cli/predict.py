@@ -39,8 +39,8 @@ class Arguments:
         model: Name of a model that ships, or an exported file.
         threads: Processor threads; 0 for all cores.
         engine: Runs the network; auto is OpenVINO where it is installed.
-        mirror: Average every face's answer with its mirror image's: more accurate, and twice the network's work; if not
-            given, done for photographs and not for video.
+        mirror: Average every face's answer with its mirror image's: more accurate, and twice the network's work. Videos
+            are averaged over time instead.
         strict: Stop at the first picture that cannot be read.
         start: Of a video, seconds from where frames are read.
         end: Of a video, seconds after which none are.
@@ -62,7 +62,7 @@ class Arguments:
     model: str | None = None
     threads: int = 0
     engine: Literal["auto", "onnxruntime", "openvino"] = "auto"
-    mirror: bool | None = None
+    mirror: bool = True
     strict: bool = False
     start: float = 0.0
     end: float | None = None
@@ -90,7 +90,7 @@ def run(arguments: Arguments) -> int:
         min_score=arguments.min_score,
         threads=arguments.threads,
         engine=arguments.engine,
-        mirror=not videos if arguments.mirror is None else arguments.mirror,
+        mirror=arguments.mirror and not videos,
     )
     if videos:
         from mftn.cli.video import run_video
