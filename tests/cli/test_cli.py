@@ -132,6 +132,14 @@ def test_ctrl_c_keeps_what_is_done_and_says_so(tmp_path: Path) -> None:
     assert f"interrupted; {done} of 5000 pictures are done and kept in {out}" in process.stderr.read()
 
 
+def test_a_face_can_be_shown_without_its_mirror_image() -> None:
+    both, once = (
+        json.loads(mftn("predict", PHOTOS / "grace_hopper.jpg", "--format", "jsonl", *flags).stdout)["faces"][0]
+        for flags in ((), ("--no-mirror",))
+    )
+    assert both["box"] == once["box"] and both["probabilities"] != once["probabilities"]
+
+
 def test_a_reader_that_goes_away_is_no_error() -> None:
     command = f"{sys.executable} -m mftn predict {PHOTOS} {PHOTOS} {PHOTOS} | head -n 1"
     result = subprocess.run(

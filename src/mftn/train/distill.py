@@ -39,9 +39,10 @@ class Teachers:
         self.networks = []
         for path in config.teachers:
             network, description = load_model(path)
+            theirs = (list(description["labels"]), description["channels"])
             own = (list(labels), config.model.channels)
-            if (list(description["labels"]), description["channels"]) != own:
-                raise ConfigError(f"teachers: {path}: knows {description['labels']}, the student {list(labels)}")
+            if theirs != own:
+                raise ConfigError(f"teachers: {path}: has classes and channels {theirs}, the student {own}")
             if np.abs(np.asarray(description["template"]) - np.asarray(template)).max() > 0.01:
                 raise ConfigError(f"teachers: {path}: sees faces framed otherwise than the student; use its data.view")
             network.eval().requires_grad_(False)
