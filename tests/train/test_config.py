@@ -73,7 +73,7 @@ def test_the_paper_recipes_hold_the_published_settings(name: str, kind: str) -> 
 def test_every_recipe_names_a_network_that_can_be_built(name: str) -> None:
     import torch
 
-    from mftn.train.loop import build_model
+    from mftn.train.network import build_model
 
     config = load_config(name)
     with torch.device("meta"):

@@ -21,7 +21,8 @@ from mftn.data.transforms import Augmentation
 from mftn.errors import ConfigError, DataError, MFTNError
 from mftn.models import load_model
 from mftn.train.config import DataConfig, ModelConfig, OptimizerConfig, TrainConfig
-from mftn.train.loop import StepReport, build_model, train
+from mftn.train.loop import StepReport, train
+from mftn.train.network import build_model
 from mftn.train.run_folder import data_fingerprint
 
 

@@ -1,24 +1,27 @@
 """Temperature scaling: one number that makes probabilities mean what they say (Guo et al., 2017)."""
 
+import math
+
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import nll_loss
 
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     """The T that minimises the cross-entropy of softmax(logits / T) on held-out samples.
 
     Args:
-        logits: (n, K).
+        logits: (n, K), or (V, n, K) of V views of the samples whose probabilities are averaged.
         labels: (n,) class indices.
     """
     log_temperature = torch.zeros(1, dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([log_temperature], max_iter=100, line_search_fn="strong_wolfe")
-    logits = logits.detach().double()
+    views = logits.detach().double().view(-1, *logits.shape[-2:])  # (V, n, K)
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        loss = cross_entropy(logits / log_temperature.exp(), labels)
+        mean = (views / log_temperature.exp()).log_softmax(dim=2).logsumexp(dim=0) - math.log(len(views))  # (n, K)
+        loss = nll_loss(mean, labels)
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 

@@ -125,6 +125,8 @@ class TrainConfig:
         lambda_mstn: λ of the joint loss.
         label_smoothing: Probability mass spread evenly over the classes.
         ema_decay: Decay a step of the weights' moving average, which is what is evaluated and kept; 0 is off.
+        logit_adjustment: τ: after training, every class's logit rises by τ·log(its share of the training split), which
+            gives back part of the frequencies that `data.balance` takes away (Menon et al., 2021); 0 is off.
         seed: Of every random number.
         precision: fp32, bf16 mixed precision, or auto: bf16 where the GPU or the processor has its instructions, fp32
             elsewhere, where bf16 would be a hundred times slower.
@@ -156,6 +158,7 @@ class TrainConfig:
     lambda_mstn: float = 0.55
     label_smoothing: float = 0.0
     ema_decay: float = 0.0
+    logit_adjustment: float = 0.0
     seed: int = 0
     precision: Literal["auto", "fp32", "bf16"] = "fp32"
     channels_last: bool = True

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import timm
 import torch
 from lightning_fabric import Fabric
 from timm.utils import ModelEmaV3
@@ -25,21 +24,21 @@ from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 
 from mftn.data.dataset import Batch, FaceDataset
-from mftn.data.manifest import read_description
 from mftn.data.sampler import BatchSampler
 from mftn.data.transforms import Preprocess
-from mftn.errors import ConfigError, DataError, MFTNError
+from mftn.errors import DataError, MFTNError
 from mftn.evaluate import metrics
-from mftn.evaluate.calibration import fit_temperature
-from mftn.evaluate.predict import predict_logits, preprocess_for
+from mftn.evaluate.predict import predict_logits
 from mftn.files import write_csv, write_text
-from mftn.labels import LABEL_SETS
-from mftn.models import Baseline, load_model, save_model
-from mftn.models.checkpoint import classifier_keys, load_checkpoint, load_timm
+from mftn.models import save_model
+from mftn.models.checkpoint import classifier_keys
+from mftn.train.calibrate import calibrate
 from mftn.train.card import write_card
-from mftn.train.config import TrainConfig, to_mapping
+from mftn.train.check import check_data, check_settings
+from mftn.train.config import TrainConfig
 from mftn.train.curves import draw_curves
 from mftn.train.distill import Teachers
+from mftn.train.network import build_model, describe, load_first_weights
 from mftn.train.optimizer import build_optimizer, learning_rate, set_learning_rate
 from mftn.train.precision import choose_precision, spare_strided_depthwise
 from mftn.train.run_folder import Row, check_run, load_state, open_run, save_state
@@ -93,7 +92,7 @@ def train(
         MFTNError: The loss is not a number.
     """
     config = dataclasses.replace(config, precision=choose_precision(config))
-    _check(config)
+    check_settings(config)
     with StopRequest() as stop:
         run = _Run(config, resume, stop, on_step, on_epoch)
         for epoch in range(run.progress.epoch, config.epochs):
@@ -122,7 +121,7 @@ class _Run:
             data.folder, "train", channels, data.protocol, data.unaligned if data.unaligned_share else "", True
         )
         self.valid_set = FaceDataset(data.folder, "valid", channels, data.protocol)
-        _check_data(config, self.train_set, fabric.world_size)
+        check_data(config, self.train_set, fabric.world_size)
         teachers = _teachers(fabric, config)
         check_run(config, resume)
         fabric.barrier()  # every process has looked before one of them writes
@@ -154,7 +153,7 @@ class _Run:
         if fabric.device.type == "cpu" and config.precision == "bf16":
             spare_strided_depthwise(self.model)
         if config.init_from:
-            _load_first_weights(self.model, config)
+            load_first_weights(self.model, config)
         if config.channels_last:
             self.model = self.model.to(memory_format=torch.channels_last)
         if fabric.world_size > 1 and fabric.device.type == "cuda":
@@ -250,7 +249,8 @@ class _Run:
         """Calibrate the best weights, draw the curves, write the card."""
         best = self.out / "best.safetensors"
         if self.fabric.is_global_zero:
-            figures = calibrate(best, self.valid_set)
+            counts = self.train_set.labels.bincount(minlength=self.config.model.num_classes)
+            figures = calibrate(best, self.valid_set, self.config.logit_adjustment, counts)
             figures["unreadable"] = self.progress.unreadable
             write_text(self.out / "metrics.json", json.dumps(figures, indent=1))
             draw_curves(self.progress.rows, self.out / "curves.png")
@@ -349,121 +349,11 @@ def _numbered(loader: DataLoader[Any], first: int) -> Iterator[tuple[int, Batch]
     return enumerate(loader, start=first)
 
 
-def _check(config: TrainConfig) -> None:
-    """Refuse now what would otherwise fail, or mislead, after an epoch."""
-    if config.data.unaligned_share and not config.data.unaligned:
-        raise ConfigError(
-            f"data.unaligned_share is {config.data.unaligned_share}, but data.unaligned names no data set; "
-            "make it with `mftn prepare … --detector none`"
-        )
-    if config.init_from and not Path(config.init_from).is_file() and not _is_timm(config.init_from):
-        raise ConfigError(f"init_from: {config.init_from}: no such file, and no timm model with weights")
-    if missing := [path for path in config.teachers if not Path(path).is_file()]:
-        raise ConfigError(f"teachers: {missing[0]}: no such file")
-    if config.small_epochs >= config.epochs:
-        raise ConfigError(
-            f"small_epochs is {config.small_epochs} of {config.epochs} epochs; the last must see pictures of model.size"
-        )
-    for name, values in (("mean", config.data.mean), ("std", config.data.std)):
-        if len(values) not in (1, config.model.channels):
-            raise ConfigError(f"data.{name} has {len(values)} numbers for {config.model.channels} channels")
-
-
-def _check_data(config: TrainConfig, train_set: FaceDataset, processes: int) -> None:
-    """Refuse settings that the data or the processes contradict."""
-    classes = train_set.targets.shape[1]
-    if config.model.num_classes != classes:
-        raise ConfigError(f"model.num_classes is {config.model.num_classes}, but {config.data.folder} has {classes}")
-    if len(train_set) < config.batch_size:
-        raise ConfigError(f"batch_size is {config.batch_size}, but {config.data.folder} has {len(train_set)} pictures")
-    if config.batch_size % (processes * config.accumulate):
-        raise ConfigError(
-            f"batch_size is {config.batch_size}, which {processes} processes × accumulate {config.accumulate} "
-            "do not divide"
-        )
-
-
-def _is_timm(name: str) -> bool:
-    return name.startswith(("hf-hub:", "local-dir:")) or timm.is_model_pretrained(name)
-
-
-def _load_first_weights(model: Baseline, config: TrainConfig) -> None:
-    if Path(config.init_from).is_file():
-        load_checkpoint(model, config.init_from, config.init_part)
-    else:
-        load_timm(model, config.init_from)
-
-
 def _teachers(fabric: Fabric, config: TrainConfig) -> Teachers | None:
     if not config.teachers:
         return None
     student = describe(config, 0)
     return Teachers(fabric, config, student["template"], student["labels"])
-
-
-def build_model(config: TrainConfig) -> Baseline:
-    """A fresh network as configured."""
-    model: Baseline = timm.create_model(config.model.architecture, **_arguments(config))
-    return model
-
-
-def describe(config: TrainConfig, epoch: int) -> dict[str, Any]:
-    """What goes into a weights file beside the weights: all that prediction needs, and where they come from."""
-    settings = read_description(config.data.folder)
-    centred = (np.asarray(settings["preparation"]["template"]) - 0.5) / config.data.view
-    return {
-        "architecture": config.model.architecture,
-        "arguments": _arguments(config) | {"drop_rate": 0.0, "drop_path_rate": 0.0},
-        "labels": LABEL_SETS[config.model.num_classes],
-        "size": [config.model.size, config.model.size],
-        "channels": config.model.channels,
-        "mean": list(config.data.mean),
-        "std": list(config.data.std),
-        "template": np.round(centred + 0.5, 6).tolist(),
-        "temperature": 1.0,
-        "epoch": epoch,
-        "training": to_mapping(config),
-    }
-
-
-def _arguments(config: TrainConfig) -> dict[str, Any]:
-    model = config.model
-    return {
-        "num_classes": model.num_classes,
-        "in_chans": model.channels,
-        "img_size": model.size,
-        "drop_rate": model.drop_rate,
-        "drop_path_rate": model.drop_path_rate,
-    }
-
-
-def calibrate(path: Path, valid_set: FaceDataset) -> dict[str, Any]:
-    """Fit the temperature of a weights file on the validation split; store it there with the figures.
-
-    Returns:
-        The figures, also written to metrics.json beside the file.
-    """
-    model, config = load_model(path)
-    logits = predict_logits(model, valid_set, preprocess_for(config, valid_set)).fused
-    config["temperature"] = fit_temperature(logits, valid_set.labels)
-    probabilities = (logits / config["temperature"]).softmax(dim=1).numpy()
-    figures: dict[str, Any] = {"images": len(valid_set), "temperature": config["temperature"]}
-    for protocol, labels in valid_set.protocols().items():
-        kept = labels >= 0
-        counts = metrics.confusion_counts(labels[kept], probabilities[kept].argmax(axis=1), logits.shape[1])
-        figures[protocol] = {
-            "images": int(kept.sum()),
-            "accuracy": metrics.accuracy(counts),
-            "interval": metrics.wilson_interval(int(np.trace(counts)), int(kept.sum())),
-            "macro_recall": metrics.macro_recall(counts),
-            "recall": metrics.recall_per_class(counts).tolist(),
-            "calibration_error": metrics.expected_calibration_error(probabilities[kept], labels[kept]),
-            "confusion": counts.tolist(),
-        }
-    config["validation"] = figures
-    save_model(model, path, config)
-    write_text(path.with_name("metrics.json"), json.dumps(figures, indent=1))
-    return figures
 
 
 def _whole_batch(batch: Any) -> Any:

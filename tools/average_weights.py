@@ -1,0 +1,43 @@
+"""Average the weights of networks trained one from another, and calibrate the result.
+
+    python tools/average_weights.py OUT DATA WEIGHTS... [--logit-adjustment 0.15]
+
+Source: Wortsman et al., Model soups, 2022. DATA is the prepared data set they learnt from: its validation split gives
+the temperature, its training split the shares of the classes for the adjustment (see `mftn train --help`).
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from mftn.data.dataset import FaceDataset
+from mftn.models import load_model, save_model
+from mftn.train.calibrate import calibrate
+
+
+def main() -> None:
+    """Write the averaged network and print its validation figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("data")
+    parser.add_argument("weights", nargs="+", type=Path)
+    parser.add_argument("--logit-adjustment", type=float, default=0.0)
+    arguments = parser.parse_args()
+    networks = [load_model(path) for path in arguments.weights]
+    states = [network.state_dict() for network, _ in networks]
+    model, description = networks[0]
+    means = {name: torch.stack([state[name].double() for state in states]).mean(dim=0) for name in states[0]}
+    model.load_state_dict(means)  # which casts
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    save_model(model, arguments.out, description)
+    train, valid = (FaceDataset(arguments.data, split) for split in ("train", "valid"))
+    counts = train.labels.bincount(minlength=len(description["labels"]))
+    figures = calibrate(arguments.out, valid, arguments.logit_adjustment, counts)
+    for protocol, row in figures.items():
+        if isinstance(row, dict):
+            print(f"{protocol}: {row['accuracy']:.2%} of {row['images']:,}, macro recall {row['macro_recall']:.1%}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# Makes the default weights, mftn_mobile_ferplus, from start to end: data in, one half-precision file of 10 MB out.
+#
+#   npm pack @vladmandic/human@3.3.6
+#   tools/train_shipped.sh FERPLUS vladmandic-human-3.3.6.tgz OUT [flags for every `mftn train`]
+#
+# FERPLUS is a folder with FER2013Train and FER2013Valid, or an archive of them. In place of the package it takes the
+# weights that tools/convert_face_backbone.py made of it. Stopped, the same command goes on where it was.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+ferplus=$(realpath "$1") first=$(realpath "$2") out=$(realpath -m "$3")
+shift 3
+python=${PYTHON:-.venv/bin/python}
+data=$out/data/ferplus whole=$out/data/ferplus-whole
+mkdir -p "$out"
+
+if [ -f "$ferplus" ]; then
+    mkdir -p "$out/FERPlus"
+    tar xf "$ferplus" -C "$out/FERPlus" --skip-old-files
+    ferplus=$out/FERPlus
+fi
+"$python" -m mftn prepare ferplus --root "$ferplus" --out "$data"
+"$python" -m mftn prepare ferplus --root "$ferplus" --out "$whole" --detector none
+if [ "${first##*.}" = tgz ]; then
+    [ -f "$out/first.safetensors" ] || "$python" tools/convert_face_backbone.py "$first" "$data" "$out/first.safetensors"
+    first=$out/first.safetensors
+fi
+
+stage() { # recipe, weights to start from, flags
+    local recipe=$1 start=$2 run=$out/$1 resume=
+    shift 2
+    [ ! -f "$run/metrics.json" ] || return 0
+    [ ! -f "$run/state.pt" ] || resume=--resume
+    "$python" -m mftn train --config "$recipe" --out "$run" --init-from "$start" --data "$data" --data.unaligned "$whole" \
+        "$@" $resume
+}
+stage ferplus_mobile "$first" "$@"
+stage ferplus_mobile_stage2 "$out/ferplus_mobile/best.safetensors" "$@"
+stage ferplus_mobile_stage3 "$out/ferplus_mobile_stage2/best.safetensors" "$@"
+"$python" tools/average_weights.py "$out/averaged.safetensors" "$data" --logit-adjustment 0.15 \
+    "$out/ferplus_mobile_stage2/best.safetensors" "$out/ferplus_mobile_stage3/best.safetensors"
+"$python" -m mftn export "$out/averaged.safetensors" --out "$out/mftn_mobile_ferplus.onnx" \
+    --name mftn_mobile_ferplus --precision fp16 --data "$data"
