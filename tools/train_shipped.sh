@@ -7,16 +7,20 @@
 # FERPLUS is a folder with FER2013Train and FER2013Valid, or an archive of them. In place of the package it takes the
 # weights that tools/convert_face_backbone.py made of it. Stopped, the same command goes on where it was.
 set -euo pipefail
-cd "$(dirname "$0")/.."
-ferplus=$(realpath "$1") first=$(realpath "$2") out=$(realpath -m "$3")
+[ $# -ge 3 ] || { sed -n '2,8p' "$0" >&2; exit 2; }
+mkdir -p "$3"
+ferplus=$(realpath "$1") first=$(realpath "$2") out=$(realpath "$3")
 shift 3
+cd "$(dirname "$0")/.."
 python=${PYTHON:-.venv/bin/python}
 data=$out/data/ferplus whole=$out/data/ferplus-whole
-mkdir -p "$out"
 
 if [ -f "$ferplus" ]; then
-    mkdir -p "$out/FERPlus"
-    tar xf "$ferplus" -C "$out/FERPlus" --skip-old-files
+    if [ ! -d "$out/FERPlus" ]; then
+        mkdir -p "$out/FERPlus.part"
+        tar xf "$ferplus" -C "$out/FERPlus.part"
+        mv "$out/FERPlus.part" "$out/FERPlus"
+    fi
     ferplus=$out/FERPlus
 fi
 "$python" -m mftn prepare ferplus --root "$ferplus" --out "$data"

@@ -56,3 +56,14 @@ def test_the_temperature_that_made_the_labels_is_found(temperature: float) -> No
     logits = 3 * torch.randn(20_000, 5, generator=generator)
     labels = torch.multinomial((logits / temperature).softmax(1), 1, generator=generator)[:, 0]
     assert fit_temperature(logits, labels) == pytest.approx(temperature, rel=0.05)
+
+
+def test_temperature_of_averaged_views_minimises_their_cross_entropy() -> None:
+    generator = torch.Generator().manual_seed(0)
+    views = 3 * torch.randn(2, 500, 5, generator=generator)
+    labels = views.mean(dim=0).argmax(dim=1)
+    labels[::3] = 0
+    grid = torch.linspace(0.5, 4, 701)
+    means = torch.stack([(views / temperature).softmax(dim=2).mean(dim=0) for temperature in grid])  # (701, 500, 5)
+    losses = -means.log()[:, torch.arange(500), labels].mean(dim=1)
+    assert fit_temperature(views, labels) == pytest.approx(float(grid[losses.argmin()]), abs=0.01)

@@ -19,8 +19,9 @@ from mftn.models import MFTN, Baseline, load_model, save_model
 def calibrate(
     path: Path, valid_set: FaceDataset, adjustment: float = 0.0, counts: Tensor | None = None
 ) -> dict[str, Any]:
-    """Fit the temperature of a weights file on the validation split, for the mean with the mirror image; store it there
-    with the figures.
+    """Fit the temperature of a weights file on the validation split and store it there with the figures.
+
+    It is that of the mean with the mirror image, as `mftn predict` answers.
 
     Args:
         path: The weights file.
@@ -67,6 +68,6 @@ def calibrate(
 @torch.no_grad()
 def shift_logits(model: Baseline, shift: Tensor) -> None:
     """Add `shift` (K,) to the fused logits, by equal parts in the biases of the heads."""
-    heads = [model.get_classifier(), *([model.mstn.head] if isinstance(model, MFTN) else [])]
+    heads: list[Any] = [model.get_classifier(), *([model.mstn.head] if isinstance(model, MFTN) else [])]
     for head in heads:
         head.bias += shift / len(heads)
