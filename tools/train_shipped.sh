@@ -9,7 +9,9 @@
 set -euo pipefail
 [ $# -ge 3 ] || { sed -n '2,8p' "$0" >&2; exit 2; }
 mkdir -p "$3"
-ferplus=$(realpath "$1") first=$(realpath "$2") out=$(realpath "$3")
+ferplus=$(realpath "$1")
+first=$(realpath "$2")
+out=$(realpath "$3")
 shift 3
 cd "$(dirname "$0")/.."
 python=${PYTHON:-.venv/bin/python}
