@@ -39,7 +39,8 @@ are measured too: expect somewhat less on data that chose nothing. {unreadable}
 ![confusion matrix](confusion.png)
 ![curves](curves.png)
 
-Probabilities are calibrated by temperature scaling (T = {temperature:.3f}), fitted on the same split.
+Probabilities are calibrated by temperature scaling (T = {temperature:.3f}), fitted on the same split for the mean
+of a face and its mirror image, as `mftn predict` answers; the figures above are of every face shown once.
 
 ## Intended use and limits
 
