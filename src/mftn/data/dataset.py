@@ -11,6 +11,7 @@ from PIL import Image as PillowImage
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from mftn.data.duplicates import near_pairs
 from mftn.data.manifest import read_description, read_manifest
 from mftn.data.records import Split
 from mftn.data.votes import PROTOCOLS, Protocol, distributions, hard_labels
@@ -54,6 +55,8 @@ class FaceDataset(Dataset[tuple[Tensor, Tensor, int]]):
         unaligned: The twin: the same data set prepared without a detector; empty for none.
         skip_unreadable: Leave out crops that cannot be read and name them in `unreadable`, instead of an error.
         in_memory: Keep the crops in memory where they fit; otherwise they are read batch by batch.
+        without_copies_of: Leave out images that are also, exactly or nearly, in this other split, so that it can be
+            trusted; `copies` counts them.
 
     Raises:
         DataError: The folder holds no manifest, or a crop is missing or unreadable.
@@ -68,13 +71,17 @@ class FaceDataset(Dataset[tuple[Tensor, Tensor, int]]):
         unaligned: str | Path = "",
         skip_unreadable: bool = False,
         in_memory: bool = True,
+        without_copies_of: Split | None = None,
     ) -> None:
         self.folder, self.channels, self.skip_unreadable = Path(folder), channels, skip_unreadable
         self.unaligned = Path(unaligned) if str(unaligned) else None
         if self.unaligned:
             read_manifest(self.unaligned, ["path"])  # says what to do where there is none
-        rows = read_manifest(folder, ["path", "split", "label", "votes"]).to_pydict()
+        rows = read_manifest(folder, ["path", "split", "label", "votes", "phash"]).to_pydict()
         chosen = [index for index, name in enumerate(rows["split"]) if name == split]
+        copies = _copies(rows["split"], rows["phash"], split, without_copies_of) if without_copies_of else set()
+        chosen = [index for index in chosen if index not in copies]
+        self.copies = len(copies)
         if not chosen:
             raise DataError(f"{folder}: has no pictures in the split {split}")
         description = read_description(folder)
@@ -193,3 +200,10 @@ class FaceDataset(Dataset[tuple[Tensor, Tensor, int]]):
         except (OSError, ValueError, SyntaxError) as error:
             raise DataError(f"{path}: cannot be read ({error}); prepare the data set again") from error
         return torch.from_numpy(pixels.reshape(*pixels.shape[:2], self.channels)).permute(2, 0, 1)
+
+
+def _copies(splits: list[str], hashes: list[bytes], split: str, other: str) -> set[int]:
+    """Indices in `split` of the images that are also in `other`."""
+    pairs = near_pairs(hashes)[:, :2]
+    found = {int(index) for pair in pairs for index in pair if {splits[i] for i in pair} == {split, other}}
+    return {index for index in found if splits[index] == split}

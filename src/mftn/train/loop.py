@@ -118,7 +118,13 @@ class _Run:
         self.on_epoch = on_epoch if fabric.is_global_zero else None
         data, channels = config.data, config.model.channels
         self.train_set = FaceDataset(
-            data.folder, "train", channels, data.protocol, data.unaligned if data.unaligned_share else "", True
+            data.folder,
+            "train",
+            channels,
+            data.protocol,
+            data.unaligned if data.unaligned_share else "",
+            skip_unreadable=True,
+            without_copies_of="valid" if data.drop_copies else None,
         )
         self.valid_set = FaceDataset(data.folder, "valid", channels, data.protocol)
         check_data(config, self.train_set, fabric.world_size)
