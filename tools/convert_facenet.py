@@ -12,16 +12,18 @@ showing it a grey image three times.
 import io
 import sys
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import h5py
 import numpy as np
 import timm
 import torch
 from torch import Tensor, nn
 
-import mftn.models  # registers inception_resnet_v1
 from mftn.models import save_model
-from mftn.models.inception_resnet import ConvNorm, Residual
+from mftn.models.inception_resnet import ConvNorm, InceptionResNetV1, Residual
 
 FILE = "model/facenet_keras.h5"
 STEM = ("1a_3x3", "2a_3x3", "2b_3x3", None, "3b_1x1", "4a_3x3", "4b_3x3")
@@ -38,8 +40,6 @@ BRANCHES = {
 
 def read_arrays(source: Path) -> dict[str, Tensor]:
     """The arrays of the Keras file by "layer/kind", from the package's archive or the file itself."""
-    import h5py  # only this tool needs it
-
     if source.suffix == ".h5":
         content: io.IOBase = source.open("rb")
     else:
@@ -60,14 +60,14 @@ def read_arrays(source: Path) -> dict[str, Tensor]:
     return arrays
 
 
-def convert(arrays: dict[str, Tensor], in_chans: int = 1) -> nn.Module:
+def convert(arrays: dict[str, Tensor], in_chans: int = 1) -> InceptionResNetV1:
     """timm's Inception-ResNet-v1 with these weights and without a classifier, in evaluation mode.
 
     Raises:
         KeyError: An array is missing.
         ValueError: One has another shape, or some are left over.
     """
-    network = timm.create_model("inception_resnet_v1", num_classes=0, in_chans=in_chans).eval()
+    network: InceptionResNetV1 = timm.create_model("inception_resnet_v1", num_classes=0, in_chans=in_chans).eval()
     left = {name for name in arrays if not name.startswith("Bottleneck")}
 
     def take(name: str, target: Tensor, value: Tensor | None = None) -> None:
@@ -91,15 +91,15 @@ def convert(arrays: dict[str, Tensor], in_chans: int = 1) -> nn.Module:
             take(f"{name}_BatchNorm/{kind}", target)
         nn.init.ones_(layer.bn.weight)  # Keras scaled nothing here
 
-    for stem_layer, suffix in zip(network.stem, STEM, strict=True):
-        if suffix:
-            fill(stem_layer, f"Conv2d_{suffix}")
+    for layer, suffix in zip(network.stem, STEM, strict=True):
+        if isinstance(layer, ConvNorm):
+            fill(layer, f"Conv2d_{suffix}")
     for block, name in _blocks(network):
         kind = name.rsplit("_", 1)[0] if name.startswith("Block") else name
         for number, (branch, suffixes) in enumerate(zip(block.branches, BRANCHES[kind], strict=True)):
             layers = [branch] if isinstance(branch, ConvNorm) else list(branch)
-            for layer, suffix in zip(layers, suffixes, strict=True):
-                fill(layer, f"{name}_Branch_{number}_Conv2d_{suffix}")
+            for inner, ending in zip(layers, suffixes, strict=True):
+                fill(inner, f"{name}_Branch_{number}_Conv2d_{ending}")
         if isinstance(block, Residual):
             kernel = arrays[f"{name}_Conv2d_1x1/kernel"].permute(3, 2, 0, 1)
             take(f"{name}_Conv2d_1x1/kernel", block.project.weight, kernel)
@@ -110,13 +110,18 @@ def convert(arrays: dict[str, Tensor], in_chans: int = 1) -> nn.Module:
     return network
 
 
-def _blocks(network: nn.Module) -> list[tuple[nn.Module, str]]:
+def _blocks(network: InceptionResNetV1) -> Iterator[tuple[Any, str]]:
     """The blocks with Keras's names for them."""
-    named: list[tuple[nn.Module, str]] = [(block, f"Block35_{i}") for i, block in enumerate(network.stage2, 1)]  # type: ignore[arg-type]
-    for stage, reduction, kind in ((network.stage3, "Mixed_6a", "Block17"), (network.stage4, "Mixed_7a", "Block8")):
-        named.append((stage[0], reduction))  # type: ignore[index]
-        named += [(block, f"{kind}_{i}") for i, block in enumerate(list(stage)[1:], 1)]  # type: ignore[call-overload]
-    return named
+    for stage, reduction, kind in (
+        (network.stage2, None, "Block35"),
+        (network.stage3, "Mixed_6a", "Block17"),
+        (network.stage4, "Mixed_7a", "Block8"),
+    ):
+        blocks = list(stage)
+        if reduction:
+            yield blocks.pop(0), reduction
+        for number, block in enumerate(blocks, start=1):
+            yield block, f"{kind}_{number}"
 
 
 def main(source: str, out: str) -> None:
@@ -128,5 +133,4 @@ def main(source: str, out: str) -> None:
 
 
 if __name__ == "__main__":
-    assert mftn.models
     main(*sys.argv[1:])

@@ -5,6 +5,7 @@ once. torchvision's transforms draw one set of parameters a batch, or need a wor
 picture by picture.
 """
 
+import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +13,9 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from PIL import Image as PillowImage
 from torch import Tensor, nn
+from torchvision.transforms.v2 import functional as tv
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,14 +152,12 @@ class Preprocess(nn.Module):
 
     def _compress(self, x: Tensor, chosen: Tensor) -> Tensor:
         """The chosen images as JPEG files would give them back."""
-        from torchvision.io import ImageReadMode, decode_jpeg, encode_jpeg
-
         low, high = self.augmentation.jpeg_quality
-        mode = ImageReadMode.GRAY if x.shape[1] == 1 else ImageReadMode.RGB
         for place in chosen.tolist():
-            pixels = ((x[place] * self.std + self.mean) * 255).round().clamp(0, 255).to(torch.uint8).cpu()
-            quality = round(low + (high - low) * torch.rand(()).item())
-            decoded = decode_jpeg(encode_jpeg(pixels, quality), mode=mode).to(x.device)
+            pixels = ((x[place] * self.std + self.mean) * 255).round().clamp(0, 255).to(torch.uint8)
+            file = io.BytesIO()
+            tv.to_pil_image(pixels.cpu()).save(file, "JPEG", quality=round(low + (high - low) * torch.rand(()).item()))
+            decoded = tv.pil_to_tensor(PillowImage.open(file)).to(x.device)
             x[place] = (decoded.float() / 255 - self.mean) / self.std
         return x
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint_sequential
 
+from mftn.errors import ModelError
 from mftn.models.backbones import own_arguments
 
 
@@ -40,9 +41,7 @@ class Residual(nn.Module):
         activate: Whether ReLU follows; the last block of the network goes without.
     """
 
-    def __init__(
-        self, width: int, branches: list[nn.Module], inner: int, scale: float, activate: bool = True
-    ) -> None:
+    def __init__(self, width: int, branches: list[nn.Module], inner: int, scale: float, activate: bool = True) -> None:
         super().__init__()
         self.branches = nn.ModuleList(branches)
         self.project = nn.Conv2d(inner, width, 1)
@@ -130,7 +129,7 @@ class InceptionResNetV1(nn.Module):
         return x, maps[-indices:]
 
     def _run(self, stage: nn.Sequential, x: Tensor) -> Tensor:
-        if self.grad_checkpointing and self.training and not torch.jit.is_scripting():
+        if self.grad_checkpointing and self.training:
             return checkpoint_sequential(stage, len(stage), x, use_reentrant=False)
         result: Tensor = stage(x)
         return result
@@ -153,7 +152,13 @@ class InceptionResNetV1(nn.Module):
         return self.fc
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Replace the classifier by a new one of `num_classes`; 0 removes it."""
+        """Replace the classifier by a new one of `num_classes`; 0 removes it.
+
+        Raises:
+            ModelError: Another pooling than the mean was asked for.
+        """
+        if global_pool not in (None, "avg"):
+            raise ModelError(f"inception_resnet_v1: pools by the mean; {global_pool!r} is not available")
         self.num_classes = num_classes
         self.fc: nn.Module = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
 
