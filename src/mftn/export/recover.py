@@ -59,7 +59,7 @@ def recover(path: str | Path) -> Baseline:
     model.load_state_dict({key: _find(key, wanted, tensors, folded) for key, wanted in model.state_dict().items()})
     for name, module in model.named_modules():
         if isinstance(module, _BatchNorm) and f"model.{name}.running_var" not in tensors:
-            module.running_var -= module.eps  # type: ignore[operator] # folded: what is left divides by 1
+            module.running_var -= module.eps  # type: ignore[operator,assignment]  # folded: what is left divides by 1
     model.description = metadata | {"arguments": arguments} | _normalisation(tensors, metadata["channels"])
     _check(path, model.eval(), metadata["size"], PARITY_INT8 if metadata["precision"] == "int8" else PARITY)
     return model
