@@ -34,9 +34,11 @@ from mftn.data.duplicates import connected, near_pairs
 from mftn.data.manifest import SCHEMA
 from mftn.data.records import SPLITS, Record, Split
 from mftn.data.splits import assign_splits
-from mftn.errors import DataError, ImageError
+from mftn.errors import DataError, ImageError, OutputError
 from mftn.faces import Detector, load_detector
 from mftn.faces.align import ARCFACE, align, similarity_transform
+from mftn.faces.boxes import choose_face, detect_near
+from mftn.files import atomic_write, write_bytes
 from mftn.images import read_image
 from mftn.types import Box, Detection, Image
 
@@ -178,9 +180,9 @@ def _explained(out: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        reason = str(error) if isinstance(error, OutputError) else f"{error.filename or out}: {error.strerror or error}"
         raise DataError(
-            f"{error.filename or out}: {error.strerror or error}; put it right and give the same command again: "
-            "it goes on where it stopped"
+            f"{reason}; put it right and give the same command again: it goes on where it stopped"
         ) from error
 
 
@@ -198,7 +200,7 @@ def _open(out: Path, parts: Path, settings: dict[str, Any]) -> None:
         raise DataError(f"{out}: holds a manifest but no dataset.json; choose another folder or remove it")
     if not (out / "manifest.parquet").exists():
         parts.mkdir(parents=True, exist_ok=True)
-        _write(begun, json.dumps(settings).encode())
+        write_bytes(begun, json.dumps(settings).encode())
 
 
 def _in_parts(records: Iterable[Record], size: int) -> Iterator[tuple[str, list[Record]]]:
@@ -281,7 +283,7 @@ class _Worker:
             rows = [self._row(record, crop) for record, crop in zip(records, crops, strict=True)]
             content = io.BytesIO()
             pq.write_table(pa.Table.from_pylist(rows, SCHEMA.append(pa.field("damaged", pa.string()))), content)
-            _write(file, content.getvalue())
+            write_bytes(file, content.getvalue())
         return len(records)
 
     def _row(self, record: Record, crop_name: str) -> dict[str, Any]:
@@ -326,48 +328,12 @@ class _Worker:
             return None
         if box is None:
             return choose_face(self.detector.detect(image), image)
-        left, top, right, bottom = box
-        reach = 0.5 * max(right - left, bottom - top)
-        x, y = max(int(left - reach), 0), max(int(top - reach), 0)
-        region = image[y : max(int(bottom + reach), y + 1), x : max(int(right + reach), x + 1)]
-        if not region.size:
-            return None
-        found = [_moved(face, x, y) for face in self.detector.detect(np.ascontiguousarray(region))]
-        nearest = max(found, key=lambda face: _overlap(face.box, box), default=None)
-        return nearest if nearest and _overlap(nearest.box, box) > 0.2 else None
+        return detect_near(self.detector, image, box, margin=0.5, min_overlap=0.2)
 
 
 def _square(pixels: bytes) -> NDArray[np.uint8]:
     side = int(len(pixels) ** 0.5)
     return np.frombuffer(pixels, np.uint8).reshape(side, side)
-
-
-def _moved(face: Detection, x: int, y: int) -> Detection:
-    left, top, right, bottom = face.box
-    landmarks = None if face.landmarks is None else face.landmarks + np.array([x, y], np.float32)
-    return Detection((left + x, top + y, right + x, bottom + y), face.score, landmarks)
-
-
-def _overlap(a: Box, b: Box) -> float:
-    """Intersection over union."""
-    width = min(a[2], b[2]) - max(a[0], b[0])
-    height = min(a[3], b[3]) - max(a[1], b[1])
-    common = max(width, 0) * max(height, 0)
-    areas = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (a, b))
-    return float(common / (areas - common)) if common else 0.0
-
-
-def choose_face(faces: list[Detection], image: Image) -> Detection | None:
-    """The face a picture of one person is about: large and central; None where there is none."""
-    height, width = image.shape[:2]
-    centre, diagonal = np.array([width / 2, height / 2]), np.hypot(height, width)
-
-    def prominence(face: Detection) -> float:
-        left, top, right, bottom = face.box
-        away = np.hypot(*(np.array([left + right, top + bottom]) / 2 - centre)) / diagonal
-        return float(np.sqrt(max(right - left, 0) * max(bottom - top, 0)) / diagonal - away)
-
-    return max(faces, key=prominence, default=None)
 
 
 def _cut(
@@ -443,18 +409,15 @@ def _finish(out: Path, parts: list[Path], settings: dict[str, Any], shares: Shar
         "without_face": dict(Counter(own for own, face in zip(split, found, strict=True) if not face)),
         "damaged": [reason for reason in every["damaged"] if reason],
     }
-    _write(out / "dataset.json", json.dumps(description, indent=1, ensure_ascii=False).encode())
-    temporary, start = out / ".parts" / "manifest.partial", 0
-    with pq.ParquetWriter(temporary, SCHEMA) as writer:
+    write_bytes(out / "dataset.json", json.dumps(description, indent=1, ensure_ascii=False).encode())
+    start = 0
+    with atomic_write(out / "manifest.parquet") as partial, pq.ParquetWriter(partial, SCHEMA) as writer:
         for part in parts:
             table = pq.read_table(part)
             table = table.filter(pc.is_null(table["damaged"])).drop_columns(["damaged"])
             table = table.set_column(1, "split", pa.array(split[start : start + table.num_rows], pa.string()))
             start += table.num_rows
             writer.write_table(table)
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    temporary.replace(out / "manifest.parquet")
 
 
 def complete_splits(
@@ -480,13 +443,3 @@ def complete_splits(
     for index, name in zip(chosen, made, strict=True):
         completed[index] = name
     return completed  # type: ignore[return-value]
-
-
-def _write(path: Path, content: bytes) -> None:
-    """A file whole or not at all."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
