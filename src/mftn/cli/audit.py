@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from mftn.limits import check_range
+
 if TYPE_CHECKING:
     from mftn.data.audit import Audit
 
@@ -39,6 +41,7 @@ def run(arguments: Arguments) -> int:
     """Print the counts, and write them with examples; exit status 1 where crops are missing or changed."""
     from mftn.data.audit import audit
 
+    check_range("--near", arguments.near, 0, 256)
     found = audit(arguments.folder, arguments.near)
     if arguments.model:
         _ask_model(arguments, found)

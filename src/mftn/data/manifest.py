@@ -54,11 +54,13 @@ def read_description(folder: str | Path) -> dict[str, Any]:
     """What `dataset.json` says.
 
     Raises:
-        DataError: It is missing or no JSON.
+        DataError: It is missing, no JSON or incomplete.
     """
     path = Path(folder) / "dataset.json"
     try:
         description: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read ({error}); prepare the data set again") from error
+    if missing := [key for key in ("classes", "pictures", "preparation") if key not in description]:
+        raise DataError(f"{path}: lacks {', '.join(missing)}; prepare the data set again")
     return description

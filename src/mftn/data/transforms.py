@@ -7,45 +7,12 @@ picture by picture.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
-@dataclass(frozen=True, slots=True)
-class Augmentation:
-    """Ranges of the random changes; each is drawn evenly within ± its value unless said otherwise.
-
-    Attributes:
-        flip: Probability of a mirror image.
-        rotation: Degrees.
-        scale: Natural logarithm of the enlargement.
-        aspect: Natural logarithm of the ratio of width to height.
-        translation: Fraction of the side.
-        brightness: In standard deviations of the normalised input.
-        contrast: Natural logarithm of the factor.
-        noise: Largest standard deviation of added noise, normalised; each picture draws its own.
-        blur: Probability of a 3×3 binomial blur.
-        erasing: Probability of erasing a rectangle (Zhong et al., 2020).
-        erasing_area: Smallest and largest area of the rectangle, as fractions.
-        policy: Also RandAugment (two operations of magnitude 9) or TrivialAugment, picture by picture, which is slow.
-    """
-
-    flip: float = 0.5
-    rotation: float = 0.0
-    scale: float = 0.0
-    aspect: float = 0.0
-    translation: float = 0.0
-    brightness: float = 0.0
-    contrast: float = 0.0
-    noise: float = 0.0
-    blur: float = 0.0
-    erasing: float = 0.0
-    erasing_area: tuple[float, float] = (0.02, 0.1)
-    policy: Literal["none", "randaugment", "trivialaugment"] = "none"
+from mftn.data.augmentation import Augmentation
 
 
 class Preprocess(nn.Module):
