@@ -21,6 +21,10 @@ class ConfigError(MFTNError):
     """A configuration with an unknown key or a value out of range."""
 
 
+class OutputError(MFTNError, OSError):
+    """A file that cannot be written: the disk is full, the folder may not be written to, or it would be overwritten."""
+
+
 class MissingExtraError(MFTNError):
     """A feature whose optional dependencies are not installed."""
 

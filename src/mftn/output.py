@@ -1,31 +1,26 @@
 """Predictions out: JSONL, CSV and Parquet files, annotated pictures and face crops.
 
-Files appear whole: rows go to NAME.partial, which takes the file's name when all is written. Where the disk
+Writes are atomic: rows go to NAME.partial, which takes the file's name when all is written. Where the disk
 is full the error names the .partial file, which keeps what was computed.
 """
 
 from __future__ import annotations
 
 import csv
-import io
 import json
-import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
-from mftn.errors import MFTNError, MissingExtraError
+from mftn.errors import MissingExtraError
+from mftn.files import UniqueNames, atomic_write
 from mftn.labels import COLOURS
 from mftn.types import Face, Image, Prediction
 
 if TYPE_CHECKING:
     from PIL import Image as PillowImage
     from PIL.ImageDraw import ImageDraw
-
-
-class OutputError(MFTNError):
-    """A file that cannot be written: the disk is full, or the folder may not be written to."""
 
 
 class Writer(Protocol):
@@ -117,47 +112,13 @@ def open_writer(path: Path, kind: str) -> Iterator[Writer]:
         OutputError: The file cannot be written.
         MissingExtraError: Parquet without pyarrow.
     """
-    partial = path.with_name(path.name + ".partial")
-    with explain_failure(partial):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with ExitStack() as stack:
-            if kind == "parquet":
-                writer: Writer = ParquetWriter(partial)
-            else:
-                file = stack.enter_context(partial.open("w", encoding="utf-8", errors="surrogateescape", newline=""))
-                writer = JsonlWriter(file) if kind == "jsonl" else CsvWriter(file)
-            try:
-                yield writer
-            except OSError:
-                raise  # the file's name stays with what it had before
-            except BaseException:
-                _finish(writer, partial, path)
-                raise
-            _finish(writer, partial, path)
-
-
-def _finish(writer: Writer, partial: Path, path: Path) -> None:
-    writer.close()
-    with partial.open("rb") as written:
-        os.fsync(written.fileno())
-    partial.replace(path)
-
-
-@contextmanager
-def explain_failure(path: Path) -> Iterator[None]:
-    """Turn the system's refusal to write into an error that names the file and what to do.
-
-    Raises:
-        OutputError: In place of OSError.
-    """
-    try:
-        yield
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        reason = error.strerror or str(error)
-        kept = " (what was computed so far is in it)" if path.is_file() and path.stat().st_size else ""
-        raise OutputError(f"{path}: cannot be written{kept}: {reason}; free space or choose another place") from error
+    with atomic_write(path, keep=True) as partial:
+        if kind == "parquet":
+            with closing(ParquetWriter(partial)) as parquet:
+                yield parquet
+            return
+        with partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+            yield JsonlWriter(file) if kind == "jsonl" else CsvWriter(file)
 
 
 class PictureFolder:
@@ -169,7 +130,7 @@ class PictureFolder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.taken: set[str] = set()
+        self.names = UniqueNames()
 
     def save(self, picture: PillowImage.Image, source: str, ending: str) -> Path:
         """Write one picture as STEM_ENDING.jpg, or STEM_ENDING-2.jpg and so on for another source's same stem.
@@ -178,22 +139,12 @@ class PictureFolder:
             OutputError: The picture cannot be written.
         """
         stem = f"{Path(source).stem}_{ending}"
-        name, count = stem, 1
-        while name in self.taken or self._is(name, source):
-            count += 1
-            name = f"{stem}-{count}"
-        self.taken.add(name)
+        name = self.names.name(stem)
+        while self._is(name, source):
+            name = self.names.name(stem)
         path = self.folder / f"{name}.jpg"
-        with explain_failure(path):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            content = io.BytesIO()
-            picture.save(content, "JPEG", quality=92)
-            partial = path.with_suffix(".partial")
-            try:
-                partial.write_bytes(content.getvalue())
-                partial.replace(path)
-            finally:
-                partial.unlink(missing_ok=True)
+        with atomic_write(path, real_suffix=True) as partial:
+            picture.save(partial, "JPEG", quality=92)
         return path
 
     def _is(self, name: str, source: str) -> bool:

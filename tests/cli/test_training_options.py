@@ -9,7 +9,8 @@ import pytest
 from mftn.cli import main
 
 HEAVY = ("torch", "torchvision", "timm", "yaml", "pyarrow", "matplotlib", "scipy", "sklearn", "jinja2",
-         "onnx", "imagehash", "safetensors", "lightning_fabric", "pytorch_optimizer", "tensorboard", "huggingface_hub")  # fmt: skip
+         "onnx", "imagehash", "safetensors",
+         "lightning_fabric", "pytorch_optimizer", "tensorboard", "huggingface_hub")  # fmt: skip
 LIGHT = f"""
 import sys
 class NotInstalled:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from mftn.files import write_text
 from mftn.limits import check_range
 
 if TYPE_CHECKING:
@@ -47,9 +48,8 @@ def run(arguments: Arguments) -> int:
         _ask_model(arguments, found)
     summary = found.summary()
     out = arguments.out or arguments.folder
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "audit.json").write_text(json.dumps(summary | {"findings": _findings(found)}, indent=1), encoding="utf-8")
-    (out / "audit.html").write_text(_page(arguments.folder, found), encoding="utf-8")
+    write_text(out / "audit.json", json.dumps(summary | {"findings": _findings(found)}, indent=1))
+    write_text(out / "audit.html", _page(arguments.folder, found))
     _print(found)
     print(out / "audit.html")
     return 1 if found.changed else 0

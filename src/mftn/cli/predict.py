@@ -17,6 +17,7 @@ from rich.text import Text
 
 from mftn.cli import INTERRUPTED
 from mftn.errors import ConfigError
+from mftn.files import atomic_write
 from mftn.types import Prediction
 
 Format = Literal["auto", "table", "jsonl", "csv", "parquet"]
@@ -140,7 +141,7 @@ def _kind(arguments: Arguments) -> str:
 @contextmanager
 def sink(arguments: Arguments, kind: str) -> Iterator[Callable[[Prediction], None]]:
     """A function that takes predictions; what it took is complete when the block ends, even by Ctrl-C."""
-    from mftn.output import CsvWriter, JsonlWriter, explain_failure, open_writer
+    from mftn.output import CsvWriter, JsonlWriter, open_writer
 
     if kind == "table":
         table = _Table(arguments.top)
@@ -148,7 +149,7 @@ def sink(arguments: Arguments, kind: str) -> Iterator[Callable[[Prediction], Non
             yield table.add
         finally:
             if arguments.output:
-                with explain_failure(arguments.output), arguments.output.open("w", encoding="utf-8") as file:
+                with atomic_write(arguments.output) as partial, partial.open("w", encoding="utf-8") as file:
                     Console(file=file, width=120).print(table.table)
             elif table.table.row_count:
                 Console(width=None if sys.stdout.isatty() else 120).print(table.table)

@@ -109,7 +109,8 @@ def check_network(config: TrainConfig, images: int) -> None:
             except ValueError as error:  # batch norm has no variance of one value
                 raise ConfigError(
                     f"--batch-size is {config.batch_size}, which is {images} image at a time; "
-                    f"{config.model.architecture} needs at least 2 for its batch norm: raise it, or use fewer processes or a smaller --accumulate"
+                    f"{config.model.architecture} needs at least 2 for its batch norm: raise it, "
+                    "or use fewer processes or a smaller --accumulate"
                 ) from error
             except RuntimeError as error:
                 raise ConfigError(
