@@ -71,8 +71,12 @@ def run(arguments: Arguments) -> int:
     options = ReadOptions(arguments.classes, not arguments.original)
     console = Console(stderr=True)
     found = survey(name, arguments.root, options)
+
+    def note(text: str) -> None:
+        console.print(f"note: {text}", highlight=False, markup=False, soft_wrap=True)
+
     for warning in found.warnings:
-        console.print(f"note: {warning}", highlight=False, markup=False, soft_wrap=True)
+        note(warning)
 
     small = name in NATIVE_SIZES
     framed_as_fer = (arguments.framing or ("fer2013" if small else "arcface")) == "fer2013"
@@ -84,7 +88,7 @@ def run(arguments: Arguments) -> int:
         quality=arguments.quality,
     )
     about: dict[str, Any] = {"name": name, "title": data_set.title, "licence": data_set.licence, "mftn": __version__}
-    about |= {"warnings": found.warnings, "classes_read": arguments.classes, "original": arguments.original}
+    about |= {"classes_read": arguments.classes, "original": arguments.original}
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("faces", total=found.total)
@@ -96,9 +100,11 @@ def run(arguments: Arguments) -> int:
                 root=arguments.root if arguments.root.is_dir() else arguments.root.parent,
                 shares=Shares(arguments.valid_share, arguments.test_share, arguments.seed),
                 about=about,
+                warnings=found.warnings,
                 workers=arguments.workers,
                 skip_damaged=arguments.skip_damaged,
                 on_part=lambda done: progress.advance(task, done),
+                on_note=note,
             )
         except KeyboardInterrupt:
             console.print("interrupted; give the same command again and it goes on where it stopped")

@@ -1,4 +1,4 @@
-"""The manifest: a row a face of a prepared data set, `manifest.parquet`; `dataset.json` beside it describes the whole.
+"""The manifest: `manifest.parquet`, one row per face of a prepared data set; `dataset.json` beside it describes it.
 
 Neither holds a date a second run would change: preparing the same data again gives the same bytes.
 """
@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from mftn.errors import DataError
 
+MANIFEST = "manifest.parquet"
 SCHEMA = pa.schema(
     {
         "path": pa.string(),  # of the crop, from the data set's folder
@@ -41,7 +42,7 @@ def read_manifest(folder: str | Path, columns: list[str] | None = None) -> pa.Ta
     Raises:
         DataError: There is none, it cannot be read, or an older version made it.
     """
-    path = Path(folder) / "manifest.parquet"
+    path = Path(folder) / MANIFEST
     if not path.is_file():
         raise DataError(f"{path}: missing; make it with `mftn prepare`")
     try:
