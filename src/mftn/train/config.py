@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 
-from mftn.data.transforms import Augmentation
+from mftn.data.augmentation import Augmentation
 from mftn.errors import ConfigError
 
 Config = TypeVar("Config")
