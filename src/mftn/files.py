@@ -59,6 +59,20 @@ def _partial(target: Path, number: str, real_suffix: bool) -> Path:
     return target.with_name(f"{target.name}{number}.partial")
 
 
+def partial_names(target: Path) -> tuple[Path, Path]:
+    """The names that a file may have until it is complete, where it is worth keeping."""
+    return _partial(target, "", False), _partial(target, "", True)
+
+
+def file_identity(path: str | os.PathLike[str]) -> tuple[int, int] | None:
+    """What all names of a file have in common, hard and symbolic links included; None where there is no file."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 (a path may be longer or odder than pathlib likes)
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino
+
+
 def _is_pipe_or_device(path: Path) -> bool:
     try:
         mode = path.stat().st_mode
@@ -168,7 +182,7 @@ class UniqueNames:
 
     def __init__(self, taken: Iterable[str] = (), separator: str = "-") -> None:
         self.separator = separator
-        self.taken = {_as_disks_see(name) for name in taken}
+        self.taken = {as_disks_see(name) for name in taken}
         self.count: Counter[str] = Counter()
 
     def name(self, stem: str) -> str:
@@ -178,15 +192,23 @@ class UniqueNames:
         base = (
             stem if len(content) <= self.LONGEST else folder + slash + content[: self.LONGEST].decode(errors="ignore")
         )
-        key = _as_disks_see(base)
+        key = as_disks_see(base)
         while True:
             self.count[key] += 1
             number = self.count[key]
             name = base if number == 1 else f"{base}{self.separator}{number}"
-            if _as_disks_see(name) not in self.taken:
-                self.taken.add(_as_disks_see(name))
+            if as_disks_see(name) not in self.taken:
+                self.taken.add(as_disks_see(name))
                 return name
 
 
-def _as_disks_see(name: str) -> str:
+def as_disks_see(name: str) -> str:
     return unicodedata.normalize("NFD", unicodedata.normalize("NFD", name).casefold())
+
+
+def readable(name: str) -> str:
+    r"""A path or a message as valid text: what is not UTF-8 in a file's name becomes \xNN, as in caf\xe9.jpg."""
+    try:
+        return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half a surrogate pair, which Windows allows
+        return name.encode("utf-8", "backslashreplace").decode()

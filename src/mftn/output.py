@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from mftn.errors import MissingExtraError
-from mftn.files import UniqueNames, atomic_write
+from mftn.files import UniqueNames, atomic_write, file_identity
 from mftn.labels import COLOURS
 from mftn.types import Face, Image, Prediction
 
@@ -117,39 +117,53 @@ def open_writer(path: Path, kind: str) -> Iterator[Writer]:
             with closing(ParquetWriter(partial)) as parquet:
                 yield parquet
             return
-        with partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        with partial.open("w", encoding="utf-8", newline="") as file:
             yield JsonlWriter(file) if kind == "jsonl" else CsvWriter(file)
 
 
 class PictureFolder:
-    """A folder of pictures, one or more a source, whose names never collide and never replace a source.
+    """A folder of images, one or more per source, whose names never collide and never replace a source.
 
     Args:
         folder: Is made when needed.
+        overwrite: Files that are there already are replaced.
+        protected: Identities (`files.file_identity`) of files that are not replaced even then.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.names = UniqueNames()
+    def __init__(
+        self, folder: Path, overwrite: bool = False, protected: Collection[tuple[int, int]] = frozenset()
+    ) -> None:
+        self.folder, self.overwrite, self.protected = folder, overwrite, protected
+        self._unique = UniqueNames()
+        self._names: dict[str, str] = {}
+        self._written: set[Path] = set()
+
+    def path(self, source: str, ending: str) -> Path:
+        """Where a source's image goes: STEM_ENDING.jpg, or STEM-2_ENDING.jpg and so on for further sources of one stem.
+
+        The first call for a source settles its number.
+        """
+        if source not in self._names:
+            self._names[source] = self._unique.name(Path(source).stem)
+        return self.folder / f"{self._names[source]}_{ending}.jpg"
 
     def save(self, picture: PillowImage.Image, source: str, ending: str) -> Path:
-        """Write one picture as STEM_ENDING.jpg, or STEM_ENDING-2.jpg and so on for another source's same stem.
+        """Write one image to `path`.
 
         Raises:
-            OutputError: The picture cannot be written.
+            FileExistsError: There is a file of that name from before.
+            OutputError: The image cannot be written.
         """
-        stem = f"{Path(source).stem}_{ending}"
-        name = self.names.name(stem)
-        while self._is(name, source):
-            name = self.names.name(stem)
-        path = self.folder / f"{name}.jpg"
+        path = self.path(source, ending)
+        if path not in self._written and path.exists():
+            if file_identity(path) in self.protected:
+                raise FileExistsError(f"{path}: is a source, which is never replaced; choose another folder")
+            if not self.overwrite:
+                raise FileExistsError(f"{path}: exists already; add --overwrite, or choose another folder")
+        self._written.add(path)
         with atomic_write(path, real_suffix=True) as partial:
             picture.save(partial, "JPEG", quality=92)
         return path
-
-    def _is(self, name: str, source: str) -> bool:
-        path = self.folder / f"{name}.jpg"
-        return path.exists() and Path(source).exists() and path.samefile(source)
 
 
 def annotate(image: Image, faces: Sequence[Face], top: int = 3) -> PillowImage.Image:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from mftn.cli.outputs import check_outputs
 from mftn.files import write_text
 from mftn.limits import check_range
 
@@ -43,11 +44,14 @@ def run(arguments: Arguments) -> int:
     from mftn.data.audit import audit
 
     check_range("--near", arguments.near, 0, 256)
+    out = arguments.out or arguments.folder
+    written = [("--out", out / name) for name in ("audit.json", "audit.html")]
+    sources = [arguments.folder / name for name in ("manifest.parquet", "dataset.json")]
+    check_outputs(written, [*sources, *filter(None, [arguments.model])], overwrite=True)
     found = audit(arguments.folder, arguments.near)
     if arguments.model:
         _ask_model(arguments, found)
     summary = found.summary()
-    out = arguments.out or arguments.folder
     write_text(out / "audit.json", json.dumps(summary | {"findings": _findings(found)}, indent=1))
     write_text(out / "audit.html", _page(arguments.folder, found))
     _print(found)
