@@ -70,9 +70,7 @@ def test_without_landmarks_the_annotated_box_fills_the_view(landmarks: bool) -> 
 @pytest.mark.parametrize(
     ("height", "width", "side"), [(100, 100, 100), (100, 140, 140), (140, 100, 140), (100, 150, 150), (100, 160, 100)]
 )
-def test_without_a_box_the_whole_image_is_taken_and_of_a_long_one_its_centre(
-    height: int, width: int, side: int
-) -> None:
+def test_without_a_box_the_whole_image_is_taken_of_a_long_one_its_centre(height: int, width: int, side: int) -> None:
     crop, cut_by, _ = cut(ramp(height, width), None, None, arcface_preparation(SIDE))
     assert cut_by == "picture"
     assert middle(crop) == pytest.approx((width / 2 - 0.5, height / 2 - 0.5), abs=0.8)
