@@ -6,6 +6,7 @@ Nothing heavy is imported until a verb runs, so that `mftn --help` answers at on
 import io
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -31,6 +32,7 @@ INTERRUPTED = 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit status: 0 done, 1 something failed, 2 wrong usage, 130 interrupted."""
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # error messages say what is wrong with a file
     verb, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if verb in ("-h", "--help"):
         print(_help())
