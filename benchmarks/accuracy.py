@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 import mftn
-from mftn.data.prepare import choose_face
 from mftn.data.readers import read_records
 from mftn.data.records import SPLITS
 from mftn.data.votes import PROTOCOLS, hard_labels
 from mftn.engines import EngineName
 from mftn.evaluate import metrics
+from mftn.faces.boxes import choose_face
 from mftn.images import read_image
 from mftn.labels import EXPRESSIONS
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mftn.data.prepare import choose_face
 from mftn.faces import DETECTORS, load_detector
 from mftn.faces.align import ARCFACE, similarity_transform
+from mftn.faces.boxes import choose_face
 from mftn.images import find_images, read_image
 from mftn.types import Detection
 

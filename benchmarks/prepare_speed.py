@@ -17,11 +17,12 @@ from statistics import median
 import numpy as np
 from PIL import Image as PillowImage
 
-from mftn.data.prepare import _encode, arcface_preparation, choose_face, laplacian_variance, perceptual_hash, prepare
+from mftn.data.prepare import _encode, arcface_preparation, laplacian_variance, perceptual_hash, prepare
 from mftn.data.readers import read_records
 from mftn.data.records import Record
 from mftn.faces import load_detector
 from mftn.faces.align import align
+from mftn.faces.boxes import choose_face
 from mftn.images import read_image
 
 PHOTOS = Path(__file__).parents[1] / "examples" / "photos"

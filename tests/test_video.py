@@ -13,9 +13,9 @@ from PIL import Image as PillowImage
 
 from mftn.cli import main
 from mftn.errors import ImageError
+from mftn.faces.boxes import overlap
 from mftn.recognize import load
-from mftn.track import FaceTracker, overlap
-from mftn.types import Detection
+from mftn.track import FaceTracker
 from mftn.video import Clip, is_video, video_writer
 
 
@@ -97,7 +97,7 @@ def test_people_keep_their_numbers_between_detections(two_people: Path) -> None:
         assert [face.expression for face in by_place] == ["happiness", "neutral"]
         if frame.number == 23:
             exact = sorted(recognizer.predict(frame.image).faces, key=lambda face: face.box[0])
-            assert all(overlap(a, b) > 0.7 for a, b in zip(by_place, exact, strict=True))
+            assert all(overlap(a.box, b.box) > 0.7 for a, b in zip(by_place, exact, strict=True))
     assert len(set(looks)) == 1 and tracker.numbers == 2
 
 
@@ -128,11 +128,6 @@ def test_a_track_ends_after_a_second_of_absence(two_people: Path) -> None:
     assert {face.track for face in tracker.update(frame.image, 0.9)} <= first
     assert tracker.update(nothing, 1.0) == ()
     assert first.isdisjoint(face.track for face in tracker.update(frame.image, 2.5))
-
-
-def test_overlap() -> None:
-    one, other = (Detection(box, None, None) for box in ((0, 0, 2, 2), (1, 0, 3, 2)))
-    assert overlap(one, one) == 1 and overlap(one, other) == pytest.approx(1 / 3)
 
 
 def test_an_annotated_copy_keeps_times_and_sound(two_people: Path, tmp_path: Path) -> None:

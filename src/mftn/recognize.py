@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mftn.engines import Engine, EngineName, Mirrored, load_engine
 from mftn.errors import ConfigError, ImageError
-from mftn.faces import Detector, load_detector
+from mftn.faces import Detector, WholeImage, load_detector
 from mftn.faces.align import align
 from mftn.images import find_images, read_image
 from mftn.types import Detection, Face, Image, Prediction
@@ -49,7 +49,7 @@ class Recognizer:
     """
 
     def __init__(self, engine: Engine, detector: Detector | None, workers: int = 0) -> None:
-        self.engine, self.detector = engine, detector
+        self.engine, self.detector = engine, detector or WholeImage()
         self.workers = workers or os.cpu_count() or 1
 
     def predict(self, image: str | Path | PillowImage.Image | NDArray[Any]) -> Prediction:
@@ -109,10 +109,7 @@ class Recognizer:
     def _locate(self, image: Image, source: str) -> _Found:
         """Detect and crop; the picture itself is not kept."""
         height, width = image.shape[:2]
-        if self.detector is None:
-            faces = [Detection((0.0, 0.0, float(width), float(height)), None, None)]
-        else:
-            faces = self.detector.detect(image)
+        faces = self.detector.detect(image)
         return _Found(Prediction(source, width, height, ()), faces, self.crops(image, faces) if faces else None)
 
     def _classify(self, found: Sequence[_Found]) -> Iterator[Prediction]:
@@ -188,8 +185,6 @@ def load(
     network = load_engine(model, threads=threads, engine=engine)
     if mirror:
         network = Mirrored(network)
-    if detector == "none":
-        return Recognizer(network, None, threads)
     return Recognizer(network, load_detector(detector, min_score=min_score, threads=threads), threads)
 
 

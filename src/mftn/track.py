@@ -7,6 +7,7 @@ from math import exp
 import numpy as np
 from numpy.typing import NDArray
 
+from mftn.faces.boxes import detect_near, overlap
 from mftn.faces.yunet import YuNet
 from mftn.recognize import Recognizer
 from mftn.types import Detection, Face, Image
@@ -58,11 +59,7 @@ class FaceTracker:
         whole = self.frames % self.detect_every == 0 or not self.tracks
         self.frames += 1
         self.tracks = [track for track in self.tracks if time - track.seen <= FORGOTTEN]
-        detector = self.recognizer.detector
-        if detector is None:
-            found = [Detection((0.0, 0.0, float(image.shape[1]), float(image.shape[0])), None, None)]
-        else:
-            found = detector.detect(image) if whole else self._look_again(image)
+        found = self.recognizer.detector.detect(image) if whole else self._look_again(image)
         if not found:
             return ()
         labels = self.recognizer.engine.info.labels
@@ -83,25 +80,21 @@ class FaceTracker:
 
     def _look_again(self, image: Image) -> list[Detection]:
         """The tracked faces, each looked for around its last place."""
-        assert self.near is not None
         found: list[Detection] = []
         for track in self.tracks:
-            left, top, right, bottom = track.face.box
-            reach = MARGIN * max(right - left, bottom - top)
-            x, y = max(int(left - reach), 0), max(int(top - reach), 0)
-            part = image[y : max(int(bottom + reach), y + 1), x : max(int(right + reach), x + 1)]
-            if not part.size:
-                continue
-            moved = [_move(face, x, y) for face in self.near.detect(np.ascontiguousarray(part))]
-            best = max(moved, key=lambda face: overlap(face, track.face), default=None)
-            if best and overlap(best, track.face) >= SAME and all(overlap(best, other) < SAME for other in found):
-                found.append(best)
+            face = detect_near(self.near, image, track.face.box, margin=MARGIN, min_overlap=SAME)
+            if face and all(overlap(face.box, other.box) < SAME for other in found):
+                found.append(face)
         return found
 
     def _owners(self, found: Sequence[Detection]) -> list[_Track | None]:
         """The track of each face: the best overlaps first, each track once."""
         pairs = sorted(
-            ((overlap(face, track.face), i, j) for i, face in enumerate(found) for j, track in enumerate(self.tracks)),
+            (
+                (float(overlap(face.box, track.face.box)), i, j)
+                for i, face in enumerate(found)
+                for j, track in enumerate(self.tracks)
+            ),
             reverse=True,
         )
         owners: list[_Track | None] = [None] * len(found)
@@ -111,17 +104,3 @@ class FaceTracker:
                 owners[i] = self.tracks[j]
                 taken.add(j)
         return owners
-
-
-def overlap(first: Detection, second: Detection) -> float:
-    """Intersection over union of two boxes, 0 to 1."""
-    (a, b, c, d), (e, f, g, h) = first.box, second.box
-    shared = max(min(c, g) - max(a, e), 0.0) * max(min(d, h) - max(b, f), 0.0)
-    union = (c - a) * (d - b) + (g - e) * (h - f) - shared
-    return shared / union if union > 0 else 0.0
-
-
-def _move(face: Detection, x: int, y: int) -> Detection:
-    left, top, right, bottom = face.box
-    landmarks = None if face.landmarks is None else face.landmarks + np.array([x, y], np.float32)
-    return Detection((left + x, top + y, right + x, bottom + y), face.score, landmarks)

@@ -53,7 +53,7 @@ def run(arguments: Arguments) -> int:
     labels = network.description["labels"]
     if arguments.expression and arguments.expression not in labels:
         raise ConfigError(f"--expression {arguments.expression}: the model knows {', '.join(labels)}")
-    detector = None if arguments.detector == "none" else load_detector(arguments.detector)
+    detector = load_detector(arguments.detector)
     normalise = Normalise(network.description)
     failed = 0
     seen: dict[str, int] = {}
@@ -73,7 +73,7 @@ def run(arguments: Arguments) -> int:
 
 def _explain(
     path: str,
-    detector: "Detector | None",
+    detector: "Detector",
     network: "Baseline",
     normalise: "Normalise",
     expression: str | None,
@@ -85,14 +85,12 @@ def _explain(
 
     from mftn.evaluate.explain import explain
     from mftn.evaluate.figures import explanation_grid, save_figure
+    from mftn.faces.boxes import area
     from mftn.images import read_image
     from mftn.recognize import crop_face
-    from mftn.types import Detection
 
     image = read_image(path)
-    height, width = image.shape[:2]
-    faces = detector.detect(image) if detector else [Detection((0.0, 0.0, float(width), float(height)), None, None)]
-    faces = sorted(faces, key=lambda face: (face.box[2] - face.box[0]) * (face.box[1] - face.box[3]))[:MOST_FACES]
+    faces = sorted(detector.detect(image), key=lambda face: float(area(face.box)), reverse=True)[:MOST_FACES]
     if not faces:
         return []
     description = network.description

@@ -37,6 +37,7 @@ from mftn.data.splits import assign_splits
 from mftn.errors import DataError, ImageError
 from mftn.faces import Detector, load_detector
 from mftn.faces.align import ARCFACE, align, similarity_transform
+from mftn.faces.boxes import choose_face, detect_near
 from mftn.images import read_image
 from mftn.types import Box, Detection, Image
 
@@ -326,48 +327,12 @@ class _Worker:
             return None
         if box is None:
             return choose_face(self.detector.detect(image), image)
-        left, top, right, bottom = box
-        reach = 0.5 * max(right - left, bottom - top)
-        x, y = max(int(left - reach), 0), max(int(top - reach), 0)
-        region = image[y : max(int(bottom + reach), y + 1), x : max(int(right + reach), x + 1)]
-        if not region.size:
-            return None
-        found = [_moved(face, x, y) for face in self.detector.detect(np.ascontiguousarray(region))]
-        nearest = max(found, key=lambda face: _overlap(face.box, box), default=None)
-        return nearest if nearest and _overlap(nearest.box, box) > 0.2 else None
+        return detect_near(self.detector, image, box, margin=0.5, min_overlap=0.2)
 
 
 def _square(pixels: bytes) -> NDArray[np.uint8]:
     side = int(len(pixels) ** 0.5)
     return np.frombuffer(pixels, np.uint8).reshape(side, side)
-
-
-def _moved(face: Detection, x: int, y: int) -> Detection:
-    left, top, right, bottom = face.box
-    landmarks = None if face.landmarks is None else face.landmarks + np.array([x, y], np.float32)
-    return Detection((left + x, top + y, right + x, bottom + y), face.score, landmarks)
-
-
-def _overlap(a: Box, b: Box) -> float:
-    """Intersection over union."""
-    width = min(a[2], b[2]) - max(a[0], b[0])
-    height = min(a[3], b[3]) - max(a[1], b[1])
-    common = max(width, 0) * max(height, 0)
-    areas = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (a, b))
-    return float(common / (areas - common)) if common else 0.0
-
-
-def choose_face(faces: list[Detection], image: Image) -> Detection | None:
-    """The face a picture of one person is about: large and central; None where there is none."""
-    height, width = image.shape[:2]
-    centre, diagonal = np.array([width / 2, height / 2]), np.hypot(height, width)
-
-    def prominence(face: Detection) -> float:
-        left, top, right, bottom = face.box
-        away = np.hypot(*(np.array([left + right, top + bottom]) / 2 - centre)) / diagonal
-        return float(np.sqrt(max(right - left, 0) * max(bottom - top, 0)) / diagonal - away)
-
-    return max(faces, key=prominence, default=None)
 
 
 def _cut(

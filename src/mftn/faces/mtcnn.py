@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL import ImageOps
 
-from mftn.faces.nms import non_maximum_suppression
+from mftn.faces.boxes import non_maximum_suppression
 from mftn.runtime import open_session
 from mftn.types import Detection, Image
 

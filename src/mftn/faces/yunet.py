@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
-from mftn.faces.nms import non_maximum_suppression
+from mftn.faces.boxes import non_maximum_suppression
 from mftn.runtime import open_session
 from mftn.types import Detection, Image
 
