@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 TICKS = 90000
 """Of the copy's clock, per second."""
 
-PRIMING = 0.1
-"""Seconds of sound before the first frame that encoders add; players leave them out by themselves."""
+PRIMING = 2112
+"""Samples of sound that encoders put before the first frame; players omit them by themselves."""
 
 OVERLAP = 0.001
 """Seconds by which pieces of sound may overlap, for rounding."""
@@ -113,7 +113,7 @@ class VideoWriter:
         self.stream.codec_context.time_base = Fraction(1, TICKS)
         self.begin = time
         if self.sound:
-            if self.sound.ready and self.sound.ready[0][1] < time - PRIMING:
+            if self.sound.ready and self.sound.ready[0][1] < time - PRIMING / self.sound.stream.rate:
                 self.begin = self.sound.ready[0][1]
             self.voice = _Voice(self.output, self.sound.stream, self.clip.source, self.begin)
 
