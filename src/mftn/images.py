@@ -1,12 +1,9 @@
-"""Pictures in: files, folders, globs, lists on standard input, Pillow images and arrays become RGB arrays."""
+"""Images in: files, Pillow images and arrays become RGB arrays."""
 
 from __future__ import annotations
 
-import glob
 import os
-import sys
 import warnings
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +18,6 @@ if TYPE_CHECKING:
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF", "JPEG2000")
 """Formats that are opened; Pillow's many others are rarely photographs and widen what a hostile file can reach."""
-
-SUFFIXES = frozenset(
-    f".{suffix}"
-    for suffix in "jpg jpeg jpe jfif mpo png webp bmp dib gif tif tiff ppm pgm pbm pnm avif jp2 j2k".split()  # noqa: SIM905
-)
-"""File names a folder's pictures end in; a file named outright is tried whatever its name."""
 
 MAX_MEGAPIXELS = 178
 """Larger pictures are refused (Pillow's own limit); one of this size takes 537 MB as an array."""
@@ -105,37 +96,3 @@ def _from_array(array: NDArray[Any]) -> Image:
     if array.ndim != 3 or array.shape[2] != 3 or not array.size:
         raise ImageError(f"an array of shape {array.shape} is no picture: give H×W grey or H×W×3 RGB")
     return np.ascontiguousarray(array)
-
-
-def find_images(sources: Iterable[str | Path]) -> Iterator[str]:
-    """Paths of pictures: files as named, pictures in folders (all levels, sorted), globs, "-" for standard input.
-
-    Raises:
-        ImageError: A path does not exist, or a folder or glob holds no picture.
-    """
-    for source in map(str, sources):
-        if source == "-":
-            yield from (line.rstrip("\r\n") for line in sys.stdin if line.strip())
-        elif Path(source).is_dir():
-            yield from _in_folder(source)
-        elif Path(source).exists():
-            yield source
-        elif glob.has_magic(source):
-            matches = sorted(path for path in glob.glob(source, recursive=True) if Path(path).is_file())
-            if not matches:
-                raise ImageError(f"{source}: no file matches; check the pattern")
-            yield from matches
-        else:
-            raise ImageError(f"{source}: no such file or folder; check the path")
-
-
-def _in_folder(folder: str) -> Iterator[str]:
-    found = False
-    for directory, subfolders, names in os.walk(folder):
-        subfolders.sort()
-        for name in sorted(names):
-            if Path(name).suffix.lower() in SUFFIXES:
-                found = True
-                yield str(Path(directory) / name)
-    if not found:
-        raise ImageError(f"{folder}: the folder holds no picture (*{', *'.join(sorted(SUFFIXES))})")

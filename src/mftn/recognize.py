@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,8 @@ from mftn.engines import Engine, EngineName, Mirrored, load_engine
 from mftn.errors import ConfigError, ImageError
 from mftn.faces import Detector, WholeImage, load_detector
 from mftn.faces.align import align
-from mftn.images import find_images, read_image
+from mftn.images import read_image
+from mftn.sources import ReadAhead, Source, find_sources
 from mftn.types import Detection, Face, Image, Prediction
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Recognizer:
         (prediction,) = self._classify([self._locate(read_image(image), source)])
         return prediction
 
-    def stream(self, sources: str | Path | Iterable[str | Path | Prediction]) -> Iterator[Prediction]:
+    def stream(self, sources: str | Path | Iterable[str | Path | Source]) -> Iterator[Prediction]:
         """Predictions for many pictures, one by one, in their order.
 
         Reading and detection run in a thread a core, beside the network, which takes the faces of all pictures that are
@@ -73,14 +73,15 @@ class Recognizer:
         with `error`; the rest goes on.
 
         Args:
-            sources: Files, folders and globs, or what `expand` made of them.
+            sources: Files, folders and globs, or what `find_sources` made of them. They are taken as they come: a
+                prediction does not wait for the next source.
         """
-        items = expand([sources] if isinstance(sources, str | Path) else sources)
+        items = ReadAhead(find_sources([sources] if isinstance(sources, str | Path) else sources), AHEAD)
         pool = ThreadPoolExecutor(self.workers)
         waiting: deque[Future[_Found]] = deque()
         try:
             while True:
-                for item in islice(items, AHEAD + self.workers - len(waiting)):
+                for item in items.take(AHEAD + self.workers - len(waiting), wait=not waiting):
                     waiting.append(pool.submit(self._find, item))
                 if not waiting:
                     return
@@ -89,6 +90,7 @@ class Recognizer:
                     ready.append(waiting.popleft().result())
                 yield from self._classify(ready)
         finally:
+            items.close()
             pool.shutdown(cancel_futures=True)
 
     def crops(self, image: Image, faces: Iterable[Detection]) -> NDArray[np.uint8]:
@@ -97,14 +99,14 @@ class Recognizer:
         crops = [crop_face(image, face, info.size, info.template) for face in faces]
         return np.stack(crops) if crops else np.empty((0, *info.size, 3), np.uint8)
 
-    def _find(self, item: str | Prediction) -> _Found:
-        """The first half for one item of `stream`; a failure is passed on."""
-        if isinstance(item, Prediction):
-            return _Found(item, [], None)
+    def _find(self, source: Source) -> _Found:
+        """The first half for one source of `stream`; a failure is passed on."""
         try:
-            return self._locate(read_image(item), item)
+            if source.error:
+                raise ImageError(source.error)
+            return self._locate(read_image(source.path), source.path)
         except ImageError as error:
-            return _Found(_failed(item, error), [], None)
+            return _Found(Prediction(source.path, 0, 0, (), str(error)), [], None)
 
     def _locate(self, image: Image, source: str) -> _Found:
         """Detect and crop; the picture itself is not kept."""
@@ -123,22 +125,6 @@ class Recognizer:
                 for face in picture.faces
             )
             yield replace(picture.prediction, faces=faces)
-
-
-def expand(sources: Iterable[str | Path | Prediction]) -> Iterator[str | Prediction]:
-    """The pictures behind files, folders and globs; a source without any becomes a prediction with `error`."""
-    for source in sources:
-        if isinstance(source, Prediction):
-            yield source
-            continue
-        try:
-            yield from find_images([source])
-        except ImageError as error:
-            yield _failed(str(source), error)
-
-
-def _failed(source: str, error: ImageError) -> Prediction:
-    return Prediction(source, 0, 0, (), str(error))
 
 
 def crop_face(image: Image, face: Detection, size: tuple[int, int], template: NDArray[np.float64]) -> Image:

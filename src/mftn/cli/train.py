@@ -86,7 +86,7 @@ def run(arguments: Arguments) -> int:
                 )
             return int(stop.code or 0) if isinstance(stop, SystemExit) else 130
         except OSError as error:
-            console.print(f"mftn: {error}; free the disk, then go on with --resume", highlight=False, soft_wrap=True)
+            console.print(f"mftn: {error}; then go on with --resume", highlight=False, soft_wrap=True)
             return 1
     if rank_zero_only.rank:
         return 0

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def run_video(arguments: Arguments, kind: str, recognizer: Recognizer) -> int:
     """Recognise in every frame, write, and return the exit status."""
-    from mftn.cli.predict import sink
+    from mftn.cli.sink import sink
     from mftn.output import annotate
     from mftn.track import FaceTracker
     from mftn.video import Clip, video_writer
@@ -41,7 +41,7 @@ def run_video(arguments: Arguments, kind: str, recognizer: Recognizer) -> int:
     status = 0
     try:
         with ExitStack() as stack:
-            write = None if kind == "table" else stack.enter_context(sink(arguments, kind))
+            write = stack.enter_context(sink(arguments.output, kind, persons))
             video = stack.enter_context(video_writer(arguments.save_video, clip)) if arguments.save_video else None
             hidden = not console.is_terminal
             progress = stack.enter_context(Progress(*columns, console=console, transient=True, disable=hidden))
@@ -50,9 +50,9 @@ def run_video(arguments: Arguments, kind: str, recognizer: Recognizer) -> int:
                 faces = tracker.update(frame.image, frame.time)
                 height, width = frame.image.shape[:2]
                 prediction = Prediction(source, width, height, faces, None, frame.number, frame.time)
-                persons.add(prediction)
-                if write:
-                    write(prediction)
+                if kind != "table":  # whose sink is persons itself
+                    persons.add(prediction)
+                write(prediction)
                 if video:
                     video.write(annotate(frame.image, faces, arguments.top), frame.time)
                 done += 1
@@ -67,8 +67,6 @@ def run_video(arguments: Arguments, kind: str, recognizer: Recognizer) -> int:
     if not done and not status:
         print(f"mftn: {source}: not one frame could be read", file=sys.stderr)
         return 1
-    if kind == "table":
-        Console(width=None if sys.stdout.isatty() else 120).print(persons.table())
     if arguments.save_timeline and done:
         persons.draw(arguments.save_timeline)
     return status

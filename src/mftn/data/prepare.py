@@ -34,10 +34,11 @@ from mftn.data.duplicates import connected, near_pairs
 from mftn.data.manifest import SCHEMA
 from mftn.data.records import SPLITS, Record, Split
 from mftn.data.splits import assign_splits
-from mftn.errors import DataError, ImageError
+from mftn.errors import DataError, ImageError, OutputError
 from mftn.faces import Detector, load_detector
 from mftn.faces.align import ARCFACE, align, similarity_transform
 from mftn.faces.boxes import choose_face, detect_near
+from mftn.files import atomic_write, write_bytes
 from mftn.images import read_image
 from mftn.types import Box, Detection, Image
 
@@ -179,9 +180,9 @@ def _explained(out: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        reason = str(error) if isinstance(error, OutputError) else f"{error.filename or out}: {error.strerror or error}"
         raise DataError(
-            f"{error.filename or out}: {error.strerror or error}; put it right and give the same command again: "
-            "it goes on where it stopped"
+            f"{reason}; put it right and give the same command again: it goes on where it stopped"
         ) from error
 
 
@@ -199,7 +200,7 @@ def _open(out: Path, parts: Path, settings: dict[str, Any]) -> None:
         raise DataError(f"{out}: holds a manifest but no dataset.json; choose another folder or remove it")
     if not (out / "manifest.parquet").exists():
         parts.mkdir(parents=True, exist_ok=True)
-        _write(begun, json.dumps(settings).encode())
+        write_bytes(begun, json.dumps(settings).encode())
 
 
 def _in_parts(records: Iterable[Record], size: int) -> Iterator[tuple[str, list[Record]]]:
@@ -282,7 +283,7 @@ class _Worker:
             rows = [self._row(record, crop) for record, crop in zip(records, crops, strict=True)]
             content = io.BytesIO()
             pq.write_table(pa.Table.from_pylist(rows, SCHEMA.append(pa.field("damaged", pa.string()))), content)
-            _write(file, content.getvalue())
+            write_bytes(file, content.getvalue())
         return len(records)
 
     def _row(self, record: Record, crop_name: str) -> dict[str, Any]:
@@ -408,18 +409,15 @@ def _finish(out: Path, parts: list[Path], settings: dict[str, Any], shares: Shar
         "without_face": dict(Counter(own for own, face in zip(split, found, strict=True) if not face)),
         "damaged": [reason for reason in every["damaged"] if reason],
     }
-    _write(out / "dataset.json", json.dumps(description, indent=1, ensure_ascii=False).encode())
-    temporary, start = out / ".parts" / "manifest.partial", 0
-    with pq.ParquetWriter(temporary, SCHEMA) as writer:
+    write_bytes(out / "dataset.json", json.dumps(description, indent=1, ensure_ascii=False).encode())
+    start = 0
+    with atomic_write(out / "manifest.parquet") as partial, pq.ParquetWriter(partial, SCHEMA) as writer:
         for part in parts:
             table = pq.read_table(part)
             table = table.filter(pc.is_null(table["damaged"])).drop_columns(["damaged"])
             table = table.set_column(1, "split", pa.array(split[start : start + table.num_rows], pa.string()))
             start += table.num_rows
             writer.write_table(table)
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    temporary.replace(out / "manifest.parquet")
 
 
 def complete_splits(
@@ -445,13 +443,3 @@ def complete_splits(
     for index, name in zip(chosen, made, strict=True):
         completed[index] = name
     return completed  # type: ignore[return-value]
-
-
-def _write(path: Path, content: bytes) -> None:
-    """A file whole or not at all."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mftn.errors import ConfigError, ModelError
+from mftn.errors import ConfigError, ModelError, UnknownModelError
 
 EngineName = Literal["auto", "onnxruntime", "openvino"]
 """What runs an exported model; auto is OpenVINO where it is installed, which is the faster one (docs/speed.md)."""
@@ -138,7 +138,7 @@ def find_model(model: str | Path | None = None) -> Path:
     if Path(name).is_file():
         return Path(name)
     known = ", ".join(card.name for card in list_models())
-    raise ModelError(f"{name}: neither a model file nor a model that ships ({known})")
+    raise UnknownModelError(f"{name}: neither a model file nor a model that ships ({known})")
 
 
 def _shipped(name: str) -> Path:

@@ -23,7 +23,7 @@ from mftn.export.deployed import Deployed
 from mftn.export.int8 import quantise
 from mftn.export.recover import load_network
 from mftn.export.storage import as_bytes, as_half, store_small
-from mftn.files import whole_file
+from mftn.files import write_bytes
 from mftn.runtime import open_session
 
 Precision = Literal["fp32", "fp16", "int8-weights", "int8"]
@@ -108,8 +108,7 @@ def export_onnx(
             f"{weights}: int8 loses {100 * result.lost:.2f} points of accuracy on {data}, over the "
             f"{100 * MAX_LOSS:.1f} allowed; nothing was written. Export it as fp16"
         )
-    with whole_file(Path(out)) as partial:
-        partial.write_bytes(content)
+    write_bytes(Path(out), content)
     return result
 
 

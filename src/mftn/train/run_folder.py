@@ -20,7 +20,7 @@ import torch
 from timm.utils import ModelEmaV3
 
 from mftn.errors import ConfigError
-from mftn.files import whole_file, write_text
+from mftn.files import atomic_write, write_text
 from mftn.models import Baseline
 from mftn.train.config import TrainConfig, to_mapping
 
@@ -138,7 +138,7 @@ def save_state(path: Path, model: Baseline, ema: ModelEmaV3 | None, optimizer: A
         "optimizer": optimizer.state_dict(),
         "progress": {name: getattr(progress, name) for name in Progress.__slots__},
     }
-    with whole_file(path) as partial, partial.open("wb") as file:
+    with atomic_write(path) as partial, partial.open("wb") as file:
         torch.save(state, file)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mftn.data.records import Record
 from mftn.errors import ConfigError, DataError
-from mftn.images import SUFFIXES
+from mftn.sources import IMAGE_SUFFIXES, is_hidden
 
 DATA_SETS = ("raf-db", "affectnet", "expw", "ferplus", "fer2013", "folder", "table")
 
@@ -125,8 +125,8 @@ def survey(name: str, root: str | Path, options: ReadOptions | None = None) -> S
     if not found.total:
         raise DataError(f"{root}: holds no labelled picture")
     named = {source for source, _ in stems}
-    extra = [str(folder / name) for folder in files for name in sorted(files[folder])
-             if Path(name).suffix.lower() in SUFFIXES and str(folder / name) not in named]  # fmt: skip
+    images = (folder / name for folder in files for name in sorted(files[folder]) if not is_hidden(name))
+    extra = [str(path) for path in images if path.suffix.lower() in IMAGE_SUFFIXES and str(path) not in named]
     if extra:
         found.warnings.append(f"{len(extra):,} pictures have no label and are left out, the first is {extra[0]}")
     double = [source for (source, _), count in stems.items() if count > 1]
