@@ -16,7 +16,7 @@ from mftn.errors import ImageError
 from mftn.faces.boxes import overlap
 from mftn.recognize import load
 from mftn.track import FaceTracker
-from mftn.video import Clip, is_video, video_writer
+from mftn.video import Clip, video_writer
 
 
 def make_clip(
@@ -181,9 +181,3 @@ def test_a_damaged_clip_gives_the_frames_it_has(two_people: Path, tmp_path: Path
     frames = list(Clip(str(tmp_path / "cut.mkv")))
     assert 0 < len(frames) < 24
     np.testing.assert_allclose(frames[0].image, np.asarray(pictures[0]), atol=60)
-
-
-def test_names_of_videos() -> None:
-    assert is_video("clip.MP4") and is_video("0") and not is_video("photo.jpg") and not is_video("-")
-    with pytest.raises(ImageError, match="no such file"):
-        Clip("nowhere.mp4")

@@ -11,23 +11,13 @@ from typing import Any
 import numpy as np
 
 from mftn.errors import ImageError, MissingExtraError
+from mftn.sources import Kind, classify
 from mftn.types import Image
 from mftn.video.clock import Clock
 from mftn.video.sound import Sound
 
-SUFFIXES = frozenset({".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv", ".ts", ".mts", ".3gp"})
-
 BROKEN_GAP, LONGEST_GAP = 10.0, 86400.0
 """Seconds of the longest gap believed: where a format or camera lets timestamps jump, and elsewhere."""
-
-
-def is_video(source: str) -> bool:
-    """Whether a source is a clip, by its name, or a webcam's number."""
-    return _is_webcam(source) or Path(source).suffix.lower() in SUFFIXES
-
-
-def _is_webcam(source: str) -> bool:
-    return source.isascii() and source.isdigit() and not Path(source).exists()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,12 +60,12 @@ class Clip:
     def __init__(self, source: str, start: float = 0.0, end: float | None = None, every: int = 1) -> None:
         av = load_av()
         self.source, self.start, self.end, self.every, self.damaged = source, start, end, every, 0
-        self.live = _is_webcam(source)
+        self.live = classify(source).kind is Kind.CAMERA
         if not self.live and not Path(source).is_file():
             raise ImageError(f"{source}: no such file; check the path")
         try:
             if self.live:
-                self.container = av.open(f"/dev/video{source}", format="v4l2")
+                self.container = av.open(f"/dev/video{source}" if source.isdigit() else source, format="v4l2")
             else:
                 self.container = av.open(source)
         except (av.FFmpegError, OSError) as error:
@@ -89,6 +79,7 @@ class Clip:
         self.jumps = self.live or bool(self.container.format.flags & av.format.Flags.ts_discont.value)
         self.clock = Clock(1 / float(self.rate), BROKEN_GAP if self.jumps else LONGEST_GAP)
         self.sound: Sound | None = None
+        self._declared = _declared_end(self.container, self.stream)
         self._ended_by_choice = False
         self._reached = 0.0  # the latest raw timestamp in any stream, seconds
         self._broken_last: dict[int, bool] = {}  # stream → whether its latest packet is incomplete
@@ -134,12 +125,9 @@ class Clip:
         """After the last frame: why the file must have been longer once, or None where it is complete."""
         if self.jumps or self._ended_by_choice or self.clock.time is None:
             return None
-        expected = (self.container.duration or 0) / 1e6
-        if self.container.format.name == "avi" and self.stream.average_rate:  # its duration is guessed from its size
-            expected = float(self.stream.frames / self.stream.average_rate)
-        missing = expected - self._reached
+        missing = self._declared - self._reached
         ended = self.clock.time + self.clock.step
-        if missing > max(0.5, 0.005 * expected, 3 * self.clock.step):
+        if missing > max(0.5, 0.005 * self._declared, 3 * self.clock.step):
             return f"the file is cut off: it ends at {ended:.1f} s of {ended + missing:.1f} s"
         if any(self._broken_last.values()):
             return f"the file is cut off: it ends at {ended:.1f} s, in the middle of a frame"
@@ -198,6 +186,13 @@ class Clip:
         pixels = raw.to_ndarray(width=width, height=height, format="rgb24")
         turns = round(raw.rotation / 90) % 4
         return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
+
+
+def _declared_end(container: Any, stream: Any) -> float:
+    """The last timestamp in seconds that a file's header promises; 0 where it promises none."""
+    if container.format.name == "avi" and stream.average_rate:  # the duration is guessed from the file's size
+        return float(stream.frames / stream.average_rate)
+    return (container.duration or 0) / 1e6
 
 
 def _sensible_rate(stream: Any) -> Fraction:

@@ -106,7 +106,7 @@ def _blocks(structure: NDArray[np.float32]) -> NDArray[np.float32]:
     return cut.swapaxes(1, 2).reshape(rows * columns, -1)
 
 
-def _blurred(grey: NDArray[np.float32], radius: int) -> NDArray[np.float32]:
+def _blurred(grey: NDArray[np.floating], radius: int) -> NDArray[np.float32]:
     """Means over squares of 2·radius + 1 pixels."""
     side = 2 * radius + 1
     total = np.pad(np.pad(grey, radius, mode="edge"), ((1, 0), (1, 0))).cumsum(0, np.float64).cumsum(1)

@@ -30,11 +30,11 @@ class CentredSmoother(Generic[T]):
 
     Args:
         seconds: Half the window's width; 0 is off.
-        most: Frames that wait at most; with more in the window it gets narrower, on both sides.
+        most: Frames that wait at most, 0 for all; with more in the window it gets narrower, on both sides.
     """
 
-    def __init__(self, seconds: float, most: int = 100_000) -> None:
-        self.seconds, self.most = seconds, most
+    def __init__(self, seconds: float, most: int = 0) -> None:
+        self.seconds, self.most = seconds, most or 100_000
         self._pending: deque[_Pending[T]] = deque()
         self._rows: dict[int, deque[tuple[float, NDArray[np.float64]]]] = defaultdict(deque)
 
@@ -50,9 +50,7 @@ class CentredSmoother(Generic[T]):
         for face in faces:
             if face.track is not None:
                 self._rows[face.track].append((time, np.fromiter(face.probabilities.values(), float)))
-        while self._pending and (
-            time - self._pending[0].time >= self.seconds or len(self._pending) > max(self.most, 1)
-        ):
+        while self._pending and (time - self._pending[0].time >= self.seconds or len(self._pending) > self.most):
             yield self._smoothed(self._pending.popleft(), time)
 
     def flush(self) -> Iterator[tuple[tuple[Face, ...], T]]:

@@ -8,12 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mftn.errors import MissingExtraError
-from mftn.files import whole_file
+from mftn.files import atomic_write
 from mftn.labels import COLOURS
 from mftn.video.persons import Person, Persons
-
-SUFFIXES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".webp")
-"""File endings of a timeline."""
 
 BANDS = 6
 """Persons shown: those seen in the most frames."""
@@ -24,7 +21,7 @@ def draw_timeline(persons: Persons, path: Path) -> None:
 
     Args:
         persons: What was seen.
-        path: Ends in one of `SUFFIXES`.
+        path: Its suffix chooses the format: .png, .pdf, .svg, .jpg, .jpeg or .webp.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -47,8 +44,7 @@ def draw_timeline(persons: Persons, path: Path) -> None:
     if shown:
         handles, names = bands[0].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside upper center", ncols=len(names), fontsize="x-small")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         figure.savefig(partial, format=path.suffix.removeprefix(".").lower())
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mftn.errors import ImageError
-from mftn.files import whole_file
+from mftn.files import atomic_write
 from mftn.video.clip import Clip, load_av
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ OVERLAP = 0.001
 AAC_RATES = (48000, 96000, 88200, 64000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
 """Samples per second that AAC knows, the one for all others first."""
 
-SAVED_SUFFIXES = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
-"""File endings of copies, and what libavformat calls them."""
+SAVED_SUFFIXES = (".mp4", ".mov", ".mkv")
+"""File endings of copies."""
 
 
 @contextmanager
@@ -38,26 +38,21 @@ def video_writer(path: Path, clip: Clip) -> Iterator[VideoWriter]:
     """Writes a copy that takes its name when the block ends, also when it ends by Ctrl-C.
 
     Args:
-        path: An .mp4, .mov or .mkv file.
+        path: A file with one of `SAVED_SUFFIXES`.
         clip: Whose rate and sound it gets.
 
     Raises:
         ImageError: The block wrote no frame.
+        OutputError: The disk refuses.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    interrupted: KeyboardInterrupt | None = None
-    with whole_file(path) as partial:
-        writer = VideoWriter(partial, SAVED_SUFFIXES[path.suffix.lower()], clip)
+    with atomic_write(path, keep=True, real_suffix=True) as partial:
+        writer = VideoWriter(partial, clip)
         try:
             yield writer
-        except KeyboardInterrupt as error:
-            interrupted = error
         finally:
             writer.close()
         if writer.stream is None:
-            raise interrupted or ImageError(f"{clip.source}: not one frame to write to {path}")
-    if interrupted:
-        raise interrupted
+            raise ImageError(f"{clip.source}: not one frame to write to {path}")
 
 
 class VideoWriter:
@@ -65,13 +60,12 @@ class VideoWriter:
 
     Args:
         path: Where to write.
-        container: libavformat's name of the format.
         clip: Whose rate and sound it gets; its frames are read while this writes.
     """
 
-    def __init__(self, path: Path, container: str, clip: Clip) -> None:
-        self.output = load_av().open(str(path), "w", format=container)
-        self.clip, self.sound = clip, clip.keep_sound()
+    def __init__(self, path: Path, clip: Clip) -> None:
+        self.output = load_av().open(str(path), "w")
+        self.path, self.clip, self.sound = path, clip, clip.keep_sound()
         self.stream: Any = None
         self.voice: _Voice | None = None
         self.begin, self.last = 0.0, -1
@@ -104,6 +98,8 @@ class VideoWriter:
             if self.voice:
                 self.voice.close()
         self.output.close()
+        if self.stream is None:
+            self.path.unlink(missing_ok=True)  # a file without a frame is none
 
     def _start(self, size: tuple[int, int], time: float) -> None:
         self.stream = self.output.add_stream("libx264", rate=self.clip.rate)
