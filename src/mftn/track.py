@@ -32,6 +32,9 @@ MARGIN = 0.75
 NEAR_SIDE = 160
 """Pixels to which the second look scales what it sees."""
 
+AGAIN = 0.75
+"""Correlation of two appearances from which a face is the same person's where little else in the image stayed."""
+
 CELLS = 24
 """Rows and columns of the small crop by which a face is told from another."""
 
@@ -43,6 +46,21 @@ class _Track:
     seen: float
     probabilities: NDArray[np.float64]
     appearance: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """What happened to the scene from one frame to the next.
+
+    Attributes:
+        cut: A new shot begins, which ended all tracks.
+        doubtful: Frames this far apart look different; it may be a cut, or somebody moved.
+        shift: By how many pixels (x, y) the scene moved.
+    """
+
+    cut: bool = False
+    doubtful: bool = False
+    shift: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,18 +103,19 @@ class FaceTracker:
         last = self.clock.time
         now = self.clock.tick(time)
         self._fit_size(image)
-        cut, shift = self._compare_view(image, last, now)
+        change = self._compare_view(image, last, now)
         keep = max(FORGOTTEN, 2.5 * self.clock.step)
         self.tracks = [track for track in self.tracks if now - track.seen <= keep]
-        found = self._find(image, last, now, cut)
+        found = self._find(image, last, now, change.cut)
         if not found:
             return ()
         labels = self.recognizer.engine.info.labels
         crops = self.recognizer.crops(image, found)
         rows = self.recognizer.engine.probabilities(crops).astype(np.float64)  # (n, K)
-        looks = [_appearance(crop) for crop in crops]
+        looks = [_appearance(crop, face, image) for crop, face in zip(crops, found, strict=True)]
+        owners = self._owners(found, looks, now, change)
         faces = []
-        for face, row, look, track in zip(found, rows, looks, self._owners(found, looks, now, shift), strict=True):
+        for face, row, look, track in zip(found, rows, looks, owners, strict=True):
             if track is None:
                 self.numbers += 1
                 track = _Track(self.numbers, face, now, row, look)  # noqa: PLW2901 (a new person)
@@ -118,23 +137,25 @@ class FaceTracker:
                 track.face = replace(track.face, box=(left * width, top * height, right * width, bottom * height))
         self._size = image.shape[:2]
 
-    def _compare_view(self, image: Image, last: float | None, now: float) -> tuple[bool, tuple[float, float]]:
-        """Whether a new shot begins, which ends all tracks, and by how many pixels (x, y) the scene moved."""
+    def _compare_view(self, image: Image, last: float | None, now: float) -> _Change:
+        """What changed since the last frame; a cut ends the tracks, or brings back those of the shot before."""
         view, before = thumbnail(image), self._view
         if before is None or last is None:
             self._view = view
-            return False, (0.0, 0.0)
+            return _Change()
         compared = compare(before, view)
         if compared.same:
             if not view.plain:
                 self._view = view
-            return False, (compared.shift[0] * image.shape[1], compared.shift[1] * image.shape[0])
+            return _Change(shift=(compared.shift[0] * image.shape[1], compared.shift[1] * image.shape[0]))
+        self._view = view
+        if now - last >= STALE:
+            return _Change(doubtful=True)
         self.cuts += 1
         ended, self._before = self._before, _Shot(before, self.tracks, last)
         back = ended and now - ended.time <= RETURN and compare(ended.view, view).same
         self.tracks = ended.tracks if ended and back else []
-        self._view = view
-        return True, (0.0, 0.0)
+        return _Change(cut=True)
 
     def _find(self, image: Image, last: float | None, now: float, cut: bool) -> list[Detection]:
         """Faces near those of the last frame, or in the whole image where that is too old or misses one of them."""
@@ -160,7 +181,7 @@ class FaceTracker:
         return found, lost
 
     def _owners(
-        self, found: Sequence[Detection], looks: Sequence[NDArray[np.float32]], now: float, shift: tuple[float, float]
+        self, found: Sequence[Detection], looks: Sequence[NDArray[np.float32]], now: float, change: _Change
     ) -> list[_Track | None]:
         """The track of each face: the likeliest first, each track once."""
         pairs = sorted(
@@ -168,7 +189,7 @@ class FaceTracker:
                 (likelihood, i, j)
                 for i, (face, look) in enumerate(zip(found, looks, strict=True))
                 for j, track in enumerate(self.tracks)
-                if (likelihood := _likelihood(track, face, look, now, shift)) is not None
+                if (likelihood := _likelihood(track, face, look, now, change)) is not None
             ),
             reverse=True,
         )
@@ -181,9 +202,7 @@ class FaceTracker:
         return owners
 
 
-def _likelihood(
-    track: _Track, face: Detection, look: NDArray[np.float32], now: float, shift: tuple[float, float]
-) -> float | None:
+def _likelihood(track: _Track, face: Detection, look: NDArray[np.float32], now: float, change: _Change) -> float | None:
     """How likely a face is a track's, higher is likelier; None where it is not.
 
     A face may move by half a side, further the longer it was not seen, and with the camera. It must look like it did:
@@ -191,12 +210,14 @@ def _likelihood(
     """
     away = now - track.seen
     size = _side(track.face.box)
-    distance = min(_distance(track.face.box, face.box, moved) for moved in ((0.0, 0.0), shift)) / max(size, 1.0)
+    distance = min(_distance(track.face.box, face.box, moved) for moved in ((0.0, 0.0), change.shift)) / max(size, 1.0)
     scale = _side(face.box) / max(size, 1.0)
     shared = float(overlap(track.face.box, face.box))
-    near = shared >= SAME or (distance <= min(0.75 + away, 3.0) and 0.4 < scale < 2.5)
+    near = shared >= SAME or (distance <= min(0.75 + 2 * away, 3.0) and 0.4 < scale < 2.5)
     alike = _correlation(track.appearance, look)
     least = (0.3 + 0.4 * exp(-away / 0.5)) * min(_side(face.box) / 60, 1.0)  # landmarks of small faces tremble
+    if change.doubtful:
+        least = AGAIN
     if not near or (alike is not None and alike < least):
         return None
     return shared + (0.5 if alike is None else alike) - 0.2 * distance
@@ -213,13 +234,15 @@ def _distance(first: Box, second: Box, moved: tuple[float, float]) -> float:
     return float(np.hypot(x, y))
 
 
-def _appearance(crop: Image) -> NDArray[np.float32]:
-    """A crop as 24×24 brightness, NaN where it is black or white."""
+def _appearance(crop: Image, face: Detection, image: Image) -> NDArray[np.float32]:
+    """A face's crop as 24×24 brightness; NaN where it is black or white, and for a face that leaves the image."""
     factor = max(min(crop.shape[:2]) // CELLS, 1)
     rows, columns = (side // factor * factor for side in crop.shape[:2])
     cells = crop[:rows, :columns].reshape(rows // factor, factor, columns // factor, factor, 3)
     grey = cells.mean(axis=(1, 3, 4), dtype=np.float32)
-    return np.where((grey > 4) & (grey < 251), grey, np.nan)
+    left, top, right, bottom = face.box
+    inside = left >= 0 and top >= 0 and right <= image.shape[1] and bottom <= image.shape[0]
+    return np.where((grey > 4) & (grey < 251) & inside, grey, np.nan)
 
 
 def _correlation(first: NDArray[np.float32], second: NDArray[np.float32]) -> float | None:

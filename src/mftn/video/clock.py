@@ -8,6 +8,10 @@ TOLERANCE = 0.2
 """Seconds a timestamp may fall behind its predecessor before it counts as a restarted clock."""
 
 
+SHORTEST = 1e-6
+"""Seconds between two frames at least; less is rounding."""
+
+
 class Clock:
     """A clock that follows raw timestamps as long as they make sense, and goes on by itself where they do not.
 
@@ -55,7 +59,7 @@ class Clock:
         if not -TOLERANCE < ahead <= self.max_gap:
             self.offset = expected - raw
             return expected
-        if moment > self.time:
+        if ahead > SHORTEST:
             self._steps.append(ahead)
             return moment
         return self.time + min(self.step, TOLERANCE / 2)  # the same moment twice: later timestamps catch up

@@ -77,7 +77,11 @@ def compare(first: Thumbnail, second: Thumbnail) -> Comparison:
     y, x = (int(k) - reach for k, reach in zip(np.unravel_index(near.argmax(), near.shape), REACH, strict=True))
     a = first.structure[max(-y, 0) : HEIGHT - max(y, 0), max(-x, 0) : WIDTH - max(x, 0)]
     b = second.structure[max(y, 0) : HEIGHT - max(-y, 0), max(x, 0) : WIDTH - max(-x, 0)]
-    same = _alike(a, b) >= ALIKE or _unchanged(a, b) >= SHARE
+    same = (
+        _alike(a, b) >= ALIKE
+        or _unchanged(a, b) >= SHARE
+        or _unchanged(first.structure, second.structure) >= SHARE  # a person moved, the camera did not
+    )
     return Comparison(same, (x / WIDTH, y / HEIGHT))
 
 

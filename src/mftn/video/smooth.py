@@ -14,6 +14,9 @@ from mftn.types import Face
 
 T = TypeVar("T")
 
+SHORTEST = 1e-6
+"""Seconds of half a window at least; less is no smoothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Pending(Generic[T]):
@@ -66,7 +69,7 @@ class CentredSmoother(Generic[T]):
         return tuple(self._smooth_face(face, frame.time, half) for face in frame.faces), frame.carried
 
     def _smooth_face(self, face: Face, time: float, half: float) -> Face:
-        if face.track is None or half <= 0:
+        if face.track is None or half <= SHORTEST:
             return face
         rows = self._rows[face.track]
         while rows[0][0] <= time - self.seconds:
