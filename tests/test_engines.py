@@ -16,7 +16,7 @@ def test_all_engines_agree_on_the_model_that_ships(photos: Path) -> None:
     for name in ("astronaut.jpg", "grace_hopper.jpg"):
         ours, theirs = first.predict(photos / name).faces[0], second.predict(photos / name).faces[0]
         assert ours.probabilities == pytest.approx(theirs.probabilities, abs=1e-3)
-    crops = np.random.default_rng(0).integers(0, 256, (5, *first.engine.info.size, 3), dtype=np.uint8)
+    crops = np.random.default_rng(0).integers(0, 256, (5, *first.engine.spec.size, 3), dtype=np.uint8)
     answers = [recognizer.engine.probabilities(crops) for recognizer in (first, second)]
     np.testing.assert_allclose(answers[0], answers[1], atol=1e-3)
     assert answers[1].sum(axis=1) == pytest.approx(1, abs=1e-5)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from mftn.engines import BATCH, Engine, EngineName, Mirrored, find_model, load_engine
 from mftn.errors import ConfigError, ImageError
@@ -65,7 +65,7 @@ class Recognizer:
     def __repr__(self) -> str:
         mirror = isinstance(self.engine, Mirrored)
         detector = type(self.detector).__name__
-        return f"Recognizer({self.engine.info.name}, detector={detector}, engine={self.engine.name}, mirror={mirror})"
+        return f"Recognizer({self.engine.spec.name}, detector={detector}, engine={self.engine.name}, mirror={mirror})"
 
     def predict(self, image: ImageSource) -> Prediction:
         """Recognise the expressions in one image.
@@ -116,7 +116,7 @@ class Recognizer:
 
     def crops(self, image: Image, faces: Iterable[Detection]) -> NDArray[np.uint8]:
         """What the network sees of each face, (n, H, W, 3)."""
-        info = self.engine.info
+        info = self.engine.spec
         faces = list(faces)
         crops = np.empty((len(faces), *info.size, 3), np.uint8)
         for crop, face in zip(crops, faces, strict=True):
@@ -142,12 +142,12 @@ class Recognizer:
         return _Found(Prediction(source, width, height, ()), faces, self.crops(image, faces))
 
     def _without_faces(self, prediction: Prediction) -> _Found:
-        return _Found(prediction, [], np.empty((0, *self.engine.info.size, 3), np.uint8))
+        return _Found(prediction, [], np.empty((0, *self.engine.spec.size, 3), np.uint8))
 
     def _classify(self, found: Sequence[_Found]) -> Iterator[Prediction]:
         """The second half: the faces of several images together."""
         rows = iter(self.engine.probabilities(np.concatenate([image.crops for image in found])).tolist())
-        labels = self.engine.info.labels
+        labels = self.engine.spec.labels
         for image in found:
             faces = tuple(
                 Face(face.box, face.score, face.landmarks, dict(zip(labels, next(rows), strict=True)))
@@ -156,7 +156,7 @@ class Recognizer:
             yield replace(image.prediction, faces=faces)
 
 
-def crop_face(image: Image, face: Detection, size: tuple[int, int], template: NDArray[np.float64]) -> Image:
+def crop_face(image: Image, face: Detection, size: tuple[int, int], template: ArrayLike) -> Image:
     """A face aligned to a template; without landmarks, the largest central part of the crop's shape."""
     if face.landmarks is not None:
         return align(image, face.landmarks, size, template)

@@ -109,7 +109,7 @@ class FaceTracker:
         found = self._find(image, last, now, change.cut)
         if not found:
             return ()
-        labels = self.recognizer.engine.info.labels
+        labels = self.recognizer.engine.spec.labels
         crops = self.recognizer.crops(image, found)
         rows = self.recognizer.engine.probabilities(crops).astype(np.float64)  # (n, K)
         looks = [_appearance(crop, face, image) for crop, face in zip(crops, found, strict=True)]

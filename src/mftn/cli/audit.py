@@ -67,10 +67,11 @@ def _ask_model(arguments: Arguments, found: "Audit") -> None:
     from mftn.models import load_model
 
     assert arguments.model
-    model, config = load_model(arguments.model)
-    dataset = FaceDataset(arguments.folder, arguments.model_split, config["channels"])
-    logits = predict_logits(model, dataset, preprocess_for(config, dataset)).fused
-    probabilities = (logits / config["temperature"]).softmax(dim=1).double().numpy()
+    model = load_model(arguments.model)
+    spec = model.described()
+    dataset = FaceDataset(arguments.folder, arguments.model_split, spec.channels)
+    logits = predict_logits(model, dataset, preprocess_for(spec, dataset)).fused
+    probabilities = (logits / spec.temperature).softmax(dim=1).double().numpy()
     row_of = {path: row for row, path in enumerate(found.paths)}
     found.doubtful = [row_of[dataset.paths[i]] for i in doubtful_labels(dataset.labels.numpy(), probabilities)]
     leaked = set(found.leaked(found.exact + found.near))

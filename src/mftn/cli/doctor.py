@@ -46,7 +46,7 @@ def run(arguments: Arguments) -> int:  # noqa: ARG001
     try:
         from mftn.recognize import load
 
-        info = load().engine.info
+        info = load().engine.spec
         height, width = info.size
         print(f"\nprediction: works (model {info.name}, {height}×{width}, {len(info.labels)} classes, on onnxruntime)")
     except (ImportError, MFTNError) as error:

@@ -53,7 +53,7 @@ def run(arguments: Arguments) -> int:
         print(f"  same expression on {result.agreement:.2%}, accuracy {-100 * result.lost:+.2f} points")
     for engine in installed_engines():
         loaded = load_engine(out, engine=engine)
-        crops = np.random.default_rng(0).integers(0, 256, (BATCH, *loaded.info.size, 3), dtype=np.uint8)
+        crops = np.random.default_rng(0).integers(0, 256, (BATCH, *loaded.spec.size, 3), dtype=np.uint8)
         row = measure(engine, 0, BATCH, SECONDS, partial(loaded.probabilities, crops))
         print(f"  {engine}: {row['per_second']:,.0f} faces a second in batches of {BATCH}")
     return 0

@@ -267,7 +267,7 @@ def _save(arguments: Arguments, prediction: Prediction, recognizer: "Recognizer"
             folders.annotated.save(annotate(image, prediction.faces, arguments.top), prediction.source, "faces")
         if folders.crops:
             for number, face in enumerate(prediction.faces, start=1):
-                crop = crop_face(image, face, (224, 224), recognizer.engine.info.template)
+                crop = crop_face(image, face, (224, 224), recognizer.engine.spec.template)
                 folders.crops.save(PillowImage.fromarray(crop), prediction.source, f"face{number}")
     except (FileExistsError, ImageError) as error:
         return str(error)

@@ -24,7 +24,7 @@ from mftn.evaluate import explain, figures, metrics, robustness
 from mftn.evaluate.predict import preprocess_for
 from mftn.evaluate.predictions import FLIPPED, FUSED, Predictions, cache_key, predict_split, read_predictions
 from mftn.files import write_csv, write_text
-from mftn.models import Baseline
+from mftn.models import Network
 
 AGREEMENT = (0.0, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 FRACTIONS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.9, 1.0)
@@ -60,7 +60,7 @@ class Model:
 
     name: str
     file: Path
-    network: Baseline | None
+    network: Network | None
 
 
 class Report:
@@ -95,7 +95,7 @@ class Report:
         self.on_progress = on_progress or (lambda _what, _done, _total: None)
         self.data = {
             channels: FaceDataset(folder, split, channels, protocol, in_memory=False)
-            for channels in {network.description["channels"] for network in self.networks.values()} or {1}
+            for channels in {network.described().channels for network in self.networks.values()} or {1}
         }
         self.dataset = next(iter(self.data.values()))
         self.about = read_description(folder)
@@ -144,8 +144,8 @@ class Report:
         cache = self.out / "predictions" / f"{_file_name(model.name)}.parquet"
         return predict_split(model.name, model.network, dataset, cache, key, on_batch)
 
-    def _dataset(self, network: Baseline) -> FaceDataset:
-        return self.data[network.description["channels"]]
+    def _dataset(self, network: Network) -> FaceDataset:
+        return self.data[network.described().channels]
 
     def _data(self) -> dict[str, Any]:
         return {
@@ -254,7 +254,7 @@ class Report:
             for name, strength, logits in robustness.measure(
                 network, self._dataset(network), indices, self.options.seed, on_step
             ):
-                answers = Predictions(model, tuple(network.description["labels"]), 1.0, {}, {FUSED: logits})
+                answers = Predictions(model, network.described().labels, 1.0, {}, {FUSED: logits})
                 right = float((answers.scores(self.classes).argmax(axis=1) == labels).mean())
                 curves.setdefault(name, []).append((strength, right))
             undamaged = curves.pop(robustness.UNDAMAGED.name)
@@ -278,7 +278,7 @@ class Report:
             for start in range(0, len(indices), 50):
                 x = self._input(network, indices[start : start + 50])
                 found = explain.explain(network, x)
-                parts.append(explain.deletion_curves(network, x, found, FRACTIONS, network.description["temperature"]))
+                parts.append(explain.deletion_curves(network, x, found, FRACTIONS, network.described().temperature))
                 self.on_progress(f"deletion curves of {model}", len(x), len(indices))
             curves[model] = {order: np.concatenate([part[order] for part in parts]).mean(0) for order in parts[0]}
             self.found["models"][model]["deletion"] = {
@@ -319,16 +319,16 @@ class Report:
 
     def _faces(self, indices: list[int]) -> list[NDArray[np.uint8]]:
         """What the first network sees of the crops."""
-        view = preprocess_for(next(iter(self.networks.values())).description, self.dataset).view
+        view = preprocess_for(next(iter(self.networks.values())).described(), self.dataset).view
         crops = self.dataset.read(indices)
         side = crops.shape[-1]
         margin = max(round((1 - view) / 2 * side), 0)
         inner = crops[..., margin : side - margin, margin : side - margin]
         return [face.permute(1, 2, 0).squeeze(2).numpy() for face in inner]
 
-    def _input(self, network: Baseline, indices: list[int]) -> torch.Tensor:
+    def _input(self, network: Network, indices: list[int]) -> torch.Tensor:
         dataset = self._dataset(network)
-        x: torch.Tensor = preprocess_for(network.description, dataset)(dataset.read(indices))
+        x: torch.Tensor = preprocess_for(network.described(), dataset)(dataset.read(indices))
         return x
 
     def _embeddings(self) -> None:
@@ -342,7 +342,8 @@ class Report:
             parts = []
             for start in range(0, len(indices), 100):
                 x = self._input(network, indices[start : start + 100])
-                parts.append(explain.embeddings(network, x))
+                with torch.no_grad():
+                    parts.append(network.embeddings(x))
                 self.on_progress(f"embeddings of {model}", len(x), len(indices))
             features = {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
             near = min(30.0, (len(indices) - 1) / 3)

@@ -30,7 +30,7 @@ from mftn.errors import DataError, MFTNError
 from mftn.evaluate import metrics
 from mftn.evaluate.predict import predict_logits
 from mftn.files import write_csv, write_text
-from mftn.models import Baseline, save_model
+from mftn.models import Network, save_model
 from mftn.models.checkpoint import classifier_keys
 from mftn.train.calibrate import calibrate
 from mftn.train.card import write_card
@@ -223,7 +223,7 @@ class _Run:
         config, progress, out = self.config, self.progress, self.out
         start = time.perf_counter()
         size = self._size(epoch)
-        evaluated: Baseline = self.ema.module if self.ema else self.model
+        evaluated: Network = self.ema.module if self.ema else self.model
         loss, backbone, mstn, accuracy, seconds = (value / len(self.sampler) for value in progress.sums)
         row: Row = {
             "epoch": epoch + 1,
@@ -299,7 +299,7 @@ class _Run:
         result = StepResult(*(value / self.fabric.world_size for value in values))
         return result, (self.stop.signal or 2) if signals else 0
 
-    def _validate(self, model: Baseline, preprocess: Preprocess) -> Row:
+    def _validate(self, model: Network, preprocess: Preprocess) -> Row:
         """Each process its share of the images, each image once; a process may have none."""
         rank, processes = self.fabric.global_rank, self.fabric.world_size
         if processes > 1:
@@ -364,8 +364,7 @@ def _numbered(loader: DataLoader[Any], first: int) -> Iterator[tuple[int, Batch]
 def _teachers(fabric: Fabric, config: TrainConfig) -> Teachers | None:
     if not config.teachers:
         return None
-    student = describe(config, 0)
-    return Teachers(fabric, config, student["template"], student["labels"])
+    return Teachers(fabric, config, describe(config, 0))
 
 
 def _whole_batch(batch: Any) -> Any:
