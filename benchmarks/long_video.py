@@ -46,7 +46,8 @@ def simulate(hours: int, rate: int) -> None:
     """Two persons at a time who change every minute, without images, and the clock restarting every hour."""
     clock, smoother, persons = Clock(1 / rate, 10.0), CentredSmoother[Prediction](0.3), Persons()
     table = CsvWriter(Nowhere())
-    rows = np.random.default_rng(0).dirichlet(np.ones(len(EXPRESSIONS)), 1000)
+    drawn = np.random.default_rng(0).dirichlet(np.ones(len(EXPRESSIONS)), 1000).tolist()
+    rows = [dict(zip(EXPRESSIONS, row, strict=True)) for row in drawn]
     for hour in range(hours):
         begin = time.perf_counter()
         for number in range(3600 * rate):
@@ -84,7 +85,7 @@ def soak(minutes: float) -> None:
             for number in range(250):
                 image = Image.new("RGB", (426, 240), (60, 70, 80))
                 image.paste(photo, (number % 125, 0))
-                out.mux(stream.encode(av.VideoFrame.from_image(image)))
+                out.mux(stream.encode(av.VideoFrame.from_ndarray(np.asarray(image), format="rgb24")))
             out.mux(stream.encode(None))
         whole.write_bytes(part.read_bytes() * max(int(minutes * 60), 1))  # ten seconds of film for each second
         outputs = ["--output", f"{folder}/rows.csv", "--save-video", f"{folder}/copy.mkv"]

@@ -23,6 +23,9 @@ FORGOTTEN = 1.0
 STALE = 0.5
 """Seconds after which the last look at the whole image is too old to look near the last boxes only."""
 
+APART = 0.3
+"""Seconds between frames from which another view is no sure cut: somebody moved, or the camera did."""
+
 RETURN = 0.5
 """Seconds within which a scene that comes back after a cut takes up its tracks again."""
 
@@ -149,7 +152,7 @@ class FaceTracker:
                 self._view = view
             return _Change(shift=(compared.shift[0] * image.shape[1], compared.shift[1] * image.shape[0]))
         self._view = view
-        if now - last >= STALE:
+        if now - last >= APART:
             return _Change(doubtful=True)
         self.cuts += 1
         ended, self._before = self._before, _Shot(before, self.tracks, last)
