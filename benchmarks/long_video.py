@@ -54,10 +54,8 @@ def simulate(hours: int, rate: int) -> None:
             moment = clock.tick(number / rate)
             minute = hour * 60 + number // (60 * rate)
             faces = tuple(
-                Face(
-                    (0, 0, 9, 9), 0.9, None, dict(zip(EXPRESSIONS, rows[(number + k) % 1000].tolist(), strict=True)), k
-                )
-                for k in (2 * minute + 1, 2 * minute + 2)
+                Face((0, 0, 9, 9), 0.9, None, rows[(number + track) % 1000], track)
+                for track in (2 * minute + 1, 2 * minute + 2)
             )
             for smoothed, held in smoother.push(moment, faces, Prediction("a", 9, 9, (), None, number, moment)):
                 prediction = Prediction("a", 9, 9, smoothed, None, held.frame, held.time)

@@ -17,13 +17,23 @@ ENOUGH = 0.4
 """Share of the cells that must be known of both."""
 
 
+CERTAIN = 0.8
+"""Correlation of aligned crops that needs no other."""
+
+CONTEXT = 0.25
+"""Box sides around a box that are looked at too: hair and collars differ more than faces."""
+
+FRAMED = 0.15
+"""By how much less the correlation of boxes counts: boxes of different persons resemble each other more."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Appearance:
     """A face as two small images, NaN where they are black or white.
 
     Attributes:
         aligned: 24×24 brightness of the aligned crop; landmarks may tremble while the box is still.
-        boxed: 24×24 brightness of the box.
+        boxed: 24×24 brightness of the box and its context.
         box: Where that was.
     """
 
@@ -50,24 +60,27 @@ def appearance(image: Image, face: Detection, crop: Image) -> Appearance:
 def alike(before: Appearance, now: Appearance, image: Image) -> float | None:
     """Correlation of a face's earlier appearance and a face now, -1 to 1; None where too little is known.
 
-    The best of three: aligned, by the boxes, and, for a face that did not move, at the earlier location.
+    The best of three: aligned; by the boxes; and, for a face that did not move, at the earlier location.
 
     Args:
         before: The earlier appearance.
         now: The face now.
         image: The image now, H×W×3.
     """
-    found = [_correlation(before.aligned, now.aligned), _correlation(before.boxed, now.boxed)]
-    if max((value for value in found if value is not None), default=1.0) < 0.8:
-        found.append(_correlation(before.boxed, _patch(image, before.box)))
-    return max((value for value in found if value is not None), default=None)
+    aligned = _correlation(before.aligned, now.aligned)
+    if aligned is not None and aligned >= CERTAIN:
+        return aligned
+    boxed = [_correlation(before.boxed, patch) for patch in (now.boxed, _patch(image, before.box))]
+    found = [value - FRAMED for value in boxed if value is not None] + ([] if aligned is None else [aligned])
+    return max(found, default=None)
 
 
 def _patch(image: Image, box: Box) -> NDArray[np.float32]:
-    """What is in a box, as far as it is in the image."""
+    """What is in a box and around it, as far as it is in the image."""
     height, width = image.shape[:2]
-    left, right = (int(np.clip(edge, 0, width)) for edge in (box[0], box[2]))
-    top, bottom = (int(np.clip(edge, 0, height)) for edge in (box[1], box[3]))
+    across, down = CONTEXT * (box[2] - box[0]), CONTEXT * (box[3] - box[1])
+    left, right = (int(np.clip(edge, 0, width)) for edge in (box[0] - across, box[2] + across))
+    top, bottom = (int(np.clip(edge, 0, height)) for edge in (box[1] - down, box[3] + down))
     if right - left < 2 or bottom - top < 2:
         return np.full((CELLS, CELLS), np.nan, np.float32)
     step = max(min(right - left, bottom - top) // (3 * CELLS), 1)
