@@ -6,6 +6,7 @@ python benchmarks/long_video.py --soak 5
 
 import argparse
 import io
+import signal
 import subprocess
 import sys
 import tempfile
@@ -88,13 +89,14 @@ def soak(minutes: float) -> None:
         whole.write_bytes(part.read_bytes() * max(int(minutes * 60), 1))  # ten seconds of film for each second
         outputs = ["--output", f"{folder}/rows.csv", "--save-video", f"{folder}/copy.mkv"]
         outputs += ["--save-timeline", f"{folder}/timeline.png"]
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
         process = subprocess.Popen([sys.executable, "-m", "mftn", "predict", str(whole), *outputs])
         for quarter in range(1, 9):
             time.sleep(minutes * 60 / 8)
             if process.poll() is not None:
                 break
             print(f"after {quarter / 8 * minutes:.1f} minutes: {megabytes(process.pid):.0f} MB")
-        process.send_signal(2)
+        process.send_signal(signal.SIGINT)
         process.wait()
         lines = sum(1 for _ in (Path(folder) / "rows.csv").open())
         print(f"exit status {process.returncode}, {lines - 1:,} rows")
