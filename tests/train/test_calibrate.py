@@ -31,7 +31,7 @@ def test_the_temperature_is_that_of_the_mean_with_the_flip(prepared: Path, tmp_p
     figures = calibrate(path, data)
     assert figures["temperature"] == load_model(path).spec.temperature == pytest.approx(expected, rel=1e-4)
     counts = metrics.confusion_counts(data.protocols()["argmax"], views[0].argmax(dim=1).numpy(), 8)
-    assert figures["argmax"]["confusion"] == counts.tolist()
+    assert figures["argmax"]["confusion"] == tuple(map(tuple, counts.tolist()))
 
 
 def test_logit_adjustment_raises_frequent_classes_once(prepared: Path, tmp_path: Path) -> None:
