@@ -1,6 +1,5 @@
 import io
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +7,7 @@ import pytest
 from PIL import Image as PillowImage
 
 from mftn.errors import ImageError
-from mftn.images import find_images, read_image
+from mftn.images import read_image
 
 COLOUR = PillowImage.fromarray(np.dstack([np.tile(np.arange(0, 250, 10, dtype=np.uint8), (20, 1))] * 3))
 
@@ -120,21 +119,3 @@ def test_forbidden_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "a.png").chmod(0)
     with pytest.raises(ImageError, match="may not be read"):
         read_image(tmp_path / "a.png")
-
-
-def test_folders_globs_files_and_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("b.JPG", "a.png", "sub/c.webp", "notes.txt"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    found = [Path(path).relative_to(tmp_path).as_posix() for path in find_images([tmp_path])]
-    assert found == ["a.png", "b.JPG", "sub/c.webp"]
-    assert list(find_images([f"{tmp_path}/*.png"])) == [str(tmp_path / "a.png")]
-    assert list(find_images([tmp_path / "notes.txt"])) == [str(tmp_path / "notes.txt")]
-    monkeypatch.setattr(sys, "stdin", io.StringIO("x.jpg\n\ny z.jpg\r\n"))
-    assert list(find_images(["-"])) == ["x.jpg", "y z.jpg"]
-    for nothing in (tmp_path / "sub" / "none", f"{tmp_path}/*.tiff"):
-        with pytest.raises(ImageError, match=r"no (such )?file"):
-            list(find_images([nothing]))
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(ImageError, match="holds no picture"):
-        list(find_images([tmp_path / "empty"]))

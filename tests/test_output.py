@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image as PillowImage
 
 import mftn
 from mftn.errors import OutputError
+from mftn.files import file_identity
 from mftn.labels import EXPRESSIONS
 from mftn.output import PictureFolder, annotate, open_writer
 from mftn.types import Face, Prediction
@@ -91,17 +93,52 @@ def test_a_full_disk_is_reported_and_keeps_the_old_file(tmp_path: Path) -> None:
     assert (tmp_path / "out.jsonl").read_text() == "old\n"
 
 
-def test_saved_pictures_never_collide_nor_replace_their_source(tmp_path: Path) -> None:
-    folder = PictureFolder(tmp_path)
-    picture = PillowImage.new("RGB", (8, 8))
-    names = [folder.save(picture, source, "faces").name for source in ("x/a.jpg", "y/a.png", "../a.jpg")]
-    assert names == ["a_faces.jpg", "a_faces-2.jpg", "a_faces-3.jpg"]
-    source = tmp_path / "b_faces.jpg"
-    source.write_bytes(b"precious")
-    (tmp_path / "b_faces_faces.jpg").write_bytes(b"old result")
-    folder.save(picture, str(source), "faces")
-    assert source.read_bytes() == b"precious"
-    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".jpg"] * 5
+def test_saved_images_never_collide(tmp_path: Path) -> None:
+    folder = PictureFolder(tmp_path / "new")
+    image = PillowImage.new("RGB", (8, 8))
+    sources = ("x/a.jpg", "y/A.png", "../a.jpg", "a-2.jpg", "y/A.png", "x" * 250 + ".jpg")
+    names = [folder.save(image, source, ending).name for source in sources for ending in ("faces", "face1")]
+    assert names[::2] == [
+        "a_faces.jpg", "A-2_faces.jpg", "a-3_faces.jpg", "a-2-2_faces.jpg", "A-2_faces.jpg", f"{'x' * 200}_faces.jpg"
+    ]  # fmt: skip
+    assert names[1] == "a_face1.jpg" and names[3] == "A-2_face1.jpg"
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == sorted(set(names))
+    assert PillowImage.open(tmp_path / "new" / names[0]).size == (8, 8)
+
+
+def test_saved_images_replace_nothing_from_before_unless_told_and_never_a_source(tmp_path: Path) -> None:
+    image = PillowImage.new("RGB", (8, 8))
+    existing = tmp_path / "a_faces.jpg"
+    existing.write_bytes(b"precious")
+    with pytest.raises(FileExistsError, match="a_faces.jpg: exists already; add --overwrite"):
+        PictureFolder(tmp_path).save(image, "a.jpg", "faces")
+    protected = {file_identity(existing)}
+    with pytest.raises(FileExistsError, match="a_faces.jpg: is a source, which is never replaced"):
+        PictureFolder(tmp_path, overwrite=True, protected=protected).save(image, "a.jpg", "faces")
+    assert existing.read_bytes() == b"precious" and list(tmp_path.iterdir()) == [existing]
+    PictureFolder(tmp_path, overwrite=True).save(image, "a.jpg", "faces")
+    assert PillowImage.open(existing).size == (8, 8)
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("日本 😀.jpg", "日本 😀.jpg"),
+        (os.fsdecode(b"caf\xe9.jpg"), "caf\\xe9.jpg"),
+        ("half\ud83d.jpg", "half\\ud83d.jpg"),
+    ],
+)
+def test_every_name_is_written_so_that_every_reader_opens_it(tmp_path: Path, name: str, written: str) -> None:
+    prediction = Prediction(name, 0, 0, (), f"{name}: damaged")
+    for kind in ("jsonl", "csv", "parquet"):
+        with open_writer(tmp_path / f"o.{kind}", kind) as writer:
+            writer.write(prediction)
+    line = json.loads((tmp_path / "o.jsonl").read_bytes().decode("utf-8", "strict"))
+    (row,) = csv.DictReader(io.StringIO((tmp_path / "o.csv").read_bytes().decode("utf-8", "strict")))
+    (parquet,) = pq.read_table(tmp_path / "o.parquet").to_pylist()
+    for read in (line, row, parquet):
+        assert (read["source"], read["error"]) == (written, f"{written}: damaged")
+    assert written in repr(prediction) and prediction.source == name
 
 
 @pytest.mark.parametrize("brightness", [0, 128, 255])

@@ -236,13 +236,13 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _matches(pattern: str) -> Iterator[Source]:
-    """The files that match a glob, sorted; hidden ones only where the pattern names them."""
-    named = set(Path(pattern).parts)
+    """The files that match a glob, sorted; like `*`, none that begin with a dot or that systems leave, unless named."""
+    left = SYSTEM_NAMES - set(Path(pattern).parts)
     try:
         paths = sorted(glob.glob(pattern, recursive=True))
     except (OSError, ValueError, re.error):
         paths = []
-    shown = (path for path in paths if not any(is_hidden(part) for part in set(Path(path).parts) - named - {".."}))
+    shown = (path for path in paths if left.isdisjoint(Path(path).parts))
     files = [source for source in map(classify, shown) if source.kind is not Kind.FOLDER]
     if not files:
         yield Source(pattern, Kind.GLOB, f"{pattern}: no file matches; check the pattern")
