@@ -53,6 +53,14 @@ def test_a_disk_error_names_the_file_whatever_a_library_makes_of_it(tmp_path: Pa
         assert isinstance(raised.value, OSError)
         assert ("what was computed so far is in it" in str(raised.value)) == keep
         assert [path.name for path in tmp_path.iterdir()] == (["b.bin.partial"] if keep else [])
+    (tmp_path / "b.bin.partial").unlink()
+    with (
+        pytest.raises(OutputError, match=r"b\.bin\.partial: cannot"),
+        atomic_write(tmp_path / "b.bin", keep=True) as partial,
+    ):
+        partial.touch()
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+    assert list(tmp_path.iterdir()) == []  # nothing was computed
 
 
 def test_errors_of_other_files_stay_theirs(tmp_path: Path) -> None:

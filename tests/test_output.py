@@ -10,6 +10,7 @@ import pytest
 from PIL import Image as PillowImage
 
 import mftn
+from mftn.cli.sink import ImageTable, sink
 from mftn.errors import OutputError
 from mftn.files import file_identity
 from mftn.labels import EXPRESSIONS
@@ -91,6 +92,13 @@ def test_a_full_disk_is_reported_and_keeps_the_old_file(tmp_path: Path) -> None:
     ):
         writer.write(PREDICTIONS[0])
     assert (tmp_path / "out.jsonl").read_text() == "old\n"
+
+
+def test_a_table_whose_file_cannot_be_written_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError), sink(tmp_path / "file" / "t.txt", "table", ImageTable(3)) as write:
+        write(PREDICTIONS[0])
+    assert "anger" in capsys.readouterr().out
 
 
 def test_saved_images_never_collide(tmp_path: Path) -> None:
