@@ -63,7 +63,7 @@ def test_the_dataset_reads_what_was_prepared(prepared: Path, channels: int, prot
 
 
 def test_what_is_missing_is_named(prepared: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no pictures in the split test"):
+    with pytest.raises(DataError, match="no images in the split test"):
         FaceDataset(prepared, "test")
     with pytest.raises(DataError, match="mftn prepare"):
         FaceDataset(tmp_path, "train")

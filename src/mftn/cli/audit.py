@@ -11,6 +11,7 @@ import tyro
 
 from mftn.cli.outputs import check_outputs
 from mftn.files import write_text
+from mftn.limits import check_range
 
 if TYPE_CHECKING:
     from mftn.data.audit import Audit
@@ -42,6 +43,7 @@ def run(arguments: Arguments) -> int:
     """Print the counts, and write them with examples; exit status 1 where crops are missing or changed."""
     from mftn.data.audit import audit
 
+    check_range("--near", arguments.near, 0, 256)
     out = arguments.out or arguments.folder
     written = [("--out", out / name) for name in ("audit.json", "audit.html")]
     sources = [arguments.folder / name for name in ("manifest.parquet", "dataset.json")]

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import tyro
 
 from mftn.cli.outputs import check_outputs
+from mftn.limits import check_range
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ def run(arguments: Arguments) -> int:
     from mftn.evaluate.report import Model, Options, Report
     from mftn.export.recover import load_network
 
+    for option in ("robustness_images", "deletion_images", "embedding_images", "seed"):
+        check_range(f"--{option.replace('_', '-')}", getattr(arguments, option), 0)
     if not arguments.model:
         raise ConfigError("--model: name the weights to evaluate, such as runs/ferplus/best.safetensors")
     console = Console(stderr=True)

@@ -27,11 +27,19 @@ class Arguments:
 
 
 def parse(arguments: list[str]) -> Arguments:
-    """Read the recipe that --config names, then let the flags override it."""
+    """Read the recipe that --config names, then let the flags override it.
+
+    Where YAML cannot be read, --help shows the package's defaults.
+    """
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     finder.add_argument("--config", default=Arguments.config)
     recipe = finder.parse_known_args(arguments)[0].config
-    default = Arguments(load_config(recipe), recipe)
+    try:
+        default = Arguments(load_config(recipe), recipe)
+    except ModuleNotFoundError:
+        if not {"-h", "--help"} & set(arguments):
+            raise
+        default = Arguments(TrainConfig(), recipe)
     return tyro.cli(Arguments, prog="mftn train", description=__doc__, args=arguments, default=default)
 
 

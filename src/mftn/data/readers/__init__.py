@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mftn.data.records import Record
 from mftn.errors import ConfigError, DataError
+from mftn.files import UniqueNames
 from mftn.sources import IMAGE_SUFFIXES, is_hidden
 
 DATA_SETS = ("raf-db", "affectnet", "expw", "ferplus", "fer2013", "folder", "table")
@@ -60,7 +61,7 @@ def find_data_set(name: str) -> DataSet:
 
 
 def read_records(name: str, root: str | Path, options: ReadOptions | None = None) -> Iterator[Record]:
-    """Every face of a data set in a fixed order, under names that differ.
+    """Every face of a data set in a fixed order, under names that differ on every disk.
 
     Args:
         name: One of `DATA_SETS`.
@@ -73,13 +74,11 @@ def read_records(name: str, root: str | Path, options: ReadOptions | None = None
     root, options = Path(root), options or ReadOptions()
     if not root.exists():
         raise DataError(f"{root}: no such file or folder; give what {find_data_set(name).title} was extracted to")
-    taken: Counter[str] = Counter()
+    names = UniqueNames(separator="_")
     for record in find_data_set(name).read(root, options):
         if record.label == "contempt" and options.classes == 7:
             continue
-        taken[record.name] += 1
-        number = taken[record.name]
-        yield record if number == 1 else replace(record, name=f"{record.name}_{number}")
+        yield replace(record, name=names.name(record.name))
 
 
 @dataclass(slots=True)

@@ -38,8 +38,8 @@ def _read_classes(root: Path, split: Split | None) -> Iterator[Record]:
         if label is None:
             raise DataError(f"{folder}: its name is no expression; name it neutral, happiness, surprise, …")
         found = list(walk(str(folder)))
-        if unreadable := next((source.error for source in found if source.kind is Kind.UNREADABLE), None):
-            raise DataError(unreadable)
+        if errors := [source.error for source in found if source.error and source.kind is not Kind.FOLDER]:
+            raise DataError(errors[0])
         for path in sorted(Path(source.path) for source in found if source.kind is Kind.IMAGE):
             stem = "_".join(path.relative_to(folder).with_suffix("").parts)
             yield Record(path, str(folder), f"{split or 'all'}/{label}_{stem}", split, label)
