@@ -19,7 +19,7 @@ from mftn.faces.boxes import non_maximum_suppression
 from mftn.faces.mtcnn import MTCNN
 from mftn.faces.yunet import YuNet
 from mftn.images import read_image
-from mftn.runtime import open_session
+from mftn.runtime import Session
 from mftn.types import Detection, Image
 
 WEIGHTS = files("mftn.faces") / "weights"
@@ -138,7 +138,7 @@ def test_mtcnns_networks_agree_with_torch(name: str, side: int, flattened: int) 
     features = twin(x)
     weight, bias = arrays[-2:]
     expected = (features @ weight + bias).softmax(dim=1)
-    session = open_session((WEIGHTS / f"{name}.onnx").read_bytes(), 1)
+    session = Session((WEIGHTS / f"{name}.onnx").read_bytes(), 1)
     (probabilities,) = session.run(["probabilities"], {"images": x.numpy()})
     np.testing.assert_allclose(probabilities, expected.detach().numpy(), rtol=1e-4, atol=1e-5)
 

@@ -6,6 +6,7 @@ Nothing heavy is imported until one runs, so that `mftn --help` answers at once.
 import io
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
@@ -33,6 +34,7 @@ WRONG_USAGE, INTERRUPTED = 2, 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit status: 0 done, 1 something failed, 2 wrong usage, 130 interrupted."""
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # error messages say what is wrong with a file
     subcommand, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     _set_encodings()
     if subcommand in ("-h", "--help"):

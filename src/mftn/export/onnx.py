@@ -24,7 +24,7 @@ from mftn.export.int8 import quantise
 from mftn.export.recover import load_network
 from mftn.export.storage import as_bytes, as_half, store_small
 from mftn.files import write_bytes
-from mftn.runtime import open_session
+from mftn.runtime import Session
 
 Precision = Literal["fp32", "fp16", "int8-weights", "int8"]
 
@@ -114,7 +114,7 @@ def export_onnx(
 
 def compare(deployed: Deployed, content: bytes, crops: NDArray[np.uint8], data: str | Path | None) -> Export:
     """A file's answers beside the network's, on given crops and on the validation faces of a data set."""
-    session = open_session(content, 0)
+    session = Session(content, 0)
 
     def run(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         answers = [session.run(["probabilities"], {"images": images[i : i + 64]})[0] for i in range(0, len(images), 64)]
