@@ -201,6 +201,8 @@ def _draw_face(draw: ImageDraw, size: tuple[int, int], face: Face, top: int) -> 
 
     font, small = ImageFont.load_default(size=unit), ImageFont.load_default(size=0.75 * unit)
     text, pad = f"{face.expression} {face.probability:.0%}", unit / 4
+    if face.track is not None:
+        text = f"{face.track} · {text}"
     width, height = draw.textlength(text, font=font) + 2 * pad, unit + 2 * pad
     x = min(max(left - line, 0), max(size[0] - width, 0))
     y = upper - line - height if upper - line - height >= 0 else max(upper, 0)

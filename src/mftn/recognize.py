@@ -93,13 +93,12 @@ class Recognizer:
                 prediction does not wait for the next source.
         """
         items = ReadAhead(find_sources([sources] if isinstance(sources, str | Path) else sources), AHEAD)
-        numbers = count()
-        pool, room = ThreadPoolExecutor(self.workers), Room(self.workers * ROOM)
+        pool, room, numbers = ThreadPoolExecutor(self.workers), Room(self.workers * ROOM), count()
         waiting: deque[Future[_Found]] = deque()
         try:
             while True:
-                for source in items.take(AHEAD + self.workers - len(waiting), wait=not waiting):
-                    waiting.append(pool.submit(self._find, source, next(numbers), room))
+                for item in items.take(AHEAD + self.workers - len(waiting), wait=not waiting):
+                    waiting.append(pool.submit(self._find, item, next(numbers), room))
                 if not waiting:
                     return
                 ready = [waiting.popleft().result()]
@@ -132,8 +131,7 @@ class Recognizer:
             image = read_image(source.path, lambda pixels: room.take(number, pixels * BYTES_PER_PIXEL))
             found = self._locate(image, source.path)
         except ImageError as error:
-            failed = Prediction(source.path, 0, 0, (), str(error))
-            found = _Found(failed, [], np.empty((0, *self.engine.info.size, 3), np.uint8))
+            found = self._without_faces(Prediction(source.path, 0, 0, (), str(error)))
         room.keep(number, found.crops.nbytes)
         return found
 
@@ -142,6 +140,9 @@ class Recognizer:
         height, width = image.shape[:2]
         faces = self.detector.detect(image)
         return _Found(Prediction(source, width, height, ()), faces, self.crops(image, faces))
+
+    def _without_faces(self, prediction: Prediction) -> _Found:
+        return _Found(prediction, [], np.empty((0, *self.engine.info.size, 3), np.uint8))
 
     def _classify(self, found: Sequence[_Found]) -> Iterator[Prediction]:
         """The second half: the faces of several images together."""
