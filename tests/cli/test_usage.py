@@ -18,7 +18,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with an image, a clip that is none, and a list."""
     monkeypatch.chdir(tmp_path)
     shutil.copy(PHOTOS / "astronaut.jpg", "a.jpg")
-    Path("clip.mp4").write_bytes(b"no clip")
+    for name in ("clip.mp4", "b.partial.mp4", "b.jsonl.partial"):
+        Path(name).write_bytes(b"no clip")
     return tmp_path
 
 
@@ -53,6 +54,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             "predict clip.mp4 --output t.png --format csv --save-timeline ./t.png",
             "--save-timeline t.png: is what --output",
         ),
+        ("predict b.partial.mp4 --save-video b.mp4", "--save-video b.mp4: is a source, or its partial file would be"),
+        ("predict b.jsonl.partial --output b.jsonl", "--output b.jsonl: is a source, or its partial file would be"),
         ("predict clip.mp4 a.jpg", "clip.mp4: give one video at a time"),
         ("predict 0 a.jpg", "0: give one video at a time"),
         ("predict a.jpg --null", "--null is for paths on standard input"),
@@ -97,7 +100,8 @@ def test_an_unknown_option_exits_with_2(subcommand: str) -> None:
 def test_what_exists_is_replaced_only_when_told(here: Path, capsys: pytest.CaptureFixture[str], options: str) -> None:
     command = ["predict", "a.jpg", "--engine", "onnxruntime", *options.split()]
     assert main(command) == 0
-    written = next(path for path in here.rglob("*") if path.is_file() and path.name not in ("a.jpg", "clip.mp4"))
+    given = {"a.jpg", "clip.mp4", "b.partial.mp4", "b.jsonl.partial"}
+    (written,) = (path for path in here.rglob("*") if path.is_file() and path.name not in given)
     made = written.read_bytes()
     assert made
     written.write_bytes(b"precious")
@@ -107,7 +111,7 @@ def test_what_exists_is_replaced_only_when_told(here: Path, capsys: pytest.Captu
     assert "exists already; add --overwrite" in capsys.readouterr().err
     assert main([*command, "--overwrite"]) == 0
     assert written.read_bytes() == made
-    assert not list(here.rglob("*.partial*"))
+    assert sorted(path.name for path in here.rglob("*.partial*")) == ["b.jsonl.partial", "b.partial.mp4"]
 
 
 @pytest.mark.parametrize("link", ["hard", "symbolic", "relative"])
@@ -164,7 +168,7 @@ def test_a_table_goes_to_its_file_and_what_folders_hold_besides_is_counted(
     Path("._a.jpg").touch()
     assert main(["predict", ".", "--format", "table", "--output", "t.txt", "--engine", "onnxruntime"]) == 0
     printed = capsys.readouterr()
-    assert printed.out == "" and "not read: 1 HEIC image, 1 video" in printed.err
+    assert printed.out == "" and "not read: 1 HEIC image, 2 videos" in printed.err
     text = Path("t.txt").read_text(encoding="utf-8")
     assert "happiness" in text and "a.jpg" in text and "._a" not in text
 
