@@ -115,7 +115,7 @@ def _without_file(path: str, error: OSError | ValueError) -> Source:
         return Source(path, Kind.MISSING, f"{path}: no such file: {reason}; check the path")
     if os.path.islink(path):  # noqa: PTH114
         return Source(path, Kind.MISSING, f"{path}: is a link to a file that does not exist")
-    return Source(path, Kind.MISSING, f"{path}: no such file or folder; check the path")
+    return Source(path, Kind.MISSING, f"{path or '(an empty name)'}: no such file or folder; check the path")
 
 
 def find_sources(

@@ -33,6 +33,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("predict a.jpg --top -3", "--top is -3; it must be at least 1"),
         ("predict a.jpg --top 0", "--top is 0"),
         ("predict a.jpg --threads -1", "--threads is -1"),
+        ("predict a.jpg --threads 100000", "--threads is 100000; it must be at least 0 and at most 1024"),
         ("predict a.jpg --min-score 1.5", "--min-score is 1.5; it must be at least 0 and at most 1"),
         ("predict a.jpg --min-score nan", "--min-score is nan"),
         ("predict a.jpg --detector none --min-score 0.5", "--min-score is the detector's"),
