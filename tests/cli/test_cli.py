@@ -79,7 +79,7 @@ def test_bad_images_are_named_once_and_the_rest_goes_on(tmp_path: Path, strict: 
     result = mftn("predict", *sources, *(["--strict"] if strict else []))
     assert result.returncode == 1
     errors = result.stderr.splitlines()
-    assert f"{tmp_path / 'text.jpg'}: not a picture" in errors[0]
+    assert f"{tmp_path / 'text.jpg'}: not an image" in errors[0]
     assert len(result.stdout.splitlines()) == (1 if strict else 3)
     if not strict:
         assert f"{tmp_path / 'gone.jpg'}: no such file" in errors[1] and "2 of 3 images failed" in errors[2]
