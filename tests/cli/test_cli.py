@@ -121,9 +121,9 @@ def test_ctrl_c_keeps_what_is_done_and_says_so(tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     names = "\n".join([str(PHOTOS / "astronaut.jpg")] * 5000)
     command = [sys.executable, "-m", "mftn", "predict", "-", "--output", str(out)]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    process.stdin.write(names)
-    process.stdin.close()
+    (tmp_path / "names.txt").write_text(names)
+    with (tmp_path / "names.txt").open() as listed:  # a pipe would fill: the list is read as it is needed
+        process = subprocess.Popen(command, stdin=listed, stderr=subprocess.PIPE, text=True)
     partial = tmp_path / "out.jsonl.partial"
     for _ in range(600):
         if partial.exists() and partial.stat().st_size:
