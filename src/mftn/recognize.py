@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from mftn.ahead import ReadAhead
 from mftn.engines import BATCH, Engine, EngineName, Mirrored, find_model, load_engine
 from mftn.errors import ConfigError, ImageError
 from mftn.faces import Detector, WholeImage, load_detector
 from mftn.faces.align import align
 from mftn.images import read_image
 from mftn.runtime import Room
-from mftn.sources import ReadAhead, Source, find_sources
+from mftn.sources import Source, find_sources
 from mftn.types import Detection, Face, Image, Prediction
 
 if TYPE_CHECKING:

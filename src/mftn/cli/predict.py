@@ -178,7 +178,7 @@ def _check(arguments: Arguments, given: Sequence[Source], video: Source | None) 
     if not given:
         raise ConfigError("nothing to do: name an image or a folder, as in `mftn predict photo.jpg`")
     check_range("--top", arguments.top, 1)
-    check_range("--threads", arguments.threads, 0)
+    check_range("--threads", arguments.threads, 0, 1024)
     if arguments.min_score is not None:
         check_range("--min-score", arguments.min_score, 0, 1)
         if arguments.detector == "none":
