@@ -370,6 +370,14 @@ def test_a_detectors_error_ends_a_stream_and_its_threads(astronaut: Image, tmp_p
     assert threading.active_count() <= before
 
 
+def test_a_stream_takes_one_path(photos: Path) -> None:
+    recognizer = mftn.load(detector="none", threads=1)
+    path = photos / "astronaut.jpg"
+    for source in (path, str(path)):
+        (prediction,) = recognizer.stream(source)
+        assert prediction.source == str(path) and (prediction.width, prediction.height) == (512, 512)
+
+
 def test_a_failed_source_becomes_a_prediction(tmp_path: Path, photos: Path) -> None:
     earlier = Prediction("x", 1, 2, ())
     found = list(expand([earlier, tmp_path / "gone", photos / "astronaut.jpg"]))
