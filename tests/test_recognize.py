@@ -330,9 +330,9 @@ def test_many_faces_are_each_recognised_as_alone(astronaut: Image, tmp_path: Pat
             np.testing.assert_allclose(list(prediction.faces[number].probabilities.values()), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize(("room", "most"), [(0, 1), (10**9, 4)])
+@pytest.mark.parametrize(("room", "together"), [(0, False), (10**9, True)])
 def test_a_stream_takes_no_more_images_at_once_than_it_has_room_for(
-    astronaut: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int, most: int
+    astronaut: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int, together: bool
 ) -> None:
     monkeypatch.setattr("mftn.recognize.ROOM", room)
     PillowImage.fromarray(astronaut).save(tmp_path / "a.png")
@@ -353,7 +353,7 @@ def test_a_stream_takes_no_more_images_at_once_than_it_has_room_for(
         True,
         *[False] * 6,
     ]
-    assert detector.most == most
+    assert (detector.most > 1) == together
     stream = recognizer.stream(sources)
     next(stream)
     stream.close()  # type: ignore[attr-defined]
@@ -369,6 +369,14 @@ def test_a_detectors_error_ends_a_stream_and_its_threads(astronaut: Image, tmp_p
     with pytest.raises(ZeroDivisionError):
         list(Recognizer(mftn.load().engine, Broken(), 2).stream([tmp_path / "a.png"] * 9))
     assert threading.active_count() <= before
+
+
+def test_a_stream_takes_one_path(photos: Path) -> None:
+    recognizer = mftn.load(detector="none", threads=1)
+    path = photos / "astronaut.jpg"
+    for source in (path, str(path)):
+        (prediction,) = recognizer.stream(source)
+        assert prediction.source == str(path) and (prediction.width, prediction.height) == (512, 512)
 
 
 def test_a_failed_source_becomes_a_prediction(tmp_path: Path, photos: Path) -> None:
