@@ -21,6 +21,9 @@ FORGOTTEN = 1.0
 MARGIN = 0.75
 """The close look reaches this many box sides beyond the last box."""
 
+WHOLE_SIDE = 960
+"""Pixels of the longer side at which whole frames are looked at, unless the detector's size was chosen."""
+
 NEAR_SIDE = 160
 """Pixels to which the close look scales what it sees."""
 
@@ -45,7 +48,10 @@ class FaceTracker:
     def __init__(self, recognizer: Recognizer, detect_every: int = 5, smooth: float = 0.3) -> None:
         self.recognizer, self.detect_every, self.smooth = recognizer, detect_every, smooth
         detector = recognizer.detector
-        self.near = YuNet(detector.min_score, side=NEAR_SIDE) if isinstance(detector, YuNet) else detector
+        self.whole = self.near = detector
+        if isinstance(detector, YuNet):
+            self.whole = YuNet(detector.min_score, threads=0, detect_size=detector.detect_size or WHOLE_SIDE)
+            self.near = YuNet(detector.min_score, detect_size=NEAR_SIDE, turned=False)
         self.tracks: list[_Track] = []
         self.frames = self.numbers = 0
 
@@ -59,7 +65,7 @@ class FaceTracker:
         whole = self.frames % self.detect_every == 0 or not self.tracks
         self.frames += 1
         self.tracks = [track for track in self.tracks if time - track.seen <= FORGOTTEN]
-        found = self.recognizer.detector.detect(image) if whole else self._look_again(image)
+        found = self.whole.detect(image) if whole else self._look_again(image)
         if not found:
             return ()
         labels = self.recognizer.engine.info.labels

@@ -12,6 +12,9 @@ from mftn.types import Box, Detection, Image
 Over = Literal["union", "smaller"]
 """What an intersection is divided by: the union of both areas, or the smaller one."""
 
+NESTED_REACH, NESTED_AREA = 0.9, 0.6
+"""How far from a face's centre its own features reach, in half sides of its box, and how large they are at most."""
+
 
 def overlap(first: ArrayLike, second: ArrayLike, over: Over = "union") -> NDArray[np.floating]:
     """Share of the boxes' area that they have in common, 0 to 1; 0 for boxes without an area.
@@ -55,6 +58,18 @@ def non_maximum_suppression(
         kept.append(best)
         order = order[overlap(boxes[best], boxes[order], over) <= max_overlap]
     return np.array(kept, dtype=np.intp)
+
+
+def without_nested(boxes: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Which boxes (n, 4), sorted from the best to the worst, lie in no better one as features lie in a face.
+
+    On a large face an eye, a cheek or teeth are taken for a face of their own. Their box is much smaller and its
+    centre well inside; that of somebody beside or behind is at the larger box's edge or outside.
+    """
+    centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2
+    within = (np.abs(centre[:, None] - centre) < NESTED_REACH * half).all(axis=-1)  # row in column
+    smaller = area(boxes)[:, None] < NESTED_AREA * area(boxes)
+    return np.logical_not(np.tril(within & smaller).any(axis=1))
 
 
 def shift(face: Detection, x: float, y: float) -> Detection:
