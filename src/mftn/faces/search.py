@@ -32,8 +32,8 @@ TILE, TILE_OVERLAP = 576, 128
 face larger than that is found on the next smaller scale too."""
 
 STRICTER = 0.2
-"""By what share of the way from the lowest score to 1 tiles and turned images must score higher: more pixels are looked
-at there, and so more is taken for a face."""
+"""By what share of the way from the lowest score to 1 faces must score higher where an image has many scales or is
+turned: the more is looked at, the more is taken for a face."""
 
 UNLIKE_A_FACE = 0.08
 """Root mean square distance of landmarks from the alignment template, in sides of the crop, that raises doubts."""
@@ -152,7 +152,7 @@ class SearchingDetector(ABC):
         looks = [(self.look_first, levels[0], strict if turns else self.min_score)]
         for level in levels[1:]:
             whole = max(level.image.shape[:2]) <= self.whole_side
-            least = self.min_score if whole and not turns else strict
+            least = self.min_score if whole and level is levels[-1] and not turns else strict
             looks += [(self.look, part, least) for part in ([level] if whole else tiles(level))]
 
         def run(look: tuple[Callable[[Image], Rows], Level, float]) -> Rows:
