@@ -7,7 +7,7 @@ from math import exp
 import numpy as np
 from numpy.typing import NDArray
 
-from mftn.faces.boxes import detect_near, overlap
+from mftn.faces.boxes import detect_near, overlap, turns_upright
 from mftn.faces.yunet import YuNet
 from mftn.recognize import Recognizer
 from mftn.types import Detection, Face, Image
@@ -48,10 +48,12 @@ class FaceTracker:
     def __init__(self, recognizer: Recognizer, detect_every: int = 5, smooth: float = 0.3) -> None:
         self.recognizer, self.detect_every, self.smooth = recognizer, detect_every, smooth
         detector = recognizer.detector
-        self.whole = self.near = detector
+        self.whole = self.upright = self.near = detector
         if isinstance(detector, YuNet):
-            self.whole = YuNet(detector.min_score, threads=0, detect_size=detector.detect_size or WHOLE_SIDE)
-            self.near = YuNet(detector.min_score, detect_size=NEAR_SIDE, turned=False)
+            least, size, threads = detector.min_score, detector.detect_size or WHOLE_SIDE, detector.threads
+            self.whole = YuNet(least, detect_size=size, threads=threads)
+            self.upright = YuNet(least, detect_size=size, threads=threads, turned=False)
+            self.near = YuNet(least, detect_size=NEAR_SIDE, turned=False)
         self.tracks: list[_Track] = []
         self.frames = self.numbers = 0
 
@@ -62,10 +64,13 @@ class FaceTracker:
             image: H×W×3.
             time: Its moment in seconds.
         """
-        whole = self.frames % self.detect_every == 0 or not self.tracks
+        whole = self.frames % self.detect_every == 0
         self.frames += 1
         self.tracks = [track for track in self.tracks if time - track.seen <= FORGOTTEN]
-        found = self.whole.detect(image) if whole else self._look_again(image)
+        if whole:
+            found = self.whole.detect(image)
+        else:  # frames without anybody are not looked at turned each time
+            found = self._look_again(image) if self.tracks else self.upright.detect(image)
         if not found:
             return ()
         labels = self.recognizer.engine.info.labels
@@ -88,7 +93,8 @@ class FaceTracker:
         """The tracked faces, each looked for around its last place."""
         found: list[Detection] = []
         for track in self.tracks:
-            face = detect_near(self.near, image, track.face.box, margin=MARGIN, min_overlap=SAME)
+            turns = turns_upright(track.face)
+            face = detect_near(self.near, image, track.face.box, margin=MARGIN, min_overlap=SAME, turns=turns)
             if face and all(overlap(face.box, other.box) < SAME for other in found):
                 found.append(face)
         return found

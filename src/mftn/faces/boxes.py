@@ -79,7 +79,25 @@ def shift(face: Detection, x: float, y: float) -> Detection:
     return Detection((left + x, top + y, right + x, bottom + y), face.score, landmarks)
 
 
-def detect_near(detector: Detector, image: Image, box: Box, *, margin: float, min_overlap: float) -> Detection | None:
+def turn_points(points: NDArray[np.floating], turns: int, shape: tuple[int, ...]) -> NDArray[np.floating]:
+    """Points (…, 2) found in `np.rot90(image, turns)` in the coordinates of the image, whose shape is (H, W, …)."""
+    x, y = points[..., 0], points[..., 1]
+    height, width = shape[:2]
+    back = [(x, y), (width - y, x), (width - x, height - y), (y, height - x)]
+    return np.stack(back[turns], axis=-1)
+
+
+def turns_upright(face: Detection) -> int:
+    """The quarter turns counterclockwise, 0 to 3, that bring a face nearest to upright."""
+    if face.landmarks is None:
+        return 0
+    x, y = face.landmarks[1] - face.landmarks[0]
+    return round(float(np.arctan2(y, x)) / (np.pi / 2)) % 4
+
+
+def detect_near(
+    detector: Detector, image: Image, box: Box, *, margin: float, min_overlap: float, turns: int = 0
+) -> Detection | None:
     """The face that overlaps a known box best, looked for in the box's surroundings only.
 
     Args:
@@ -88,6 +106,7 @@ def detect_near(detector: Detector, image: Image, box: Box, *, margin: float, mi
         box: Where the face is thought to be; it may reach past the image's edges.
         margin: Pixels around the box that are looked at, in units of its longer side.
         min_overlap: Lowest intersection over union of the box and the face.
+        turns: Quarter turns counterclockwise that bring the face upright.
 
     Returns:
         The face in the image's coordinates; None where there is none.
@@ -98,9 +117,16 @@ def detect_near(detector: Detector, image: Image, box: Box, *, margin: float, mi
     region = image[y : max(int(bottom + reach), y + 1), x : max(int(right + reach), x + 1)]
     if not region.size:
         return None
-    found = [shift(face, x, y) for face in detector.detect(np.ascontiguousarray(region))]
+    faces = detector.detect(np.ascontiguousarray(np.rot90(region, turns)))
+    found = [shift(_turned_back(face, turns, region.shape), x, y) for face in faces]
     best = max(found, key=lambda face: float(overlap(face.box, box)), default=None)
     return best if best and overlap(best.box, box) >= min_overlap else None
+
+
+def _turned_back(face: Detection, turns: int, shape: tuple[int, ...]) -> Detection:
+    left, top, right, bottom = np.sort(turn_points(np.reshape(face.box, (2, 2)), turns, shape), axis=0).ravel().tolist()
+    landmarks = None if face.landmarks is None else turn_points(face.landmarks, turns, shape).astype(np.float32)
+    return Detection((left, top, right, bottom), face.score, landmarks)
 
 
 def choose_face(faces: Iterable[Detection], image: Image) -> Detection | None:

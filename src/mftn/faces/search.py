@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from math import ceil, log
+from math import ceil, inf, log
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from mftn.faces.align import ARCFACE, similarity_transform
-from mftn.faces.boxes import non_maximum_suppression, overlap, without_nested
-from mftn.types import Detection, Image
+from mftn.faces.boxes import non_maximum_suppression, overlap, turn_points, without_nested
+from mftn.types import Box, Detection, Image
 
 Rows = NDArray[np.float32]
 """Faces (n, 15): left, top, right, bottom, five landmarks (x, y), score."""
@@ -30,6 +30,9 @@ SCALE_STEP = 2.75
 TILE, TILE_OVERLAP = 576, 128
 """Largest side of a tile, whose features still fit the processor's cache, and of what neighbours share, in pixels: a
 face larger than that is found on the next smaller scale too."""
+
+TILE_EDGE = 16
+"""Boxes that come so near to where a tile was cut, in pixels, may be half a face's; the neighbour shows it whole."""
 
 STRICTER = 0.2
 """By what share of the way from the lowest score to 1 faces must score higher where an image has many scales or is
@@ -50,16 +53,35 @@ class Level:
         image: Its pixels.
         corner: Where it begins in the source, (x, y).
         factor: The source's pixels per pixel in x and y.
+        inner: The box inside which faces are whole, in its pixels: a tile's borders cut others in two.
     """
 
     image: Image
     corner: NDArray[np.float32]
     factor: NDArray[np.float32]
+    inner: Box = (-inf, -inf, inf, inf)
 
     def part(self, left: int, top: int, right: int, bottom: int) -> "Level":
         """A cut-out in pixels of this scale."""
+        height, width = self.image.shape[:2]
         corner = self.corner + np.array([left, top], np.float32) * self.factor
-        return Level(self.image[top:bottom, left:right], corner, self.factor)
+        inner = (
+            TILE_EDGE if left > 0 else -inf,
+            TILE_EDGE if top > 0 else -inf,
+            right - left - TILE_EDGE if right < width else inf,
+            bottom - top - TILE_EDGE if bottom < height else inf,
+        )
+        return Level(self.image[top:bottom, left:right], corner, self.factor, inner)
+
+    def whole(self, rows: Rows) -> Rows:
+        """The faces that are not cut by a border."""
+        left, top, right, bottom = self.inner
+        return rows[(rows[:, :2] >= (left, top)).all(axis=1) & (rows[:, 2:4] <= (right, bottom)).all(axis=1)]
+
+    def placed(self, rows: Rows) -> Rows:
+        """Faces in the source's pixels."""
+        points = rows[:, :14] * np.tile(self.factor, 7) + np.tile(self.corner, 7)
+        return np.column_stack([points, rows[:, 14]])
 
 
 class SearchingDetector(ABC):
@@ -90,8 +112,8 @@ class SearchingDetector(ABC):
     ) -> None:
         self.min_score = self.default_score if min_score is None else min_score
         self.max_overlap, self.detect_size, self.turned = max_overlap, detect_size, turned
-        threads = threads or os.cpu_count() or 1
-        self.pool = ThreadPoolExecutor(threads) if threads > 1 else None
+        self.threads = threads or os.cpu_count() or 1
+        self.pool = ThreadPoolExecutor(self.threads) if self.threads > 1 else None
 
     @abstractmethod
     def look(self, image: Image) -> Rows:
@@ -158,7 +180,7 @@ class SearchingDetector(ABC):
         def run(look: tuple[Callable[[Image], Rows], Level, float]) -> Rows:
             see, level, least = look
             rows = see(np.ascontiguousarray(np.rot90(level.image, turns)))
-            return _placed(turn_back(rows[rows[:, 14] >= least], turns, level.image.shape[:2]), level)
+            return level.placed(level.whole(turn_back(rows[rows[:, 14] >= least], turns, level.image.shape)))
 
         return np.concatenate(self._run(run, looks))
 
@@ -239,14 +261,7 @@ def turn_back(rows: Rows, turns: int, shape: tuple[int, ...]) -> Rows:
 
     Landmarks keep their order: the left eye stays the one that was left in the turned image.
     """
-    points = rows[:, :14].reshape(-1, 7, 2)
-    height, width = shape[:2]
-    if turns == 1:
-        points = np.stack([width - points[..., 1], points[..., 0]], axis=-1)
-    elif turns == 2:
-        points = (width, height) - points
-    elif turns == 3:
-        points = np.stack([points[..., 1], height - points[..., 0]], axis=-1)
+    points = turn_points(rows[:, :14].reshape(-1, 7, 2), turns, shape)
     corners = np.sort(points[:, :2], axis=1).reshape(-1, 4)
     return np.column_stack([corners, points[:, 2:].reshape(-1, 10), rows[:, 14]]).astype(np.float32)
 
@@ -261,10 +276,3 @@ def unlikeness(landmarks: NDArray[np.float32]) -> float:
 def bordered(image: Image, border: int) -> Image:
     """An image inside a black border, where a face that fills it has surroundings."""
     return np.pad(image, ((border, border), (border, border), (0, 0)))
-
-
-def _placed(rows: Rows, level: Level) -> Rows:
-    """Faces from a level's pixels into the source's."""
-    rows = rows.copy()
-    rows[:, :14] = rows[:, :14] * np.tile(level.factor, 7) + np.tile(level.corner, 7)
-    return rows
