@@ -31,10 +31,10 @@ TILE, TILE_OVERLAP = 576, 128
 """Largest side of a tile, whose features still fit the processor's cache, and of what neighbours share, in pixels: a
 face larger than that is found on the next smaller scale too."""
 
-TILE_EDGE = 16
-"""Boxes that come so near to where a tile was cut, in pixels, may be half a face's; the neighbour shows it whole."""
+TILE_EDGE = 0.1
+"""Boxes that come so near to where a tile was cut, in units of their longer side, may be of half a face."""
 
-STRICTER = 0.2
+STRICTER = 0.1
 """By what share of the way from the lowest score to 1 faces must score higher where an image has many scales or is
 turned: the more is looked at, the more is taken for a face."""
 
@@ -53,30 +53,31 @@ class Level:
         image: Its pixels.
         corner: Where it begins in the source, (x, y).
         factor: The source's pixels per pixel in x and y.
-        inner: The box inside which faces are whole, in its pixels: a tile's borders cut others in two.
+        uncut: The box inside which faces are whole, in its pixels: a tile's borders cut others in two.
     """
 
     image: Image
     corner: NDArray[np.float32]
     factor: NDArray[np.float32]
-    inner: Box = (-inf, -inf, inf, inf)
+    uncut: Box = (-inf, -inf, inf, inf)
 
     def part(self, left: int, top: int, right: int, bottom: int) -> "Level":
         """A cut-out in pixels of this scale."""
         height, width = self.image.shape[:2]
         corner = self.corner + np.array([left, top], np.float32) * self.factor
-        inner = (
-            TILE_EDGE if left > 0 else -inf,
-            TILE_EDGE if top > 0 else -inf,
-            right - left - TILE_EDGE if right < width else inf,
-            bottom - top - TILE_EDGE if bottom < height else inf,
+        uncut = (
+            0 if left > 0 else -inf,
+            0 if top > 0 else -inf,
+            right - left if right < width else inf,
+            bottom - top if bottom < height else inf,
         )
-        return Level(self.image[top:bottom, left:right], corner, self.factor, inner)
+        return Level(self.image[top:bottom, left:right], corner, self.factor, uncut)
 
     def whole(self, rows: Rows) -> Rows:
-        """The faces that are not cut by a border."""
-        left, top, right, bottom = self.inner
-        return rows[(rows[:, :2] >= (left, top)).all(axis=1) & (rows[:, 2:4] <= (right, bottom)).all(axis=1)]
+        """The faces that no border of a tile cuts."""
+        near = TILE_EDGE * (rows[:, 2:4] - rows[:, :2]).max(axis=1, keepdims=True)
+        first, last = np.array(self.uncut[:2]), np.array(self.uncut[2:])
+        return rows[((rows[:, :2] - near >= first) & (rows[:, 2:4] + near <= last)).all(axis=1)]
 
     def placed(self, rows: Rows) -> Rows:
         """Faces in the source's pixels."""
@@ -275,4 +276,7 @@ def unlikeness(landmarks: NDArray[np.float32]) -> float:
 
 def bordered(image: Image, border: int) -> Image:
     """An image inside a black border, where a face that fills it has surroundings."""
-    return np.pad(image, ((border, border), (border, border), (0, 0)))
+    height, width = image.shape[:2]
+    canvas = np.zeros((height + 2 * border, width + 2 * border, 3), np.uint8)
+    canvas[border : border + height, border : border + width] = image
+    return canvas
