@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mftn.ahead import ReadAhead
 from mftn.engines import BATCH, Engine, EngineName, Mirrored, find_model, load_engine
 from mftn.errors import ConfigError, ImageError
 from mftn.faces import Detector, WholeImage, load_detector
 from mftn.faces.align import align
 from mftn.images import read_image
 from mftn.runtime import Room
-from mftn.sources import ReadAhead, Source, find_sources
+from mftn.sources import Source, find_sources
 from mftn.types import Detection, Face, Image, Prediction
 
 if TYPE_CHECKING:
@@ -178,6 +179,7 @@ def load(
     threads: int = 0,
     engine: EngineName = "auto",
     mirror: bool = True,
+    detect_size: int | None = None,
 ) -> Recognizer:
     """Load a model and a face detector once, for many images.
 
@@ -188,6 +190,8 @@ def load(
         threads: Processor threads; 0 for all cores.
         engine: What runs the network: "onnxruntime", "openvino", or "auto" for the faster one that is installed.
         mirror: Average the outputs for every face and its horizontal flip: more accurate, and twice the network's work.
+        detect_size: Pixels to which an image's longer side is scaled, at most, to look for small faces; fewer are
+            faster and miss more of them. None chooses by the image's size.
 
     Raises:
         ModelError: There is no such model.
@@ -200,7 +204,8 @@ def load(
     network = load_engine(model, threads=threads, engine=engine)
     if mirror:
         network = Mirrored(network)
-    return Recognizer(network, load_detector(detector, min_score=min_score, threads=threads), threads)
+    finder = load_detector(detector, min_score=min_score, threads=threads, detect_size=detect_size)
+    return Recognizer(network, finder, threads)
 
 
 def predict(

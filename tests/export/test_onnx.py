@@ -88,4 +88,4 @@ def test_an_exported_file_can_be_exported_again(weights: Path, tmp_path: Path, p
     export_onnx(weights, tmp_path / "first.onnx", "first", precision)
     again = export_onnx(tmp_path / "first.onnx", tmp_path / "second.onnx", "second", "fp16")
     assert again.parity < 2e-3
-    assert load_engine(tmp_path / "second.onnx").info.name == "second"
+    assert load_engine(tmp_path / "second.onnx").spec.name == "second"

@@ -46,9 +46,6 @@ def run(arguments: Arguments) -> int:
     """Write one figure per image; an image that cannot be read is named, and the rest goes on."""
     from mftn.engines import find_model
     from mftn.errors import ConfigError, ImageError
-    from mftn.export.deployed import Normalise
-    from mftn.export.recover import load_network
-    from mftn.faces import load_detector
 
     if not arguments.source:
         raise ConfigError("name the images to explain, such as photos/ or face.jpg")
@@ -58,7 +55,13 @@ def run(arguments: Arguments) -> int:
     check_folders({"--out": arguments.out}, arguments.source)
     existing = [("--out", figure) for figure in figures if figure.exists()]
     check_outputs(existing, [source.path for source in sources], arguments.overwrite)
-    network = load_network(find_model(arguments.model))
+    model = find_model(arguments.model)
+
+    from mftn.export.deployed import Normalise  # only now: torch takes seconds
+    from mftn.export.recover import load_network
+    from mftn.faces import load_detector
+
+    network = load_network(model)
     labels = network.described().labels
     if arguments.expression and arguments.expression not in labels:
         raise ConfigError(f"--expression {arguments.expression}: the model knows {', '.join(labels)}")
