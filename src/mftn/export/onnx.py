@@ -27,6 +27,7 @@ from mftn.files import whole_file
 from mftn.runtime import open_session
 
 Precision = Literal["fp32", "fp16", "int8-weights", "int8"]
+"""How an exported file stores its weights, and for int8 computes."""
 
 MAX_LOSS = 0.003
 """Share of right answers that int8 may cost."""

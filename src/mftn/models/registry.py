@@ -9,6 +9,7 @@ from mftn.models.backbones import own_arguments
 from mftn.models.mftn import MFTN, Baseline
 
 CONVNEXT_SIZES = ("atto", "femto", "pico", "nano", "tiny", "small", "base", "large")
+"""Sizes of ConvNeXt for which `mftn_SIZE` and `baseline_SIZE` are registered."""
 
 
 def _register(name: str, network: type[Baseline], backbone: str, **defaults: Any) -> None:
