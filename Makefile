@@ -18,6 +18,7 @@ check: .venv/installed lint types layers
 
 lint: .venv/installed
 	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
 
 types: .venv/installed
 	.venv/bin/mypy
