@@ -10,6 +10,7 @@ import posixpath
 import re
 from collections.abc import Mapping
 from contextlib import redirect_stdout, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +149,15 @@ def api_page(name: str, modules: list[str]) -> str:
     """The page of a module, or of a package and then its modules."""
     first, *others = modules
     rest = "\n".join(f"## {module} {{ #module-{module} }}\n\n::: {module}\n" for module in others)
-    return f"# mftn.{name}\n\n::: {first}\n\n{rest}"
+    return f"# mftn.{name}\n\n{_directive(first)}\n{rest}"
+
+
+def _directive(module: str) -> str:
+    """What a module holds; where it only hands on names of its modules, which follow, their list."""
+    names = ", ".join(f"`{name}`" for name in getattr(import_module(module), "__all__", ()))
+    if not names:
+        return f"::: {module}\n"
+    return f"::: {module}\n    options:\n      members: false\n\nTo import from `{module}`: {names}.\n"
 
 
 def api_overview() -> str:
@@ -172,8 +181,6 @@ def _home(name: str) -> str:
 
 
 def _summary(module: str) -> str:
-    from importlib import import_module
-
     return " ".join((import_module(module).__doc__ or "").split("\n\n")[0].split())
 
 

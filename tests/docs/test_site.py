@@ -73,6 +73,21 @@ def test_no_page_asks_another_host(site: Path) -> None:
         assert not page.triggers, path
 
 
+@pytest.mark.parametrize(
+    "tag",
+    [
+        '<img src="https://example.org/a.png">',
+        '<script src="//example.org/a.js"></script>',
+        '<link rel="stylesheet" href="https://example.org/a.css">',
+        '<link rel="preconnect" href="https://example.org">',
+        '<iframe src="https://example.org"></iframe>',
+    ],
+)
+def test_a_request_would_be_noticed(tag: str, tmp_path: Path) -> None:
+    (tmp_path / "page.html").write_text(f'<a href="https://example.org">a link is none</a>{tag}')
+    assert len([url for url in Page(tmp_path / "page.html").asked if "example.org" in url]) == 1
+
+
 def test_no_style_or_script_asks_another_host(site: Path) -> None:
     for path in site.rglob("*.css"):
         text = path.read_text(encoding="utf-8")
