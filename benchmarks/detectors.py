@@ -13,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from mftn.data.prepare import choose_face
 from mftn.faces import DETECTORS, load_detector
 from mftn.faces.align import ARCFACE, similarity_transform
-from mftn.images import find_images, read_image
+from mftn.faces.boxes import choose_face
+from mftn.images import read_image
+from mftn.sources import find_images
 from mftn.types import Detection
 
 

@@ -9,8 +9,9 @@ import pytest
 from PIL import Image as PillowImage
 
 import mftn
+from mftn.errors import OutputError
 from mftn.labels import EXPRESSIONS
-from mftn.output import OutputError, PictureFolder, annotate, open_writer
+from mftn.output import PictureFolder, annotate, open_writer
 from mftn.types import Face, Prediction
 
 

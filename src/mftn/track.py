@@ -1,27 +1,42 @@
-"""Faces followed through a video: stable numbers, a close look between detections, smoothed probabilities."""
+"""Faces followed through a video: stable numbers, second looks between detections, smoothed probabilities."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import exp
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mftn.faces.boxes import detect_near, overlap
 from mftn.faces.yunet import YuNet
 from mftn.recognize import Recognizer
-from mftn.types import Detection, Face, Image
+from mftn.types import Box, Detection, Face, Image
+from mftn.video.clock import Clock
+from mftn.video.cuts import Thumbnail, compare, thumbnail
 
 SAME = 0.3
-"""Boxes that overlap at least this much (intersection over union) are one person's."""
+"""Boxes that overlap at least this much (intersection over union) may be one person's."""
 
 FORGOTTEN = 1.0
-"""Seconds without being seen after which a track ends."""
+"""Seconds without being seen after which a track ends; two and a half frames where these are further apart."""
+
+STALE = 0.5
+"""Seconds after which the last look at the whole image is too old to look near the last boxes only."""
+
+RETURN = 0.5
+"""Seconds within which a scene that comes back after a cut takes up its tracks again."""
 
 MARGIN = 0.75
-"""The close look reaches this many box sides beyond the last box."""
+"""The second look reaches this many box sides beyond the last box."""
 
 NEAR_SIDE = 160
-"""Pixels to which the close look scales what it sees."""
+"""Pixels to which the second look scales what it sees."""
+
+AGAIN = 0.75
+"""Correlation of two appearances from which a face is the same person's where little else in the image stayed."""
+
+CELLS = 24
+"""Rows and columns of the small crop by which a face is told from another."""
 
 
 @dataclass(slots=True)
@@ -30,6 +45,31 @@ class _Track:
     face: Detection
     seen: float
     probabilities: NDArray[np.float64]
+    appearance: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """What happened to the scene from one frame to the next.
+
+    Attributes:
+        cut: A new shot begins, which ended all tracks.
+        doubtful: Frames this far apart look different; it may be a cut, or somebody moved.
+        shift: By how many pixels (x, y) the scene moved.
+    """
+
+    cut: bool = False
+    doubtful: bool = False
+    shift: tuple[float, float] = (0.0, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shot:
+    """The shot before a cut, as it was last seen."""
+
+    view: Thumbnail
+    tracks: list[_Track]
+    time: float
 
 
 class FaceTracker:
@@ -37,91 +77,180 @@ class FaceTracker:
 
     Args:
         recognizer: Detects and classifies.
-        detect_every: Frames from one detection in the whole picture to the next; 1 detects in every frame.
-        smooth: Seconds over which probabilities are averaged; 0 is off.
+        detect_every: Frames from one detection in the whole image to the next; 1 detects in every frame.
+        smooth: Seconds over which probabilities are averaged with those before; 0 is off.
     """
 
     def __init__(self, recognizer: Recognizer, detect_every: int = 5, smooth: float = 0.3) -> None:
         self.recognizer, self.detect_every, self.smooth = recognizer, detect_every, smooth
         detector = recognizer.detector
         self.near = YuNet(detector.min_score, side=NEAR_SIDE) if isinstance(detector, YuNet) else detector
+        self.clock = Clock(step=0.04, max_gap=float("inf"))
         self.tracks: list[_Track] = []
-        self.frames = self.numbers = 0
+        self.numbers = self.cuts = 0
+        self._since_look, self._looked = 0, float("-inf")  # frames and time since the whole image was looked at
+        self._size: tuple[int, ...] | None = None
+        self._view: Thumbnail | None = None
+        self._before: _Shot | None = None
 
     def update(self, image: Image, time: float) -> tuple[Face, ...]:
         """The faces of the next frame, each with its track.
 
         Args:
             image: H×W×3.
-            time: Its moment in seconds.
+            time: Its timestamp in seconds; one that falls counts as a restarted clock.
         """
-        whole = self.frames % self.detect_every == 0 or not self.tracks
-        self.frames += 1
-        self.tracks = [track for track in self.tracks if time - track.seen <= FORGOTTEN]
-        detector = self.recognizer.detector
-        if detector is None:
-            found = [Detection((0.0, 0.0, float(image.shape[1]), float(image.shape[0])), None, None)]
-        else:
-            found = detector.detect(image) if whole else self._look_again(image)
+        last = self.clock.time
+        now = self.clock.tick(time)
+        self._fit_size(image)
+        change = self._compare_view(image, last, now)
+        keep = max(FORGOTTEN, 2.5 * self.clock.step)
+        self.tracks = [track for track in self.tracks if now - track.seen <= keep]
+        found = self._find(image, last, now, change.cut)
         if not found:
             return ()
         labels = self.recognizer.engine.info.labels
-        rows = self.recognizer.engine.probabilities(self.recognizer.crops(image, found)).astype(np.float64)  # (n, K)
+        crops = self.recognizer.crops(image, found)
+        rows = self.recognizer.engine.probabilities(crops).astype(np.float64)  # (n, K)
+        looks = [_appearance(crop, face, image) for crop, face in zip(crops, found, strict=True)]
+        owners = self._owners(found, looks, now, change)
         faces = []
-        for face, row, track in zip(found, rows, self._owners(found), strict=True):
+        for face, row, look, track in zip(found, rows, looks, owners, strict=True):
             if track is None:
                 self.numbers += 1
-                track = _Track(self.numbers, face, time, row)  # noqa: PLW2901 (a new person)
+                track = _Track(self.numbers, face, now, row, look)  # noqa: PLW2901 (a new person)
                 self.tracks.append(track)
             else:
-                weight = 1 - exp(-(time - track.seen) / self.smooth) if self.smooth else 1.0
+                weight = 1 - exp(-(now - track.seen) / self.smooth) if self.smooth else 1.0
                 track.probabilities = (1 - weight) * track.probabilities + weight * row
-                track.face, track.seen = face, time
+                track.face, track.seen, track.appearance = face, now, look
             shown = dict(zip(labels, track.probabilities.tolist(), strict=True))
             faces.append(Face(face.box, face.score, face.landmarks, shown, track.number))
         return tuple(faces)
 
-    def _look_again(self, image: Image) -> list[Detection]:
-        """The tracked faces, each looked for around its last place."""
-        assert self.near is not None
-        found: list[Detection] = []
-        for track in self.tracks:
-            left, top, right, bottom = track.face.box
-            reach = MARGIN * max(right - left, bottom - top)
-            x, y = max(int(left - reach), 0), max(int(top - reach), 0)
-            part = image[y : max(int(bottom + reach), y + 1), x : max(int(right + reach), x + 1)]
-            if not part.size:
-                continue
-            moved = [_move(face, x, y) for face in self.near.detect(np.ascontiguousarray(part))]
-            best = max(moved, key=lambda face: overlap(face, track.face), default=None)
-            if best and overlap(best, track.face) >= SAME and all(overlap(best, other) < SAME for other in found):
-                found.append(best)
-        return found
+    def _fit_size(self, image: Image) -> None:
+        """Where the clip changes its size, the boxes change theirs."""
+        if self._size and self._size != image.shape[:2]:
+            height, width = image.shape[0] / self._size[0], image.shape[1] / self._size[1]
+            for track in self.tracks:
+                left, top, right, bottom = track.face.box
+                track.face = replace(track.face, box=(left * width, top * height, right * width, bottom * height))
+        self._size = image.shape[:2]
 
-    def _owners(self, found: Sequence[Detection]) -> list[_Track | None]:
-        """The track of each face: the best overlaps first, each track once."""
+    def _compare_view(self, image: Image, last: float | None, now: float) -> _Change:
+        """What changed since the last frame; a cut ends the tracks, or brings back those of the shot before."""
+        view, before = thumbnail(image), self._view
+        if before is None or last is None:
+            self._view = view
+            return _Change()
+        compared = compare(before, view)
+        if compared.same:
+            if not view.plain:
+                self._view = view
+            return _Change(shift=(compared.shift[0] * image.shape[1], compared.shift[1] * image.shape[0]))
+        self._view = view
+        if now - last >= STALE:
+            return _Change(doubtful=True)
+        self.cuts += 1
+        ended, self._before = self._before, _Shot(before, self.tracks, last)
+        back = ended and now - ended.time <= RETURN and compare(ended.view, view).same
+        self.tracks = ended.tracks if ended and back else []
+        return _Change(cut=True)
+
+    def _find(self, image: Image, last: float | None, now: float, cut: bool) -> list[Detection]:
+        """Faces near those of the last frame, or in the whole image where that is too old or misses one of them."""
+        whole = cut or not self.tracks or self._since_look + 1 >= self.detect_every or now - self._looked >= STALE
+        if not whole:
+            self._since_look += 1
+            found, lost = self._look_near(image, last)
+            if not lost:
+                return found
+        self._since_look, self._looked = 0, now
+        return self.recognizer.detector.detect(image)
+
+    def _look_near(self, image: Image, last: float | None) -> tuple[list[Detection], bool]:
+        """The tracked faces, each looked for around its last location; whether one of the last frame's is missing."""
+        found: list[Detection] = []
+        lost = False
+        for track in self.tracks:
+            face = detect_near(self.near, image, track.face.box, margin=MARGIN, min_overlap=SAME)
+            if face is None:
+                lost = lost or track.seen == last
+            elif all(overlap(face.box, other.box) < SAME for other in found):
+                found.append(face)
+        return found, lost
+
+    def _owners(
+        self, found: Sequence[Detection], looks: Sequence[NDArray[np.float32]], now: float, change: _Change
+    ) -> list[_Track | None]:
+        """The track of each face: the likeliest first, each track once."""
         pairs = sorted(
-            ((overlap(face, track.face), i, j) for i, face in enumerate(found) for j, track in enumerate(self.tracks)),
+            (
+                (likelihood, i, j)
+                for i, (face, look) in enumerate(zip(found, looks, strict=True))
+                for j, track in enumerate(self.tracks)
+                if (likelihood := _likelihood(track, face, look, now, change)) is not None
+            ),
             reverse=True,
         )
         owners: list[_Track | None] = [None] * len(found)
         taken: set[int] = set()
-        for value, i, j in pairs:
-            if value >= SAME and owners[i] is None and j not in taken:
+        for _, i, j in pairs:
+            if owners[i] is None and j not in taken:
                 owners[i] = self.tracks[j]
                 taken.add(j)
         return owners
 
 
-def overlap(first: Detection, second: Detection) -> float:
-    """Intersection over union of two boxes, 0 to 1."""
-    (a, b, c, d), (e, f, g, h) = first.box, second.box
-    shared = max(min(c, g) - max(a, e), 0.0) * max(min(d, h) - max(b, f), 0.0)
-    union = (c - a) * (d - b) + (g - e) * (h - f) - shared
-    return shared / union if union > 0 else 0.0
+def _likelihood(track: _Track, face: Detection, look: NDArray[np.float32], now: float, change: _Change) -> float | None:
+    """How likely a face is a track's, higher is likelier; None where it is not.
+
+    A face may move by half a side, further the longer it was not seen, and with the camera. It must look like it did:
+    from frame to frame an aligned face hardly changes, over seconds it may turn and smile.
+    """
+    away = now - track.seen
+    size = _side(track.face.box)
+    distance = min(_distance(track.face.box, face.box, moved) for moved in ((0.0, 0.0), change.shift)) / max(size, 1.0)
+    scale = _side(face.box) / max(size, 1.0)
+    shared = float(overlap(track.face.box, face.box))
+    near = shared >= SAME or (distance <= min(0.75 + 2 * away, 3.0) and 0.4 < scale < 2.5)
+    alike = _correlation(track.appearance, look)
+    least = (0.3 + 0.4 * exp(-away / 0.5)) * min(_side(face.box) / 60, 1.0)  # landmarks of small faces tremble
+    if change.doubtful:
+        least = AGAIN
+    if not near or (alike is not None and alike < least):
+        return None
+    return shared + (0.5 if alike is None else alike) - 0.2 * distance
 
 
-def _move(face: Detection, x: int, y: int) -> Detection:
+def _side(box: Box) -> float:
+    return max(box[2] - box[0], box[3] - box[1])
+
+
+def _distance(first: Box, second: Box, moved: tuple[float, float]) -> float:
+    """Pixels between the centres of two boxes, the first one moved."""
+    x = (second[0] + second[2] - first[0] - first[2]) / 2 - moved[0]
+    y = (second[1] + second[3] - first[1] - first[3]) / 2 - moved[1]
+    return float(np.hypot(x, y))
+
+
+def _appearance(crop: Image, face: Detection, image: Image) -> NDArray[np.float32]:
+    """A face's crop as 24×24 brightness; NaN where it is black or white, and for a face that leaves the image."""
+    factor = max(min(crop.shape[:2]) // CELLS, 1)
+    rows, columns = (side // factor * factor for side in crop.shape[:2])
+    cells = crop[:rows, :columns].reshape(rows // factor, factor, columns // factor, factor, 3)
+    grey = cells.mean(axis=(1, 3, 4), dtype=np.float32)
     left, top, right, bottom = face.box
-    landmarks = None if face.landmarks is None else face.landmarks + np.array([x, y], np.float32)
-    return Detection((left + x, top + y, right + x, bottom + y), face.score, landmarks)
+    inside = left >= 0 and top >= 0 and right <= image.shape[1] and bottom <= image.shape[0]
+    return np.where((grey > 4) & (grey < 251) & inside, grey, np.nan)
+
+
+def _correlation(first: NDArray[np.float32], second: NDArray[np.float32]) -> float | None:
+    """Correlation of two appearances, -1 to 1; None where too little is known of one."""
+    known = ~(np.isnan(first) | np.isnan(second))
+    if known.mean() < 0.4:
+        return None
+    a, b = first[known], second[known]
+    a, b = a - a.mean(), b - b.mean()
+    norm = float(np.sqrt((a**2).sum() * (b**2).sum()))
+    return float((a * b).sum()) / norm if norm else None

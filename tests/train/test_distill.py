@@ -69,6 +69,6 @@ def test_the_share_says_how_much_of_a_teacher_is_learnt(prepared: Path, tmp_path
 
 
 def test_a_missing_teacher_is_named_before_the_run_folder_is_made(prepared: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"teachers: nobody.safetensors: no such file"):
+    with pytest.raises(ConfigError, match=r"--teachers nobody.safetensors: no such file"):
         train(TrainConfig(out=tmp_path / "run", data=DataConfig(folder=prepared), teachers=("nobody.safetensors",)))
     assert not (tmp_path / "run").exists()

@@ -164,11 +164,11 @@ def test_a_run_is_not_overwritten_and_not_resumed_with_other_settings(prepared: 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"small_epochs": 2}, "small_epochs is 2 of 2"),
-        ({"model": ModelConfig(num_classes=7)}, "num_classes is 7, but .* has 8"),
-        ({"batch_size": 100}, "batch_size is 100, but .* has 24"),
-        ({"accumulate": 3}, "accumulate 3 do not divide"),
-        ({"init_from": "convnext_bace"}, "init_from: convnext_bace: no such file, and no timm model"),
+        ({"small_epochs": 2}, "--small-epochs is 2 of 2"),
+        ({"model": ModelConfig(num_classes=7)}, "--model.num-classes is 7, but .* has 8"),
+        ({"batch_size": 100}, "--batch-size is 100, but .* has 24"),
+        ({"accumulate": 3}, "--accumulate 3 do not divide"),
+        ({"init_from": "convnext_bace"}, "--init-from convnext_bace: no such file, and no timm model"),
     ],
 )
 def test_contradictions_are_refused_before_anything_is_written(
@@ -182,7 +182,9 @@ def test_contradictions_are_refused_before_anything_is_written(
 def test_missing_data_and_a_diverging_loss_are_named(prepared: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="mftn prepare"):
         train(run(tmp_path / "nowhere", tmp_path / "a"))
-    with pytest.raises(MFTNError, match="batch"):
+    with pytest.raises(
+        MFTNError, match=r"loss became (nan|inf) in epoch \d+, step [123] of 3, at a learning rate of \S*e\+"
+    ):
         train(run(prepared, tmp_path / "b", epochs=20, optimizer=OptimizerConfig(name="sgd", lr=1e30, warmup_epochs=0)))
 
 
@@ -204,7 +206,7 @@ def test_a_second_stage_starts_from_given_weights_and_resumes_exactly(
 
 
 def test_missing_first_weights_are_named_before_the_run_folder_is_made(prepared: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"init_from: nowhere.safetensors: no such file"):
+    with pytest.raises(ConfigError, match=r"--init-from nowhere.safetensors: no such file"):
         train(run(prepared, tmp_path / "run", init_from="nowhere.safetensors"))
     assert not (tmp_path / "run").exists()
 

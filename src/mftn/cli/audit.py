@@ -9,6 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from mftn.cli.outputs import check_outputs
+from mftn.files import write_text
+from mftn.limits import check_range
+
 if TYPE_CHECKING:
     from mftn.data.audit import Audit
 
@@ -39,14 +43,17 @@ def run(arguments: Arguments) -> int:
     """Print the counts, and write them with examples; exit status 1 where crops are missing or changed."""
     from mftn.data.audit import audit
 
+    check_range("--near", arguments.near, 0, 256)
+    out = arguments.out or arguments.folder
+    written = [("--out", out / name) for name in ("audit.json", "audit.html")]
+    sources = [arguments.folder / name for name in ("manifest.parquet", "dataset.json")]
+    check_outputs(written, [*sources, *filter(None, [arguments.model])], overwrite=True)
     found = audit(arguments.folder, arguments.near)
     if arguments.model:
         _ask_model(arguments, found)
     summary = found.summary()
-    out = arguments.out or arguments.folder
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "audit.json").write_text(json.dumps(summary | {"findings": _findings(found)}, indent=1), encoding="utf-8")
-    (out / "audit.html").write_text(_page(arguments.folder, found), encoding="utf-8")
+    write_text(out / "audit.json", json.dumps(summary | {"findings": _findings(found)}, indent=1))
+    write_text(out / "audit.html", _page(arguments.folder, found))
     _print(found)
     print(out / "audit.html")
     return 1 if found.changed else 0

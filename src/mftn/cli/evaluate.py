@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from mftn.limits import check_range
+
 
 @dataclass(frozen=True)
 class Arguments:
@@ -46,6 +48,8 @@ def run(arguments: Arguments) -> int:
     from mftn.evaluate.report import Model, Options, Report
     from mftn.export.recover import load_network
 
+    for option in ("robustness_images", "deletion_images", "embedding_images", "seed"):
+        check_range(f"--{option.replace('_', '-')}", getattr(arguments, option), 0)
     if not arguments.model:
         raise ConfigError("--model: name the weights to evaluate, such as runs/ferplus/best.safetensors")
     console = Console(stderr=True)

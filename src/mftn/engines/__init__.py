@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.util import find_spec
@@ -12,12 +13,15 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mftn.errors import ConfigError, ModelError
+from mftn.errors import ConfigError, ModelError, UnknownModelError
 
 EngineName = Literal["auto", "onnxruntime", "openvino"]
 """What runs an exported model; auto is OpenVINO where it is installed, which is the faster one (docs/speed.md)."""
 
 DEFAULT_MODEL = "mftn_mobile_ferplus"
+
+BATCH = 32
+"""Crops that a network sees at once: its memory grows with them, its speed hardly does any more."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,13 +42,27 @@ class ModelInfo:
 
 
 class Engine(Protocol):
-    """Something that runs an exported model."""
+    """Something that runs an exported model.
 
+    Attributes:
+        name: What `load_engine` calls it.
+        info: What the model says of itself.
+    """
+
+    name: EngineName
     info: ModelInfo
 
     def probabilities(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """RGB crops (B, H, W, 3) to calibrated probabilities (B, K)."""
+        """RGB crops (B, H, W, 3) to calibrated probabilities (B, K); B may be 0, or more than memory takes at once."""
         ...
+
+
+def in_batches(
+    run: Callable[[NDArray[np.uint8]], NDArray[np.float32]], crops: NDArray[np.uint8], size: int, classes: int
+) -> NDArray[np.float32]:
+    """Probabilities (B, K) of crops (B, H, W, 3), of which `run` sees at most `size` at once."""
+    parts = [run(crops[start : start + size]) for start in range(0, len(crops), size)]
+    return np.concatenate([np.empty((0, classes), np.float32), *parts])
 
 
 class Mirrored:
@@ -55,13 +73,16 @@ class Mirrored:
     """
 
     def __init__(self, engine: Engine) -> None:
-        self.engine, self.info = engine, engine.info
+        self.engine, self.name, self.info = engine, engine.name, engine.info
 
     def probabilities(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """RGB crops (B, H, W, 3) to calibrated probabilities (B, K)."""
+        return in_batches(self._average, crops, BATCH // 2, len(self.info.labels))
+
+    def _average(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         both = self.engine.probabilities(np.concatenate([crops, crops[:, :, ::-1]]))  # (2B, K)
-        answers: NDArray[np.float32] = both.reshape(2, len(crops), -1).mean(axis=0)
-        return answers
+        average: NDArray[np.float32] = both.reshape(2, len(crops), -1).mean(axis=0)
+        return average
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +159,7 @@ def find_model(model: str | Path | None = None) -> Path:
     if Path(name).is_file():
         return Path(name)
     known = ", ".join(card.name for card in list_models())
-    raise ModelError(f"{name}: neither a model file nor a model that ships ({known})")
+    raise UnknownModelError(f"{name}: neither a model file nor a model that ships ({known})")
 
 
 def _shipped(name: str) -> Path:

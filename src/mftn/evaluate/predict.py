@@ -5,12 +5,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from mftn.data.dataset import FaceDataset
 from mftn.data.transforms import Preprocess
 from mftn.errors import ConfigError
-from mftn.models import Logits
+from mftn.models import MFTN, Baseline, Logits
 
 TOLERANCE = 0.02
 """How far, in sides of the input, landmarks may lie from where the network expects them."""
@@ -36,7 +35,7 @@ def preprocess_for(description: Mapping[str, Any], dataset: FaceDataset) -> Prep
 
 @torch.no_grad()
 def predict_logits(
-    model: nn.Module,
+    model: Baseline,
     dataset: FaceDataset,
     preprocess: Preprocess,
     batch_size: int = 256,
@@ -47,11 +46,11 @@ def predict_logits(
     """The logits (n, K) of every picture once, in order, in float32 on the CPU.
 
     Args:
-        model: Answers with `Logits`; it is left in evaluation mode.
-        dataset: The pictures.
+        model: It is left in evaluation mode.
+        dataset: The images.
         preprocess: From crops to the network's input; it is left in evaluation mode.
         batch_size: Pictures at a time.
-        indices: Which pictures; all by default.
+        indices: Which images; all by default, and there may be none.
         mirrored: Show mirror images.
         on_batch: Called with the number of pictures done since its last call.
 
@@ -61,7 +60,8 @@ def predict_logits(
     model.eval()
     preprocess.eval()
     device = next(model.parameters()).device
-    batches: list[Logits] = []
+    none = torch.zeros(0, model.num_classes)
+    batches = [Logits(none, none, none if isinstance(model, MFTN) else None)]
     for crops in dataset.batches(batch_size, indices):
         x = preprocess(crops.to(device)).contiguous(memory_format=torch.channels_last)  # (B, C, H, W)
         answer: Logits = model(x.flip(3) if mirrored else x)

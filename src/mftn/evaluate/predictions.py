@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mftn.data.dataset import FaceDataset
 from mftn.errors import DataError
 from mftn.evaluate.predict import predict_logits, preprocess_for
-from mftn.files import whole_file
+from mftn.files import atomic_write
 from mftn.models import Baseline, Logits
 
 FUSED, FLIPPED = "fused", "fused, flip averaged"
@@ -139,7 +139,7 @@ def _write(path: Path, key: Mapping[str, str], dataset: FaceDataset, made: Predi
         columns[name] = pa.FixedSizeListArray.from_arrays(pa.array(logits.ravel()), logits.shape[1])
     about = {"labels": made.labels, "temperature": made.temperature, "about": made.about}
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         table = pa.table(columns).replace_schema_metadata({"mftn": json.dumps({"key": key, **about})})
         pq.write_table(table, partial)
 

@@ -23,8 +23,8 @@ from mftn.export.deployed import Deployed
 from mftn.export.int8 import quantise
 from mftn.export.recover import load_network
 from mftn.export.storage import as_bytes, as_half, store_small
-from mftn.files import whole_file
-from mftn.runtime import open_session
+from mftn.files import write_bytes
+from mftn.runtime import Session
 
 Precision = Literal["fp32", "fp16", "int8-weights", "int8"]
 """How an exported file stores its weights, and for int8 computes."""
@@ -109,14 +109,13 @@ def export_onnx(
             f"{weights}: int8 loses {100 * result.lost:.2f} points of accuracy on {data}, over the "
             f"{100 * MAX_LOSS:.1f} allowed; nothing was written. Export it as fp16"
         )
-    with whole_file(Path(out)) as partial:
-        partial.write_bytes(content)
+    write_bytes(Path(out), content)
     return result
 
 
 def compare(deployed: Deployed, content: bytes, crops: NDArray[np.uint8], data: str | Path | None) -> Export:
     """A file's answers beside the network's, on given crops and on the validation faces of a data set."""
-    session = open_session(content, 0)
+    session = Session(content, 0)
 
     def run(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         answers = [session.run(["probabilities"], {"images": images[i : i + 64]})[0] for i in range(0, len(images), 64)]

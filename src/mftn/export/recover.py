@@ -57,6 +57,9 @@ def recover(path: str | Path) -> Baseline:
     model: Baseline = timm.create_model(metadata["architecture"], **arguments)
     folded = _folded_names(model)
     model.load_state_dict({key: _find(key, wanted, tensors, folded) for key, wanted in model.state_dict().items()})
+    for name, module in model.named_modules():
+        if isinstance(module, _BatchNorm) and f"model.{name}.running_var" not in tensors:
+            module.running_var -= module.eps  # type: ignore[operator,assignment]  # folded: what is left divides by 1
     model.description = metadata | {"arguments": arguments} | _normalisation(tensors, metadata["channels"])
     _check(path, model.eval(), metadata["size"], PARITY_INT8 if metadata["precision"] == "int8" else PARITY)
     return model
@@ -100,7 +103,7 @@ def _find(key: str, wanted: Tensor, tensors: dict[str, Tensor], folded: dict[str
         unnamed = (other for other, value in tensors.items() if _is_transposed(other, value, wanted))
         if found := next(unnamed, None):
             return tensors.pop(found).T.contiguous()
-    folded_norm = {"weight": 1.0, "running_mean": 0.0, "running_var": 1 - 1e-5, "num_batches_tracked": 1.0}
+    folded_norm = {"weight": 1.0, "running_mean": 0.0, "running_var": 1.0, "num_batches_tracked": 1.0}
     return torch.full_like(wanted, folded_norm.get(leaf, 0.0))
 
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL import ImageOps
 
-from mftn.faces.nms import non_maximum_suppression
-from mftn.runtime import open_session
+from mftn.faces.boxes import non_maximum_suppression
+from mftn.runtime import Session
 from mftn.types import Detection, Image
 
 CELL, STRIDE = 12, 2
@@ -43,7 +43,7 @@ class MTCNN:
     ) -> None:
         weights = files("mftn.faces") / "weights"
         self.proposal, self.refinement, self.output = (
-            open_session((weights / f"{name}.onnx").read_bytes(), threads) for name in ("pnet", "rnet", "onet")
+            Session((weights / f"{name}.onnx").read_bytes(), threads) for name in ("pnet", "rnet", "onet")
         )
         self.min_score, self.min_face, self.thresholds = min_score, min_face, thresholds
         self.pyramid, self.max_side = pyramid, max_side

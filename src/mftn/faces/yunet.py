@@ -7,15 +7,14 @@ detector, 2023.
 """
 
 import os
-from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
-from mftn.faces.nms import non_maximum_suppression
-from mftn.runtime import open_session
+from mftn.faces.boxes import non_maximum_suppression
+from mftn.runtime import Pool, Session
 from mftn.types import Detection, Image
 
 STRIDES = (8, 16, 32)
@@ -38,9 +37,9 @@ class YuNet:
     ) -> None:
         weights = files("mftn.faces") / "weights" / "yunet.onnx"
         # One thread a look: a look is too small to share, and two looks at once are twice as fast.
-        self.session = open_session(weights.read_bytes(), 1)
+        self.session = Session(weights.read_bytes(), 1)
         threads = threads or os.cpu_count() or 1
-        self.pool = ThreadPoolExecutor(threads) if threads > 1 else None
+        self.pool = Pool(threads) if threads > 1 else None
         self.min_score, self.max_overlap, self.side = min_score, max_overlap, side
 
     def detect(self, image: Image) -> list[Detection]:

@@ -16,7 +16,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from mftn.errors import ModelError
-from mftn.files import whole_file
+from mftn.files import write_bytes
 from mftn.models.mftn import Baseline
 
 Part = Literal["all", "backbone", "trunk"]
@@ -174,8 +174,7 @@ def save_model(model: Baseline, path: str | Path, config: Mapping[str, Any], dty
         for key, value in model.state_dict().items()
     }
     content = save(tensors, metadata={"mftn": json.dumps(config)} if config else None)
-    with whole_file(Path(path)) as partial:
-        partial.write_bytes(content)
+    write_bytes(Path(path), content)
 
 
 def read_config(path: str | Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import timm
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
+from mftn.errors import ModelError
 from mftn.models.hub import HubMixin
 from mftn.models.mstn import MsTN
 
@@ -38,11 +39,14 @@ class Baseline(nn.Module, HubMixin, library_name="mftn", pipeline_tag="image-cla
         num_classes: K; 0 for pooled features in place of logits.
         in_chans: Input channels: 3 for colour, 1 for grey.
         img_size: Height and width (or one number) the network is meant for, in pixels. It is a description:
-            any size that is a multiple of the backbone's stride runs.
+            any size that is a multiple of the backbone's stride runs, and none below it is taken.
         drop_rate: Dropout before the backbone's classifier.
         drop_path_rate: Stochastic depth of the last block.
         fused_only: Answer with the fused logits alone, a (B, K) tensor, as exported networks do.
         backbone_args: More keyword arguments for `timm.create_model`.
+
+    Raises:
+        ModelError: The images are smaller than the backbone's stride.
     """
 
     def __init__(
@@ -70,6 +74,11 @@ class Baseline(nn.Module, HubMixin, library_name="mftn", pipeline_tag="image-cla
         )
         self.num_features: int = self.backbone.num_features
         height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
+        if min(height, width) < (stride := _stride(self.backbone)):
+            raise ModelError(
+                f"{backbone}: its last map has one location per {stride}×{stride} pixels, more than an image of "
+                f"{height}×{width} has; use images of at least {stride} pixels a side"
+            )
         self.pretrained_cfg = {
             "input_size": (in_chans, height, width),
             "num_classes": num_classes,
@@ -181,6 +190,12 @@ class MFTN(Baseline):
         """Recompute activations in the backward pass instead of storing them."""
         super().set_grad_checkpointing(enable)
         self.mstn.grad_checkpointing = enable
+
+
+def _stride(backbone: Any) -> int:
+    """Pixels from one location of the last map to the next; 1 where timm does not say."""
+    stages = getattr(backbone, "feature_info", None)
+    return int(stages[-1]["reduction"]) if isinstance(stages, list) and stages else 1
 
 
 def _prefixed(prefix: str, names: Any) -> Any:

@@ -30,7 +30,7 @@ from mftn.errors import DataError, MFTNError
 from mftn.evaluate import metrics
 from mftn.evaluate.predict import predict_logits
 from mftn.files import write_csv, write_text
-from mftn.models import save_model
+from mftn.models import Baseline, save_model
 from mftn.models.checkpoint import classifier_keys
 from mftn.train.calibrate import calibrate
 from mftn.train.card import write_card
@@ -89,7 +89,7 @@ def train(
         ConfigError: Settings contradict each other or the data, or the run folder holds another run, or none to
             resume.
         DataError: The data set is missing or incomplete, or more than 1 % of its training pictures are unreadable.
-        MFTNError: The loss is not a number.
+        MFTNError: The loss, or what the network predicts of validation images, is not a number.
     """
     config = dataclasses.replace(config, precision=choose_precision(config))
     check_settings(config)
@@ -118,7 +118,13 @@ class _Run:
         self.on_epoch = on_epoch if fabric.is_global_zero else None
         data, channels = config.data, config.model.channels
         self.train_set = FaceDataset(
-            data.folder, "train", channels, data.protocol, data.unaligned if data.unaligned_share else "", True
+            data.folder,
+            "train",
+            channels,
+            data.protocol,
+            data.unaligned if data.unaligned_share else "",
+            skip_unreadable=True,
+            without_copies_of="valid" if data.drop_copies else None,
         )
         self.valid_set = FaceDataset(data.folder, "valid", channels, data.protocol)
         check_data(config, self.train_set, fabric.world_size)
@@ -192,8 +198,8 @@ class _Run:
             result, stopped = self._together(own)
             if not math.isfinite(result.loss):
                 raise MFTNError(
-                    f"{self.out}: the loss became {result.loss} in epoch {epoch + 1}, batch {step + 1} "
-                    f"({', '.join(paths[:3])} and {len(paths) - 3} more); lower optimizer.lr"
+                    f"{self.out}: the loss became {result.loss} in epoch {epoch + 1}, step {step + 1} of {steps}, at a "
+                    f"learning rate of {rate:.3g} ({', '.join(paths[:3])} …); lower --optimizer.lr and start anew"
                 )
             if self.ema:
                 self.ema.update(self.model, step=epoch * steps + step)
@@ -217,7 +223,7 @@ class _Run:
         config, progress, out = self.config, self.progress, self.out
         start = time.perf_counter()
         size = self._size(epoch)
-        evaluated = self.ema.module if self.ema else self.model
+        evaluated: Baseline = self.ema.module if self.ema else self.model
         loss, backbone, mstn, accuracy, seconds = (value / len(self.sampler) for value in progress.sums)
         row: Row = {
             "epoch": epoch + 1,
@@ -293,8 +299,8 @@ class _Run:
         result = StepResult(*(value / self.fabric.world_size for value in values))
         return result, (self.stop.signal or 2) if signals else 0
 
-    def _validate(self, model: nn.Module, preprocess: Preprocess) -> Row:
-        """Each process its share of the pictures, each picture once."""
+    def _validate(self, model: Baseline, preprocess: Preprocess) -> Row:
+        """Each process its share of the images, each image once; a process may have none."""
         rank, processes = self.fabric.global_rank, self.fabric.world_size
         if processes > 1:
             for buffer in model.buffers():
@@ -303,10 +309,16 @@ class _Run:
         logits = predict_logits(model, self.valid_set, preprocess, indices=mine).fused
         labels = self.valid_set.labels[list(mine)]
         counts = metrics.confusion_counts(labels.numpy(), logits.argmax(dim=1).numpy(), logits.shape[1])
+        lost = int((~logits.isfinite()).any(dim=1).sum())
         if processes > 1:
-            counts = (
-                self.fabric.all_reduce(torch.from_numpy(counts).to(self.fabric.device), reduce_op="sum").cpu().numpy()
-            )  # type: ignore[union-attr]
+            own = torch.tensor([*counts.ravel(), lost], device=self.fabric.device)
+            *cells, lost = self.fabric.all_reduce(own, reduce_op="sum").tolist()  # type: ignore[union-attr]
+            counts = np.array(cells).reshape(counts.shape)
+        if lost:  # known to every process at once, so that none waits for another
+            raise MFTNError(
+                f"{self.out}: the network gives no finite logits for {lost:,} validation images after epoch "
+                f"{self.progress.epoch + 1}; lower --optimizer.lr and start anew"
+            )
         return {
             "valid_images": int(counts.sum()),
             "valid_accuracy": metrics.accuracy(counts),
