@@ -27,7 +27,7 @@ layers: .venv/installed
 	.venv/bin/lint-imports
 
 docs: .venv/installed
-	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build
 	@echo "open it: .venv/bin/python -m http.server --directory build/site"
 
 # The wheel is tried as a stranger would: in an environment of its own, from another folder, on a copy of the photographs.

@@ -143,7 +143,7 @@ def run_line(words: list[str], runs: bool, monkeypatch: pytest.MonkeyPatch) -> N
             check_mftn(arguments, monkeypatch)
         case ["torchrun", *rest]:
             check_mftn(rest[rest.index("mftn") + 1 :], monkeypatch)
-        case ["pip", "install", *what]:
+        case ["pip", "install" | "download", *what]:
             extras = {extra for word in what for extra in re.findall(r"[\w-]+", "".join(re.findall(r"\[(.*)]", word)))}
             assert extras <= project()["optional-dependencies"].keys(), f"no such extra: {extras}"
         case ["make", *targets]:
