@@ -56,10 +56,11 @@ def main() -> None:
         hits = [cut(np.asarray(scene(), float), np.asarray(scene(), float)) for _ in range(chosen.count)]
         print(f"cut, {scene.__name__.replace('_', ' ')}: {np.mean(hits):.0%} of {len(hits)} found")
     for name, change in changes(rng).items():
-        alarms = []
-        for scene in scenes:
-            for _ in range(chosen.count // 2):
-                alarms.append(cut(*change(np.asarray(scene(), float), np.asarray(scene(), float))))
+        alarms = [
+            cut(*change(np.asarray(scene(), float), np.asarray(scene(), float)))
+            for scene in scenes
+            for _ in range(chosen.count // 2)
+        ]
         print(f"no cut, {name}: {np.mean(alarms):.1%} of {len(alarms)} false alarms")
 
 

@@ -6,6 +6,7 @@ python benchmarks/long_video.py --soak 5
 
 import argparse
 import io
+import signal
 import subprocess
 import sys
 import tempfile
@@ -46,17 +47,16 @@ def simulate(hours: int, rate: int) -> None:
     """Two persons at a time who change every minute, without images, and the clock restarting every hour."""
     clock, smoother, persons = Clock(1 / rate, 10.0), CentredSmoother[Prediction](0.3), Persons()
     table = CsvWriter(Nowhere())
-    rows = np.random.default_rng(0).dirichlet(np.ones(len(EXPRESSIONS)), 1000)
+    drawn = np.random.default_rng(0).dirichlet(np.ones(len(EXPRESSIONS)), 1000).tolist()
+    rows = [dict(zip(EXPRESSIONS, row, strict=True)) for row in drawn]
     for hour in range(hours):
         begin = time.perf_counter()
         for number in range(3600 * rate):
             moment = clock.tick(number / rate)
             minute = hour * 60 + number // (60 * rate)
             faces = tuple(
-                Face(
-                    (0, 0, 9, 9), 0.9, None, dict(zip(EXPRESSIONS, rows[(number + k) % 1000].tolist(), strict=True)), k
-                )
-                for k in (2 * minute + 1, 2 * minute + 2)
+                Face((0, 0, 9, 9), 0.9, None, rows[(number + track) % 1000], track)
+                for track in (2 * minute + 1, 2 * minute + 2)
             )
             for smoothed, held in smoother.push(moment, faces, Prediction("a", 9, 9, (), None, number, moment)):
                 prediction = Prediction("a", 9, 9, smoothed, None, held.frame, held.time)
@@ -84,18 +84,19 @@ def soak(minutes: float) -> None:
             for number in range(250):
                 image = Image.new("RGB", (426, 240), (60, 70, 80))
                 image.paste(photo, (number % 125, 0))
-                out.mux(stream.encode(av.VideoFrame.from_image(image)))
+                out.mux(stream.encode(av.VideoFrame.from_ndarray(np.asarray(image), format="rgb24")))
             out.mux(stream.encode(None))
         whole.write_bytes(part.read_bytes() * max(int(minutes * 60), 1))  # ten seconds of film for each second
         outputs = ["--output", f"{folder}/rows.csv", "--save-video", f"{folder}/copy.mkv"]
         outputs += ["--save-timeline", f"{folder}/timeline.png"]
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
         process = subprocess.Popen([sys.executable, "-m", "mftn", "predict", str(whole), *outputs])
         for quarter in range(1, 9):
             time.sleep(minutes * 60 / 8)
             if process.poll() is not None:
                 break
             print(f"after {quarter / 8 * minutes:.1f} minutes: {megabytes(process.pid):.0f} MB")
-        process.send_signal(2)
+        process.send_signal(signal.SIGINT)
         process.wait()
         lines = sum(1 for _ in (Path(folder) / "rows.csv").open())
         print(f"exit status {process.returncode}, {lines - 1:,} rows")

@@ -11,6 +11,7 @@ from mftn.faces.boxes import detect_near, overlap
 from mftn.faces.yunet import YuNet
 from mftn.recognize import Recognizer
 from mftn.types import Box, Detection, Face, Image
+from mftn.video.appearance import Appearance, alike, appearance
 from mftn.video.clock import Clock
 from mftn.video.cuts import Thumbnail, compare, thumbnail
 
@@ -22,6 +23,9 @@ FORGOTTEN = 1.0
 
 STALE = 0.5
 """Seconds after which the last look at the whole image is too old to look near the last boxes only."""
+
+APART = 0.3
+"""Seconds between frames from which another view is no sure cut: somebody moved, or the camera did."""
 
 RETURN = 0.5
 """Seconds within which a scene that comes back after a cut takes up its tracks again."""
@@ -35,9 +39,6 @@ NEAR_SIDE = 160
 AGAIN = 0.75
 """Correlation of two appearances from which a face is the same person's where little else in the image stayed."""
 
-CELLS = 24
-"""Rows and columns of the small crop by which a face is told from another."""
-
 
 @dataclass(slots=True)
 class _Track:
@@ -45,7 +46,7 @@ class _Track:
     face: Detection
     seen: float
     probabilities: NDArray[np.float64]
-    appearance: NDArray[np.float32]
+    appearance: Appearance
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +113,8 @@ class FaceTracker:
         labels = self.recognizer.engine.info.labels
         crops = self.recognizer.crops(image, found)
         rows = self.recognizer.engine.probabilities(crops).astype(np.float64)  # (n, K)
-        looks = [_appearance(crop, face, image) for crop, face in zip(crops, found, strict=True)]
-        owners = self._owners(found, looks, now, change)
+        looks = [appearance(image, face, crop) for face, crop in zip(found, crops, strict=True)]
+        owners = self._owners(found, looks, image, change)
         faces = []
         for face, row, look, track in zip(found, rows, looks, owners, strict=True):
             if track is None:
@@ -149,7 +150,7 @@ class FaceTracker:
                 self._view = view
             return _Change(shift=(compared.shift[0] * image.shape[1], compared.shift[1] * image.shape[0]))
         self._view = view
-        if now - last >= STALE:
+        if now - last >= APART:
             return _Change(doubtful=True)
         self.cuts += 1
         ended, self._before = self._before, _Shot(before, self.tracks, last)
@@ -181,7 +182,7 @@ class FaceTracker:
         return found, lost
 
     def _owners(
-        self, found: Sequence[Detection], looks: Sequence[NDArray[np.float32]], now: float, change: _Change
+        self, found: Sequence[Detection], looks: Sequence[Appearance], image: Image, change: _Change
     ) -> list[_Track | None]:
         """The track of each face: the likeliest first, each track once."""
         pairs = sorted(
@@ -189,7 +190,7 @@ class FaceTracker:
                 (likelihood, i, j)
                 for i, (face, look) in enumerate(zip(found, looks, strict=True))
                 for j, track in enumerate(self.tracks)
-                if (likelihood := _likelihood(track, face, look, now, change)) is not None
+                if (likelihood := self._likelihood(track, face, look, image, change)) is not None
             ),
             reverse=True,
         )
@@ -201,26 +202,26 @@ class FaceTracker:
                 taken.add(j)
         return owners
 
+    def _likelihood(
+        self, track: _Track, face: Detection, look: Appearance, image: Image, change: _Change
+    ) -> float | None:
+        """How likely a face is a track's, higher is likelier; None where it is not.
 
-def _likelihood(track: _Track, face: Detection, look: NDArray[np.float32], now: float, change: _Change) -> float | None:
-    """How likely a face is a track's, higher is likelier; None where it is not.
-
-    A face may move by half a side, further the longer it was not seen, and with the camera. It must look like it did:
-    from frame to frame an aligned face hardly changes, over seconds it may turn and smile.
-    """
-    away = now - track.seen
-    size = _side(track.face.box)
-    distance = min(_distance(track.face.box, face.box, moved) for moved in ((0.0, 0.0), change.shift)) / max(size, 1.0)
-    scale = _side(face.box) / max(size, 1.0)
-    shared = float(overlap(track.face.box, face.box))
-    near = shared >= SAME or (distance <= min(0.75 + 2 * away, 3.0) and 0.4 < scale < 2.5)
-    alike = _correlation(track.appearance, look)
-    least = (0.3 + 0.4 * exp(-away / 0.5)) * min(_side(face.box) / 60, 1.0)  # landmarks of small faces tremble
-    if change.doubtful:
-        least = AGAIN
-    if not near or (alike is not None and alike < least):
-        return None
-    return shared + (0.5 if alike is None else alike) - 0.2 * distance
+        A face may move by three quarters of a side, further the longer it was not seen, and with the camera. It must
+        look like it did: from frame to frame a face hardly changes, over seconds it may turn and smile.
+        """
+        away = (self.clock.time or 0.0) - track.seen
+        size = max(_side(track.face.box), 1.0)
+        distance = min(_distance(track.face.box, face.box, moved) for moved in ((0.0, 0.0), change.shift)) / size
+        shared = float(overlap(track.face.box, face.box))
+        near = distance <= min(0.75 + 2 * away, 3.0) and 0.4 < _side(face.box) / size < 2.5
+        if shared < SAME and not near:
+            return None
+        likeness = alike(track.appearance, look, image)
+        least = AGAIN if change.doubtful else 0.3 + 0.4 * exp(-away / 0.5)
+        if likeness is not None and likeness < least * min(_side(face.box) / 60, 1.0):  # small faces are vague
+            return None
+        return shared + (0.5 if likeness is None else likeness) - 0.2 * distance
 
 
 def _side(box: Box) -> float:
@@ -232,25 +233,3 @@ def _distance(first: Box, second: Box, moved: tuple[float, float]) -> float:
     x = (second[0] + second[2] - first[0] - first[2]) / 2 - moved[0]
     y = (second[1] + second[3] - first[1] - first[3]) / 2 - moved[1]
     return float(np.hypot(x, y))
-
-
-def _appearance(crop: Image, face: Detection, image: Image) -> NDArray[np.float32]:
-    """A face's crop as 24×24 brightness; NaN where it is black or white, and for a face that leaves the image."""
-    factor = max(min(crop.shape[:2]) // CELLS, 1)
-    rows, columns = (side // factor * factor for side in crop.shape[:2])
-    cells = crop[:rows, :columns].reshape(rows // factor, factor, columns // factor, factor, 3)
-    grey = cells.mean(axis=(1, 3, 4), dtype=np.float32)
-    left, top, right, bottom = face.box
-    inside = left >= 0 and top >= 0 and right <= image.shape[1] and bottom <= image.shape[0]
-    return np.where((grey > 4) & (grey < 251) & inside, grey, np.nan)
-
-
-def _correlation(first: NDArray[np.float32], second: NDArray[np.float32]) -> float | None:
-    """Correlation of two appearances, -1 to 1; None where too little is known of one."""
-    known = ~(np.isnan(first) | np.isnan(second))
-    if known.mean() < 0.4:
-        return None
-    a, b = first[known], second[known]
-    a, b = a - a.mean(), b - b.mean()
-    norm = float(np.sqrt((a**2).sum() * (b**2).sum()))
-    return float((a * b).sum()) / norm if norm else None

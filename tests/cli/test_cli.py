@@ -176,7 +176,7 @@ def test_evaluate_and_explain(tmp_path: Path, prepared: Path) -> None:
     done = mftn("evaluate", "--model", "mftn_face_ferplus", "--data", prepared, "--out", tmp_path / "report",
                 "--robustness-images", 0, "--deletion-images", 4, "--embedding-images", 0)  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "8 pictures evaluated: all 8 of the manifest" in done.stdout
+    assert "8 images evaluated: all 8 of the manifest" in done.stdout
     assert (tmp_path / "report" / "report.html").is_file()
     done = mftn("explain", PHOTOS, "--out", tmp_path / "maps", "--expression", "anger")
     assert done.returncode == 0, done.stderr

@@ -30,6 +30,10 @@ def test_no_picture_vanishes_and_a_missing_face_is_flagged(prepared: Path) -> No
     assert description["without_face"] == {"train": 1, "valid": 1}
 
 
+def test_grey_images_give_crops_of_one_channel(prepared: Path) -> None:
+    assert {PillowImage.open(path).mode for path in prepared.rglob("*.png")} == {"L"}
+
+
 def test_crops_bring_every_face_to_the_template(prepared: Path) -> None:
     template = np.array(json.loads((prepared / "dataset.json").read_text())["preparation"]["template"])
     detector = load_detector(min_score=0.3)
@@ -95,7 +99,7 @@ def test_killed_again_and_again_it_ends_with_the_same_bytes(prepared: Path, ferp
             process.wait()
             kills += 1
     assert process.returncode == 0
-    for name in ("manifest.parquet", "dataset.json"):
+    for name in ("manifest.parquet", "dataset.json", "sources.parquet"):
         assert (stopped / name).read_bytes() == (whole / name).read_bytes(), f"after {kills} kills"
     crops = {path.relative_to(whole): path.read_bytes() for path in whole.rglob("*.png")}
     assert crops == {path.relative_to(stopped): path.read_bytes() for path in stopped.rglob("*.png")}

@@ -12,7 +12,7 @@ from PIL import Image as PillowImage
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from clips import joined, make_clip, spans, stripes, tone_begins
 
-from mftn.errors import ImageError
+from mftn.errors import ImageError, OutputError
 from mftn.video import Clip, video_writer
 
 
@@ -134,3 +134,10 @@ def test_an_interruption_keeps_what_is_written(tmp_path: Path) -> None:
             if frame.number == 9:
                 raise KeyboardInterrupt
     assert spans(tmp_path / "copy.mp4")["video"][1] == pytest.approx(0.4, abs=0.01)
+
+
+def test_a_full_disk_is_an_error_that_names_the_file(tmp_path: Path) -> None:
+    path = make_clip(tmp_path / "a.mp4", stripes(30), sound="aac")
+    (tmp_path / "copy.mp4").symlink_to("/dev/full")
+    with pytest.raises(OutputError, match="cannot be written.*[Nn]o space"):
+        copy(path, "copy.mp4")

@@ -45,7 +45,7 @@ def run(arguments: Arguments) -> int:
     from mftn.engines import find_model
     from mftn.errors import ConfigError
     from mftn.evaluate.predictions import FUSED
-    from mftn.evaluate.report import Model, Options, Report
+    from mftn.evaluate.report import Model, Options, write_report
     from mftn.export.recover import load_network
 
     for option in ("robustness_images", "deletion_images", "embedding_images", "seed"):
@@ -70,7 +70,7 @@ def run(arguments: Arguments) -> int:
             Model(name, path, None if path.suffix == ".parquet" else load_network(path))
             for name, path in zip(_names(paths), paths, strict=True)
         ]
-        report = Report(
+        report = write_report(
             models,
             arguments.data,
             arguments.split,
@@ -79,23 +79,22 @@ def run(arguments: Arguments) -> int:
             options,
             on_progress,
         )
-        page = report.write()
-    data = report.found["data"]
-    left_out = f", {data['left_out']:,} left out by the protocol" if data["left_out"] else ""
-    print(f"{data['images']:,} pictures evaluated{left_out}: all {data['in_manifest']:,} of the manifest")
-    for name, model in report.found["models"].items():
-        for protocol, row in model["answers"][FUSED].items():
-            low, high = row["wilson"]
+    data = report.results.data
+    left_out = f", {data.left_out:,} left out by the protocol" if data.left_out else ""
+    print(f"{data.images:,} images evaluated{left_out}: all {data.in_manifest:,} of the manifest")
+    for name, model in report.results.models.items():
+        for protocol, row in model.answers[FUSED].items():
+            low, high = row.wilson
             print(
-                f"{name}, {protocol}, {row['images']:,} pictures: accuracy {row['accuracy']:.2%} "
-                f"(95 % interval {low:.1%} to {high:.1%}), macro recall {row['macro_recall']:.1%}"
+                f"{name}, {protocol}, {row.images:,} images: accuracy {row.accuracy:.2%} "
+                f"(95 % interval {low:.1%} to {high:.1%}), macro recall {row.macro_recall:.1%}"
             )
-    for pair in report.found["pairs"]:
+    for pair in report.results.pairs:
         print(
-            f"{pair['second']} over {pair['first']}: {100 * pair['difference']:+.2f} points "
-            f"(95 % {100 * pair['low']:+.2f} to {100 * pair['high']:+.2f}), McNemar p = {pair['p']:.2g}"
+            f"{pair.second} over {pair.first}: {100 * pair.difference:+.2f} points "
+            f"(95 % {100 * pair.low:+.2f} to {100 * pair.high:+.2f}), McNemar p = {pair.p:.2g}"
         )
-    print(page)
+    print(report.page)
     return 0
 
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mftn.data.dataset import FaceDataset
-from mftn.errors import DataError
+from mftn.errors import DataError, ModelError
 from mftn.evaluate.predict import predict_logits, preprocess_for
 from mftn.files import atomic_write
 from mftn.models import Baseline, Logits
@@ -81,6 +81,7 @@ def predict_split(
 
     Raises:
         DataError: A crop is missing or unreadable.
+        ModelError: Logits are no numbers.
     """
     kept = _read(name, cache)
     if kept is not None and kept[1] == key:
@@ -97,6 +98,8 @@ def predict_split(
     made = Predictions(name, labels, temperature, about, _answers(plain, mirrored))
     if any(len(logits) != len(dataset) for logits in made.logits.values()):
         raise DataError(f"{dataset.folder}: {len(dataset)} pictures, but not as many predictions")
+    if lost := int((~np.isfinite(made.logits[FUSED])).any(axis=1).sum()):
+        raise ModelError(f"{name}: gives no finite logits for {lost:,} of {len(dataset):,} images; train it anew")
     _write(cache, key, dataset, made)
     return made
 

@@ -69,6 +69,7 @@ class VideoWriter:
         self.stream: Any = None
         self.voice: _Voice | None = None
         self.begin, self.last = 0.0, -1
+        self.broken = False  # the disk refused; libavformat crashes on what comes after
 
     def write(self, image: PillowImage.Image, time: float) -> None:
         """Add a frame.
@@ -84,22 +85,30 @@ class VideoWriter:
         frame = av.VideoFrame.from_image(_fitted(image, size))
         frame.time_base = Fraction(1, TICKS)
         frame.pts = self.last = max(round((time - self.begin) * TICKS), self.last + 1)
-        self.output.mux(self.stream.encode(frame))
+        self.mux(self.stream.encode(frame))
         self._mux_sound(time)
 
     def close(self) -> None:
         """Finish the file."""
-        if self.stream is not None:
+        if self.stream is not None and not self.broken:
             for packet in self.stream.encode(None):
                 if packet.pts == self.last:  # the last frame is shown as long as the others
                     packet.duration = round(self.clip.clock.step * self.clip.every * TICKS)
-                self.output.mux(packet)
+                self.mux(packet)
             self._mux_sound(float("inf"))
             if self.voice:
                 self.voice.close()
         self.output.close()
         if self.stream is None:
             self.path.unlink(missing_ok=True)  # a file without a frame is none
+
+    def mux(self, packets: Any) -> None:
+        """Hand packets to the file."""
+        try:
+            self.output.mux(packets)
+        except load_av().FFmpegError:
+            self.broken = True
+            raise
 
     def _start(self, size: tuple[int, int], time: float) -> None:
         self.stream = self.output.add_stream("libx264", rate=self.clip.rate)
@@ -111,7 +120,7 @@ class VideoWriter:
         if self.sound:
             if self.sound.ready and self.sound.ready[0][1] < time - PRIMING / self.sound.stream.rate:
                 self.begin = self.sound.ready[0][1]
-            self.voice = _Voice(self.output, self.sound.stream, self.clip.source, self.begin)
+            self.voice = _Voice(self, self.sound.stream)
 
     def _mux_sound(self, until: float) -> None:
         while self.voice and self.sound and self.sound.ready and self.sound.ready[0][1] <= until:
@@ -122,16 +131,14 @@ class _Voice:
     """The sound of a copy: the packets as they are where the container can hold them, otherwise AAC.
 
     Args:
-        output: The copy.
+        writer: Of the copy.
         source: The clip's audio stream.
-        path: The clip.
-        begin: Where on the clip's clock the copy begins, in seconds.
     """
 
-    def __init__(self, output: Any, source: Any, path: str, begin: float) -> None:
-        self.output, self.begin = output, begin
+    def __init__(self, writer: VideoWriter, source: Any) -> None:
+        self.writer, output = writer, writer.output
         self.next = float("-inf")  # seconds from where there is no sound yet
-        self.copies = _can_hold(output.format.name, path)
+        self.copies = _can_hold(output.format.name, writer.clip.source)
         if self.copies:
             self.stream = output.add_stream_from_template(source)
         else:
@@ -140,13 +147,13 @@ class _Voice:
 
     def write(self, packet: Any, time: float) -> None:
         """Add a packet at a time in seconds on the clip's clock; what overlaps with the sound before is omitted."""
-        shift = time - self.begin - float(packet.dts * packet.time_base)
+        shift = time - self.writer.begin - float(packet.dts * packet.time_base)
         if self.copies:
             ticks = round(shift / packet.time_base)
             packet.pts, packet.dts = (packet.dts if packet.pts is None else packet.pts) + ticks, packet.dts + ticks
             if self._follows(packet.dts, packet):
                 packet.stream = self.stream
-                self.output.mux(packet)
+                self.writer.mux(packet)
             return
         try:
             frames = packet.decode()
@@ -155,7 +162,7 @@ class _Voice:
         for frame in frames:
             frame.pts = frame.pts and frame.pts + round(shift / frame.time_base)
             if frame.pts is None or self._follows(frame.pts, frame):
-                self.output.mux(self.stream.encode(frame))
+                self.writer.mux(self.stream.encode(frame))
 
     def _follows(self, ticks: int, piece: Any) -> bool:
         start = float(ticks * piece.time_base)
@@ -167,7 +174,7 @@ class _Voice:
     def close(self) -> None:
         """Write what the encoder still holds."""
         if not self.copies:
-            self.output.mux(self.stream.encode(None))
+            self.writer.mux(self.stream.encode(None))
 
 
 def _can_hold(container: str, path: str) -> bool:
