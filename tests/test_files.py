@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mftn.errors import ImageError, OutputError
-from mftn.files import UniqueNames, atomic_write, write_csv, write_text
+from mftn.files import UniqueNames, atomic_write, file_identity, write_csv, write_text
 
 
 def test_a_file_keeps_what_it_had_when_writing_fails(tmp_path: Path) -> None:
@@ -53,11 +53,20 @@ def test_a_disk_error_names_the_file_whatever_a_library_makes_of_it(tmp_path: Pa
         assert isinstance(raised.value, OSError)
         assert ("what was computed so far is in it" in str(raised.value)) == keep
         assert [path.name for path in tmp_path.iterdir()] == (["b.bin.partial"] if keep else [])
+    (tmp_path / "b.bin.partial").unlink()
+    with (
+        pytest.raises(OutputError, match=r"b\.bin\.partial: cannot"),
+        atomic_write(tmp_path / "b.bin", keep=True) as partial,
+    ):
+        partial.touch()
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+    assert list(tmp_path.iterdir()) == []  # nothing was computed
 
 
 def test_errors_of_other_files_stay_theirs(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"other\.txt"), atomic_write(tmp_path / "a.txt"):
-        (tmp_path / "other.txt").read_text()
+    for other in ("other.txt", "0.txt"):
+        with pytest.raises(FileNotFoundError, match=other), atomic_write(tmp_path / "a.txt"):
+            (tmp_path / other).read_text()
     with pytest.raises(ImageError, match=r"^x\.jpg: gone$"), atomic_write(tmp_path / "a.txt"):
         raise ImageError("x.jpg: gone") from OSError(errno.EIO, "Input/output error")
     with pytest.raises(OutputError, match=r"^inner"), atomic_write(tmp_path / "a.txt"):
@@ -130,8 +139,19 @@ def test_writing_works_where_open_files_cannot_be_renamed_and_read_only_ones_not
     file.close()
 
 
+def test_all_names_of_a_file_have_one_identity(tmp_path: Path) -> None:
+    file = tmp_path / "a"
+    file.touch()
+    (tmp_path / "link").symlink_to(file)
+    os.link(file, tmp_path / "hard")
+    identities = {file_identity(tmp_path / name) for name in ("a", "link", "hard", "../" + tmp_path.name + "/a")}
+    assert len(identities) == 1 and None not in identities and file_identity(str(file)) in identities
+    for nothing in (tmp_path / "b", "x" * 300, "a\0b", str(file) + "/b"):
+        assert file_identity(nothing) is None
+
+
 def test_tables(tmp_path: Path) -> None:
-    write_csv(tmp_path / "t.csv", [{"a": 1, "b": "x,y"}, {"a": 2, "b": ""}])
+    write_csv(tmp_path / "t.csv", [{"a": 1, "b": "x,y"}, {"b": "", "a": 2}])
     assert (tmp_path / "t.csv").read_text().splitlines() == ["a,b", '1,"x,y"', "2,"]
 
 
@@ -145,6 +165,8 @@ def test_names_that_meet_are_numbered() -> None:
         "caf\u00e9",
         "cafe\u0301_2",
     ]
+    latin = os.fsdecode(b"caf\xe9")
+    assert UniqueNames().name(latin) == latin and UniqueNames().name("ü" * 100) == "ü" * 100
     long = UniqueNames().name("folder/" + "ü" * 300)
     assert long == "folder/" + "ü" * 100
 

@@ -33,6 +33,13 @@ def content_of(image: PillowImage.Image, kind: str, **options: object) -> bytes:
     return buffer.getvalue()
 
 
+class OnlyRead:
+    """A stream that can do nothing else."""
+
+    def __init__(self, content: bytes) -> None:
+        self.read = io.BytesIO(content).read
+
+
 def test_paths_bytes_files_arrays_and_pillow_images_read_alike(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     content = content_of(COLOUR, "PNG")
@@ -51,6 +58,7 @@ def test_paths_bytes_files_arrays_and_pillow_images_read_alike(tmp_path: Path) -
             at_the_end,
             file,
             archive.open("a.png"),
+            OnlyRead(content),
             PillowImage.open(path),
             COLOUR,
             np.array(COLOUR),
@@ -87,7 +95,7 @@ def test_arrays_of_other_kinds_are_refused() -> None:
         with pytest.raises(ImageError, match=r"the image: an array of"):
             read_image(wrong)
     for wrong in (grey.astype(float), grey / -12, np.full((3, 4), np.nan)):
-        with pytest.raises(ImageError, match="outside 0 to 1"):
+        with pytest.raises(ImageError, match="^the image: has floating-point values outside 0 to 1; scale them"):
             read_image(wrong)
 
 

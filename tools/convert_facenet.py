@@ -128,7 +128,7 @@ def main(source: str, out: str) -> None:
     """Write the converted weights."""
     network = convert(read_arrays(Path(source)))
     Path(out).parent.mkdir(parents=True, exist_ok=True)
-    save_model(network, out, {})  # type: ignore[arg-type]
+    save_model(network, out, None)
     print(f"{out}: {sum(p.numel() for p in network.parameters()):,} parameters")
 
 

@@ -31,27 +31,27 @@ from mftn.evaluate.predict import predict_logits, preprocess_for
 from mftn.export.recover import load_network
 from mftn.files import write_text
 from mftn.labels import EXPRESSIONS
-from mftn.models import Baseline
+from mftn.models import Network
 
 SCALE = 1000
 """Votes that stand for certainty."""
 
 
-def teach(networks: list[Baseline], faces: FaceDataset) -> NDArray[np.float64]:
+def teach(networks: list[Network], faces: FaceDataset) -> NDArray[np.float64]:
     """The teachers' mean probabilities (n, 8) for a split with its unaligned twin."""
     n = len(faces)
     total = np.zeros((n, len(EXPRESSIONS)))
     for network in networks:
-        preprocess = preprocess_for(network.description, faces)
+        preprocess = preprocess_for(network.described(), faces)
         for indices in (range(n), range(n, 2 * n)):  # aligned, whole
             for flipped in (False, True):
                 logits = predict_logits(network, faces, preprocess, indices=indices, mirrored=flipped).fused
-                total += (logits / network.description["temperature"]).softmax(dim=1).double().numpy()
+                total += (logits / network.described().temperature).softmax(dim=1).double().numpy()
     return total / (4 * len(networks))
 
 
 def targets_by_path(
-    networks: list[Baseline], folders: tuple[Path, Path], share: float, without_copies_of: Split | None
+    networks: list[Network], folders: tuple[Path, Path], share: float, without_copies_of: Split | None
 ) -> dict[str, list[int]]:
     """Votes in thousandths for each training image, by its path in the data set."""
     aligned, whole = folders

@@ -33,7 +33,7 @@ def atomic_write(path: str | Path, *, keep: bool = False, real_suffix: bool = Fa
         OutputError: The disk refuses; it is an OSError too.
     """
     path = Path(path)
-    target = Path(os.path.realpath(path))
+    target = Path(os.path.realpath(path)) if os.path.islink(path) else path  # noqa: PTH114 (never raises)
     partial = _partial(target, "" if keep else f".{os.getpid()}", real_suffix)
     with _disk_errors(partial if keep else path, (path, target, partial), keep):
         if _is_pipe_or_device(path):
@@ -48,7 +48,7 @@ def atomic_write(path: str | Path, *, keep: bool = False, real_suffix: bool = Fa
                 _commit(partial, target)
             raise
         finally:
-            if not keep:
+            if not keep or not _holds_something(partial):
                 with suppress(OSError):
                     partial.unlink(missing_ok=True)
 

@@ -13,15 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from mftn.ahead import ReadAhead
 from mftn.engines import BATCH, Engine, EngineName, Mirrored, find_model, load_engine
 from mftn.errors import ConfigError, ImageError
 from mftn.faces import Detector, WholeImage, load_detector
 from mftn.faces.align import align
 from mftn.images import read_image
 from mftn.runtime import Room
-from mftn.sources import ReadAhead, Source, find_sources
+from mftn.sources import Source, find_sources
 from mftn.types import Detection, Face, Image, Prediction
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class Recognizer:
     def __repr__(self) -> str:
         mirror = isinstance(self.engine, Mirrored)
         detector = type(self.detector).__name__
-        return f"Recognizer({self.engine.info.name}, detector={detector}, engine={self.engine.name}, mirror={mirror})"
+        return f"Recognizer({self.engine.spec.name}, detector={detector}, engine={self.engine.name}, mirror={mirror})"
 
     def predict(self, image: ImageSource) -> Prediction:
         """Recognise the expressions in one image.
@@ -116,7 +117,7 @@ class Recognizer:
 
     def crops(self, image: Image, faces: Iterable[Detection]) -> NDArray[np.uint8]:
         """What the network sees of each face, (n, H, W, 3)."""
-        info = self.engine.info
+        info = self.engine.spec
         faces = list(faces)
         crops = np.empty((len(faces), *info.size, 3), np.uint8)
         for crop, face in zip(crops, faces, strict=True):
@@ -142,12 +143,12 @@ class Recognizer:
         return _Found(Prediction(source, width, height, ()), faces, self.crops(image, faces))
 
     def _without_faces(self, prediction: Prediction) -> _Found:
-        return _Found(prediction, [], np.empty((0, *self.engine.info.size, 3), np.uint8))
+        return _Found(prediction, [], np.empty((0, *self.engine.spec.size, 3), np.uint8))
 
     def _classify(self, found: Sequence[_Found]) -> Iterator[Prediction]:
         """The second half: the faces of several images together."""
         rows = iter(self.engine.probabilities(np.concatenate([image.crops for image in found])).tolist())
-        labels = self.engine.info.labels
+        labels = self.engine.spec.labels
         for image in found:
             faces = tuple(
                 Face(face.box, face.score, face.landmarks, dict(zip(labels, next(rows), strict=True)))
@@ -156,7 +157,7 @@ class Recognizer:
             yield replace(image.prediction, faces=faces)
 
 
-def crop_face(image: Image, face: Detection, size: tuple[int, int], template: NDArray[np.float64]) -> Image:
+def crop_face(image: Image, face: Detection, size: tuple[int, int], template: ArrayLike) -> Image:
     """A face aligned to a template; without landmarks, the largest central part of the crop's shape."""
     if face.landmarks is not None:
         return align(image, face.landmarks, size, template)
@@ -178,6 +179,7 @@ def load(
     threads: int = 0,
     engine: EngineName = "auto",
     mirror: bool = True,
+    detect_size: int | None = None,
 ) -> Recognizer:
     """Load a model and a face detector once, for many images.
 
@@ -188,6 +190,8 @@ def load(
         threads: Processor threads; 0 for all cores.
         engine: What runs the network: "onnxruntime", "openvino", or "auto" for the faster one that is installed.
         mirror: Average the outputs for every face and its horizontal flip: more accurate, and twice the network's work.
+        detect_size: Pixels to which an image's longer side is scaled, at most, to look for small faces; fewer are
+            faster and miss more of them. None chooses by the image's size.
 
     Raises:
         ModelError: There is no such model.
@@ -200,7 +204,8 @@ def load(
     network = load_engine(model, threads=threads, engine=engine)
     if mirror:
         network = Mirrored(network)
-    return Recognizer(network, load_detector(detector, min_score=min_score, threads=threads), threads)
+    finder = load_detector(detector, min_score=min_score, threads=threads, detect_size=detect_size)
+    return Recognizer(network, finder, threads)
 
 
 def predict(

@@ -4,9 +4,13 @@ import ctypes
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from threading import Condition, Lock
 from typing import Any, Generic, TypeVar
 from weakref import WeakSet
+
+LARGE = 200_000_000
+"""Bytes that are worth the time it takes to return them to the system."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -121,6 +125,8 @@ class Room:
 
     def keep(self, number: int, size: int) -> None:
         """From now on this work needs but so many bytes."""
+        if self._held.get(number, 0) - size > LARGE:
+            _return_freed_memory()
         with self._changed:
             self._hold(number, size)
 
@@ -141,6 +147,12 @@ class Room:
         self._free += self._held.pop(number, 0) - size
         self._held[number] = size
         self._changed.notify_all()
+
+
+def _return_freed_memory() -> None:
+    """To the system; glibc keeps it for each thread otherwise, which adds up."""
+    with suppress(AttributeError, OSError, TypeError):  # other C libraries have no such function
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _open_session(model: bytes, threads: int) -> Any:

@@ -8,21 +8,16 @@ from __future__ import annotations
 import errno
 import glob
 import os
-import queue
 import re
 import stat
 import sys
-import threading
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Generic, TypeVar
 
 from mftn.errors import ConfigError, ImageError
-
-T = TypeVar("T")
 
 
 def _suffixes(names: str) -> frozenset[str]:
@@ -115,7 +110,7 @@ def _without_file(path: str, error: OSError | ValueError) -> Source:
         return Source(path, Kind.MISSING, f"{path}: no such file: {reason}; check the path")
     if os.path.islink(path):  # noqa: PTH114
         return Source(path, Kind.MISSING, f"{path}: is a link to a file that does not exist")
-    return Source(path, Kind.MISSING, f"{path}: no such file or folder; check the path")
+    return Source(path, Kind.MISSING, f"{path or '(an empty name)'}: no such file or folder; check the path")
 
 
 def find_sources(
@@ -236,13 +231,13 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _matches(pattern: str) -> Iterator[Source]:
-    """The files that match a glob, sorted; hidden ones only where the pattern names them."""
-    named = set(Path(pattern).parts)
+    """The files that match a glob, sorted; like `*`, none that begin with a dot or that systems leave, unless named."""
+    left = SYSTEM_NAMES - set(Path(pattern).parts)
     try:
         paths = sorted(glob.glob(pattern, recursive=True))
     except (OSError, ValueError, re.error):
         paths = []
-    shown = (path for path in paths if not any(is_hidden(part) for part in set(Path(path).parts) - named - {".."}))
+    shown = (path for path in paths if left.isdisjoint(Path(path).parts))
     files = [source for source in map(classify, shown) if source.kind is not Kind.FOLDER]
     if not files:
         yield Source(pattern, Kind.GLOB, f"{pattern}: no file matches; check the pattern")
@@ -291,63 +286,3 @@ def _read_input() -> bytes:
 
 def _suffix(path: str) -> str:
     return os.path.splitext(path)[1].lower()  # noqa: PTH122 (a path may be longer or odder than pathlib likes)
-
-
-class ReadAhead(Generic[T]):
-    """An iterable that a thread of its own reads, so that what is there can be taken without waiting for more.
-
-    Args:
-        items: What is read.
-        size: Most items that wait.
-    """
-
-    def __init__(self, items: Iterable[T], size: int) -> None:
-        self._queue: queue.Queue[tuple[T] | BaseException | None] = queue.Queue(size)
-        self._closed = False
-        self.ended = False
-        threading.Thread(target=self._read, args=(iter(items),), daemon=True).start()
-
-    def _read(self, items: Iterator[T]) -> None:
-        try:
-            for item in items:
-                self._queue.put((item,))
-                if self._closed:
-                    return
-        except BaseException as error:
-            self._queue.put(error)
-        else:
-            self._queue.put(None)
-
-    def take(self, most: int, *, wait: bool) -> Iterator[T]:
-        """Up to `most` items that are there.
-
-        Args:
-            most: The limit.
-            wait: Wait for the first one; then there is none only at the end.
-        """
-        for number in range(most):
-            got = self._get(wait and number == 0)
-            if got is None:
-                return
-            yield got[0]
-
-    def _get(self, wait: bool) -> tuple[T] | None:
-        while not self.ended:
-            try:
-                got = self._queue.get(timeout=0.5) if wait else self._queue.get_nowait()
-            except queue.Empty:
-                if wait:  # in short turns, between which Windows hears Ctrl-C
-                    continue
-                return None
-            if isinstance(got, tuple):
-                return got
-            self.ended = True
-            if got is not None:
-                raise got
-        return None
-
-    def close(self) -> None:
-        """Let the thread end at its next item."""
-        self._closed = True
-        while not self._queue.empty():
-            self._queue.get_nowait()

@@ -7,7 +7,7 @@ from math import exp
 import numpy as np
 from numpy.typing import NDArray
 
-from mftn.faces.boxes import detect_near, overlap
+from mftn.faces.boxes import detect_near, overlap, turns_upright
 from mftn.faces.yunet import YuNet
 from mftn.recognize import Recognizer
 from mftn.types import Box, Detection, Face, Image
@@ -32,6 +32,9 @@ RETURN = 0.5
 
 MARGIN = 0.75
 """The second look reaches this many box sides beyond the last box."""
+
+WHOLE_SIDE = 960
+"""Pixels of the longer side at which whole frames are looked at, unless the detector's size was chosen."""
 
 NEAR_SIDE = 160
 """Pixels to which the second look scales what it sees."""
@@ -85,7 +88,12 @@ class FaceTracker:
     def __init__(self, recognizer: Recognizer, detect_every: int = 5, smooth: float = 0.3) -> None:
         self.recognizer, self.detect_every, self.smooth = recognizer, detect_every, smooth
         detector = recognizer.detector
-        self.near = YuNet(detector.min_score, side=NEAR_SIDE) if isinstance(detector, YuNet) else detector
+        self.whole = self.upright = self.near = detector
+        if isinstance(detector, YuNet):
+            least, size, threads = detector.min_score, detector.detect_size or WHOLE_SIDE, detector.threads
+            self.whole = YuNet(least, detect_size=size, threads=threads)
+            self.upright = YuNet(least, detect_size=size, threads=threads, turned=False)
+            self.near = YuNet(least, detect_size=NEAR_SIDE, turned=False)
         self.clock = Clock(step=0.04, max_gap=float("inf"))
         self.tracks: list[_Track] = []
         self.numbers = self.cuts = 0
@@ -110,7 +118,7 @@ class FaceTracker:
         found = self._find(image, last, now, change.cut)
         if not found:
             return ()
-        labels = self.recognizer.engine.info.labels
+        labels = self.recognizer.engine.spec.labels
         crops = self.recognizer.crops(image, found)
         rows = self.recognizer.engine.probabilities(crops).astype(np.float64)  # (n, K)
         looks = [appearance(image, face, crop) for face, crop in zip(found, crops, strict=True)]
@@ -160,21 +168,24 @@ class FaceTracker:
 
     def _find(self, image: Image, last: float | None, now: float, cut: bool) -> list[Detection]:
         """Faces near those of the last frame, or in the whole image where that is too old or misses one of them."""
-        whole = cut or not self.tracks or self._since_look + 1 >= self.detect_every or now - self._looked >= STALE
-        if not whole:
-            self._since_look += 1
+        due = cut or self._since_look + 1 >= self.detect_every or now - self._looked >= STALE
+        if due:
+            self._since_look, self._looked = 0, now
+            return self.whole.detect(image)
+        self._since_look += 1
+        if self.tracks:
             found, lost = self._look_near(image, last)
             if not lost:
                 return found
-        self._since_look, self._looked = 0, now
-        return self.recognizer.detector.detect(image)
+        return self.upright.detect(image)  # turned faces are left to the frames that are due
 
     def _look_near(self, image: Image, last: float | None) -> tuple[list[Detection], bool]:
         """The tracked faces, each looked for around its last location; whether one of the last frame's is missing."""
         found: list[Detection] = []
         lost = False
         for track in self.tracks:
-            face = detect_near(self.near, image, track.face.box, margin=MARGIN, min_overlap=SAME)
+            turns = turns_upright(track.face)
+            face = detect_near(self.near, image, track.face.box, margin=MARGIN, min_overlap=SAME, turns=turns)
             if face is None:
                 lost = lost or track.seen == last
             elif all(overlap(face.box, other.box) < SAME for other in found):

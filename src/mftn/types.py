@@ -2,7 +2,8 @@
 
 Conventions, everywhere in the package: images are RGB uint8 arrays of shape H×W×3; boxes are
 (left, top, right, bottom) in pixels of the upright image; landmarks are five (x, y) points: left eye,
-right eye, nose, left and right mouth corner, where left means the image's left.
+right eye, nose, left and right mouth corner, where left means the image's left when the face is upright. The
+landmarks of a face that lies or hangs upside down keep that order, so that aligning them turns the face upright.
 """
 
 from __future__ import annotations

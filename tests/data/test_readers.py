@@ -61,9 +61,9 @@ def test_from_the_raw_form_to_two_steps_of_training(name: str, tmp_path: Path) -
             batch_size=max(found["train"] // 2, 2),
         )
     )
-    _, config = load_model(best)
-    figures = config["validation"]
-    assert len(config["labels"]) == classes and figures["images"] == found["valid"]
+    spec = load_model(best).spec
+    figures = spec.provenance["validation"]
+    assert len(spec.labels) == classes and figures["images"] == found["valid"]
 
 
 def labels(kind: str, root: Path, **options: int) -> list[str | None]:

@@ -10,7 +10,7 @@ from torch import nn
 
 import mftn.models  # noqa: F401 (registers the networks)
 from mftn.engines import find_model
-from mftn.evaluate.explain import Locations, deletion_curves, embeddings, explain, locations, resample
+from mftn.evaluate.explain import Locations, deletion_curves, explain, locations, resample
 from mftn.export.deployed import Normalise
 from mftn.export.recover import load_network
 from mftn.models import MFTN
@@ -27,12 +27,12 @@ def shipped(request: pytest.FixtureRequest) -> MFTN:
 @pytest.fixture(scope="module")
 def faces(shipped: MFTN, photos: Path) -> torch.Tensor:
     """Two public-domain faces as the network sees them, (2, 1, H, W)."""
-    recognizer = load(shipped.description["name"])
+    recognizer = load(shipped.spec.name)
     crops = []
     for name in ("astronaut.jpg", "grace_hopper.jpg"):
         image = np.array(PillowImage.open(photos / name).convert("RGB"))
         crops.append(recognizer.crops(image, recognizer.detector.detect(image)[:1])[0])
-    return Normalise(shipped.description)(torch.from_numpy(np.stack(crops)))
+    return Normalise(shipped.spec)(torch.from_numpy(np.stack(crops)))
 
 
 def test_maps_add_up_to_the_logit(shipped: MFTN, faces: torch.Tensor) -> None:
@@ -77,7 +77,7 @@ def test_another_class_gives_another_map(shipped: MFTN, faces: torch.Tensor) -> 
 
 def test_random_weights_destroy_the_map(shipped: MFTN, faces: torch.Tensor) -> None:
     torch.manual_seed(0)
-    strange = timm.create_model(shipped.description["architecture"]).eval()
+    strange = timm.create_model(shipped.spec.architecture).eval()
     classes = torch.tensor([1, 0])
     assert abs(correlation(*(explain(net, faces, classes).maps["fused"] for net in (shipped, strange)))) < 0.5
 
@@ -141,7 +141,7 @@ def test_a_resampled_map_keeps_its_sum_and_its_locations() -> None:
 
 
 def test_embeddings_are_what_the_heads_see(shipped: MFTN, faces: torch.Tensor) -> None:
-    found = embeddings(shipped, faces)
+    found = shipped.embeddings(faces)
     with torch.no_grad():
         logits = shipped(faces)
         torch.testing.assert_close(shipped.mstn.head(found["MsTN head"]), logits.mstn, rtol=1e-4, atol=1e-4)
@@ -155,4 +155,4 @@ def test_a_baseline_is_explained_by_its_one_head(faces: torch.Tensor) -> None:
     side = 2 * faces.shape[2] // 32
     assert list(found.maps) == ["backbone head", "fused"] and not found.attention
     assert found.maps["fused"].shape == (2, side, side) and found.maps["fused"].abs().sum() > 0
-    assert list(embeddings(network, faces.repeat(1, 1, 2, 2))) == ["backbone head"]
+    assert list(network.embeddings(faces.repeat(1, 1, 2, 2))) == ["backbone head"]

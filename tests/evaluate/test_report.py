@@ -2,6 +2,7 @@ import csv
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from mftn.evaluate.predictions import FUSED, Predictions
 from mftn.evaluate.report import Model, Options, write_report
 from mftn.labels import LABEL_SETS
 from mftn.models import load_model, save_model
+from mftn.spec import ModelSpec
 
 LITTLE = Options(robustness_images=4, deletion_images=4, embedding_images=0)
 NOTHING = Options(0, 0, 0)
@@ -32,14 +34,11 @@ def network(folder: Path, prepared: Path, architecture: str = "mftn_face", class
     arguments = {"num_classes": classes, "in_chans": 1, "img_size": 32}
     model = timm.create_model(architecture, **arguments)
     crop = FaceDataset(prepared, "valid", in_memory=False).template
-    description = {
-        "architecture": architecture, "arguments": arguments, "labels": LABEL_SETS[classes], "size": [32, 32],
-        "channels": 1, "mean": [0.5], "std": [0.25], "template": ((crop - 0.5) / 0.875 + 0.5).tolist(),
-        "temperature": 1.5,
-    }  # fmt: skip
+    template = tuple(map(tuple, ((crop - 0.5) / 0.875 + 0.5).tolist()))
+    spec = ModelSpec(architecture, LABEL_SETS[classes], (32, 32), template, temperature=1.5, arguments=arguments)
     path = folder / f"{architecture}_{classes}_{seed}.safetensors"
-    save_model(model, path, description)
-    return Model(path.stem, path, load_model(path)[0])
+    save_model(model, path, spec)
+    return Model(path.stem, path, load_model(path))
 
 
 def test_a_report_of_two_models_holds_what_it_measures(prepared: Path, tmp_path: Path) -> None:
@@ -183,7 +182,8 @@ def test_names_on_the_page_are_text_and_no_html(prepared: Path, tmp_path: Path) 
 
 def test_the_view_follows_from_both_templates_and_another_framing_is_refused(prepared: Path, tmp_path: Path) -> None:
     model, dataset = network(tmp_path, prepared), FaceDataset(prepared, "valid")
-    assert preprocess_for(model.network.description, dataset).view == pytest.approx(0.875)
-    moved = model.network.description | {"template": (dataset.template + np.array([0.0, 0.1])).tolist()}
+    assert preprocess_for(model.network.spec, dataset).view == pytest.approx(0.875)
+    template = tuple(map(tuple, (dataset.template + np.array([0.0, 0.1])).tolist()))
+    moved = replace(model.network.spec, template=template)
     with pytest.raises(ConfigError, match="--framing"):
         preprocess_for(moved, dataset)

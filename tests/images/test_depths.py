@@ -102,12 +102,11 @@ def test_few_bits_fill_the_range(bits: int, scale: int) -> None:
 @pytest.mark.parametrize("opened", [False, True])
 def test_a_grey_key_colour_is_transparent(bits: int, scale: float, opened: bool) -> None:
     values = np.random.default_rng(0).integers(0, min(2**bits, 4), (9, 11)) * 2 ** max(bits - 2, 0)
-    key = int(values[0, 0])
-    content = made_files.png(values, bits, 0, tRNS=struct.pack(">H", key))
-    expected = np.where(values == key, 255, (values * scale).round())
-    assert (expected == 255).any() and (expected != 255).any()
-    image = read_image(PillowImage.open(io.BytesIO(content)) if opened else content)
-    np.testing.assert_array_equal(image, np.repeat(expected[..., None], 3, axis=2))
+    for key in np.unique(values).tolist():
+        content = made_files.png(values, bits, 0, tRNS=struct.pack(">H", key))
+        expected = np.where(values == key, 255, (values * scale).round())
+        image = read_image(PillowImage.open(io.BytesIO(content)) if opened else content)
+        np.testing.assert_array_equal(image, np.repeat(expected[..., None], 3, axis=2))
 
 
 @pytest.mark.parametrize("bits", [8, 16])
@@ -130,6 +129,8 @@ def test_transparency_is_laid_over_white() -> None:
     grey = rgba[..., 1:2] * opacity + 255 * (1 - opacity)
     premultiplied = np.dstack([(COLOURS * opacity).round().astype(np.uint8), alpha])
     la = PillowImage.fromarray(np.ascontiguousarray(rgba[..., 1::2]))
+    pa = PillowImage.new("RGBA", rgba.shape[1::-1], (*COLOURS[0, 0].tolist(), 255)).convert("PA")
+    pa.putalpha(PillowImage.fromarray(np.where(alpha > 99, 255, 0).astype(np.uint8)))
     for source, want, tolerance in (
         (pillow_file(PillowImage.fromarray(rgba), "PNG"), expected, 1),
         (pillow_file(PillowImage.fromarray(rgba), "WEBP", lossless=True, exact=True), expected, 1),
@@ -140,6 +141,7 @@ def test_transparency_is_laid_over_white() -> None:
         (tifffile_file(rgba, photometric="rgb", extrasamples=["unspecified"]), COLOURS, 0),
         (pillow_file(la, "PNG"), grey, 1),
         (la, grey, 1),
+        (pillow_file(pa, "TIFF"), np.where(alpha[..., None] > 99, COLOURS[0, 0], 255), 0),
         (la.convert("La"), grey, 2),
     ):
         difference = np.abs(read_image(source) - want)

@@ -48,7 +48,7 @@ def test_students_learn_from_raters_and_teachers_and_from_faces_nobody_labelled(
         torch.manual_seed(seed)
         teachers.append(tmp_path / f"teacher{seed}.safetensors")
         model = timm.create_model("mftn_face")
-        save_model(model, teachers[-1], describe(config, 1) | {"temperature": 0.5})
+        save_model(model, teachers[-1], replace(describe(config, 1), temperature=0.5))
     command = [sys.executable, TOOL, tmp_path / "out", "--share", "0.25", "--teachers", *teachers]
     subprocess.run([*command, "--data", prepared, whole, "--faces", *faces], check=True)
 
@@ -61,8 +61,8 @@ def test_students_learn_from_raters_and_teachers_and_from_faces_nobody_labelled(
 
     expected = torch.zeros(8)
     for path in teachers:
-        model, description = load_model(path)
-        preprocess = preprocess_for(description, original)
+        model = load_model(path)
+        preprocess = preprocess_for(model.spec, original)
         for index in (0, len(original)):
             x = preprocess(original.read([index]))
             for seen in (x, x.flip(3)):

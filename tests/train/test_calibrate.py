@@ -29,20 +29,20 @@ def test_the_temperature_is_that_of_the_mean_with_the_flip(prepared: Path, tmp_p
     for others in (views[0], views[1], views.mean(dim=0)):
         assert abs(fit_temperature(others, data.labels) / expected - 1) > 0.02, "otherwise this test sees nothing"
     figures = calibrate(path, data)
-    assert figures["temperature"] == load_model(path)[1]["temperature"] == pytest.approx(expected, rel=1e-4)
+    assert figures["temperature"] == load_model(path).spec.temperature == pytest.approx(expected, rel=1e-4)
     counts = metrics.confusion_counts(data.protocols()["argmax"], views[0].argmax(dim=1).numpy(), 8)
-    assert figures["argmax"]["confusion"] == counts.tolist()
+    assert figures["argmax"]["confusion"] == tuple(map(tuple, counts.tolist()))
 
 
 def test_logit_adjustment_raises_frequent_classes_once(prepared: Path, tmp_path: Path) -> None:
     config = TrainConfig(out=tmp_path / "plain", data=DataConfig(folder=prepared), epochs=1, batch_size=12)
     adjusted = dataclasses.replace(config, out=tmp_path / "adjusted", logit_adjustment=0.5)
-    (before, description), (after, changed) = (load_model(train(run)) for run in (config, adjusted))
+    before, after = (load_model(train(run)) for run in (config, adjusted))
     counts = FaceDataset(prepared, "train").labels.bincount(minlength=8)
-    shift = 0.5 * description["temperature"] * (counts.clamp(min=1) / counts.sum()).log()  # (K,)
+    shift = 0.5 * before.spec.temperature * (counts.clamp(min=1) / counts.sum()).log()  # (K,)
     x = torch.randn(3, 1, 48, 48)
     torch.testing.assert_close(after(x).fused, before(x).fused + shift)
     torch.testing.assert_close(after(x).mstn, before(x).mstn + shift / 2)
-    assert changed["logit_adjustment"] == 0.5
-    again = load_model(train(adjusted, resume=True))[0]  # which calibrates once more
+    assert after.spec.logit_adjustment == 0.5
+    again = load_model(train(adjusted, resume=True))  # which calibrates once more
     assert torch.equal(again(x).fused, after(x).fused)

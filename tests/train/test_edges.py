@@ -106,7 +106,7 @@ def test_one_image_at_a_time_is_refused_where_batch_norm_needs_two(prepared: Pat
     check_network(config, images=2)
     check_network(run(prepared, tmp_path / "run", model=ModelConfig("mftn_atto", size=32)), images=1)  # layer norm
     larger = run(prepared, tmp_path / "run", model=ModelConfig("baseline_face", size=32), batch_size=1)
-    assert load_model(train(larger))[0].training is False
+    assert load_model(train(larger)).training is False
 
 
 @pytest.mark.parametrize("labels", ["one class", "a class is missing"])
@@ -248,7 +248,7 @@ def test_a_full_disk_keeps_the_last_checkpoint_and_the_run_goes_on(prepared: Pat
             train(config, on_epoch=fill_the_disk)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
-    assert load_model(config.out / "last.safetensors")[1]["epoch"] == 1
+    assert load_model(config.out / "last.safetensors").spec.provenance["epoch"] == 1
     assert not list(config.out.glob("*.partial"))
     train(config, resume=True)
     straight = train(dataclasses.replace(config, out=tmp_path / "straight"))

@@ -45,8 +45,8 @@ def test_a_run_leaves_usable_weights_and_an_honest_log(prepared: Path, tmp_path:
     assert steps == [6] * 6
     rows = list(csv.DictReader((tmp_path / "run" / "log.csv").open()))
     assert [row["epoch"] for row in rows] == ["1", "2"]
-    model, config = load_model(best)
-    assert config["labels"][0] == "neutral" and len(config["template"]) == 5 and config["temperature"] > 0
+    model = load_model(best)
+    assert model.spec.labels[0] == "neutral" and len(model.spec.template) == 5 and model.spec.temperature > 0
     assert model(torch.zeros(1, 1, 48, 48)).fused.shape == (1, 8)
     figures = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert figures["argmax"]["images"] == 8
@@ -141,13 +141,13 @@ def test_small_pictures_first(prepared: Path, tmp_path: Path) -> None:
     train(run(prepared, tmp_path / "run", small_epochs=1, small_size=32))
     rows = list(csv.DictReader((tmp_path / "run" / "log.csv").open()))
     assert [row["size"] for row in rows] == ["32", "48"]
-    _, config = load_model(tmp_path / "run" / "best.safetensors")
-    assert config["epoch"] == 2, "an epoch at another size is no candidate for the best"
+    model = load_model(tmp_path / "run" / "best.safetensors")
+    assert model.spec.provenance["epoch"] == 2, "an epoch at another size is no candidate for the best"
 
 
 def test_a_baseline_trains_in_the_same_loop(prepared: Path, tmp_path: Path) -> None:
     best = train(run(prepared, tmp_path / "run", epochs=1, model=ModelConfig(architecture="baseline_face")))
-    assert load_model(best)[0](torch.zeros(1, 1, 48, 48)).mstn is None
+    assert load_model(best)(torch.zeros(1, 1, 48, 48)).mstn is None
 
 
 def test_a_run_is_not_overwritten_and_not_resumed_with_other_settings(prepared: Path, tmp_path: Path) -> None:

@@ -58,8 +58,8 @@ def run(arguments: Arguments) -> int:
     for name, threads in product(installed_engines(), sorted({1, cores})):
         engine = load_engine(arguments.model, threads=threads, engine=name)
         for batch in BATCHES:
-            crops = rng.integers(0, 256, (batch, *engine.info.size, 3), dtype=np.uint8)
-            what = f"classify, {engine.info.name}, {name}"
+            crops = rng.integers(0, 256, (batch, *engine.spec.size, 3), dtype=np.uint8)
+            what = f"classify, {engine.spec.name}, {name}"
             rows.append(measure(what, threads, batch, arguments.seconds, partial(engine.probabilities, crops)))
     detector = load_detector(arguments.detector, threads=1)
     for width, height in SIZES:

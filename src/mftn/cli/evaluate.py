@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from mftn.cli.outputs import check_outputs
 from mftn.limits import check_range
 
 
@@ -66,6 +67,9 @@ def run(arguments: Arguments) -> int:
             arguments.robustness_images, arguments.deletion_images, arguments.embedding_images, arguments.seed
         )
         paths = [find_model(model) for model in arguments.model]
+        check_outputs(
+            [("--out", arguments.out / name) for name in ("report.html", "metrics.json")], paths, overwrite=True
+        )
         models = [
             Model(name, path, None if path.suffix == ".parquet" else load_network(path))
             for name, path in zip(_names(paths), paths, strict=True)

@@ -15,7 +15,7 @@ from mftn.sources import find_sources
 if TYPE_CHECKING:
     from mftn.export.deployed import Normalise
     from mftn.faces import Detector
-    from mftn.models import Baseline
+    from mftn.models import Network
 
 MOST_FACES = 8
 """Faces shown of one image, the largest first."""
@@ -46,9 +46,6 @@ def run(arguments: Arguments) -> int:
     """Write one figure per image; an image that cannot be read is named, and the rest goes on."""
     from mftn.engines import find_model
     from mftn.errors import ConfigError, ImageError
-    from mftn.export.deployed import Normalise
-    from mftn.export.recover import load_network
-    from mftn.faces import load_detector
 
     if not arguments.source:
         raise ConfigError("name the images to explain, such as photos/ or face.jpg")
@@ -58,12 +55,18 @@ def run(arguments: Arguments) -> int:
     check_folders({"--out": arguments.out}, arguments.source)
     existing = [("--out", figure) for figure in figures if figure.exists()]
     check_outputs(existing, [source.path for source in sources], arguments.overwrite)
-    network = load_network(find_model(arguments.model))
-    labels = network.description["labels"]
+    model = find_model(arguments.model)
+
+    from mftn.export.deployed import Normalise  # only now: torch takes seconds
+    from mftn.export.recover import load_network
+    from mftn.faces import load_detector
+
+    network = load_network(model)
+    labels = network.described().labels
     if arguments.expression and arguments.expression not in labels:
         raise ConfigError(f"--expression {arguments.expression}: the model knows {', '.join(labels)}")
     detector = load_detector(arguments.detector)
-    normalise = Normalise(network.description)
+    normalise = Normalise(network.described())
     failed = 0
     for source, file in zip(sources, figures, strict=True):
         path = source.path
@@ -83,7 +86,7 @@ def run(arguments: Arguments) -> int:
 def _explain(
     path: str,
     detector: "Detector",
-    network: "Baseline",
+    network: "Network",
     normalise: "Normalise",
     expression: str | None,
     file: Path,
@@ -102,16 +105,15 @@ def _explain(
     faces = sorted(detector.detect(image), key=lambda face: float(area(face.box)), reverse=True)[:MOST_FACES]
     if not faces:
         return []
-    description = network.description
-    template = np.asarray(description["template"])
-    crops = np.stack([crop_face(image, face, tuple(description["size"]), template) for face in faces])
+    spec = network.described()
+    template = np.asarray(spec.template)
+    crops = np.stack([crop_face(image, face, spec.size, template) for face in faces])
     # The figure shows the faces larger than the network sees them.
     fine = [crop_face(image, face, (192, 192), template) for face in faces]
-    labels = description["labels"]
-    classes = torch.full((len(faces),), labels.index(expression)) if expression else None
+    classes = torch.full((len(faces),), spec.labels.index(expression)) if expression else None
     found = explain(network, normalise(torch.from_numpy(crops)), classes)
-    probabilities = (found.logits.fused / description["temperature"]).softmax(dim=1)
-    shown = [f"{labels[k]} {row[k]:.0%}" for k, row in zip(found.classes.tolist(), probabilities, strict=True)]
+    probabilities = (found.logits.fused / spec.temperature).softmax(dim=1)
+    shown = [f"{spec.labels[k]} {row[k]:.0%}" for k, row in zip(found.classes.tolist(), probabilities, strict=True)]
     rows = {name: list(maps.numpy()) for name, maps in found.maps.items()}
     rows |= {f"{name} attention": list(maps.numpy()) for name, maps in found.attention.items()}
     save_figure(explanation_grid(fine, shown, rows), file)

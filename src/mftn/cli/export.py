@@ -38,14 +38,15 @@ class Arguments:
 
 def run(arguments: Arguments) -> int:
     """Export and print how far the file's answers are from the network's."""
+    out = arguments.out or arguments.weights.with_suffix(".onnx")
+    check_outputs([("--out", out)], [arguments.weights], arguments.overwrite)
+
     import numpy as np
 
     from mftn.cli.benchmark import measure
     from mftn.engines import installed_engines, load_engine
     from mftn.export import export_onnx
 
-    out = arguments.out or arguments.weights.with_suffix(".onnx")
-    check_outputs([("--out", out)], [arguments.weights], arguments.overwrite)
     result = export_onnx(arguments.weights, out, arguments.name or out.stem, arguments.precision, arguments.data)
     faces = f"{result.faces:,} validation faces" if result.faces else "noise"
     print(f"{out}: {result.megabytes:.1f} MB, largest difference of a probability {result.parity:.1e} on {faces}")
@@ -53,7 +54,7 @@ def run(arguments: Arguments) -> int:
         print(f"  same expression on {result.agreement:.2%}, accuracy {-100 * result.lost:+.2f} points")
     for engine in installed_engines():
         loaded = load_engine(out, engine=engine)
-        crops = np.random.default_rng(0).integers(0, 256, (BATCH, *loaded.info.size, 3), dtype=np.uint8)
+        crops = np.random.default_rng(0).integers(0, 256, (BATCH, *loaded.spec.size, 3), dtype=np.uint8)
         row = measure(engine, 0, BATCH, SECONDS, partial(loaded.probabilities, crops))
         print(f"  {engine}: {row['per_second']:,.0f} faces a second in batches of {BATCH}")
     return 0

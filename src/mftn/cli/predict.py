@@ -44,6 +44,8 @@ class Arguments:
         null: Paths on standard input end in NUL bytes, as those of find -print0.
         detector: Finds faces; none takes each picture as one face crop.
         min_score: Faces below this score are omitted, 0 to 1; the detector's own default if not given.
+        detect_size: Pixels to which the longer side is scaled, at most, to look for small faces; fewer are faster and
+            miss more of them. By default images are looked at in full, video frames at 960.
         top: Expressions shown for a face in the table and on images.
         model: Name of a model that ships, or an exported file.
         threads: Processor threads; 0 for all cores.
@@ -69,6 +71,7 @@ class Arguments:
     null: Annotated[bool, tyro.conf.arg(aliases=["-0"])] = False
     detector: Literal["yunet", "mtcnn", "none"] = "yunet"
     min_score: float | None = None
+    detect_size: int | None = None
     top: int = 3
     model: str | None = None
     threads: int = 0
@@ -141,6 +144,7 @@ def _load(arguments: Arguments, flip: bool) -> "Recognizer":
         arguments.model,
         detector=arguments.detector,
         min_score=arguments.min_score,
+        detect_size=arguments.detect_size,
         threads=arguments.threads,
         engine=arguments.engine,
         mirror=flip,
@@ -178,7 +182,7 @@ def _check(arguments: Arguments, given: Sequence[Source], video: Source | None) 
     if not given:
         raise ConfigError("nothing to do: name an image or a folder, as in `mftn predict photo.jpg`")
     check_range("--top", arguments.top, 1)
-    check_range("--threads", arguments.threads, 0)
+    check_range("--threads", arguments.threads, 0, 1024)
     if arguments.min_score is not None:
         check_range("--min-score", arguments.min_score, 0, 1)
         if arguments.detector == "none":
@@ -267,7 +271,7 @@ def _save(arguments: Arguments, prediction: Prediction, recognizer: "Recognizer"
             folders.annotated.save(annotate(image, prediction.faces, arguments.top), prediction.source, "faces")
         if folders.crops:
             for number, face in enumerate(prediction.faces, start=1):
-                crop = crop_face(image, face, (224, 224), recognizer.engine.info.template)
+                crop = crop_face(image, face, (224, 224), recognizer.engine.spec.template)
                 folders.crops.save(PillowImage.fromarray(crop), prediction.source, f"face{number}")
     except (FileExistsError, ImageError) as error:
         return str(error)

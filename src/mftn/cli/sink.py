@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from mftn.errors import OutputError
 from mftn.files import atomic_write, readable
 from mftn.output import CsvWriter, JsonlWriter, open_writer
 from mftn.types import Prediction
@@ -60,11 +61,20 @@ def sink(path: Path | None, kind: str, rows: Rows) -> Iterator[Callable[[Predict
 
 
 def print_table(table: Table, path: Path | None) -> None:
-    """Print a table to a file, or to standard output unless it is empty."""
-    if path:
-        with atomic_write(path) as partial, partial.open("w", encoding="utf-8") as file:
-            Console(file=file, width=WIDTH).print(table)
-    elif table.row_count:
+    """Print a table to a file, or to standard output unless it is empty; also where the file cannot be written."""
+    try:
+        if path:
+            with atomic_write(path) as partial, partial.open("w", encoding="utf-8") as file:
+                Console(file=file, width=WIDTH).print(table)
+            return
+    except OutputError:
+        _show(table)
+        raise
+    _show(table)
+
+
+def _show(table: Table) -> None:
+    if table.row_count:
         Console(width=None if sys.stdout.isatty() else WIDTH).print(table)
 
 

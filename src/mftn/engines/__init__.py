@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mftn.errors import ConfigError, ModelError, UnknownModelError
+from mftn.errors import ConfigError, UnknownModelError
+from mftn.spec import ModelSpec
 
 EngineName = Literal["auto", "onnxruntime", "openvino"]
 """What runs an exported model; auto is OpenVINO where it is installed, which is the faster one (docs/speed.md)."""
@@ -24,33 +25,16 @@ BATCH = 32
 """Crops that a network sees at once: its memory grows with them, its speed hardly does any more."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ModelInfo:
-    """What an exported model says of itself.
-
-    Attributes:
-        name: Its name.
-        labels: Class names in the order of its output.
-        size: Height and width of its crops in pixels.
-        template: Where a face's landmarks go in the crop, 5×2 fractions of its side.
-    """
-
-    name: str
-    labels: tuple[str, ...]
-    size: tuple[int, int]
-    template: NDArray[np.float64]
-
-
 class Engine(Protocol):
     """Something that runs an exported model.
 
     Attributes:
         name: What `load_engine` calls it.
-        info: What the model says of itself.
+        spec: What the model says of itself.
     """
 
     name: EngineName
-    info: ModelInfo
+    spec: ModelSpec
 
     def probabilities(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """RGB crops (B, H, W, 3) to calibrated probabilities (B, K); B may be 0, or more than memory takes at once."""
@@ -73,11 +57,11 @@ class Mirrored:
     """
 
     def __init__(self, engine: Engine) -> None:
-        self.engine, self.name, self.info = engine, engine.name, engine.info
+        self.engine, self.name, self.spec = engine, engine.name, engine.spec
 
     def probabilities(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """RGB crops (B, H, W, 3) to calibrated probabilities (B, K)."""
-        return in_batches(self._average, crops, BATCH // 2, len(self.info.labels))
+        return in_batches(self._average, crops, BATCH // 2, len(self.spec.labels))
 
     def _average(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         both = self.engine.probabilities(np.concatenate([crops, crops[:, :, ::-1]]))  # (2B, K)
@@ -164,18 +148,3 @@ def find_model(model: str | Path | None = None) -> Path:
 
 def _shipped(name: str) -> Path:
     return Path(str(files("mftn.engines") / "weights" / f"{name}.onnx"))
-
-
-def parse_info(metadata: dict[str, Any], source: str) -> ModelInfo:
-    """The description in an exported file's metadata.
-
-    Raises:
-        ModelError: Something is missing.
-    """
-    lacking = {"name", "labels", "size", "template"} - metadata.keys()
-    if lacking:
-        raise ModelError(f"{source}: its description lacks {', '.join(sorted(lacking))}; export it again")
-    height, width = metadata["size"]
-    return ModelInfo(
-        metadata["name"], tuple(metadata["labels"]), (height, width), np.asarray(metadata["template"], np.float64)
-    )

@@ -1,13 +1,12 @@
 """ONNX Runtime, on the processor."""
 
-import json
-
 import numpy as np
 from numpy.typing import NDArray
 
-from mftn.engines import BATCH, EngineName, in_batches, parse_info
+from mftn.engines import BATCH, EngineName, in_batches
 from mftn.errors import ModelError
 from mftn.runtime import Session
+from mftn.spec import ModelSpec
 
 
 class OnnxEngine:
@@ -32,11 +31,11 @@ class OnnxEngine:
         metadata = self.session.metadata
         if "mftn" not in metadata:
             raise ModelError(f"{source}: an ONNX model, but no export of mftn: it has no description of its labels")
-        self.info = parse_info(json.loads(metadata["mftn"]), source)
+        self.spec = ModelSpec.from_json(metadata["mftn"], source)
 
     def probabilities(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """RGB crops (B, H, W, 3) to calibrated probabilities (B, K)."""
-        return in_batches(self._run, crops, BATCH, len(self.info.labels))
+        return in_batches(self._run, crops, BATCH, len(self.spec.labels))
 
     def _run(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         probabilities: NDArray[np.float32] = self.session.run(["probabilities"], {"images": crops})[0]

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from threading import Lock
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mftn.engines import BATCH, EngineName, in_batches, parse_info
+from mftn.engines import BATCH, EngineName, in_batches
 from mftn.errors import ConfigError, ModelError
 from mftn.runtime import PerProcess
+from mftn.spec import ModelSpec
 
 
 class OpenVinoEngine:
@@ -31,11 +31,11 @@ class OpenVinoEngine:
 
     def __init__(self, model: bytes, source: str, threads: int = 0) -> None:
         self._network = PerProcess(_Network, model, source, threads)
-        self.info = parse_info(json.loads(self._network().metadata), source)
+        self.spec = ModelSpec.from_json(self._network().metadata, source)
 
     def probabilities(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """RGB crops (B, H, W, 3) to calibrated probabilities (B, K)."""
-        return in_batches(self._network().run, crops, BATCH, len(self.info.labels))
+        return in_batches(self._network().run, crops, BATCH, len(self.spec.labels))
 
 
 class _Network:

@@ -24,10 +24,11 @@ def ask_model(found: Audit, folder: Path, split: Split, weights: Path) -> Audit:
         DataError: A crop cannot be read.
         MissingExtraError: cleanlab is not installed.
     """
-    model, config = load_model(weights)
-    dataset = FaceDataset(folder, split, config["channels"])
-    logits = predict_logits(model, dataset, preprocess_for(config, dataset)).fused
-    probabilities = (logits / config["temperature"]).softmax(dim=1).double().numpy()
+    model = load_model(weights)
+    spec = model.described()
+    dataset = FaceDataset(folder, split, spec.channels)
+    logits = predict_logits(model, dataset, preprocess_for(spec, dataset)).fused
+    probabilities = (logits / spec.temperature).softmax(dim=1).double().numpy()
     row_of = {path: row for row, path in enumerate(found.paths)}
     doubtful = [row_of[dataset.paths[i]] for i in doubtful_labels(dataset.labels.numpy(), probabilities)]
     leaked = set(found.leaked(found.exact + found.near))

@@ -17,7 +17,7 @@ from mftn.evaluate.predict import preprocess_for
 from mftn.evaluate.predictions import FUSED, Predictions
 from mftn.evaluate.results import Results
 from mftn.evaluate.split import EvaluatedSplit
-from mftn.models import Baseline
+from mftn.models import Network
 
 BATCH = 100
 
@@ -26,7 +26,7 @@ def draw(
     results: Results,
     split: EvaluatedSplit,
     predictions: Sequence[Predictions],
-    networks: Mapping[str, Baseline],
+    networks: Mapping[str, Network],
     options: Options,
     on_progress: Progress,
 ) -> dict[str, Figure]:
@@ -76,7 +76,7 @@ def typical(split: EvaluatedSplit, predictions: Sequence[Predictions]) -> dict[s
     return chosen
 
 
-def draw_maps(split: EvaluatedSplit, networks: Mapping[str, Baseline], chosen: Mapping[str, int]) -> Figure:
+def draw_maps(split: EvaluatedSplit, networks: Mapping[str, Network], chosen: Mapping[str, int]) -> Figure:
     """The published grid: faces, then the maps of every network, for one image per class."""
     indices = list(chosen.values())
     rows: dict[str, Sequence[NDArray[Any]]] = {}
@@ -91,9 +91,9 @@ def draw_maps(split: EvaluatedSplit, networks: Mapping[str, Baseline], chosen: M
     return figures.explanation_grid(_faces(split, next(iter(networks.values())), indices), list(chosen), rows)
 
 
-def _faces(split: EvaluatedSplit, network: Baseline, indices: list[int]) -> list[NDArray[np.uint8]]:
+def _faces(split: EvaluatedSplit, network: Network, indices: list[int]) -> list[NDArray[np.uint8]]:
     """What the network sees of the crops."""
-    view = preprocess_for(network.description, split.dataset).view
+    view = preprocess_for(network.described(), split.dataset).view
     crops = split.dataset.read(indices)
     side = crops.shape[-1]
     margin = max(round((1 - view) / 2 * side), 0)
@@ -102,7 +102,7 @@ def _faces(split: EvaluatedSplit, network: Baseline, indices: list[int]) -> list
 
 
 def draw_embeddings(
-    split: EvaluatedSplit, name: str, network: Baseline, indices: list[int], seed: int, on_progress: Progress
+    split: EvaluatedSplit, name: str, network: Network, indices: list[int], seed: int, on_progress: Progress
 ) -> Figure:
     """PCA and t-SNE of what the heads and stages see."""
     from sklearn.decomposition import PCA
@@ -111,7 +111,8 @@ def draw_embeddings(
     parts = []
     for start in range(0, len(indices), BATCH):
         x = split.input_of(network, indices[start : start + BATCH])
-        parts.append(explain.embeddings(network, x))
+        with torch.no_grad():
+            parts.append(network.embeddings(x))
         on_progress(f"embeddings of {name}", len(x), len(indices))
     features = {part: torch.cat([batch[part] for batch in parts]).numpy() for part in parts[0]}
     near = min(30.0, (len(indices) - 1) / 3)

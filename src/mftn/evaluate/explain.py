@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mftn.models import MFTN, Baseline, Logits
+from mftn.models import Logits, Network
 
 CELLS = 12
 """Cells a side that a deletion curve removes pictures by."""
@@ -53,7 +53,7 @@ class Locations:
     pitch: float
 
 
-def explain(model: Baseline, x: Tensor, classes: Tensor | None = None) -> Explanation:
+def explain(model: Network, x: Tensor, classes: Tensor | None = None) -> Explanation:
     """Class-activation maps of normalised pictures (B, C, H, W).
 
     Args:
@@ -63,7 +63,11 @@ def explain(model: Baseline, x: Tensor, classes: Tensor | None = None) -> Explan
     """
     attention: dict[str, Tensor] = {}
     with torch.enable_grad():
-        features, logits = _forward(model, x.detach().requires_grad_(), attention)
+        hooks = [_watch(aca, stage, attention) for stage, aca in model.attentions().items()]
+        features = model.feature_maps(x.detach().requires_grad_())
+        for hook in hooks:
+            hook.remove()
+        logits = model.logits_of(features)
         chosen = logits.fused.argmax(dim=1) if classes is None else classes
         score = logits.fused.gather(1, chosen[:, None]).sum()
         gradients = torch.autograd.grad(score, list(features.values()))
@@ -83,7 +87,7 @@ def explain(model: Baseline, x: Tensor, classes: Tensor | None = None) -> Explan
     return Explanation(plain, chosen, maps, attention)
 
 
-def locations(model: Baseline, x: Tensor) -> dict[int, Locations]:
+def locations(model: Network, x: Tensor) -> dict[int, Locations]:
     """Where the features of the backbone look, by the width of their maps.
 
     A patch convolution looks at the middle of its patch. A 3×3 convolution of stride 2 with a border of 1 looks at
@@ -115,30 +119,6 @@ def locations(model: Baseline, x: Tensor) -> dict[int, Locations]:
 def _last(value: int | tuple[int, ...]) -> int:
     """The horizontal one of a module's sizes."""
     return value if isinstance(value, int) else value[-1]
-
-
-def _forward(model: Baseline, x: Tensor, attention: dict[str, Tensor]) -> tuple[dict[str, Tensor], Logits]:
-    """What the heads average, as maps (B, C, h, w), and the logits; fills in the attention."""
-    if not isinstance(model, MFTN):
-        final = model.backbone.forward_features(x)
-        logits = model.backbone.forward_head(final)
-        return {"backbone head": final}, Logits(fused=logits, backbone=logits)
-    final, maps = model.encode(x)
-    grids = [(int(part.shape[2]), int(part.shape[3])) for part in maps]
-    last_blocks: list[tuple[int, Any]] = [(i, b[-1]) for i, b in enumerate(model.mstn.branches, 2) if len(b)]  # type: ignore[arg-type,index]
-    hooks = [_watch(block.attn, f"stage {i}", attention) for i, block in last_blocks]
-    sequences = model.mstn.forward_features(maps)
-    for hook in hooks:
-        hook.remove()
-    # The tokens pass through maps, so that gradients come place by place.
-    features = {
-        f"stage {i}": tokens.transpose(1, 2).unflatten(2, grid)  # (B, N, C) to (B, C, h, w)
-        for i, (tokens, grid) in enumerate(zip(sequences, grids, strict=True), start=2)
-    }
-    own = final.clone()  # the last stage may be the same tensor: its gradient must not come through MsTN too
-    backbone = model.backbone.forward_head(own)
-    mstn = model.mstn.forward_head([part.flatten(2).transpose(1, 2) for part in features.values()])
-    return {**features, "backbone head": own}, Logits(backbone + mstn, backbone, mstn)
 
 
 def _watch(aca: torch.nn.Module, name: str, attention: dict[str, Tensor]) -> torch.utils.hooks.RemovableHandle:
@@ -177,7 +157,7 @@ def _along(count: int, where: Locations | None) -> tuple[float, float]:
 
 
 def deletion_curves(
-    model: Baseline, x: Tensor, explanation: Explanation, fractions: tuple[float, ...], temperature: float = 1.0
+    model: Network, x: Tensor, explanation: Explanation, fractions: tuple[float, ...], temperature: float = 1.0
 ) -> Mapping[str, NDArray[np.float64]]:
     """How the explained class's probability falls as places are removed, hottest, coldest or random first.
 
@@ -210,17 +190,3 @@ def deletion_curves(
             probabilities.append(answer.gather(1, explanation.classes[:, None])[:, 0])
         curves[order] = torch.stack(probabilities, dim=1).double().numpy()
     return curves
-
-
-@torch.no_grad()
-def embeddings(model: Baseline, x: Tensor) -> dict[str, Tensor]:
-    """What the heads see of normalised pictures (B, C, H, W): features (B, D) of backbone, stages and their fusion."""
-    if not isinstance(model, MFTN):
-        return {"backbone head": model.backbone.forward_head(model.backbone.forward_features(x), pre_logits=True)}
-    final, maps = model.encode(x)
-    sequences = model.mstn.forward_features(maps)
-    pooled = {f"stage {i}": tokens.mean(dim=1) for i, tokens in enumerate(sequences, start=2)}
-    fused = torch.stack([layer(part) for layer, part in zip(model.mstn.fuse_layers, pooled.values(), strict=True)]).sum(
-        dim=0
-    )
-    return {**pooled, "MsTN head": fused, "backbone head": model.backbone.forward_head(final, pre_logits=True)}

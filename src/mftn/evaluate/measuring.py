@@ -13,7 +13,7 @@ from mftn.evaluate import explain, metrics, robustness
 from mftn.evaluate.predictions import FLIPPED, FUSED, Predictions
 from mftn.evaluate.results import Deletion, ModelResults, Pair, Published, Raters, Results, Robustness, Scores
 from mftn.evaluate.split import EvaluatedSplit
-from mftn.models import Baseline
+from mftn.models import Network
 
 AGREEMENT = (0.0, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 FRACTIONS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.9, 1.0)
@@ -44,7 +44,7 @@ class Options:
 def measure(
     split: EvaluatedSplit,
     predictions: Sequence[Predictions],
-    networks: Mapping[str, Baseline],
+    networks: Mapping[str, Network],
     options: Options,
     on_progress: Progress,
 ) -> Results:
@@ -65,7 +65,7 @@ def measure(
 
 
 def measure_model(
-    split: EvaluatedSplit, found: Predictions, network: Baseline | None, options: Options, on_progress: Progress
+    split: EvaluatedSplit, found: Predictions, network: Network | None, options: Options, on_progress: Progress
 ) -> ModelResults:
     """Measure one model; without its network, by its predictions alone."""
     answers: dict[str, dict[str, Scores]] = {}
@@ -144,7 +144,7 @@ def compare(split: EvaluatedSplit, predictions: Sequence[Predictions], seed: int
 
 
 def measure_robustness(
-    split: EvaluatedSplit, name: str, network: Baseline, options: Options, on_progress: Progress
+    split: EvaluatedSplit, name: str, network: Network, options: Options, on_progress: Progress
 ) -> Robustness:
     """Accuracy on corrupted images."""
     indices = split.sample(options.robustness_images, options.seed)
@@ -152,7 +152,7 @@ def measure_robustness(
     on_step = partial(on_progress, f"robustness of {name}", 1, robustness.steps())
     steps = robustness.measure(network, split.dataset_of(network), indices, options.seed, on_step)
     for corruption, strength, logits in steps:
-        found = Predictions(name, tuple(network.description["labels"]), 1.0, {}, {FUSED: logits})
+        found = Predictions(name, network.described().labels, 1.0, {}, {FUSED: logits})
         right = float((found.scores(split.classes).argmax(axis=1) == labels).mean())
         curves.setdefault(corruption, []).append((strength, right))
     ((_, undamaged),) = curves.pop(robustness.UNDAMAGED.name)
@@ -166,14 +166,14 @@ def measure_robustness(
 
 
 def measure_deletion(
-    split: EvaluatedSplit, name: str, network: Baseline, options: Options, on_progress: Progress
+    split: EvaluatedSplit, name: str, network: Network, options: Options, on_progress: Progress
 ) -> Deletion:
     """Mean deletion curves."""
     indices, parts = split.sample(options.deletion_images, options.seed), []
     for start in range(0, len(indices), BATCH):
         x = split.input_of(network, indices[start : start + BATCH])
         found = explain.explain(network, x)
-        parts.append(explain.deletion_curves(network, x, found, FRACTIONS, network.description["temperature"]))
+        parts.append(explain.deletion_curves(network, x, found, FRACTIONS, network.described().temperature))
         on_progress(f"deletion curves of {name}", len(x), len(indices))
     curves = {order: np.concatenate([part[order] for part in parts]).mean(axis=0) for order in parts[0]}
     area = {order: float(np.trapezoid(values, FRACTIONS)) for order, values in curves.items()}

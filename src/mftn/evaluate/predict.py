@@ -1,7 +1,6 @@
 """A network's answers on a data set."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -9,33 +8,34 @@ import torch
 from mftn.data.dataset import FaceDataset
 from mftn.data.transforms import Preprocess
 from mftn.errors import ConfigError
-from mftn.models import MFTN, Baseline, Logits
+from mftn.models import Logits, Network
+from mftn.spec import ModelSpec
 
 TOLERANCE = 0.02
 """How far, in sides of the input, landmarks may lie from where the network expects them."""
 
 
-def preprocess_for(description: Mapping[str, Any], dataset: FaceDataset) -> Preprocess:
-    """From a data set's crops to the input of a network, as its weights file describes it.
+def preprocess_for(spec: ModelSpec, dataset: FaceDataset) -> Preprocess:
+    """From a data set's crops to the input of a network, as its description says.
 
     The network's view of a crop follows from where both have the landmarks.
 
     Raises:
         ConfigError: The crops are framed so that no central view of them suits the network.
     """
-    crop, wanted = dataset.template - 0.5, np.asarray(description["template"]) - 0.5  # (5, 2), from the centre
+    crop, wanted = dataset.template - 0.5, np.asarray(spec.template) - 0.5  # (5, 2), from the centre
     view = float((crop * wanted).sum() / (wanted * wanted).sum())
     if np.abs(crop / view - wanted).max() > TOLERANCE:
         raise ConfigError(
             f"{dataset.folder}: its crops are framed otherwise than the network's input; prepare the data set again "
             "with the other --framing"
         )
-    return Preprocess(description["size"][0], view, description["mean"], description["std"]).eval()
+    return Preprocess(spec.size[0], view, spec.mean, spec.std).eval()
 
 
 @torch.no_grad()
 def predict_logits(
-    model: Baseline,
+    model: Network,
     dataset: FaceDataset,
     preprocess: Preprocess,
     batch_size: int = 256,
@@ -61,7 +61,7 @@ def predict_logits(
     preprocess.eval()
     device = next(model.parameters()).device
     none = torch.zeros(0, model.num_classes)
-    batches = [Logits(none, none, none if isinstance(model, MFTN) else None)]
+    batches = [Logits(none, none, none if len(model.heads()) > 1 else None)]
     for crops in dataset.batches(batch_size, indices):
         x = preprocess(crops.to(device)).contiguous(memory_format=torch.channels_last)  # (B, C, H, W)
         answer: Logits = model(x.flip(3) if mirrored else x)

@@ -17,7 +17,7 @@ from mftn.evaluate.predictions import FUSED, Predictions, cache_key, predict_spl
 from mftn.evaluate.results import Results, to_json
 from mftn.evaluate.split import EvaluatedSplit
 from mftn.files import write_csv, write_text
-from mftn.models import Baseline
+from mftn.models import Network
 
 __all__ = ["Model", "Options", "Report", "write_report"]
 
@@ -34,7 +34,7 @@ class Model:
 
     name: str
     file: Path
-    network: Baseline | None
+    network: Network | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ def write_report(
     """
     options = options or Options()
     networks = {model.name: model.network for model in models if model.network is not None}
-    channels = {network.description["channels"] for network in networks.values()}
+    channels = {network.described().channels for network in networks.values()}
     images = EvaluatedSplit(folder, split, protocol, channels)
     predictions = [_predict(model, images, out, on_progress) for model in models]
     results = measure(images, predictions, networks, options, on_progress)

@@ -13,7 +13,7 @@ from mftn.data.votes import Protocol
 from mftn.errors import DataError
 from mftn.evaluate.predict import preprocess_for
 from mftn.evaluate.results import DataSummary
-from mftn.models import Baseline
+from mftn.models import Network
 
 
 class EvaluatedSplit:
@@ -50,14 +50,14 @@ class EvaluatedSplit:
         """The protocol that the labels follow."""
         return self.protocol if self.dataset.votes is not None else "label"
 
-    def dataset_of(self, network: Baseline) -> FaceDataset:
+    def dataset_of(self, network: Network) -> FaceDataset:
         """The images with the network's channels."""
-        return self._data[network.description["channels"]]
+        return self._data[network.described().channels]
 
-    def input_of(self, network: Baseline, indices: list[int]) -> torch.Tensor:
+    def input_of(self, network: Network, indices: list[int]) -> torch.Tensor:
         """Chosen images as the network sees them, (B, C, H, W)."""
         dataset = self.dataset_of(network)
-        x: torch.Tensor = preprocess_for(network.description, dataset)(dataset.read(indices))
+        x: torch.Tensor = preprocess_for(network.described(), dataset)(dataset.read(indices))
         return x
 
     def sample(self, count: int, seed: int) -> list[int]:

@@ -12,6 +12,9 @@ from mftn.types import Box, Detection, Image
 Over = Literal["union", "smaller"]
 """What an intersection is divided by: the union of both areas, or the smaller one."""
 
+NESTED_REACH, NESTED_AREA = 0.9, 0.6
+"""How far from a face's centre its own features reach, in half sides of its box, and how large they are at most."""
+
 
 def overlap(first: ArrayLike, second: ArrayLike, over: Over = "union") -> NDArray[np.floating]:
     """Share of the boxes' area that they have in common, 0 to 1; 0 for boxes without an area.
@@ -57,6 +60,18 @@ def non_maximum_suppression(
     return np.array(kept, dtype=np.intp)
 
 
+def without_nested(boxes: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Which boxes (n, 4), sorted from the best to the worst, lie in no better one as features lie in a face.
+
+    On a large face an eye, a cheek or teeth are taken for a face of their own. Their box is much smaller and its
+    centre well inside; that of somebody beside or behind is at the larger box's edge or outside.
+    """
+    centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2
+    within = (np.abs(centre[:, None] - centre) < NESTED_REACH * half).all(axis=-1)  # row in column
+    smaller = area(boxes)[:, None] < NESTED_AREA * area(boxes)
+    return np.logical_not(np.tril(within & smaller).any(axis=1))
+
+
 def shift(face: Detection, x: float, y: float) -> Detection:
     """A face moved by (x, y) pixels: from a cut-out into the image it was cut from."""
     left, top, right, bottom = face.box
@@ -64,7 +79,25 @@ def shift(face: Detection, x: float, y: float) -> Detection:
     return Detection((left + x, top + y, right + x, bottom + y), face.score, landmarks)
 
 
-def detect_near(detector: Detector, image: Image, box: Box, *, margin: float, min_overlap: float) -> Detection | None:
+def turn_points(points: NDArray[np.floating], turns: int, shape: tuple[int, ...]) -> NDArray[np.floating]:
+    """Points (…, 2) found in `np.rot90(image, turns)` in the coordinates of the image, whose shape is (H, W, …)."""
+    x, y = points[..., 0], points[..., 1]
+    height, width = shape[:2]
+    back = [(x, y), (width - y, x), (width - x, height - y), (y, height - x)]
+    return np.stack(back[turns], axis=-1)
+
+
+def turns_upright(face: Detection) -> int:
+    """The quarter turns counterclockwise, 0 to 3, that bring a face nearest to upright."""
+    if face.landmarks is None:
+        return 0
+    x, y = face.landmarks[1] - face.landmarks[0]
+    return round(float(np.arctan2(y, x)) / (np.pi / 2)) % 4
+
+
+def detect_near(
+    detector: Detector, image: Image, box: Box, *, margin: float, min_overlap: float, turns: int = 0
+) -> Detection | None:
     """The face that overlaps a known box best, looked for in the box's surroundings only.
 
     Args:
@@ -73,6 +106,7 @@ def detect_near(detector: Detector, image: Image, box: Box, *, margin: float, mi
         box: Where the face is thought to be; it may reach past the image's edges.
         margin: Pixels around the box that are looked at, in units of its longer side.
         min_overlap: Lowest intersection over union of the box and the face.
+        turns: Quarter turns counterclockwise that bring the face upright.
 
     Returns:
         The face in the image's coordinates; None where there is none.
@@ -83,9 +117,16 @@ def detect_near(detector: Detector, image: Image, box: Box, *, margin: float, mi
     region = image[y : max(int(bottom + reach), y + 1), x : max(int(right + reach), x + 1)]
     if not region.size:
         return None
-    found = [shift(face, x, y) for face in detector.detect(np.ascontiguousarray(region))]
+    faces = detector.detect(np.ascontiguousarray(np.rot90(region, turns)))
+    found = [shift(_turned_back(face, turns, region.shape), x, y) for face in faces]
     best = max(found, key=lambda face: float(overlap(face.box, box)), default=None)
     return best if best and overlap(best.box, box) >= min_overlap else None
+
+
+def _turned_back(face: Detection, turns: int, shape: tuple[int, ...]) -> Detection:
+    left, top, right, bottom = np.sort(turn_points(np.reshape(face.box, (2, 2)), turns, shape), axis=0).ravel().tolist()
+    landmarks = None if face.landmarks is None else turn_points(face.landmarks, turns, shape).astype(np.float32)
+    return Detection((left, top, right, bottom), face.score, landmarks)
 
 
 def choose_face(faces: Iterable[Detection], image: Image) -> Detection | None:

@@ -7,14 +7,14 @@ from timm.models import register_model
 
 from mftn.models import inception_resnet  # noqa: F401 (registers its backbone)
 from mftn.models.backbones import own_arguments
-from mftn.models.mftn import MFTN, Baseline
+from mftn.models.mftn import MFTN, Baseline, Network
 
 CONVNEXT_SIZES = ("atto", "femto", "pico", "nano", "tiny", "small", "base", "large")
 """Sizes of ConvNeXt for which `mftn_SIZE` and `baseline_SIZE` are registered."""
 
 
-def _register(name: str, network: type[Baseline], backbone: str, **defaults: Any) -> None:
-    def build(pretrained: bool = False, **kwargs: Any) -> Baseline:
+def _register(name: str, network: type[Network], backbone: str, **defaults: Any) -> None:
+    def build(pretrained: bool = False, **kwargs: Any) -> Network:
         return network(**({"backbone": backbone} | defaults | own_arguments(name, pretrained, kwargs)))
 
     build.__name__ = name

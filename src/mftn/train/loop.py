@@ -25,7 +25,7 @@ from mftn.data.dataset import Batch, FaceDataset
 from mftn.data.transforms import Preprocess
 from mftn.errors import DataError, MFTNError
 from mftn.files import write_csv, write_text
-from mftn.models import Baseline, save_model
+from mftn.models import Network, save_model
 from mftn.models.checkpoint import classifier_keys
 from mftn.train.calibrate import calibrate
 from mftn.train.card import write_card
@@ -194,7 +194,7 @@ class _Run:
         config, progress, out = self.config, self.progress, self.out
         start = time.perf_counter()
         size = self._size(epoch)
-        evaluated: Baseline = self.ema.module if self.ema else self.model
+        evaluated: Network = self.ema.module if self.ema else self.model
         loss, backbone, mstn, accuracy, seconds = (value / len(self.sampler) for value in progress.sums)
         row: Row = {
             "epoch": epoch + 1,
@@ -297,5 +297,4 @@ def _numbered(loader: Iterable[Any], first: int) -> Iterator[tuple[int, Batch]]:
 def _teachers(fabric: Fabric, config: TrainConfig) -> Teachers | None:
     if not config.teachers:
         return None
-    student = describe(config, 0)
-    return Teachers(fabric, config, student["template"], student["labels"])
+    return Teachers(fabric, config, describe(config, 0))

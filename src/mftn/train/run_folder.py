@@ -22,7 +22,7 @@ from timm.utils import ModelEmaV3
 
 from mftn.errors import ConfigError, ModelError
 from mftn.files import atomic_write, write_text
-from mftn.models import Baseline
+from mftn.models import Network
 from mftn.train.config import TrainConfig, to_mapping
 
 Row = dict[str, float]
@@ -158,7 +158,7 @@ def _git_state() -> dict[str, Any] | None:
     return {"commit": commit.stdout.strip(), "changed": bool(changes.stdout.strip())}
 
 
-def save_state(path: Path, model: Baseline, ema: ModelEmaV3 | None, optimizer: Any, progress: Progress) -> None:
+def save_state(path: Path, model: Network, ema: ModelEmaV3 | None, optimizer: Any, progress: Progress) -> None:
     """Write all that `load_state` needs to go on; random numbers follow from seed, step and process alone."""
     state = {
         "model": model.state_dict(),
@@ -170,7 +170,7 @@ def save_state(path: Path, model: Baseline, ema: ModelEmaV3 | None, optimizer: A
         torch.save(state, file)
 
 
-def load_state(path: Path, model: Baseline, ema: ModelEmaV3 | None, optimizer: Any) -> Progress:
+def load_state(path: Path, model: Network, ema: ModelEmaV3 | None, optimizer: Any) -> Progress:
     """Put everything back as `save_state` found it; without a file, nothing.
 
     Raises:

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from mftn.data.dataset import FaceDataset
 from mftn.data.sampler import BatchSampler
-from mftn.models import Baseline
+from mftn.models import Network
 from mftn.train.config import TrainConfig
 from mftn.train.network import build_model, load_first_weights
 from mftn.train.precision import spare_strided_depthwise
@@ -50,7 +50,7 @@ def make_loader(config: TrainConfig, train_set: FaceDataset, fabric: Fabric) -> 
     return loader, sampler
 
 
-def make_model(config: TrainConfig, fabric: Fabric) -> Baseline:
+def make_model(config: TrainConfig, fabric: Fabric) -> Network:
     """The network with its first weights, on its device; the seed alone decides what is random in it."""
     torch.manual_seed(config.seed)
     model = build_model(config)

@@ -9,11 +9,11 @@ from mftn.data.transforms import Preprocess
 from mftn.errors import MFTNError
 from mftn.evaluate import metrics
 from mftn.evaluate.predict import predict_logits
-from mftn.models import Baseline
+from mftn.models import Network
 from mftn.train.run_folder import Row
 
 
-def validate(fabric: Fabric, model: Baseline, valid_set: FaceDataset, preprocess: Preprocess, epoch: int) -> Row:
+def validate(fabric: Fabric, model: Network, valid_set: FaceDataset, preprocess: Preprocess, epoch: int) -> Row:
     """Accuracy and macro recall; each process has its share of the images, each image once, and may have none.
 
     Args:
