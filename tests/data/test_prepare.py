@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image as PillowImage
 
-from mftn.data.dataset import FaceDataset
+from mftn.data.dataset import CropIndex, FaceDataset
 from mftn.data.prepare import ferplus_preparation, prepare
 from mftn.data.readers import read_records
 from mftn.data.splits import assign_splits
@@ -61,7 +61,7 @@ def test_the_dataset_reads_what_was_prepared(prepared: Path, channels: int, prot
     crop, target, label = data[1]
     assert len(data) == count and crop.shape == (channels, 64, 64) and label == 0
     assert target.sum().item() == pytest.approx(1)
-    batch = data.__getitems__([0, 1])
+    batch = data.__getitems__([CropIndex(0), CropIndex(1)])
     assert batch.crops.shape == (2, channels, 64, 64) and batch.labels.tolist() == [1, 0]
     assert batch.paths == data.paths[:2] and not batch.unreadable
 

@@ -19,7 +19,7 @@ from mftn.data.dataset import FaceDataset
 from mftn.data.manifest import read_manifest
 from mftn.data.transforms import Preprocess
 from mftn.errors import ConfigError, DataError, MFTNError, ModelError
-from mftn.evaluate.predict import predict_logits
+from mftn.evaluate.inference import predict_logits
 from mftn.models import load_model
 from mftn.train.check import check_network
 from mftn.train.config import DataConfig, ModelConfig, OptimizerConfig, TrainConfig

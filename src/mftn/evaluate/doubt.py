@@ -6,7 +6,7 @@ from pathlib import Path
 from mftn.data.audit import Audit, doubtful_labels
 from mftn.data.dataset import FaceDataset
 from mftn.data.records import Split
-from mftn.evaluate.predict import predict_logits, preprocess_for
+from mftn.evaluate.inference import predict_logits, preprocess_for
 from mftn.models import load_model
 
 

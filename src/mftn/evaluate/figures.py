@@ -91,7 +91,7 @@ def reliability_diagram(curves: Mapping[str, tuple[Counts, Values, Values]]) -> 
         axes[place].bar(confidence[filled], right[filled], width=0.04, color="#56B4E9", label="accuracy of the bin")
         axes[place].bar(confidence[filled], counts[filled] / counts.sum(), width=0.02, color="#D55E00", label="share")
         axes[place].set(title=name, xlabel="Confidence", xlim=(0, 1), ylim=(0, 1))
-    axes[0].set_ylabel("Accuracy, and share of pictures")
+    axes[0].set_ylabel("Accuracy, and share of images")
     axes[0].legend(fontsize="small", loc="upper left")
     return figure
 
@@ -99,7 +99,7 @@ def reliability_diagram(curves: Mapping[str, tuple[Counts, Values, Values]]) -> 
 def robustness_curves(
     results: Mapping[str, Mapping[str, list[tuple[float, float]]]], units: Mapping[str, str]
 ) -> Figure:
-    """Accuracy against strength, a panel a corruption, a line a model; strengths stand evenly, the first undamaged."""
+    """Accuracy against strength, one panel per corruption, one line per model; the first strength is clean."""
     corruptions = list(next(iter(results.values())))
     figure = new_figure(10.5, 8.0)
     panels = figure.subplots(-(-len(corruptions) // 3), 3, sharey=True).ravel()
@@ -158,7 +158,7 @@ def explanation_grid(
         columns: Names above.
         rows: By method, one map (h, w) a column; only places that add to the class are shown, scaled by the map's peak.
     """
-    names = 0.08 * max(map(len, rows), default=0)  # inches beside the pictures
+    names = 0.08 * max(map(len, rows), default=0)  # inches beside the images
     figure = new_figure(1.15 * len(faces) + names + 0.3, 1.15 * (len(rows) + 1) + 0.2)
     axes = figure.subplots(len(rows) + 1, len(faces), squeeze=False)
     for column, (face, name) in enumerate(zip(faces, columns, strict=True)):

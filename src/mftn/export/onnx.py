@@ -16,7 +16,7 @@ from onnx import helper
 
 from mftn.data.dataset import FaceDataset
 from mftn.errors import ConfigError, ModelError
-from mftn.evaluate.predict import preprocess_for
+from mftn.evaluate.inference import preprocess_for
 from mftn.export.deployed import Deployed
 from mftn.export.int8 import quantise
 from mftn.export.recover import load_network

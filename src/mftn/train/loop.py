@@ -5,7 +5,6 @@ follows from the seed, the step and the process, so that a run can go on from an
 """
 
 import dataclasses
-import json
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -24,7 +23,7 @@ from torch.utils.tensorboard import SummaryWriter
 from mftn.data.dataset import Batch, FaceDataset
 from mftn.data.transforms import Preprocess
 from mftn.errors import DataError, MFTNError
-from mftn.files import write_csv, write_text
+from mftn.files import write_csv
 from mftn.models import Network, save_model
 from mftn.models.checkpoint import classifier_keys
 from mftn.train.calibrate import calibrate
@@ -227,11 +226,10 @@ class _Run:
         best = self.out / "best.safetensors"
         if self.fabric.is_global_zero:
             counts = self.train_set.labels.bincount(minlength=self.config.model.num_classes)
-            figures = calibrate(best, self.valid_set, self.config.logit_adjustment, counts)
-            figures["unreadable"] = self.progress.unreadable
-            write_text(self.out / "metrics.json", json.dumps(figures, indent=1))
+            adjustment, unreadable = self.config.logit_adjustment, self.progress.unreadable
+            validation = calibrate(best, self.valid_set, adjustment, counts, unreadable)
             draw_curves(self.progress.rows, self.out / "curves.png")
-            write_card(self.out, self.config, figures, self.progress.rows)
+            write_card(self.out, self.config, validation, self.progress.rows)
         self.fabric.barrier()
         return best
 

@@ -8,7 +8,7 @@ from mftn.data.dataset import FaceDataset
 from mftn.data.transforms import Preprocess
 from mftn.errors import MFTNError
 from mftn.evaluate import metrics
-from mftn.evaluate.predict import predict_logits
+from mftn.evaluate.inference import predict_logits
 from mftn.models import Network
 from mftn.train.run_folder import Row
 
