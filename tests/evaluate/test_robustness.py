@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from mftn.data.dataset import FaceDataset
-from mftn.evaluate.robustness import CORRUPTIONS, CLEAN, Corruption, Scene, measure, steps
+from mftn.evaluate.robustness import CLEAN, CORRUPTIONS, Corruption, Scene, measure, steps
 from mftn.spec import ModelSpec
 
 

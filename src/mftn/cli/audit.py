@@ -3,11 +3,12 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from mftn.cli.outputs import check_outputs
+from mftn.data.records import Split
 from mftn.files import write_text
 from mftn.limits import check_range
 
@@ -30,7 +31,7 @@ class Arguments:
     folder: Annotated[Path, tyro.conf.Positional]
     out: Path | None = None
     model: Path | None = None
-    model_split: Literal["train", "valid", "test"] = "valid"
+    model_split: Split = "valid"
     near: int = 40
 
 

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
 from mftn.cli.outputs import check_outputs
+from mftn.spec import Precision
 
 BATCH, SECONDS = 32, 1.0
 """How the file's speed is measured."""
@@ -31,7 +32,7 @@ class Arguments:
     weights: Annotated[Path, tyro.conf.Positional]
     out: Path | None = None
     name: str | None = None
-    precision: Literal["fp32", "fp16", "int8-weights", "int8"] = "fp32"
+    precision: Precision = "fp32"
     data: Path | None = None
     overwrite: bool = False
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from mftn.cli import INTERRUPTED
+from mftn.cli import INTERRUPTED, say
 from mftn.cli.progress import progress_bars
-from mftn.train.config import TrainConfig, load_config
+from mftn.train.config import BASELINE, TrainConfig, load_config, recipes
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -27,11 +27,13 @@ class Arguments:
     Attributes:
         run: The run: the recipe's values unless a flag says otherwise.
         config: A recipe's name, or a YAML file.
-        resume: Go on with the run in the run folder.
+        baseline: Train the recipe's baseline: the same backbone with its own head alone.
+        resume: Continue the run in the run folder.
     """
 
     run: Annotated[TrainConfig, tyro.conf.arg(name="")]
     config: str = "ferplus"
+    baseline: bool = False
     resume: bool = False
 
 
@@ -42,9 +44,14 @@ def parse(arguments: list[str]) -> Arguments:
     """
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     finder.add_argument("--config", default=Arguments.config)
-    recipe = finder.parse_known_args(arguments)[0].config
+    finder.add_argument("--baseline", action="store_true")
+    found = finder.parse_known_args(arguments)[0]
+    recipe, baseline = found.config, found.baseline
+    if recipe.endswith(BASELINE) and recipe.removesuffix(BASELINE) in recipes():
+        recipe, baseline = recipe.removesuffix(BASELINE), True
+        say(f"--config {found.config} is deprecated; use --config {recipe} --baseline")
     try:
-        default = Arguments(load_config(recipe), recipe)
+        default = Arguments(load_config(recipe, baseline), recipe, baseline)
     except ModuleNotFoundError:
         if not {"-h", "--help"} & set(arguments):
             raise

@@ -7,6 +7,8 @@ from typing import Literal
 from mftn.types import Box
 
 Split = Literal["train", "valid", "test"]
+Framing = Literal["arcface", "fer2013"]
+CropFormat = Literal["png", "jpg"]
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 
 

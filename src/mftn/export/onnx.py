@@ -7,7 +7,6 @@ normalisation, both heads, their sum, the temperature and the softmax are all in
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -23,9 +22,7 @@ from mftn.export.recover import load_network
 from mftn.export.storage import as_bytes, as_half, store_small
 from mftn.files import write_bytes
 from mftn.runtime import Session
-from mftn.spec import ModelSpec
-
-Precision = Literal["fp32", "fp16", "int8-weights", "int8"]
+from mftn.spec import ModelSpec, Precision
 
 MAX_LOSS = 0.003
 """Share of right answers that int8 may cost."""

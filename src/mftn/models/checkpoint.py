@@ -6,7 +6,7 @@ Nothing is skipped silently: whatever does not fit is named, tensor by tensor.
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import timm
 import torch
@@ -17,10 +17,7 @@ from torch import Tensor, nn
 from mftn.errors import ModelError
 from mftn.files import write_bytes
 from mftn.models.mftn import Network
-from mftn.spec import ModelSpec
-
-Part = Literal["all", "backbone", "trunk"]
-"""What to load: every tensor, the backbone with its head, or the backbone without its classifier."""
+from mftn.spec import ModelSpec, Part
 
 _CONTAINERS = ("state_dict", "model", "model_state_dict", "net", "weights")
 _RELEASED_CONVNEXT = (  # the released code names its backbone as the first ConvNeXt code did

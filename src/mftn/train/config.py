@@ -12,9 +12,14 @@ from typing import Annotated, Any, Literal, TypeVar
 import tyro
 
 from mftn.data.augmentation import Augmentation
+from mftn.data.votes import Protocol
 from mftn.errors import ConfigError, did_you_mean
+from mftn.spec import LAMBDA_MSTN, Part
 
 Config = TypeVar("Config")
+
+BASELINE = "_baseline"
+"""What a recipe's name and its run folder end with where its baseline is trained."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +41,7 @@ class DataConfig:
     """
 
     folder: Annotated[Path, tyro.conf.arg(aliases=["--data"])] = Path("data/ferplus")
-    protocol: Literal["majority", "argmax"] = "argmax"
+    protocol: Protocol = "argmax"
     soft_targets: bool = True
     view: float = 0.875
     mean: tuple[float, ...] = (0.5,)
@@ -145,7 +150,7 @@ class TrainConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     augmentation: Augmentation = field(default_factory=Augmentation)
     init_from: str = ""
-    init_part: Literal["all", "backbone", "trunk"] = "all"
+    init_part: Part = "all"
     mixup: float = 0.0
     cutmix: float = 0.0
     mix_probability: float = 1.0
@@ -156,7 +161,7 @@ class TrainConfig:
     accumulate: int = 1
     small_epochs: int = 0
     small_size: int = 48
-    lambda_mstn: float = 0.55
+    lambda_mstn: float = LAMBDA_MSTN
     label_smoothing: float = 0.0
     ema_decay: float = 0.0
     logit_adjustment: float = 0.0
@@ -176,19 +181,41 @@ def recipes() -> list[str]:
     return sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
 
 
-def load_config(recipe: str | Path) -> TrainConfig:
+def load_config(recipe: str | Path, baseline: bool = False) -> TrainConfig:
     """A recipe by its name, or from a YAML file.
 
+    Args:
+        recipe: The name or the file; a name with `_baseline` appended is the recipe's baseline.
+        baseline: Of the recipe, the published comparison's baseline; see `as_baseline`.
+
     Raises:
-        ConfigError: There is no such recipe, or it holds an unknown key.
+        ConfigError: There is no such recipe, it holds an unknown key, or it has no baseline.
     """
-    return from_mapping(TrainConfig, _read_recipe(str(recipe)), str(recipe))
+    config = from_mapping(TrainConfig, _read_recipe(str(recipe)), str(recipe))
+    return as_baseline(config) if baseline else config
+
+
+def as_baseline(config: TrainConfig) -> TrainConfig:
+    """The published comparison's baseline: the same backbone with its own head alone, in a run folder of its own.
+
+    Raises:
+        ConfigError: The architecture has none.
+    """
+    kind, _, backbone = config.model.architecture.partition("_")
+    if kind == "baseline":
+        return config
+    if kind != "mftn":
+        raise ConfigError(f"{config.model.architecture}: has no baseline; give --model.architecture")
+    model = dataclasses.replace(config.model, architecture=f"baseline_{backbone}")
+    return dataclasses.replace(config, model=model, out=config.out.with_name(config.out.name + BASELINE))
 
 
 def _read_recipe(recipe: str) -> dict[str, Any]:
     """The recipe's values on top of those of the recipe it `extends`."""
     import yaml
 
+    if recipe.endswith(BASELINE) and recipe.removesuffix(BASELINE) in recipes():
+        return to_mapping(load_config(recipe.removesuffix(BASELINE), baseline=True))
     if recipe in recipes():
         text = (files("mftn.train") / "recipes" / f"{recipe}.yaml").read_text(encoding="utf-8")
     elif Path(recipe).is_file():

@@ -1,4 +1,4 @@
-"""A short reader a data set: what its owners give becomes records, checked against what they publish."""
+"""A short reader per data set: what its owners give becomes records, checked against what they publish."""
 
 import os
 from collections import Counter
@@ -6,13 +6,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
+from typing import Literal, get_args
 
-from mftn.data.records import Record
+from mftn.data.records import CropFormat, Framing, Record
 from mftn.errors import ConfigError, DataError, did_you_mean
 from mftn.files import UniqueNames
 from mftn.sources import IMAGE_SUFFIXES, is_hidden
 
-DATA_SETS = ("raf-db", "affectnet", "expw", "ferplus", "fer2013", "folder", "table")
+DataSetName = Literal["raf-db", "affectnet", "expw", "ferplus", "fer2013", "folder", "table"]
+DATA_SETS: tuple[DataSetName, ...] = get_args(DataSetName)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +22,8 @@ class ReadOptions:
     """Which form of a data set is read.
 
     Attributes:
-        classes: 7 leaves out contempt.
-        aligned: RAF-DB: its aligned pictures; otherwise the original photographs.
+        classes: 7 omits contempt.
+        aligned: RAF-DB: its aligned images; otherwise the original photographs.
     """
 
     classes: int = 8
@@ -38,12 +40,18 @@ class DataSet:
         counts: Published faces of every expression by split; a plain number where only that is known. The split
             None stands for a data set without official splits.
         licence: The terms, as its owners state them.
+        size: Side of its crops in pixels, unless said otherwise.
+        framing: Of its crops, unless said otherwise.
+        format: Of its crops, unless said otherwise.
     """
 
     title: str
     read: Callable[[Path, ReadOptions], Iterator[Record]]
     counts: Mapping[str | None, Mapping[str, int] | int]
     licence: str
+    size: int = 112
+    framing: Framing = "arcface"
+    format: CropFormat = "jpg"
 
 
 def find_data_set(name: str) -> DataSet:

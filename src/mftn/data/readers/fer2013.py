@@ -57,4 +57,7 @@ DATA_SET = DataSet(
         "test": dict(zip(NUMBERS.values(), (491, 55, 528, 879, 594, 416, 626), strict=True)),
     },
     "public research data without a clear licence",
+    size=96,
+    framing="fer2013",
+    format="png",
 )

@@ -89,4 +89,7 @@ DATA_SET = DataSet(
     read,
     {"train": 28_558, "valid": 3_579, "test": 3_573},
     "labels MIT (Microsoft); the pictures are FER2013's: public research data without a clear licence",
+    size=96,
+    framing="fer2013",
+    format="png",
 )
