@@ -2,8 +2,8 @@
 
     python tools/average_weights.py OUT DATA WEIGHTS... [--logit-adjustment 0.15]
 
-Source: Wortsman et al., Model soups, 2022. DATA is the prepared data set they learnt from: its validation split gives
-the temperature, its training split the shares of the classes for the adjustment (see `mftn train --help`).
+Source: Wortsman et al., Model soups, 2022. DATA is the prepared data set they were trained on: its validation split
+gives the temperature, its training split the shares of the classes for the adjustment (see `mftn train --help`).
 """
 
 import argparse

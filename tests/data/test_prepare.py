@@ -124,7 +124,7 @@ def test_stopped_at_every_part_it_goes_on(ferplus_root: Path, tmp_path: Path) ->
     assert done and all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())
 
 
-def test_a_damaged_picture_stops_with_its_name_or_is_left_out_and_named(ferplus_root: Path, tmp_path: Path) -> None:
+def test_a_damaged_image_stops_with_its_name_or_is_omitted_and_named(ferplus_root: Path, tmp_path: Path) -> None:
     import shutil
 
     root = tmp_path / "raw"

@@ -1,5 +1,5 @@
 """Splits that the owners of a data set do not give: seeded, stratified, with near duplicates and the faces of one
-picture kept together."""
+image kept together."""
 
 from collections import defaultdict
 from collections.abc import Sequence

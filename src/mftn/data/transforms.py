@@ -1,8 +1,8 @@
 """From stored crops to network input, a whole batch at once on its device.
 
-Each picture draws its own parameters, and all geometry is one affine warp, so that pixels are interpolated
+Each image draws its own parameters, and all geometry is one affine warp, so that pixels are interpolated
 once. torchvision's transforms draw one set of parameters a batch, or need a worker process a core to run
-picture by picture.
+image by image.
 """
 
 import io
@@ -66,14 +66,14 @@ class Preprocess(nn.Module):
         angle = _even(batch, math.radians(a.rotation), device)
         scale = self.view * torch.exp(_even(batch, a.scale, device))
         stretch = torch.exp(_even(batch, a.aspect / 2, device))
-        mirror = torch.where(torch.rand(batch, device=device) < a.flip, -1.0, 1.0)
+        flip = torch.where(torch.rand(batch, device=device) < a.flip, -1.0, 1.0)
         shift = 2 * torch.stack([_even(batch, a.translation, device), _even(batch, a.translation, device)], dim=1)
         cos, sin = torch.cos(angle), torch.sin(angle)
         linear = torch.stack(
             [
-                scale * stretch * cos * mirror,
+                scale * stretch * cos * flip,
                 -scale * sin / stretch,
-                scale * stretch * sin * mirror,
+                scale * stretch * sin * flip,
                 scale * cos / stretch,
             ],
             dim=1,

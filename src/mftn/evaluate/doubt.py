@@ -16,8 +16,8 @@ def ask_model(found: Audit, folder: Path, split: Split, weights: Path) -> Audit:
     Args:
         found: An audit of the folder.
         folder: The data set.
-        split: One that the network has not learnt from.
-        weights: Its weights file.
+        split: One that the network was not trained on.
+        weights: Its checkpoint.
 
     Raises:
         ModelError: The weights cannot be read.

@@ -19,16 +19,16 @@ from torch import Tensor
 from mftn.models import Logits, Network
 
 CELLS = 12
-"""Cells a side that a deletion curve removes pictures by."""
+"""Cells per side of the grid by which a deletion curve blurs images."""
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Maps of a batch of pictures.
+    """Maps of a batch of images.
 
     Attributes:
         logits: The network's.
-        classes: The explained class of each picture, (B,).
+        classes: The explained class of each image, (B,).
         maps: By name, from "stage 2" to "fused", (B, h, w) on the finest feature's grid.
         attention: ACA's softmax over tokens of each stage's last block, averaged over channels, on the same grid; each
             sums to 1.
@@ -54,11 +54,11 @@ class Locations:
 
 
 def explain(model: Network, x: Tensor, classes: Tensor | None = None) -> Explanation:
-    """Class-activation maps of normalised pictures (B, C, H, W).
+    """Class-activation maps of normalised images (B, C, H, W).
 
     Args:
         model: In evaluation mode.
-        x: The pictures.
+        x: The images.
         classes: (B,) which class of each to explain; the predicted ones by default.
     """
     attention: dict[str, Tensor] = {}
@@ -161,11 +161,11 @@ def deletion_curves(
 ) -> Mapping[str, NDArray[np.float64]]:
     """How the explained class's probability falls as places are removed, hottest, coldest or random first.
 
-    A place is a cell of a 12×12 grid; a removed one shows the picture blurred beyond recognition.
+    A location is a cell of a 12×12 grid; a removed one shows the image blurred beyond recognition.
 
     Args:
         model: In evaluation mode.
-        x: Normalised pictures (B, C, H, W).
+        x: Normalised images (B, C, H, W).
         explanation: Theirs.
         fractions: Shares of the places removed, rising.
         temperature: That calibrates the probabilities.
@@ -186,7 +186,7 @@ def deletion_curves(
             gone = (ranks < round(fraction * CELLS**2)).view(batch, 1, CELLS, CELLS).float()
             mask = F.interpolate(gone, size=(height, width), mode="nearest")
             with torch.no_grad():
-                answer = (model(mask * blank + (1 - mask) * x).fused / temperature).softmax(dim=1)
-            probabilities.append(answer.gather(1, explanation.classes[:, None])[:, 0])
+                output = (model(mask * blank + (1 - mask) * x).fused / temperature).softmax(dim=1)
+            probabilities.append(output.gather(1, explanation.classes[:, None])[:, 0])
         curves[order] = torch.stack(probabilities, dim=1).double().numpy()
     return curves

@@ -23,7 +23,7 @@ STYLES = ["o-", "s--", "^:", "D-.", "v-", "P--"]
 """Lines that differ without colour too."""
 
 MARKERS = "osD^vP*X"
-"""One a class, so that colour is not all that tells them apart."""
+"""One per class, so that colour is not all that tells them apart."""
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -82,7 +82,7 @@ def confusion_panel(counts: Mapping[str, Counts], labels: tuple[str, ...]) -> Fi
 
 
 def reliability_diagram(curves: Mapping[str, tuple[Counts, Values, Values]]) -> Figure:
-    """Accuracy against confidence, a panel a model; each is counts, mean confidence and accuracy of the bins."""
+    """Accuracy against confidence, a panel per model; each is counts, mean confidence and accuracy of the bins."""
     figure = new_figure(4.0 * len(curves), 3.8)
     axes = np.atleast_1d(figure.subplots(1, len(curves), sharey=True))
     for place, (name, (counts, confidence, right)) in enumerate(curves.items()):
@@ -135,7 +135,7 @@ def agreement_plot(results: Mapping[str, list[dict[str, float]]]) -> Figure:
 
 
 def deletion_plot(fractions: Sequence[float], curves: Mapping[str, Mapping[str, Values]]) -> Figure:
-    """Mean probability of the explained class as places go, a panel a model."""
+    """Mean probability of the explained class as locations are removed, a panel per model."""
     figure = new_figure(4.2 * len(curves), 3.6)
     axes = np.atleast_1d(figure.subplots(1, len(curves), sharey=True))
     for place, (name, orders) in enumerate(curves.items()):

@@ -41,7 +41,7 @@ def load_checkpoint(model: Network, path: str | Path, part: Part = "all") -> Non
         model: The network; unchanged if anything does not fit.
         path: A `.safetensors` file, or a PyTorch checkpoint.
         part: What to load. With "backbone" and "trunk" the rest of the model keeps its weights, and the
-            rest of a whole checkpoint is what the caller chose to leave out.
+            rest of a whole checkpoint is what the caller chose to omit.
 
     Raises:
         ModelError: The file cannot be read, or tensors are missing, unexpected or of another shape.
@@ -118,9 +118,9 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
         if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
             content = content[name]
     tensors = {str(key): value for key, value in content.items()} if isinstance(content, Mapping) else {}
-    strangers = [key for key, value in tensors.items() if not isinstance(value, Tensor)]
-    if not tensors or strangers:
-        raise ModelError(f"{path}: holds no mapping of names to tensors (found {strangers[:5] or 'none'})")
+    unexpected = [key for key, value in tensors.items() if not isinstance(value, Tensor)]
+    if not tensors or unexpected:
+        raise ModelError(f"{path}: holds no mapping of names to tensors (found {unexpected[:5] or 'none'})")
     return tensors
 
 

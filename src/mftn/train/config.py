@@ -24,20 +24,21 @@ BASELINE = "_baseline"
 
 @dataclass(frozen=True, slots=True)
 class DataConfig:
-    """What is learnt from.
+    """The training data.
 
     Attributes:
         folder: A prepared data set (`mftn prepare`).
-        protocol: Which pictures count, and their class.
+        protocol: Which images count, and their class.
         soft_targets: Learn the raters' distribution in place of one class.
         view: The network's share of the stored crop's side.
         mean: Of every channel, or one for all, on the scale 0 to 1.
         std: As `mean`.
         workers: Loader processes; the crops lie in memory, so none is usually fastest.
-        balance: 0 draws pictures as they are, 1 draws every class equally often; between, by count^(−balance).
+        balance: 0 draws images as they are, 1 draws every class equally often; between, by count^(−balance).
         unaligned: The same data set prepared with `--detector none`; empty for none.
-        unaligned_share: Share of training pictures taken from there, so that crops which arrive as they are fare well.
-        drop_copies: Leave out training images that are also, exactly or nearly, in the validation split.
+        unaligned_share: Share of training images taken from there, so that the network also handles faces that
+            are not aligned.
+        drop_copies: Omit training images that are also, exactly or nearly, in the validation split.
     """
 
     folder: Annotated[Path, tyro.conf.arg(aliases=["--data"])] = Path("data/ferplus")
@@ -86,11 +87,11 @@ class OptimizerConfig:
         lr: Highest learning rate.
         weight_decay: Decoupled for AdamW; norms and biases are left alone.
         schedule: cosine falls to zero; exponential multiplies by `decay` after each epoch.
-        decay: Factor an epoch of the exponential schedule.
-        warmup_epochs: The rate rises linearly over these; parts of an epoch count.
+        decay: Factor per epoch of the exponential schedule.
+        warmup_epochs: The learning rate rises linearly over these; fractions of an epoch count.
         clip_norm: Gradients longer than this are shortened; 0 is off.
-        layer_decay: Factor of the rate from each layer of the backbone to the one before it; 1 is off.
-        freeze_epochs: The backbone's body keeps its first weights for so many epochs, while the heads learn.
+        layer_decay: Factor of the learning rate from each layer of the backbone to the one before it; 1 is off.
+        freeze_epochs: For this many epochs only the heads learn; the backbone's body keeps its initial weights.
     """
 
     name: Literal["adamw", "adam", "sgd"] = "adamw"
@@ -111,26 +112,26 @@ class TrainConfig:
 
     Attributes:
         out: The run folder to make.
-        data: What is learnt from.
+        data: The training data.
         model: What is trained.
         optimizer: How the weights move.
-        init_from: Weights to start from: a file (ours, the release's, a bare backbone), or a timm model's name, whose
+        init_from: Initial weights: a file (ours, the release's, a bare backbone), or a timm model's name, whose
             backbone is fetched; empty starts at random.
-        init_part: What is taken of a file: all, the backbone with its classifier, or its trunk without.
+        init_part: What is taken from a file: all, the backbone with its classifier, or its trunk without it.
         augmentation: What training changes at random.
-        mixup: α of the Beta distribution that blends pairs of pictures; 0 is off.
-        cutmix: α of the one that pastes rectangles between pairs; 0 is off. With both, one is drawn a batch.
+        mixup: α of the Beta distribution that blends pairs of images; 0 is off.
+        cutmix: α of the one that pastes rectangles between pairs; 0 is off. With both, one is drawn per batch.
         mix_probability: Share of batches that are mixed.
-        teachers: Weights files of trained networks whose mean answer is learnt too.
+        teachers: Checkpoints of trained networks whose mean output is part of the target.
         distillation: The teachers' share of the target; the raters have the rest.
         epochs: Passes over the training split.
-        batch_size: Pictures a step, over all processes.
-        accumulate: A step's pictures go through the network in so many parts, for less memory.
-        small_epochs: The first epochs see pictures of `small_size`, which is faster.
+        batch_size: Images per step, over all processes.
+        accumulate: Parts in which a step's images go through the network, for less memory.
+        small_epochs: The first epochs see images of `small_size`, which is faster.
         small_size: Side of the input in the first epochs, in pixels.
         lambda_mstn: λ of the joint loss.
         label_smoothing: Probability mass spread evenly over the classes.
-        ema_decay: Decay a step of the weights' moving average, which is what is evaluated and kept; 0 is off.
+        ema_decay: Decay per step of the weights' moving average, which is what is evaluated and kept; 0 is off.
         logit_adjustment: τ: after training, every class's logit rises by τ·log(its share of the training split), which
             gives back part of the frequencies that `data.balance` takes away (Menon et al., 2021); 0 is off.
         seed: Of every random number.
@@ -138,7 +139,7 @@ class TrainConfig:
             elsewhere, where bf16 would be a hundred times slower.
         channels_last: Keep maps channels-last in memory.
         compile: Compile the network with torch.compile, which takes a minute and a C++ compiler or a GPU.
-        save_minutes: Save what resuming needs so often inside an epoch too.
+        save_minutes: Minutes between saves of the state that resuming needs, inside an epoch.
         devices: Processes on each machine.
         nodes: Machines.
         accelerator: What to compute on.
@@ -241,7 +242,7 @@ def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 
 def from_mapping(cls: type[Config], values: Mapping[str, Any], source: str) -> Config:
-    """A config from nested mappings; what they leave out keeps its default.
+    """A config from nested mappings; what they omit keeps its default.
 
     Raises:
         ConfigError: A key is unknown (the nearest known one is named), or a value has the wrong form.

@@ -1,6 +1,6 @@
 """The training loop, from a configuration to a run folder.
 
-Validation selects; its metrics come from unaugmented pictures and the weights that are kept. Every random number
+Validation selects; its metrics come from unaugmented images and the weights that are kept. Every random number
 follows from the seed, the step and the process, so that a run can go on from any step as if it had never stopped.
 """
 
@@ -41,8 +41,8 @@ from mftn.train.step import Step, StepResult
 from mftn.train.stop import StopRequest, raise_stopped
 from mftn.train.validate import validate
 
-TOLERATED = 0.01
-"""Share of training pictures that may be unreadable before a run stops."""
+MAX_UNREADABLE = 0.01
+"""Share of training images that may be unreadable before a run stops."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +77,14 @@ def train(
 
     Args:
         config: The run.
-        resume: Go on where the run in `config.out` stopped, which must be a run of the same configuration.
+        resume: Continue the run in `config.out`, which must have the same configuration.
         on_step: Called after each step, in the first process.
         on_epoch: Called with each row of the log, in the first process.
 
     Raises:
         ConfigError: Settings contradict each other or the data, or the run folder holds another run, or none to
             resume.
-        DataError: The data set is missing or incomplete, or more than 1 % of its training pictures are unreadable.
+        DataError: The data set is missing or incomplete, or more than 1 % of its training images are unreadable.
         MFTNError: The loss, or what the network predicts of validation images, is not a number.
     """
     config = dataclasses.replace(config, precision=choose_precision(config))
@@ -169,7 +169,7 @@ class _Run:
             if not math.isfinite(result.loss):
                 raise MFTNError(
                     f"{self.out}: the loss became {result.loss} in epoch {epoch + 1}, step {step + 1} of {steps}, at a "
-                    f"learning rate of {rate:.3g} ({', '.join(paths[:3])} …); lower --optimizer.lr and start anew"
+                    f"learning rate of {rate:.3g} ({', '.join(paths[:3])} …); lower --optimizer.lr and start again"
                 )
             if self.ema:
                 self.ema.update(self.model, step=epoch * steps + step)
@@ -177,8 +177,8 @@ class _Run:
                 progress.unreadable = sorted({*progress.unreadable, *unreadable})
                 self._check_unreadable()
             now = time.perf_counter()
-            for place, value in enumerate((*astuple(result), now - clock)):
-                progress.sums[place] += value
+            for column, value in enumerate((*astuple(result), now - clock)):
+                progress.sums[column] += value
             clock, progress.step = now, step + 1
             if self.on_step:
                 self.on_step(StepReport(epoch * steps + step + 1, config.epochs * steps, epoch + 1, rate, result))
@@ -237,7 +237,7 @@ class _Run:
         return self.config.small_size if epoch < self.config.small_epochs else self.config.model.size
 
     def _wrap(self, epoch: int) -> None:
-        """Wrap the network for its processes, anew when the backbone's body thaws: DDP counts gradients once."""
+        """Wrap the network for its processes, again when the backbone's body thaws: DDP counts gradients once."""
         frozen = epoch < self.config.optimizer.freeze_epochs
         if self.network is not None and epoch != self.config.optimizer.freeze_epochs:
             return
@@ -276,9 +276,9 @@ class _Run:
     def _check_unreadable(self) -> None:
         bad = self.progress.unreadable
         total = len(self.train_set) + len(self.train_set.unreadable)
-        if len(bad) > TOLERATED * total:
+        if len(bad) > MAX_UNREADABLE * total:
             raise DataError(
-                f"{self.config.data.folder}: {len(bad):,} of {total:,} training pictures cannot be read "
+                f"{self.config.data.folder}: {len(bad):,} of {total:,} training images cannot be read "
                 f"({', '.join(bad[:3])} …); prepare the data set again"
             )
 

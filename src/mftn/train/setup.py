@@ -12,7 +12,7 @@ from mftn.data.dataset import FaceDataset
 from mftn.data.sampler import BatchSampler
 from mftn.models import Network
 from mftn.train.config import TrainConfig
-from mftn.train.network import build_model, load_first_weights
+from mftn.train.network import build_model, load_initial_weights
 from mftn.train.precision import spare_strided_depthwise
 
 
@@ -51,13 +51,13 @@ def make_loader(config: TrainConfig, train_set: FaceDataset, fabric: Fabric) -> 
 
 
 def make_model(config: TrainConfig, fabric: Fabric) -> Network:
-    """The network with its first weights, on its device; the seed alone decides what is random in it."""
+    """The network with its initial weights, on its device; the seed alone decides what is random in it."""
     torch.manual_seed(config.seed)
     model = build_model(config)
     if fabric.device.type == "cpu" and config.precision == "bf16":
         spare_strided_depthwise(model)
     if config.init_from:
-        load_first_weights(model, config)
+        load_initial_weights(model, config)
     if config.channels_last:
         model = model.to(memory_format=torch.channels_last)
     if fabric.world_size > 1 and fabric.device.type == "cuda":

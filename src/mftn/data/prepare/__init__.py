@@ -57,7 +57,7 @@ def prepare(
         warnings: What was odd in the source; for `dataset.json` too.
         workers: Processes; 1 works in this one.
         part_size: Faces per part.
-        skip_damaged: Leave out images that cannot be read and name them in `dataset.json`, instead of stopping.
+        skip_damaged: Omit images that cannot be read and name them in `dataset.json`, instead of stopping.
         on_part: Called with the number of faces done, after each part.
         on_note: Called with a line about what a complete folder has that is no longer so in the source.
 

@@ -89,7 +89,7 @@ def read_records(name: str, root: str | Path, options: ReadOptions | None = None
 
 @dataclass(slots=True)
 class Survey:
-    """What a data set holds, before any picture is opened.
+    """What a data set holds, before any image is opened.
 
     Attributes:
         total: Faces.
@@ -106,7 +106,7 @@ def survey(name: str, root: str | Path, options: ReadOptions | None = None) -> S
     """Read all records once: count, compare with what is published, look for missing, extra and double files.
 
     Raises:
-        DataError: A row makes no sense, or pictures are missing.
+        DataError: A row makes no sense, or images are missing.
     """
     options = options or ReadOptions()
     found, missing, stems = Survey(), [], Counter[tuple[str, int]]()
@@ -124,16 +124,16 @@ def survey(name: str, root: str | Path, options: ReadOptions | None = None) -> S
         stems[str(record.source), record.face] += 1
     if missing:
         raise DataError(
-            f"{root}: {len(missing):,} of {found.total:,} pictures are missing, the first is {missing[0]}; "
+            f"{root}: {len(missing):,} of {found.total:,} images are missing, the first is {missing[0]}; "
             "extract the archive again, or the parts of it that are not there yet"
         )
     if not found.total:
-        raise DataError(f"{root}: holds no labelled picture")
+        raise DataError(f"{root}: holds no labelled image")
     named = {source for source, _ in stems}
     images = (folder / name for folder in files for name in sorted(files[folder]) if not is_hidden(name))
     extra = [str(path) for path in images if path.suffix.lower() in IMAGE_SUFFIXES and str(path) not in named]
     if extra:
-        found.warnings.append(f"{len(extra):,} pictures have no label and are left out, the first is {extra[0]}")
+        found.warnings.append(f"{len(extra):,} images have no label and are omitted, the first is {extra[0]}")
     double = [source for (source, _), count in stems.items() if count > 1]
     if double:
         found.warnings.append(f"{len(double):,} faces are named more than once, the first in {double[0]}")
@@ -148,7 +148,7 @@ def _differences(data_set: DataSet, counts: Mapping[str | None, Counter[str]], o
             yield f"{split}: not here"
         elif isinstance(published, int):
             if (total := counts[split].total()) != published:
-                yield f"{split}: {total:,} pictures, {published:,} published ({total - published:+,})"
+                yield f"{split}: {total:,} images, {published:,} published ({total - published:+,})"
         else:
             for expression, expected in published.items():
                 if expression == "contempt" and options.classes == 7:

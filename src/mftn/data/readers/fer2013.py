@@ -1,4 +1,4 @@
-"""FER2013 as one table: `fer2013.csv` with an expression, 48×48 grey values and a usage a row.
+"""FER2013 as one table: `fer2013.csv` with an expression, 48×48 grey values and a usage per row.
 
 Source: Goodfellow et al., Challenges in representation learning, 2013.
 """
