@@ -149,7 +149,7 @@ def test_a_full_disk_is_explained_and_the_work_goes_on(
         raise OSError(28, "No space left on device", str(self))
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(DataError, match=r"\.png: No space left on device; put it right and give the same command"):
+    with pytest.raises(DataError, match=r"\.png: No space left on device; fix this and run the same command"):
         prepare(read_records("ferplus", ferplus_root), tmp_path / "out", ferplus_preparation(64), workers=1)
     monkeypatch.setattr(Path, "write_bytes", whole)
     prepare(read_records("ferplus", ferplus_root), tmp_path / "out", ferplus_preparation(64), workers=1)

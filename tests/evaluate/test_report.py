@@ -18,7 +18,7 @@ import mftn.models  # noqa: F401 (registers the networks)
 from mftn.data.dataset import FaceDataset
 from mftn.errors import ConfigError, DataError, ModelError
 from mftn.evaluate.inference import preprocess_for
-from mftn.evaluate.predictions import FUSED, Predictions
+from mftn.evaluate.predictions import FUSED, NetworkSummary, Predictions
 from mftn.evaluate.report import Model, Options, write_report
 from mftn.labels import LABEL_SETS
 from mftn.models import load_model, save_model
@@ -26,10 +26,11 @@ from mftn.spec import ModelSpec
 
 LITTLE = Options(robustness_images=4, deletion_images=4, embedding_images=0)
 NOTHING = Options(0, 0, 0)
+SUMMARY = NetworkSummary("mftn_face", 1, [48, 48])
 
 
 def network(folder: Path, prepared: Path, architecture: str = "mftn_face", classes: int = 8, seed: int = 0) -> Model:
-    """An untrained network in a weights file, whose template is that of the data set's central 7/8."""
+    """An untrained network in a checkpoint, whose template is that of the data set's central 7/8."""
     torch.manual_seed(seed)
     arguments = {"num_classes": classes, "in_chans": 1, "img_size": 32}
     model = timm.create_model(architecture, **arguments)
@@ -117,10 +118,10 @@ def test_a_report_is_drawn_again_without_the_model(prepared: Path, tmp_path: Pat
 def test_classes_that_only_one_side_has(prepared: Path, tmp_path: Path) -> None:
     seven, eight = LABEL_SETS[7], LABEL_SETS[8]
     logits = np.random.default_rng(0).normal(size=(5, 8)).astype(np.float32)
-    knows_all = Predictions("a", eight, 1.0, {}, {FUSED: logits})
+    knows_all = Predictions("a", eight, 1.0, SUMMARY, {FUSED: logits})
     expected = np.exp(logits[:, :7]) / np.exp(logits[:, :7]).sum(axis=1, keepdims=True)
     np.testing.assert_allclose(knows_all.probabilities(seven), expected, rtol=1e-6)
-    lacks_one = Predictions("b", seven, 2.0, {}, {FUSED: logits[:, :7]})
+    lacks_one = Predictions("b", seven, 2.0, SUMMARY, {FUSED: logits[:, :7]})
     assert (lacks_one.probabilities(eight)[:, 7] == 0).all()
 
     models = [network(tmp_path, prepared, classes=7)]

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from importlib.resources import files
 from itertools import combinations
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mftn.evaluate import explain, metrics, robustness
-from mftn.evaluate.predictions import FLIPPED, FUSED, Predictions
+from mftn.evaluate.predictions import FLIPPED, FUSED, Predictions, over_classes
 from mftn.evaluate.results import Deletion, DetailedScores, ModelResults, Pair, Published, Raters, Results, Robustness
 from mftn.evaluate.scores import Scores
 from mftn.evaluate.split import EvaluatedSplit
@@ -82,7 +82,7 @@ def measure_model(
     robust = network is not None and options.robustness_images
     explained = network is not None and options.deletion_images
     return ModelResults(
-        **found.about,
+        **asdict(found.network),
         temperature=found.temperature,
         classes_omitted=[name for name in found.labels if name not in split.classes],
         classes_missing=[name for name in split.classes if name not in found.labels],
@@ -151,8 +151,8 @@ def measure_robustness(
     on_step = partial(on_progress, f"robustness of {name}", 1, robustness.steps())
     steps = robustness.measure(network, split.dataset_of(network), indices, options.seed, on_step)
     for corruption, strength, logits in steps:
-        found = Predictions(name, network.described().labels, 1.0, {}, {FUSED: logits})
-        right = float((found.scores(split.classes).argmax(axis=1) == labels).mean())
+        predicted = over_classes(logits, network.described().labels, split.classes).argmax(axis=1)
+        right = float((predicted == labels).mean())
         curves.setdefault(corruption, []).append((strength, right))
     ((_, clean),) = curves.pop(robustness.CLEAN.name)
     return Robustness(

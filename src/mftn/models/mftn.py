@@ -113,7 +113,7 @@ class Network(nn.Module, HubMixin, library_name="mftn", pipeline_tag="image-clas
         return self.spec
 
     def feature_maps(self, x: Tensor) -> dict[str, Tensor]:
-        """What the heads average over places, by name, each (B, C, h, w)."""
+        """What the heads average over locations, by name, each (B, C, h, w)."""
         raise NotImplementedError
 
     def logits_of(self, maps: Mapping[str, Tensor]) -> Logits:

@@ -44,7 +44,7 @@ class Teachers:
             theirs, own = (spec.labels, spec.channels), (tuple(student.labels), student.channels)
             if theirs != own:
                 raise ConfigError(f"teachers: {path}: has classes and channels {theirs}, the student {own}")
-            if np.abs(np.asarray(spec.template) - np.asarray(student.template)).max() > 0.01:
+            if np.abs(np.asarray(spec.template) - np.asarray(student.template)).max() > TEMPLATE_TOLERANCE:
                 raise ConfigError(
                     f"teachers: {path}: sees faces framed differently from the student; use its data.view"
                 )

@@ -1,7 +1,7 @@
 """The training loop, from a configuration to a run folder.
 
 Validation selects; its metrics come from unaugmented images and the weights that are kept. Every random number
-follows from the seed, the step and the process, so that a run can go on from any step as if it had never stopped.
+follows from the seed, the step and the process, so that a run can be resumed from any step as if it had never stopped.
 """
 
 import dataclasses
@@ -20,8 +20,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.tensorboard import SummaryWriter
 
-from mftn.data.dataset import Batch, FaceDataset
-from mftn.data.transforms import Preprocess
+from mftn.data.dataset import Batch
 from mftn.errors import DataError, MFTNError
 from mftn.files import write_csv
 from mftn.models import Network, save_model
@@ -36,7 +35,7 @@ from mftn.train.network import describe
 from mftn.train.optimizer import build_optimizer, learning_rate, set_learning_rate
 from mftn.train.precision import choose_precision
 from mftn.train.run_folder import Row, check_run, load_state, open_run, save_state
-from mftn.train.setup import launch, make_loader, make_model
+from mftn.train.setup import launch, make_loader, make_model, make_preprocess, make_splits
 from mftn.train.step import Step, StepResult
 from mftn.train.stop import StopRequest, raise_stopped
 from mftn.train.validate import validate
@@ -112,17 +111,7 @@ class _Run:
         self.fabric = fabric = launch(config)
         self.on_step = on_step if fabric.is_global_zero else None
         self.on_epoch = on_epoch if fabric.is_global_zero else None
-        data, channels = config.data, config.model.channels
-        self.train_set = FaceDataset(
-            data.folder,
-            "train",
-            channels,
-            data.protocol,
-            data.unaligned if data.unaligned_share else "",
-            skip_unreadable=True,
-            without_copies_of="valid" if data.drop_copies else None,
-        )
-        self.valid_set = FaceDataset(data.folder, "valid", channels, data.protocol)
+        self.train_set, self.valid_set = make_splits(config)
         check_data(config, self.train_set, fabric.world_size)
         teachers = _teachers(fabric, config)
         check_run(config, resume)
@@ -132,8 +121,7 @@ class _Run:
 
         self.loader, self.sampler = make_loader(config, self.train_set, fabric)
         self.preprocess = {
-            size: fabric.to_device(Preprocess(size, data.view, data.mean, data.std, config.augmentation))
-            for size in {config.small_size, config.model.size}
+            size: fabric.to_device(make_preprocess(config, size)) for size in {config.small_size, config.model.size}
         }
         self.model = make_model(config, fabric)
         self.ema = ModelEmaV3(self.model, decay=config.ema_decay, use_warmup=True) if config.ema_decay else None

@@ -159,7 +159,7 @@ def _git_state() -> dict[str, Any] | None:
 
 
 def save_state(path: Path, model: Network, ema: ModelEmaV3 | None, optimizer: Any, progress: Progress) -> None:
-    """Write all that `load_state` needs to go on; random numbers follow from seed, step and process alone."""
+    """Write all that `load_state` needs to continue; random numbers follow from seed, step and process alone."""
     state = {
         "model": model.state_dict(),
         "ema": ema.module.state_dict() if ema else None,
