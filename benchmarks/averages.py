@@ -17,7 +17,7 @@ from torch import Tensor
 from mftn.data.dataset import FaceDataset
 from mftn.data.records import SPLITS
 from mftn.evaluate import metrics
-from mftn.evaluate.predict import predict_logits, preprocess_for
+from mftn.evaluate.inference import predict_logits, preprocess_for
 from mftn.export.recover import load_network
 from mftn.models import Logits
 
@@ -40,7 +40,7 @@ def reader(path: str, framed_as: FaceDataset) -> Callable[[FaceDataset, bool], t
     preprocess = preprocess_for(network.described(), framed_as)
 
     def read(pictures: FaceDataset, mirrored: bool) -> tuple[Logits, Tensor]:
-        logits = predict_logits(network, pictures, preprocess, mirrored=mirrored)
+        logits = predict_logits(network, pictures, preprocess, flip=mirrored)
         return logits, (logits.fused / network.described().temperature).softmax(dim=1)
 
     return read

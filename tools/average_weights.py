@@ -2,8 +2,8 @@
 
     python tools/average_weights.py OUT DATA WEIGHTS... [--logit-adjustment 0.15]
 
-Source: Wortsman et al., Model soups, 2022. DATA is the prepared data set they learnt from: its validation split gives
-the temperature, its training split the shares of the classes for the adjustment (see `mftn train --help`).
+Source: Wortsman et al., Model soups, 2022. DATA is the prepared data set they were trained on: its validation split
+gives the temperature, its training split the shares of the classes for the adjustment (see `mftn train --help`).
 """
 
 import argparse
@@ -35,10 +35,8 @@ def main() -> None:
     save_model(model, arguments.out, model.spec)
     labels = FaceDataset(arguments.data, "train", in_memory=False).labels
     counts = labels.bincount(minlength=len(model.described().labels))
-    figures = calibrate(arguments.out, FaceDataset(arguments.data, "valid"), arguments.logit_adjustment, counts)
-    for protocol, row in figures.items():
-        if isinstance(row, dict):
-            print(f"{protocol}: {row['accuracy']:.2%} of {row['images']:,}, macro recall {row['macro_recall']:.1%}")
+    validation = calibrate(arguments.out, FaceDataset(arguments.data, "valid"), arguments.logit_adjustment, counts)
+    print("\n".join(validation.lines()))
 
 
 if __name__ == "__main__":

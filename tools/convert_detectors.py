@@ -111,7 +111,7 @@ class Network:
 
 
 def convert_pnet(arrays: Arrays) -> onnx.ModelProto:
-    """The proposal network: any size, one answer every second pixel."""
+    """The proposal network: any size, one output per second pixel."""
     network = Network(arrays)
     network.conv()
     network.prelu()

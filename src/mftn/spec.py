@@ -6,9 +6,18 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, Literal
 
 from mftn.errors import ModelError
+
+Precision = Literal["fp32", "fp16", "int8-weights", "int8"]
+"""How an exported file stores and computes."""
+
+Part = Literal["all", "backbone", "trunk"]
+"""What is taken from a checkpoint: everything, the backbone with its classifier, or the backbone without it."""
+
+LAMBDA_MSTN = 0.55
+"""The published weight of the MsTN's head in the joint loss; the backbone's has the rest."""
 
 
 @dataclass(frozen=True, slots=True)

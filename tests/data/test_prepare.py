@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image as PillowImage
 
-from mftn.data.dataset import FaceDataset
+from mftn.data.dataset import CropIndex, FaceDataset
 from mftn.data.prepare import ferplus_preparation, prepare
 from mftn.data.readers import read_records
 from mftn.data.splits import assign_splits
@@ -61,7 +61,7 @@ def test_the_dataset_reads_what_was_prepared(prepared: Path, channels: int, prot
     crop, target, label = data[1]
     assert len(data) == count and crop.shape == (channels, 64, 64) and label == 0
     assert target.sum().item() == pytest.approx(1)
-    batch = data.__getitems__([0, 1])
+    batch = data.__getitems__([CropIndex(0), CropIndex(1)])
     assert batch.crops.shape == (2, channels, 64, 64) and batch.labels.tolist() == [1, 0]
     assert batch.paths == data.paths[:2] and not batch.unreadable
 
@@ -124,7 +124,7 @@ def test_stopped_at_every_part_it_goes_on(ferplus_root: Path, tmp_path: Path) ->
     assert done and all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())
 
 
-def test_a_damaged_picture_stops_with_its_name_or_is_left_out_and_named(ferplus_root: Path, tmp_path: Path) -> None:
+def test_a_damaged_image_stops_with_its_name_or_is_omitted_and_named(ferplus_root: Path, tmp_path: Path) -> None:
     import shutil
 
     root = tmp_path / "raw"
@@ -149,7 +149,7 @@ def test_a_full_disk_is_explained_and_the_work_goes_on(
         raise OSError(28, "No space left on device", str(self))
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(DataError, match=r"\.png: No space left on device; put it right and give the same command"):
+    with pytest.raises(DataError, match=r"\.png: No space left on device; fix this and run the same command"):
         prepare(read_records("ferplus", ferplus_root), tmp_path / "out", ferplus_preparation(64), workers=1)
     monkeypatch.setattr(Path, "write_bytes", whole)
     prepare(read_records("ferplus", ferplus_root), tmp_path / "out", ferplus_preparation(64), workers=1)

@@ -1,4 +1,4 @@
-"""Every data set from its raw form to two steps of training; and each complaint names file and line."""
+"""Every data set from its raw form to two steps of training; and each error message names file and line."""
 
 import sys
 import tarfile
@@ -106,19 +106,19 @@ def test_a_half_extracted_archive_extra_and_double_files(tmp_path: Path) -> None
     table = root / "EmoLabel" / "list_patition_label.txt"
     table.write_text(table.read_text() + "train_00001.jpg 2\n")
     warnings = survey("raf-db", root).warnings
-    assert any("1 pictures have no label" in line and "stray.jpg" in line for line in warnings)
+    assert any("1 images have no label" in line and "stray.jpg" in line for line in warnings)
     assert any("1 faces are named more than once" in line for line in warnings)
     names = [record.name for record in read_records("raf-db", root)]
     assert len(set(names)) == len(names) == 57
     (root / "Image" / "aligned" / "train_00003_aligned.jpg").unlink()
-    with pytest.raises(DataError, match=r"1 of 57 pictures are missing.*train_00003_aligned.jpg.*label.txt:3"):
+    with pytest.raises(DataError, match=r"1 of 57 images are missing.*train_00003_aligned.jpg.*label.txt:3"):
         survey("raf-db", root)
 
 
 @pytest.mark.parametrize(
     ("kind", "file", "content", "message"),
     [
-        ("raf-db", "EmoLabel/list_patition_label.txt", "train_00001.jpg 8", r"label.txt:1: not a picture and a number"),
+        ("raf-db", "EmoLabel/list_patition_label.txt", "train_00001.jpg 8", r"label.txt:1: not an image and a number"),
         ("raf-db", "EmoLabel/list_patition_label.txt", "valid_1.jpg 2", r"label.txt:1: valid_1.jpg is neither"),
         ("raf-db", "other.txt", "", r"list_patition_label.txt: missing"),
         ("affectnet", "training.csv", "a/b.jpg,1,2,3,4,5,11,0,0", r"training.csv:1: expression 11"),
@@ -137,7 +137,7 @@ def test_a_half_extracted_archive_extra_and_double_files(tmp_path: Path) -> None
         ("folder", "a.jpg", "", "holds no folders"),
     ],
 )
-def test_complaints_name_file_and_line(tmp_path: Path, kind: str, file: str, content: str, message: str) -> None:
+def test_error_messages_name_file_and_line(tmp_path: Path, kind: str, file: str, content: str, message: str) -> None:
     path = tmp_path / file
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content)
@@ -155,7 +155,7 @@ def test_complaints_name_file_and_line(tmp_path: Path, kind: str, file: str, con
         ("path,label,left,top,right,bottom\na.jpg,happy,9,,3,4", r"t.csv:2: the box needs numbers"),
     ],
 )
-def test_complaints_of_a_table(tmp_path: Path, row: str, message: str) -> None:
+def test_error_messages_of_a_table(tmp_path: Path, row: str, message: str) -> None:
     (tmp_path / "t.csv").write_text(row)
     with pytest.raises(DataError, match=message):
         list(read_records("table", tmp_path / "t.csv"))

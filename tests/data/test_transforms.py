@@ -29,7 +29,7 @@ def test_a_certain_flip_mirrors() -> None:
     torch.testing.assert_close(flipped, plain.flip(3), rtol=0, atol=1e-4)
 
 
-def test_pictures_of_a_batch_are_changed_independently() -> None:
+def test_images_of_a_batch_are_changed_independently() -> None:
     same = CROPS[:1].expand(8, -1, -1, -1)
     changed = Preprocess(32, 1.0, 0.5, 0.25, Augmentation(flip=0, rotation=20, scale=0.2, translation=0.1)).train()(
         same

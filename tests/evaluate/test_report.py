@@ -17,8 +17,8 @@ from PIL import Image as PillowImage
 import mftn.models  # noqa: F401 (registers the networks)
 from mftn.data.dataset import FaceDataset
 from mftn.errors import ConfigError, DataError, ModelError
-from mftn.evaluate.predict import preprocess_for
-from mftn.evaluate.predictions import FUSED, Predictions
+from mftn.evaluate.inference import preprocess_for
+from mftn.evaluate.predictions import FUSED, NetworkSummary, Predictions
 from mftn.evaluate.report import Model, Options, write_report
 from mftn.labels import LABEL_SETS
 from mftn.models import load_model, save_model
@@ -26,10 +26,11 @@ from mftn.spec import ModelSpec
 
 LITTLE = Options(robustness_images=4, deletion_images=4, embedding_images=0)
 NOTHING = Options(0, 0, 0)
+SUMMARY = NetworkSummary("mftn_face", 1, [48, 48])
 
 
 def network(folder: Path, prepared: Path, architecture: str = "mftn_face", classes: int = 8, seed: int = 0) -> Model:
-    """An untrained network in a weights file, whose template is that of the data set's central 7/8."""
+    """An untrained network in a checkpoint, whose template is that of the data set's central 7/8."""
     torch.manual_seed(seed)
     arguments = {"num_classes": classes, "in_chans": 1, "img_size": 32}
     model = timm.create_model(architecture, **arguments)
@@ -58,14 +59,14 @@ def test_a_report_of_two_models_holds_what_it_measures(prepared: Path, tmp_path:
     table = pq.read_table(tmp_path / "report" / "predictions" / f"{models[0].name}.parquet")
     predicted = np.stack(table[FUSED].to_numpy()).argmax(axis=1)
     labels = np.array([LABEL_SETS[8].index(name) for name in table["label"].to_pylist()])
-    row = found["models"][models[0].name]["answers"][FUSED]["argmax"]
+    row = found["models"][models[0].name]["outputs"][FUSED]["argmax"]
     assert row["accuracy"] == pytest.approx(sklearn.metrics.accuracy_score(labels, predicted))
     expected = sklearn.metrics.confusion_matrix(labels, predicted, labels=range(8))
     assert row["confusion"] == expected.tolist()
-    assert set(found["models"][models[0].name]["answers"]) == {
+    assert set(found["models"][models[0].name]["outputs"]) == {
         FUSED, "fused, flip averaged", "backbone head", "MsTN head"
     }  # fmt: skip
-    assert set(found["models"][models[1].name]["answers"]) == {FUSED, "fused, flip averaged"}
+    assert set(found["models"][models[1].name]["outputs"]) == {FUSED, "fused, flip averaged"}
     assert len(found["pairs"]) == 1 and 0 <= found["pairs"][0]["p"] <= 1
     assert found["published"]["rows"]["QCS"] == 91.41
     assert 0 <= found["models"][models[0].name]["robustness"]["mean"] <= 1
@@ -80,11 +81,11 @@ def test_a_report_of_two_models_holds_what_it_measures(prepared: Path, tmp_path:
     assert page.count("data:image/png;base64,") >= len(names)
     assert not re.search(r"(src|href)=\"(?!data:)", page), "the page needs nothing beside it"
     summary = list(csv.DictReader((tmp_path / "report" / "summary.csv").open()))
-    assert len(summary) == 12 and {row["answer"] for row in summary} > {"MsTN head"}
+    assert len(summary) == 12 and {row["output"] for row in summary} > {"MsTN head"}
     assert list((tmp_path / "report").rglob("*.partial*")) == []
 
 
-def test_predictions_are_kept_and_made_anew_for_other_weights(prepared: Path, tmp_path: Path) -> None:
+def test_predictions_are_kept_and_made_again_for_other_weights(prepared: Path, tmp_path: Path) -> None:
     def passes(model: Model) -> int:
         done: list[int] = []
         write_report([model], prepared, "valid", tmp_path / "report", options=NOTHING,
@@ -104,7 +105,7 @@ def test_a_report_is_drawn_again_without_the_model(prepared: Path, tmp_path: Pat
     kept = Model("kept", tmp_path / "first" / "predictions" / f"{model.name}.parquet", None)
     other = network(tmp_path, prepared, seed=1)
     again = write_report([kept, other], prepared, "valid", tmp_path / "again", options=LITTLE)
-    first, second = (r.results.models[n].answers for r, n in ((report, model.name), (again, "kept")))
+    first, second = (r.results.models[n].outputs for r, n in ((report, model.name), (again, "kept")))
     assert first[FUSED]["argmax"].accuracy == second[FUSED]["argmax"].accuracy
     assert again.results.models["kept"].robustness is None and again.results.models[other.name].robustness is not None
     assert "Where the models look" in again.page.read_text()
@@ -117,10 +118,10 @@ def test_a_report_is_drawn_again_without_the_model(prepared: Path, tmp_path: Pat
 def test_classes_that_only_one_side_has(prepared: Path, tmp_path: Path) -> None:
     seven, eight = LABEL_SETS[7], LABEL_SETS[8]
     logits = np.random.default_rng(0).normal(size=(5, 8)).astype(np.float32)
-    knows_all = Predictions("a", eight, 1.0, {}, {FUSED: logits})
+    knows_all = Predictions("a", eight, 1.0, SUMMARY, {FUSED: logits})
     expected = np.exp(logits[:, :7]) / np.exp(logits[:, :7]).sum(axis=1, keepdims=True)
     np.testing.assert_allclose(knows_all.probabilities(seven), expected, rtol=1e-6)
-    lacks_one = Predictions("b", seven, 2.0, {}, {FUSED: logits[:, :7]})
+    lacks_one = Predictions("b", seven, 2.0, SUMMARY, {FUSED: logits[:, :7]})
     assert (lacks_one.probabilities(eight)[:, 7] == 0).all()
 
     models = [network(tmp_path, prepared, classes=7)]
@@ -129,11 +130,11 @@ def test_classes_that_only_one_side_has(prepared: Path, tmp_path: Path) -> None:
     assert report.results.models["mftn_face_7_0"].classes_missing == ["contempt"]
 
 
-def test_a_damaged_picture_stops_the_evaluation_with_its_name(prepared: Path, tmp_path: Path) -> None:
+def test_an_unreadable_image_stops_the_evaluation_with_its_name(prepared: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     shutil.copytree(prepared, data)
     bad = FaceDataset(data, "valid").paths[3]
-    (data / bad).write_bytes(b"no picture")
+    (data / bad).write_bytes(b"no image")
     with pytest.raises(DataError, match=re.escape(bad)):
         write_report([network(tmp_path, prepared)], data, "valid", tmp_path / "report", options=NOTHING)
 
@@ -156,13 +157,13 @@ def test_a_protocol_that_keeps_no_image_is_shown_as_unknown(prepared: Path, tmp_
     column = table.schema.get_field_index("votes")
     pq.write_table(table.set_column(column, "votes", votes), data / "manifest.parquet")
     report = write_report([network(tmp_path, prepared)], data, "valid", tmp_path / "report", options=NOTHING)
-    scores = report.results.models["mftn_face_8_0"].answers[FUSED]
+    scores = report.results.models["mftn_face_8_0"].outputs[FUSED]
     assert (scores["argmax"].images, scores["majority"].images) == (8, 0)
     page = re.sub(r'src="data:[^"]*"', "", report.page.read_text())
     assert "<td>–</td>" in page and not re.search(r"\bnan\b", page)
     found = json.loads((tmp_path / "report" / "metrics.json").read_text())
-    assert found["models"]["mftn_face_8_0"]["answers"][FUSED]["majority"]["accuracy"] is None
-    with pytest.raises(DataError, match="the majority protocol leaves out all 8 images"):
+    assert found["models"]["mftn_face_8_0"]["outputs"][FUSED]["majority"]["accuracy"] is None
+    with pytest.raises(DataError, match="the majority protocol excludes all 8 images"):
         write_report([network(tmp_path, prepared)], data, "valid", tmp_path / "other", "majority", options=NOTHING)
 
 

@@ -75,7 +75,7 @@ def test_int8_is_calibrated_small_and_compared_on_faces(weights: Path, prepared:
 def test_int8_that_loses_too_much_is_refused(
     weights: Path, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mftn.export.onnx.MAX_LOSS", -1.0)  # even a gain is then too little
+    monkeypatch.setattr("mftn.export.onnx.MAX_ACCURACY_LOSS", -1.0)  # even a gain is then too little
     with pytest.raises(ModelError, match="int8 loses .* nothing was written"):
         export_onnx(weights, tmp_path / "int8.onnx", "mine", "int8", prepared)
     assert not (tmp_path / "int8.onnx").exists()

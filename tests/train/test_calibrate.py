@@ -7,7 +7,7 @@ import torch
 from mftn.data.dataset import FaceDataset
 from mftn.evaluate import metrics
 from mftn.evaluate.calibration import fit_temperature
-from mftn.evaluate.predict import predict_logits, preprocess_for
+from mftn.evaluate.inference import predict_logits, preprocess_for
 from mftn.models import load_model, save_model
 from mftn.train.calibrate import calibrate
 from mftn.train.config import DataConfig, ModelConfig, TrainConfig
@@ -22,16 +22,16 @@ def test_the_temperature_is_that_of_the_mean_with_the_flip(prepared: Path, tmp_p
     torch.nn.init.normal_(model.get_classifier().weight, std=2.0)  # so that a flip changes much
     save_model(model, path, describe(config, 1))
     preprocess = preprocess_for(describe(config, 1), data)
-    views = torch.stack([predict_logits(model, data, preprocess, mirrored=flip).fused for flip in (False, True)])
+    views = torch.stack([predict_logits(model, data, preprocess, flip=flip).fused for flip in (False, True)])
     data.labels = views.mean(dim=0).argmax(dim=1)  # mostly what the network says, so that a temperature fits best
     data.labels[::5] = views.mean(dim=0)[::5].topk(2).indices[:, 1]
     expected = fit_temperature(views, data.labels)
     for others in (views[0], views[1], views.mean(dim=0)):
         assert abs(fit_temperature(others, data.labels) / expected - 1) > 0.02, "otherwise this test sees nothing"
-    figures = calibrate(path, data)
-    assert figures["temperature"] == load_model(path).spec.temperature == pytest.approx(expected, rel=1e-4)
+    validation = calibrate(path, data)
+    assert validation.temperature == load_model(path).spec.temperature == pytest.approx(expected, rel=1e-4)
     counts = metrics.confusion_counts(data.protocols()["argmax"], views[0].argmax(dim=1).numpy(), 8)
-    assert figures["argmax"]["confusion"] == tuple(map(tuple, counts.tolist()))
+    assert validation.scores["argmax"].confusion == tuple(map(tuple, counts.tolist()))
 
 
 def test_logit_adjustment_raises_frequent_classes_once(prepared: Path, tmp_path: Path) -> None:

@@ -1,9 +1,19 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from mftn.cli.train import parse
 from mftn.errors import ConfigError
-from mftn.train.config import TrainConfig, from_mapping, load_config, recipes, to_mapping
+from mftn.train.config import (
+    ModelConfig,
+    TrainConfig,
+    as_baseline,
+    from_mapping,
+    load_config,
+    recipes,
+    to_mapping,
+)
 
 
 @pytest.mark.parametrize("name", recipes())
@@ -37,8 +47,8 @@ def test_mistakes_are_refused_with_the_nearest_key(tmp_path: Path, text: str, me
 
 
 def test_an_unknown_recipe_names_those_there_are() -> None:
-    with pytest.raises(ConfigError, match=r"recipes are .*ferplus"):
-        load_config("fer-plus")
+    with pytest.raises(ConfigError, match=r"there are .*ferplus"):
+        load_config("xyz")
 
 
 def test_a_recipe_extends_another_and_says_only_what_differs(tmp_path: Path) -> None:
@@ -59,24 +69,46 @@ PUBLISHED = {  # rate, decay, epochs, erasing probability and area, balance, cla
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-@pytest.mark.parametrize("kind", ["", "_baseline"])
-def test_the_paper_recipes_hold_the_published_settings(name: str, kind: str) -> None:
-    c = load_config(name + kind)
+@pytest.mark.parametrize("baseline", [False, True])
+def test_the_paper_recipes_hold_the_published_settings(name: str, baseline: bool) -> None:
+    c = load_config(name, baseline)
     found = (c.optimizer.lr, c.optimizer.decay, c.epochs, c.augmentation.erasing, c.augmentation.erasing_area)
     assert (*found, c.data.balance, c.model.num_classes) == PUBLISHED[name]
     assert (c.optimizer.name, c.optimizer.sam_rho, c.optimizer.schedule) == ("adam", 0.05, "exponential")
     assert (c.batch_size, c.label_smoothing, c.lambda_mstn, c.model.drop_path_rate) == (128, 0.1, 0.55, 0.25)
-    assert c.model.architecture == ("baseline_base" if kind else "mftn_base")
+    assert c.model.architecture == ("baseline_base" if baseline else "mftn_base")
 
 
+@pytest.mark.parametrize("baseline", [False, True])
 @pytest.mark.parametrize("name", recipes())
-def test_every_recipe_names_a_network_that_can_be_built(name: str) -> None:
+def test_every_recipe_names_a_network_that_can_be_built(name: str, baseline: bool) -> None:
     import torch
 
     from mftn.train.network import build_model
 
-    config = load_config(name)
+    config = load_config(name, baseline)
     with torch.device("meta"):
         logits = build_model(config)(torch.empty(2, config.model.channels, config.model.size, config.model.size))
     assert logits.fused.shape == (2, config.model.num_classes)
-    assert (logits.mstn is None) == name.endswith("baseline")
+    assert (logits.mstn is None) == baseline
+
+
+@pytest.mark.parametrize("name", ["ferplus", "raf_db", "expw_paper"])
+def test_a_baseline_differs_in_architecture_and_run_folder_alone(name: str, tmp_path: Path) -> None:
+    config, baseline = load_config(name), load_config(name, baseline=True)
+    assert baseline.model.architecture == config.model.architecture.replace("mftn", "baseline")
+    assert baseline.out == Path("runs", f"{name}_baseline")
+    assert replace(baseline, out=config.out, model=config.model) == config
+    assert load_config(f"{name}_baseline") == baseline == load_config(f"{name}_baseline", baseline=True)
+    (tmp_path / "mine.yaml").write_text(f"extends: {name}_baseline\n")
+    assert load_config(tmp_path / "mine.yaml") == baseline
+
+
+def test_the_command_takes_a_baseline_by_flag_and_by_its_former_name(capsys: pytest.CaptureFixture[str]) -> None:
+    by_flag = parse(["--config", "ferplus", "--baseline", "--epochs", "40"])
+    assert by_flag.run == replace(load_config("ferplus", baseline=True), epochs=40)
+    assert not capsys.readouterr().err
+    assert parse(["--config", "ferplus_baseline", "--epochs", "40"]).run == by_flag.run
+    assert "use --config ferplus --baseline" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="vgg: has no baseline"):
+        as_baseline(TrainConfig(model=ModelConfig("vgg")))

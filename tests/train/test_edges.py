@@ -19,7 +19,7 @@ from mftn.data.dataset import FaceDataset
 from mftn.data.manifest import read_manifest
 from mftn.data.transforms import Preprocess
 from mftn.errors import ConfigError, DataError, MFTNError, ModelError
-from mftn.evaluate.predict import predict_logits
+from mftn.evaluate.inference import predict_logits
 from mftn.models import load_model
 from mftn.train.check import check_network
 from mftn.train.config import DataConfig, ModelConfig, OptimizerConfig, TrainConfig
@@ -138,7 +138,7 @@ def test_images_without_a_vote_are_left_out(prepared: Path, tmp_path: Path) -> N
     [
         ({"split": lambda row: "valid"}, "has no images in the split train"),
         ({"split": lambda row: "train"}, "has no images in the split valid"),
-        ({"votes": lambda row: votes_for(9)}, "the argmax protocol leaves out all 24 images of the split train"),
+        ({"votes": lambda row: votes_for(9)}, "the argmax protocol excludes all 24 images of the split train"),
         ({"votes": lambda row: None, "label": lambda row: None}, r"fer\d+.png has no label"),
         ({"votes": lambda row: None, "label": lambda row: "joyful"}, "has the label 'joyful'; known are neutral"),
         ({"votes": lambda row: row["votes"] if row["path"].endswith("0.png") else None}, "has no votes, but other"),
@@ -210,21 +210,21 @@ def test_a_learning_rate_of_zero_changes_no_weight(prepared: Path, tmp_path: Pat
     assert torch.equal(load_file(path)["mstn.head.weight"], load_file(again)["mstn.head.weight"])
 
 
-def test_resuming_names_each_changed_setting_and_a_damaged_file(prepared: Path, tmp_path: Path) -> None:
+def test_resuming_names_each_changed_setting_and_a_corrupted_file(prepared: Path, tmp_path: Path) -> None:
     config = run(prepared, tmp_path / "run")
     train(config)
     changed = dataclasses.replace(config, optimizer=OptimizerConfig(lr=0.5), seed=3)
     with pytest.raises(ConfigError, match=r"\(--optimizer.lr was 0.001, --seed was 0\)"):
         train(changed, resume=True)
     (config.out / "state.pt").write_bytes((config.out / "state.pt").read_bytes()[:1000])
-    with pytest.raises(ModelError, match="state.pt: damaged"):
+    with pytest.raises(ModelError, match="state.pt: corrupted"):
         train(config, resume=True)
     (config.out / "config.json").write_text("{")
     with pytest.raises(ConfigError, match="config.json: cannot be read"):
         train(config, resume=True)
 
 
-def test_the_unaligned_twin_may_not_change_on_resuming(prepared: Path, tmp_path: Path) -> None:
+def test_the_unaligned_copy_may_not_change_on_resuming(prepared: Path, tmp_path: Path) -> None:
     twin = data_with(prepared, tmp_path / "twin")
     config = run(prepared, tmp_path / "run", data=DataConfig(folder=prepared, unaligned=str(twin), unaligned_share=0.5))
     train(config)

@@ -56,7 +56,7 @@ def test_a_run_leaves_usable_weights_and_an_honest_log(prepared: Path, tmp_path:
     for picture in ("curves.png", "confusion.png"):
         assert min(PillowImage.open(tmp_path / "run" / picture).size) > 300
     card = (tmp_path / "run" / "README.md").read_text()
-    assert "8 pictures: accuracy" in card and "| contempt |" in card
+    assert "8 images: accuracy" in card and "| contempt |" in card
     assert list((tmp_path / "run" / "tensorboard").iterdir())
 
 
@@ -137,7 +137,7 @@ def test_a_run_stopped_in_its_first_epoch_starts_again(prepared: Path, tmp_path:
     assert train(config, resume=True).is_file()
 
 
-def test_small_pictures_first(prepared: Path, tmp_path: Path) -> None:
+def test_small_images_first(prepared: Path, tmp_path: Path) -> None:
     train(run(prepared, tmp_path / "run", small_epochs=1, small_size=32))
     rows = list(csv.DictReader((tmp_path / "run" / "log.csv").open()))
     assert [row["size"] for row in rows] == ["32", "48"]
@@ -228,7 +228,7 @@ def test_where_and_how_fast_may_change_on_resuming_and_the_data_may_not(prepared
         train(config, resume=True)
 
 
-def damaged_copy(prepared: Path, folder: Path, split: str, count: int) -> Path:
+def copy_with_unreadable(prepared: Path, folder: Path, split: str, count: int) -> Path:
     shutil.copytree(prepared, folder)
     for path in FaceDataset(folder, split).paths[:count]:
         (folder / path).write_bytes((folder / path).read_bytes()[:100])
@@ -236,25 +236,25 @@ def damaged_copy(prepared: Path, folder: Path, split: str, count: int) -> Path:
 
 
 @pytest.mark.parametrize("in_memory", [True, False])
-def test_unreadable_training_pictures_are_skipped_and_named(
+def test_unreadable_training_images_are_skipped_and_named(
     prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_memory: bool
 ) -> None:
-    monkeypatch.setattr("mftn.train.loop.TOLERATED", 0.05)
+    monkeypatch.setattr("mftn.train.loop.MAX_UNREADABLE", 0.05)
     if not in_memory:
         monkeypatch.setattr("mftn.data.dataset.IN_MEMORY", 0)
-    data = damaged_copy(prepared, tmp_path / "data", "train", 1)
+    data = copy_with_unreadable(prepared, tmp_path / "data", "train", 1)
     train(run(data, tmp_path / "run", epochs=1))
     figures = json.loads((tmp_path / "run" / "metrics.json").read_text())
     bad = FaceDataset(prepared, "train").paths[0]
     assert figures["unreadable"] == [bad]
-    assert "1 training pictures could not be read" in (tmp_path / "run" / "README.md").read_text()
+    assert "1 training images could not be read" in (tmp_path / "run" / "README.md").read_text()
 
 
-@pytest.mark.parametrize(("split", "message"), [("train", "1 of 24 training pictures"), ("valid", "cannot be read")])
-def test_too_many_unreadable_pictures_or_one_that_validates_stop_the_run(
+@pytest.mark.parametrize(("split", "message"), [("train", "1 of 24 training images"), ("valid", "cannot be read")])
+def test_too_many_unreadable_images_or_one_that_validates_stop_the_run(
     prepared: Path, tmp_path: Path, split: str, message: str
 ) -> None:
-    data = damaged_copy(prepared, tmp_path / "data", split, 1)
+    data = copy_with_unreadable(prepared, tmp_path / "data", split, 1)
     with pytest.raises(DataError, match=message):
         train(run(data, tmp_path / "run", epochs=1))
 

@@ -79,7 +79,7 @@ def test_clipping_bounds_the_step() -> None:
 
 @pytest.mark.parametrize(("mixup", "cutmix"), [(0.5, 0.0), (0.0, 1.0), (0.5, 1.0)])
 @pytest.mark.parametrize("soft", [False, True])
-def test_mixing_blends_targets_as_it_blends_pictures(mixup: float, cutmix: float, soft: bool) -> None:
+def test_mixing_blends_targets_as_it_blends_images(mixup: float, cutmix: float, soft: bool) -> None:
     torch.manual_seed(0)
     x = Y[:, None, None, None].float().expand(8, 1, 16, 16)  # a picture's brightness is its class
     target = nn.functional.one_hot(Y, 3).float() if soft else Y

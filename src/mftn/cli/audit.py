@@ -3,11 +3,12 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from mftn.cli.outputs import check_outputs
+from mftn.data.records import Split
 from mftn.files import write_text
 from mftn.limits import check_range
 
@@ -22,7 +23,7 @@ class Arguments:
     Attributes:
         folder: A prepared data set.
         out: Folder for audit.json and audit.html; the data set's own if not given.
-        model: Weights (safetensors of `mftn train`) that have not seen `model_split`, to find doubtful labels.
+        model: A checkpoint of `mftn train` that was not trained on `model_split`, to find doubtful labels.
         model_split: The split whose labels the model doubts.
         near: Perceptual hashes that differ in at most this many of 256 bits are near duplicates.
     """
@@ -30,7 +31,7 @@ class Arguments:
     folder: Annotated[Path, tyro.conf.Positional]
     out: Path | None = None
     model: Path | None = None
-    model_split: Literal["train", "valid", "test"] = "valid"
+    model_split: Split = "valid"
     near: int = 40
 
 

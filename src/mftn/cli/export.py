@@ -1,13 +1,14 @@
-"""Turn trained weights into the one file that prediction runs."""
+"""Turn a checkpoint into the one file that prediction runs."""
 
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
 from mftn.cli.outputs import check_outputs
+from mftn.spec import Precision
 
 BATCH, SECONDS = 32, 1.0
 """How the file's speed is measured."""
@@ -18,7 +19,7 @@ class Arguments:
     """What `mftn export` takes.
 
     Attributes:
-        weights: A safetensors file of `mftn train`, or a file that was exported.
+        weights: A checkpoint of `mftn train`, or a file that was exported.
         out: The ONNX file to write; beside the weights if not given. ONNX Runtime and OpenVINO both run it.
         name: The model's name; the file's stem if not given.
         precision: fp16 stores weights in half precision and int8-weights in 8 bits, while the arithmetic stays in
@@ -31,13 +32,13 @@ class Arguments:
     weights: Annotated[Path, tyro.conf.Positional]
     out: Path | None = None
     name: str | None = None
-    precision: Literal["fp32", "fp16", "int8-weights", "int8"] = "fp32"
+    precision: Precision = "fp32"
     data: Path | None = None
     overwrite: bool = False
 
 
 def run(arguments: Arguments) -> int:
-    """Export and print how far the file's answers are from the network's."""
+    """Export and print how far the file's outputs are from the network's."""
     out = arguments.out or arguments.weights.with_suffix(".onnx")
     check_outputs([("--out", out)], [arguments.weights], arguments.overwrite)
 
@@ -56,5 +57,5 @@ def run(arguments: Arguments) -> int:
         loaded = load_engine(out, engine=engine)
         crops = np.random.default_rng(0).integers(0, 256, (BATCH, *loaded.spec.size, 3), dtype=np.uint8)
         row = measure(engine, 0, BATCH, SECONDS, partial(loaded.probabilities, crops))
-        print(f"  {engine}: {row['per_second']:,.0f} faces a second in batches of {BATCH}")
+        print(f"  {engine}: {row['per_second']:,.0f} faces per second in batches of {BATCH}")
     return 0

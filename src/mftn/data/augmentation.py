@@ -9,14 +9,14 @@ class Augmentation:
     """Ranges of the random changes; each is drawn evenly within ± its value unless said otherwise.
 
     Attributes:
-        flip: Probability of a mirror image.
+        flip: Probability of a horizontal flip.
         rotation: Degrees.
         scale: Natural logarithm of the enlargement.
         aspect: Natural logarithm of the ratio of width to height.
         translation: Fraction of the side.
         brightness: In standard deviations of the normalised input.
         contrast: Natural logarithm of the factor.
-        noise: Largest standard deviation of added noise, normalised; each picture draws its own.
+        noise: Largest standard deviation of added noise, normalised; each image draws its own.
         blur: Probability of a 3×3 binomial blur.
         defocus: Probability of a Gaussian blur.
         defocus_sigma: Its smallest and largest standard deviation, as fractions of the side.
@@ -26,7 +26,7 @@ class Augmentation:
         jpeg_quality: Its lowest and highest quality, 1 to 100.
         erasing: Probability of erasing a rectangle (Zhong et al., 2020).
         erasing_area: Smallest and largest area of the rectangle, as fractions.
-        policy: Also RandAugment (two operations of magnitude 9) or TrivialAugment, picture by picture, which is slow.
+        policy: Also RandAugment (two operations of magnitude 9) or TrivialAugment, image by image, which is slow.
     """
 
     flip: float = 0.5

@@ -23,8 +23,20 @@ IN_MEMORY = 2 * 1024**3
 """Splits whose crops take at most this many bytes are read once and kept; larger ones are read batch by batch."""
 
 
+class CropIndex(NamedTuple):
+    """Names a crop of a split.
+
+    Attributes:
+        image: Index of the image in the split.
+        aligned: The crop that was cut by landmarks; otherwise that of the unaligned copy of the data set.
+    """
+
+    image: int
+    aligned: bool = True
+
+
 class Batch(NamedTuple):
-    """Pictures of a training step.
+    """Images of a training step.
 
     Attributes:
         crops: uint8 (B, C, H, W).
@@ -44,20 +56,19 @@ class Batch(NamedTuple):
 class FaceDataset(Dataset[tuple[Tensor, Tensor, int]]):
     """The crops of one split as bytes: in memory where they fit (28,558 grey crops of 96×96 take 263 MB).
 
-    An item is the crop, uint8 (C, H, W), the distribution over classes (K,) and the class index; a list of indices
-    gives a `Batch`, where index + len(self) is the same picture from the unaligned twin. `excluded` counts the split's
-    pictures that the protocol leaves out.
+    An item is the crop, uint8 (C, H, W), the distribution over classes (K,) and the class index; a list of `CropIndex`
+    gives a `Batch`. `excluded` counts the split's images that the protocol excludes.
 
     Args:
         folder: A prepared data set.
         split: Which split, as the manifest says.
         channels: 1 for grey, 3 for colour.
-        protocol: Where raters voted: pictures that this protocol leaves out are left out here.
-        unaligned: The twin: the same data set prepared without a detector; empty for none.
-        skip_unreadable: Leave out crops that cannot be read and name them in `unreadable`, instead of an error.
+        protocol: Where raters voted: images that this protocol excludes are omitted.
+        unaligned: A copy of the data set that was prepared without a detector; empty for none.
+        skip_unreadable: Omit crops that cannot be read and name them in `unreadable`, instead of raising an error.
         in_memory: Keep the crops in memory where they fit; otherwise they are read batch by batch.
-        without_copies_of: Leave out images that are also, exactly or nearly, in this other split, so that it can be
-            trusted; `copies` counts them.
+        without_copies_of: Omit images that are also, exactly or nearly, in this other split, so that figures measured
+            on it can be trusted; `copies` counts them.
 
     Raises:
         DataError: The folder holds no manifest, or a crop is missing or unreadable.
@@ -77,14 +88,8 @@ class FaceDataset(Dataset[tuple[Tensor, Tensor, int]]):
         self.folder, self.channels, self.skip_unreadable = Path(folder), channels, skip_unreadable
         self.unaligned = Path(unaligned) if str(unaligned) else None
         if self.unaligned:
-            read_manifest(self.unaligned, ["path"])  # says what to do where there is none
-        rows = read_manifest(folder, COLUMNS).to_pylist()
-        self.copies = 0
-        if without_copies_of:
-            rows, self.copies = _other_than_copies(rows, split, without_copies_of)
-        rows = [row for row in rows if row["split"] == split]
-        if not rows:
-            raise DataError(f"{folder}: has no images in the split {split}")
+            read_manifest(self.unaligned, ["path"])  # its error message says what to do
+        rows, self.copies = _rows(self.folder, split, without_copies_of)
         description = read_description(folder)
         self.classes = LABEL_SETS[description["classes"]]
         self.template = np.asarray(description["preparation"]["template"])  # (5, 2) landmarks, in shares of the side
@@ -97,30 +102,28 @@ class FaceDataset(Dataset[tuple[Tensor, Tensor, int]]):
             targets = np.eye(len(self.classes), dtype=np.float32)[labels]
         self.labels = torch.from_numpy(labels)  # (n,)
         self.targets = torch.from_numpy(targets)  # (n, K)
-        self._keep([place for place, label in enumerate(labels) if label >= 0])
-        self.unreadable: list[str] = []
-        self.crops: Tensor | None = None  # (n, C, H, W)
-        self.others: Tensor | None = None  # (n, C, H, W)
+        self._keep(np.flatnonzero(labels >= 0).tolist())
         self.excluded = len(rows) - len(self)
         if not len(self):
-            raise DataError(
-                f"{folder}: the {protocol} protocol leaves out all {len(rows):,} images of the split {split}"
-            )
+            raise DataError(f"{folder}: the {protocol} protocol excludes all {len(rows):,} images of the split {split}")
+        self.unreadable: list[str] = []
+        self.crops: Tensor | None = None  # (n, C, H, W)
+        self.unaligned_crops: Tensor | None = None  # (n, C, H, W)
         if in_memory and description["preparation"]["size"] ** 2 * channels * len(self) <= IN_MEMORY:
             self._load()
 
-    def _keep(self, places: list[int]) -> None:
-        self.paths = [self.paths[place] for place in places]
-        self.labels, self.targets = self.labels[places], self.targets[places]
-        self.votes = self.votes[places] if self.votes is not None else None
+    def _keep(self, indices: list[int]) -> None:
+        self.paths = [self.paths[index] for index in indices]
+        self.labels, self.targets = self.labels[indices], self.targets[indices]
+        self.votes = self.votes[indices] if self.votes is not None else None
 
     def _load(self) -> None:
         """Read all crops into memory."""
-        crops, others, readable = [], [], []
+        crops, unaligned, readable = [], [], []
         for index in range(len(self)):
             try:
                 crop = self._read(index)
-                other = self._read(index + len(self)) if self.unaligned else None
+                copy = self._read(index, aligned=False) if self.unaligned else None
             except DataError:
                 if not self.skip_unreadable:
                     raise
@@ -128,17 +131,17 @@ class FaceDataset(Dataset[tuple[Tensor, Tensor, int]]):
                 continue
             readable.append(index)
             crops.append(crop)
-            if other is not None:
-                others.append(other)
+            if copy is not None:
+                unaligned.append(copy)
         if not crops:
             raise DataError(f"{self.folder}: no crop can be read; prepare the data set again")
         if self.unreadable:
             self._keep(readable)
         self.crops = torch.stack(crops)
-        self.others = torch.stack(others) if others else None
+        self.unaligned_crops = torch.stack(unaligned) if unaligned else None
 
     def protocols(self) -> dict[str, NDArray[np.int64]]:
-        """The class of every picture by each protocol, -1 where it leaves one out; "label" where nobody voted."""
+        """The class of every image by each protocol, -1 where it excludes one; "label" where nobody voted."""
         if self.votes is None:
             return {"label": self.labels.numpy()}
         return {protocol: hard_labels(self.votes, protocol) for protocol in PROTOCOLS}
@@ -149,60 +152,65 @@ class FaceDataset(Dataset[tuple[Tensor, Tensor, int]]):
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, int]:
         return self.read([index])[0], self.targets[index], int(self.labels[index])
 
-    def __getitems__(self, indices: list[int]) -> Batch:
+    def __getitems__(self, indices: list[CropIndex]) -> Batch:
         """A batch at once, which the data loader asks for where it is offered."""
         unreadable: list[str] = []
-        crops = self._read_around(indices, unreadable) if self.skip_unreadable else self.read(indices)
-        places = [index % len(self) for index in indices]
-        return Batch(crops, self.targets[places], self.labels[places], [self.paths[i] for i in places], unreadable)
+        if self.skip_unreadable:
+            crops, indices = self._read_around(indices, unreadable)
+        else:
+            crops = torch.stack([self._crop(*index) for index in indices])
+        images = [index.image for index in indices]
+        return Batch(crops, self.targets[images], self.labels[images], [self.paths[i] for i in images], unreadable)
 
-    def _read_around(self, indices: list[int], unreadable: list[str]) -> Tensor:
-        """Crops (B, C, H, W); where one cannot be read, `indices` repeats another."""
-        crops: list[Tensor] = []
-        for index in indices:
+    def _read_around(self, indices: list[CropIndex], unreadable: list[str]) -> tuple[Tensor, list[CropIndex]]:
+        """Crops (B, C, H, W) and their indices; where one cannot be read, its nearest neighbour is repeated."""
+        crops: dict[int, Tensor] = {}
+        for position, index in enumerate(indices):
             try:
-                crops.append(self.read([index])[0])
+                crops[position] = self._crop(*index)
             except DataError:
-                unreadable.append(self.paths[index % len(self)])
-                crops.append(torch.empty(0))
-        good = [place for place, crop in enumerate(crops) if crop.numel()]
-        if not good:
+                unreadable.append(self.paths[index.image])
+        if not crops:
             raise DataError(f"{self.folder}: cannot read {', '.join(unreadable[:3])} …; prepare the data set again")
-        for place, crop in enumerate(crops):
-            if not crop.numel():
-                nearest = min(good, key=lambda other: abs(other - place))
-                crops[place], indices[place] = crops[nearest], indices[nearest]
-        return torch.stack(crops)
+        chosen = [min(crops, key=lambda good: abs(good - position)) for position in range(len(indices))]
+        return torch.stack([crops[position] for position in chosen]), [indices[position] for position in chosen]
 
-    def batches(self, size: int, indices: Sequence[int] | None = None) -> Iterator[Tensor]:
+    def batches(self, size: int, indices: Sequence[int] | None = None, aligned: bool = True) -> Iterator[Tensor]:
         """Crops in order, (B, C, H, W) at a time: all, or those of the indices."""
         chosen = range(len(self)) if indices is None else indices
         for start in range(0, len(chosen), size):
-            yield self.read(list(chosen[start : start + size]))
+            yield self.read(chosen[start : start + size], aligned)
 
-    def read(self, indices: list[int]) -> Tensor:
-        """Crops, uint8 (B, C, H, W)."""
-        if self.crops is None:
-            return torch.stack([self._read(index) for index in indices])
-        crops = self.crops[[index % len(self) for index in indices]]
-        if self.others is not None:
-            for place, index in enumerate(indices):
-                if index >= len(self):
-                    crops[place] = self.others[index - len(self)]
-        return crops
+    def read(self, indices: Sequence[int], aligned: bool = True) -> Tensor:
+        """Crops, uint8 (B, C, H, W), of the data set or of its unaligned copy."""
+        return torch.stack([self._crop(index, aligned) for index in indices])
 
-    def _read(self, index: int) -> Tensor:
-        folder = self.folder
-        if index >= len(self):
-            assert self.unaligned is not None
-            folder = self.unaligned
-        path = folder / self.paths[index % len(self)]
+    def _crop(self, index: int, aligned: bool) -> Tensor:
+        """One crop, uint8 (C, H, W), from memory where it is kept there."""
+        kept = self.crops if aligned else self.unaligned_crops
+        return self._read(index, aligned) if kept is None else kept[index]
+
+    def _read(self, index: int, aligned: bool = True) -> Tensor:
+        folder = self.folder if aligned else self.unaligned
+        assert folder is not None
+        path = folder / self.paths[index]
         try:
             with PillowImage.open(path) as file:
                 pixels = np.array(file.convert("L" if self.channels == 1 else "RGB"))
         except (OSError, ValueError, SyntaxError) as error:
             raise DataError(f"{path}: cannot be read ({error}); prepare the data set again") from error
         return torch.from_numpy(pixels.reshape(*pixels.shape[:2], self.channels)).permute(2, 0, 1)
+
+
+def _rows(folder: Path, split: Split, without_copies_of: Split | None) -> tuple[list[dict[str, Any]], int]:
+    """The manifest's rows of a split, and how many are omitted because they are also in the other one."""
+    rows, copies = read_manifest(folder, COLUMNS).to_pylist(), 0
+    if without_copies_of:
+        rows, copies = _other_than_copies(rows, split, without_copies_of)
+    rows = [row for row in rows if row["split"] == split]
+    if not rows:
+        raise DataError(f"{folder}: has no images in the split {split}")
+    return rows, copies
 
 
 def _votes(folder: str | Path, rows: Sequence[Mapping[str, Any]]) -> NDArray[np.int64] | None:
@@ -228,7 +236,7 @@ def _labels(folder: str | Path, rows: Sequence[Mapping[str, Any]], classes: Sequ
 
 
 def _other_than_copies(rows: list[dict[str, Any]], split: Split, other: Split) -> tuple[list[dict[str, Any]], int]:
-    """The rows whose image is not in both splits, and how many of `split` are left out by that."""
+    """The rows whose image is not in both splits, and how many of `split` are omitted."""
     pairs = near_pairs(row["phash"] for row in rows)[:, :2]
     both = {int(index) for pair in pairs for index in pair if {rows[i]["split"] for i in pair} == {split, other}}
     copies = {index for index in both if rows[index]["split"] == split}

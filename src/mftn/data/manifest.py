@@ -19,8 +19,8 @@ SCHEMA = pa.schema(
         "split": pa.string(),  # train, valid or test: this column counts, not the folder's name
         "label": pa.string(),  # the expression; null where the raters saw none
         "votes": pa.list_(pa.int32()),  # raters' votes in FERPlus's columns
-        "source": pa.string(),  # the picture, from the data set's root
-        "face": pa.int32(),  # number of the face in its picture
+        "source": pa.string(),  # the image, from the data set's root
+        "face": pa.int32(),  # number of the face in its image
         "cut_by": pa.string(),  # landmarks, box (the annotated one) or picture (no face found, the whole is kept)
         "face_found": pa.bool_(),
         "box": pa.list_(pa.float32()),  # left, top, right, bottom in pixels of the source

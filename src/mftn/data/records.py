@@ -7,6 +7,8 @@ from typing import Literal
 from mftn.types import Box
 
 Split = Literal["train", "valid", "test"]
+Framing = Literal["arcface", "fer2013"]
+CropFormat = Literal["png", "jpg"]
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 
 
@@ -15,15 +17,15 @@ class Record:
     """One face with its label.
 
     Attributes:
-        source: The picture's file, or the table that holds its pixels.
-        where: File and line that name it, for complaints.
+        source: The image's file, or the table that holds its pixels.
+        where: File and line that name it, for error messages.
         name: Its crop in the prepared data set, without suffix: FOLDER/STEM, as published layouts have it.
         split: The split its owners put it in; None where they give none.
         label: The expression; None where only votes tell.
         votes: Raters' votes in FERPlus's columns, where there are any.
         box: The annotated face, where the data set has one.
-        face: Number of the face in its picture.
-        pixels: A square grey picture, row by row, where the source is a table.
+        face: Number of the face in its image.
+        pixels: A square grey image, row by row, where the source is a table.
     """
 
     source: Path

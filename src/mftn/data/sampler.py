@@ -1,4 +1,4 @@
-"""Which pictures make up each training batch."""
+"""Which images make up each training batch."""
 
 from collections.abc import Iterator
 
@@ -6,8 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
+from mftn.data.dataset import CropIndex
 
-class BatchSampler(Sampler[list[int]]):
+
+class BatchSampler(Sampler[list[CropIndex]]):
     """The batches of an epoch, as one process of several sees them.
 
     The order follows from the seed and the epoch alone. Every process draws the same whole batches and takes its share
@@ -15,11 +17,11 @@ class BatchSampler(Sampler[list[int]]):
 
     Args:
         labels: (n,) class indices.
-        batch_size: Pictures a step, over all processes; a last incomplete batch is left out.
+        batch_size: Images per step, over all processes; a last incomplete batch is dropped.
         seed: Of the order.
-        balance: 0 draws every picture once an epoch; otherwise n are drawn with replacement, each with a weight of
+        balance: 0 draws every image once per epoch; otherwise n are drawn with replacement, each with a weight of
             count^(−balance) of its class: 1 shows every class equally often.
-        unaligned_share: Share of pictures to take from the unaligned twin (indices n to 2n−1, see `FaceDataset`).
+        unaligned_share: Share of images whose crop comes from the unaligned copy of the data set.
         rank: This process.
         processes: All processes.
     """
@@ -47,17 +49,19 @@ class BatchSampler(Sampler[list[int]]):
         """Steps of a whole epoch."""
         return len(self.labels) // self.batch_size
 
-    def __iter__(self) -> Iterator[list[int]]:
+    def __iter__(self) -> Iterator[list[CropIndex]]:
         order = self._order()
         for step in range(self.first_step, len(self)):
             batch = order[step * self.batch_size : (step + 1) * self.batch_size]
-            yield batch[self.rank :: self.processes].tolist()
+            yield batch[self.rank :: self.processes]
 
-    def _order(self) -> NDArray[np.int64]:
+    def _order(self) -> list[CropIndex]:
+        """The epoch's crops; a run can be resumed only while these draws stay as they are."""
         n, rng = len(self.labels), np.random.default_rng((self.seed, self.epoch))
         if self.balance:
             weights = np.bincount(self.labels)[self.labels] ** -float(self.balance)  # (n,)
             order = rng.choice(n, n, p=weights / weights.sum())
         else:
             order = rng.permutation(n)
-        return order + n * (rng.random(n) < self.unaligned_share)
+        aligned = rng.random(n) >= self.unaligned_share
+        return list(map(CropIndex, order.tolist(), aligned.tolist()))

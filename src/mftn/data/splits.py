@@ -1,5 +1,5 @@
 """Splits that the owners of a data set do not give: seeded, stratified, with near duplicates and the faces of one
-picture kept together."""
+image kept together."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -84,8 +84,8 @@ def assign_splits(
     room = {split: {label: round(share * count) for label, count in totals.items()} for split, share in shares.items()}
     chosen: list[Split] = ["train"] * len(labels)
     drawn = list(members.values())
-    for place in np.random.default_rng(seed).permutation(len(drawn)):
-        group = drawn[place]
+    for position in np.random.default_rng(seed).permutation(len(drawn)):
+        group = drawn[position]
         inside = [str(labels[index]) for index in group]
         label = max(sorted(set(inside)), key=inside.count)
         for split, left in room.items():

@@ -1,8 +1,8 @@
 """From stored crops to network input, a whole batch at once on its device.
 
-Each picture draws its own parameters, and all geometry is one affine warp, so that pixels are interpolated
+Each image draws its own parameters, and all geometry is one affine warp, so that pixels are interpolated
 once. torchvision's transforms draw one set of parameters a batch, or need a worker process a core to run
-picture by picture.
+image by image.
 """
 
 import io
@@ -66,14 +66,14 @@ class Preprocess(nn.Module):
         angle = _even(batch, math.radians(a.rotation), device)
         scale = self.view * torch.exp(_even(batch, a.scale, device))
         stretch = torch.exp(_even(batch, a.aspect / 2, device))
-        mirror = torch.where(torch.rand(batch, device=device) < a.flip, -1.0, 1.0)
+        flip = torch.where(torch.rand(batch, device=device) < a.flip, -1.0, 1.0)
         shift = 2 * torch.stack([_even(batch, a.translation, device), _even(batch, a.translation, device)], dim=1)
         cos, sin = torch.cos(angle), torch.sin(angle)
         linear = torch.stack(
             [
-                scale * stretch * cos * mirror,
+                scale * stretch * cos * flip,
                 -scale * sin / stretch,
-                scale * stretch * sin * mirror,
+                scale * stretch * sin * flip,
                 scale * cos / stretch,
             ],
             dim=1,
@@ -108,12 +108,12 @@ class Preprocess(nn.Module):
     def _compress(self, x: Tensor, chosen: Tensor) -> Tensor:
         """The chosen images as JPEG files would give them back."""
         low, high = self.augmentation.jpeg_quality
-        for place in chosen.tolist():
-            pixels = ((x[place] * self.std + self.mean) * 255).round().clamp(0, 255).to(torch.uint8)
+        for index in chosen.tolist():
+            pixels = ((x[index] * self.std + self.mean) * 255).round().clamp(0, 255).to(torch.uint8)
             file = io.BytesIO()
             tv.to_pil_image(pixels.cpu()).save(file, "JPEG", quality=round(low + (high - low) * torch.rand(()).item()))
             decoded = tv.pil_to_tensor(PillowImage.open(file)).to(x.device)
-            x[place] = (decoded.float() / 255 - self.mean) / self.std
+            x[index] = (decoded.float() / 255 - self.mean) / self.std
         return x
 
     def _random_rectangles(self, batch: int, device: torch.device) -> Tensor:
@@ -140,10 +140,10 @@ def _chosen(batch: int, probability: float) -> Tensor:
 
 def _low_resolution(x: Tensor, chosen: Tensor, sides: tuple[float, float]) -> Tensor:
     """The chosen images scaled down to a side between two numbers of pixels, and up again."""
-    for place in chosen.tolist():
+    for index in chosen.tolist():
         side = round(sides[0] + (sides[1] - sides[0]) * torch.rand(()).item())
-        small = F.interpolate(x[place, None], (side, side), mode="bilinear", antialias=True)
-        x[place] = F.interpolate(small, x.shape[2:], mode="bilinear", antialias=True)[0]
+        small = F.interpolate(x[index, None], (side, side), mode="bilinear", antialias=True)
+        x[index] = F.interpolate(small, x.shape[2:], mode="bilinear", antialias=True)[0]
     return x
 
 

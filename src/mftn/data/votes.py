@@ -17,7 +17,7 @@ VOTE_COLUMNS = (*EXPRESSIONS, "unknown", "not-a-face")
 
 
 def hard_labels(votes: NDArray[np.int64], protocol: Protocol) -> NDArray[np.int64]:
-    """One class per image, or -1 where the protocol leaves it out.
+    """One class per image, or -1 where the protocol excludes it.
 
     *argmax* takes the first highest of the ten columns. *majority* sets single votes to zero and asks the top
     column to hold more than half of what is left. Both keep an image only if its top column is an expression and has

@@ -6,7 +6,7 @@ from pathlib import Path
 from mftn.data.audit import Audit, doubtful_labels
 from mftn.data.dataset import FaceDataset
 from mftn.data.records import Split
-from mftn.evaluate.predict import predict_logits, preprocess_for
+from mftn.evaluate.inference import predict_logits, preprocess_for
 from mftn.models import load_model
 
 
@@ -16,8 +16,8 @@ def ask_model(found: Audit, folder: Path, split: Split, weights: Path) -> Audit:
     Args:
         found: An audit of the folder.
         folder: The data set.
-        split: One that the network has not learnt from.
-        weights: Its weights file.
+        split: One that the network was not trained on.
+        weights: Its checkpoint.
 
     Raises:
         ModelError: The weights cannot be read.

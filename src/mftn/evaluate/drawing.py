@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from mftn.evaluate import explain, figures, metrics, robustness
-from mftn.evaluate.measuring import FRACTIONS, Options, Progress, is_right
-from mftn.evaluate.predict import preprocess_for
+from mftn.evaluate.inference import preprocess_for
+from mftn.evaluate.measuring import DELETED_FRACTIONS, Options, Progress, is_right
 from mftn.evaluate.predictions import FUSED, Predictions
 from mftn.evaluate.results import Results
 from mftn.evaluate.split import EvaluatedSplit
@@ -32,7 +32,7 @@ def draw(
 ) -> dict[str, Figure]:
     """All figures by name; each is there where its measurement is."""
     models = results.models
-    matrices = {name: model.answers[FUSED][results.main].confusion for name, model in models.items()}
+    matrices = {name: np.array(model.outputs[FUSED][results.main].confusion) for name, model in models.items()}
     curves = {
         found.name: metrics.reliability(found.probabilities(split.classes), split.labels) for found in predictions
     }
@@ -44,13 +44,13 @@ def draw(
         drawn["agreement"] = figures.agreement_plot(agreement)
     if robust := {name: model.robustness for name, model in models.items() if model.robustness}:
         lines = {
-            name: {kind: [(0.0, found.undamaged), *points] for kind, points in found.curves.items()}
+            name: {kind: [(0.0, found.clean), *points] for kind, points in found.curves.items()}
             for name, found in robust.items()
         }
         units = {corruption.name: corruption.unit for corruption in robustness.CORRUPTIONS}
         drawn["robustness"] = figures.robustness_curves(lines, units)
     if deletion := {name: model.deletion.curves for name, model in models.items() if model.deletion}:
-        drawn["deletion"] = figures.deletion_plot(FRACTIONS, deletion)
+        drawn["deletion"] = figures.deletion_plot(DELETED_FRACTIONS, deletion)
         if chosen := typical(split, predictions):
             drawn["explanations"] = draw_maps(split, networks, chosen)
     indices = split.sample(options.embedding_images, options.seed)
@@ -130,12 +130,12 @@ def draw_embeddings(
 def save(drawn: Mapping[str, Figure], folder: Path) -> dict[str, str]:
     """Write every figure as PNG and PDF; by name, the PNG as a data URI for the page."""
     folder.mkdir(parents=True, exist_ok=True)
-    pictures = {}
+    images = {}
     for name, figure in drawn.items():
         paths = [folder / f"{name}.{kind}" for kind in ("png", "pdf")]
         figures.save_figure(figure, *paths)
-        pictures[name] = "data:image/png;base64," + base64.b64encode(paths[0].read_bytes()).decode()
-    return pictures
+        images[name] = "data:image/png;base64," + base64.b64encode(paths[0].read_bytes()).decode()
+    return images
 
 
 def file_name(name: str) -> str:

@@ -1,9 +1,10 @@
 """Where a network looks: class-activation maps of each head and stage, their sum, and the attention of ACA itself.
 
-A map holds, for a class, what each place of a feature adds to the class's logit: gradient × activation, summed over
-channels (Grad-CAM of Selvaraju et al., 2017, without its ReLU and with gradients place by place). Behind a mean over
-places and a linear head, as in MsTN, this is exact: a stage's map sums to what the stage adds to the logit. Maps are
-brought to one grid, each place where its convolutions really looked, and keep their sums: the fused map is their sum.
+A map holds, for a class, what each location of a feature adds to the class's logit: gradient × activation, summed over
+channels (Grad-CAM of Selvaraju et al., 2017, without its ReLU and with gradients location by location). Behind a mean
+over locations and a linear head, as in MsTN, this is exact: a stage's map sums to what the stage adds to the logit.
+Maps are resampled to one grid, each location to where its convolutions looked, and keep their sums: the fused map is
+their sum.
 """
 
 from collections.abc import Mapping
@@ -19,16 +20,16 @@ from torch import Tensor
 from mftn.models import Logits, Network
 
 CELLS = 12
-"""Cells a side that a deletion curve removes pictures by."""
+"""Cells per side of the grid by which a deletion curve blurs images."""
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Maps of a batch of pictures.
+    """Maps of a batch of images.
 
     Attributes:
         logits: The network's.
-        classes: The explained class of each picture, (B,).
+        classes: The explained class of each image, (B,).
         maps: By name, from "stage 2" to "fused", (B, h, w) on the finest feature's grid.
         attention: ACA's softmax over tokens of each stage's last block, averaged over channels, on the same grid; each
             sums to 1.
@@ -42,11 +43,11 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True)
 class Locations:
-    """Where the places of a map look, in shares of the image's side.
+    """Where the locations of a map look, in shares of the image's side.
 
     Attributes:
-        first: The centre of the first place.
-        pitch: From one place to the next.
+        first: The centre of the first location.
+        pitch: From one location to the next.
     """
 
     first: float
@@ -54,11 +55,11 @@ class Locations:
 
 
 def explain(model: Network, x: Tensor, classes: Tensor | None = None) -> Explanation:
-    """Class-activation maps of normalised pictures (B, C, H, W).
+    """Class-activation maps of normalised images (B, C, H, W).
 
     Args:
         model: In evaluation mode.
-        x: The pictures.
+        x: The images.
         classes: (B,) which class of each to explain; the predicted ones by default.
     """
     attention: dict[str, Tensor] = {}
@@ -131,13 +132,13 @@ def _watch(aca: torch.nn.Module, name: str, attention: dict[str, Tensor]) -> tor
 
 
 def resample(part: Tensor, height: int, width: int, where: Locations | None = None) -> Tensor:
-    """A map (B, h, w) on another grid over the whole image, bilinear, with the same sum over places.
+    """A map (B, h, w) on another grid over the whole image, bilinear, with the same sum over locations.
 
     Args:
         part: The map.
         height: Of the new grid.
         width: Of the new grid.
-        where: Where its places look; by default they divide the image evenly.
+        where: Where its locations look; by default they divide the image evenly.
     """
     rows, columns = part.shape[1:]
     down, right = (_along(count, where) for count in (rows, columns))
@@ -150,7 +151,7 @@ def resample(part: Tensor, height: int, width: int, where: Locations | None = No
 
 
 def _along(count: int, where: Locations | None) -> tuple[float, float]:
-    """Factor and shift from the image's coordinates, -1 to 1, to those of a map with `count` places along a side."""
+    """Factor and shift from the image's coordinates, -1 to 1, to those of a map with `count` locations along a side."""
     where = where or Locations(0.5 / count, 1 / count)
     span = count * where.pitch
     return 1 / span, (1 - 2 * where.first + where.pitch) / span - 1
@@ -159,15 +160,15 @@ def _along(count: int, where: Locations | None) -> tuple[float, float]:
 def deletion_curves(
     model: Network, x: Tensor, explanation: Explanation, fractions: tuple[float, ...], temperature: float = 1.0
 ) -> Mapping[str, NDArray[np.float64]]:
-    """How the explained class's probability falls as places are removed, hottest, coldest or random first.
+    """How the explained class's probability falls as locations are removed, hottest, coldest or random first.
 
-    A place is a cell of a 12×12 grid; a removed one shows the picture blurred beyond recognition.
+    A location is a cell of a 12×12 grid; a removed one shows the image blurred beyond recognition.
 
     Args:
         model: In evaluation mode.
-        x: Normalised pictures (B, C, H, W).
+        x: Normalised images (B, C, H, W).
         explanation: Theirs.
-        fractions: Shares of the places removed, rising.
+        fractions: Shares of the locations removed, rising.
         temperature: That calibrates the probabilities.
 
     Returns:
@@ -186,7 +187,7 @@ def deletion_curves(
             gone = (ranks < round(fraction * CELLS**2)).view(batch, 1, CELLS, CELLS).float()
             mask = F.interpolate(gone, size=(height, width), mode="nearest")
             with torch.no_grad():
-                answer = (model(mask * blank + (1 - mask) * x).fused / temperature).softmax(dim=1)
-            probabilities.append(answer.gather(1, explanation.classes[:, None])[:, 0])
+                output = (model(mask * blank + (1 - mask) * x).fused / temperature).softmax(dim=1)
+            probabilities.append(output.gather(1, explanation.classes[:, None])[:, 0])
         curves[order] = torch.stack(probabilities, dim=1).double().numpy()
     return curves

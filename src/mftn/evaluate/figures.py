@@ -23,7 +23,7 @@ STYLES = ["o-", "s--", "^:", "D-.", "v-", "P--"]
 """Lines that differ without colour too."""
 
 MARKERS = "osD^vP*X"
-"""One a class, so that colour is not all that tells them apart."""
+"""One per class, so that colour is not all that tells them apart."""
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -73,8 +73,8 @@ def confusion_panel(counts: Mapping[str, Counts], labels: tuple[str, ...]) -> Fi
     panels = len(names) + (len(names) == 2)
     figure = new_figure(4.2 * panels, 4.4)
     axes = np.atleast_1d(figure.subplots(1, panels))
-    for place, name in enumerate(names):
-        confusion_matrix(axes[place], counts[name], labels, name, "" if place else "True Label")
+    for column, name in enumerate(names):
+        confusion_matrix(axes[column], counts[name], labels, name, "" if column else "True Label")
     if len(names) == 2:
         first, second = names
         confusion_difference(axes[2], counts[second], counts[first], labels, f"{second} − {first}")
@@ -82,16 +82,16 @@ def confusion_panel(counts: Mapping[str, Counts], labels: tuple[str, ...]) -> Fi
 
 
 def reliability_diagram(curves: Mapping[str, tuple[Counts, Values, Values]]) -> Figure:
-    """Accuracy against confidence, a panel a model; each is counts, mean confidence and accuracy of the bins."""
+    """Accuracy against confidence, a panel per model; each is counts, mean confidence and accuracy of the bins."""
     figure = new_figure(4.0 * len(curves), 3.8)
     axes = np.atleast_1d(figure.subplots(1, len(curves), sharey=True))
-    for place, (name, (counts, confidence, right)) in enumerate(curves.items()):
+    for column, (name, (counts, confidence, right)) in enumerate(curves.items()):
         filled = counts > 0
-        axes[place].plot([0, 1], [0, 1], color="grey", linestyle="--", linewidth=1)
-        axes[place].bar(confidence[filled], right[filled], width=0.04, color="#56B4E9", label="accuracy of the bin")
-        axes[place].bar(confidence[filled], counts[filled] / counts.sum(), width=0.02, color="#D55E00", label="share")
-        axes[place].set(title=name, xlabel="Confidence", xlim=(0, 1), ylim=(0, 1))
-    axes[0].set_ylabel("Accuracy, and share of pictures")
+        axes[column].plot([0, 1], [0, 1], color="grey", linestyle="--", linewidth=1)
+        axes[column].bar(confidence[filled], right[filled], width=0.04, color="#56B4E9", label="accuracy of the bin")
+        axes[column].bar(confidence[filled], counts[filled] / counts.sum(), width=0.02, color="#D55E00", label="share")
+        axes[column].set(title=name, xlabel="Confidence", xlim=(0, 1), ylim=(0, 1))
+    axes[0].set_ylabel("Accuracy, and share of images")
     axes[0].legend(fontsize="small", loc="upper left")
     return figure
 
@@ -99,7 +99,7 @@ def reliability_diagram(curves: Mapping[str, tuple[Counts, Values, Values]]) -> 
 def robustness_curves(
     results: Mapping[str, Mapping[str, list[tuple[float, float]]]], units: Mapping[str, str]
 ) -> Figure:
-    """Accuracy against strength, a panel a corruption, a line a model; strengths stand evenly, the first undamaged."""
+    """Accuracy against strength, one panel per corruption, one line per model; the first strength is clean."""
     corruptions = list(next(iter(results.values())))
     figure = new_figure(10.5, 8.0)
     panels = figure.subplots(-(-len(corruptions) // 3), 3, sharey=True).ravel()
@@ -122,9 +122,9 @@ def agreement_plot(results: Mapping[str, list[dict[str, float]]]) -> Figure:
     """Accuracy with its interval against the share of raters who agree."""
     figure = new_figure(5.5, 3.6)
     axes = figure.subplots()
-    for place, ((name, rows), style) in enumerate(zip(results.items(), STYLES * len(results), strict=False)):
+    for column, ((name, rows), style) in enumerate(zip(results.items(), STYLES * len(results), strict=False)):
         seen = [row for row in rows if row["images"]]
-        centres = np.array([(row["from"] + row["to"]) / 2 for row in seen]) + 0.008 * place
+        centres = np.array([(row["from"] + row["to"]) / 2 for row in seen]) + 0.008 * column
         values = np.array([row["accuracy"] for row in seen])
         errors = np.array([[row["accuracy"] - row["low"], row["high"] - row["accuracy"]] for row in seen]).T
         axes.errorbar(centres, 100 * values, 100 * errors, fmt=style, capsize=3, label=name)
@@ -135,14 +135,14 @@ def agreement_plot(results: Mapping[str, list[dict[str, float]]]) -> Figure:
 
 
 def deletion_plot(fractions: Sequence[float], curves: Mapping[str, Mapping[str, Values]]) -> Figure:
-    """Mean probability of the explained class as places go, a panel a model."""
+    """Mean probability of the explained class as locations are removed, a panel per model."""
     figure = new_figure(4.2 * len(curves), 3.6)
     axes = np.atleast_1d(figure.subplots(1, len(curves), sharey=True))
-    for place, (name, orders) in enumerate(curves.items()):
+    for column, (name, orders) in enumerate(curves.items()):
         for (order, values), style in zip(orders.items(), STYLES, strict=False):
-            axes[place].plot(100 * np.asarray(fractions), values, style, label=order, markersize=4)
-        axes[place].set(title=name, xlabel="Places removed (%)", ylim=(0, 1))
-        axes[place].grid(alpha=0.3)
+            axes[column].plot(100 * np.asarray(fractions), values, style, label=order, markersize=4)
+        axes[column].set(title=name, xlabel="Locations removed (%)", ylim=(0, 1))
+        axes[column].grid(alpha=0.3)
     axes[0].set_ylabel("Mean probability of the class")
     axes[0].legend(fontsize="small")
     return figure
@@ -151,14 +151,15 @@ def deletion_plot(fractions: Sequence[float], curves: Mapping[str, Mapping[str, 
 def explanation_grid(
     faces: Sequence[NDArray[np.uint8]], columns: Sequence[str], rows: Mapping[str, Sequence[Values]]
 ) -> Figure:
-    """The published figure's form: a column a class, the faces first, then a row of heat maps a method.
+    """The published figure's form: a column per class, the faces first, then a row of heat maps per method.
 
     Args:
-        faces: H×W or H×W×3, one a column.
+        faces: H×W or H×W×3, one per column.
         columns: Names above.
-        rows: By method, one map (h, w) a column; only places that add to the class are shown, scaled by the map's peak.
+        rows: By method, one map (h, w) per column; only locations that add to the class are shown, scaled by the
+            map's peak.
     """
-    names = 0.08 * max(map(len, rows), default=0)  # inches beside the pictures
+    names = 0.08 * max(map(len, rows), default=0)  # inches beside the images
     figure = new_figure(1.15 * len(faces) + names + 0.3, 1.15 * (len(rows) + 1) + 0.2)
     axes = figure.subplots(len(rows) + 1, len(faces), squeeze=False)
     for column, (face, name) in enumerate(zip(faces, columns, strict=True)):
@@ -186,7 +187,7 @@ def explanation_grid(
 
 
 def embedding_plot(points: Mapping[str, Mapping[str, Values]], labels: Values, classes: Sequence[str]) -> Figure:
-    """Features in two dimensions: a row a method, a column a feature; classes differ in colour and marker.
+    """Features in two dimensions: a row per method, a column per feature; classes differ in colour and marker.
 
     Args:
         points: (n, 2) by method and feature.

@@ -97,14 +97,14 @@ def bootstrap_interval(
 
 
 def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> dict[str, float]:
-    """McNemar's exact test of two models on the same pictures.
+    """McNemar's exact test of two models on the same images.
 
     Args:
         first: (n,) whether the first model is right.
         second: The same of the second.
 
     Returns:
-        "only_first" and "only_second", the pictures that one alone gets right, and the two-sided "p".
+        "only_first" and "only_second", the images that one alone gets right, and the two-sided "p".
     """
     from scipy.stats import binomtest
 
@@ -117,7 +117,7 @@ def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> dict[str, fl
 def paired_difference(
     first: NDArray[np.bool_], second: NDArray[np.bool_], samples: int = 10000, seed: int = 0
 ) -> dict[str, float]:
-    """Difference of two accuracies on the same pictures, second − first, with its 95 % bootstrap interval."""
+    """Difference of two accuracies on the same images, second − first, with its 95 % bootstrap interval."""
     cells = np.bincount(2 * first + second, minlength=4)  # neither, second alone, first alone, both
     draws = np.random.default_rng(seed).multinomial(len(first), cells / len(first), size=samples)
     low, high = np.percentile((draws[:, 1] - draws[:, 2]) / len(first), [2.5, 97.5])

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mftn.data.dataset import FaceDataset
 from mftn.errors import DataError, ModelError
-from mftn.evaluate.predict import predict_logits, preprocess_for
+from mftn.evaluate.inference import predict_logits, preprocess_for
 from mftn.files import atomic_write
 from mftn.models import Logits, Network
 
@@ -22,37 +22,59 @@ FUSED, FLIPPED = "fused", "fused, flip averaged"
 
 
 @dataclass(frozen=True, slots=True)
+class NetworkSummary:
+    """What a report says of a network.
+
+    Attributes:
+        architecture: Its name.
+        parameters: How many.
+        size: Height and width of its input in pixels.
+    """
+
+    architecture: str
+    parameters: int
+    size: list[int]
+
+
+@dataclass(frozen=True, slots=True)
 class Predictions:
-    """What a model says of every picture of a split.
+    """What a model predicts for every image of a split.
 
     Attributes:
         name: The model's, in tables and figures.
         labels: The model's classes, the order of the columns.
         temperature: By which calibrated probabilities divide the logits.
-        about: The network's architecture, its number of parameters and its input size.
-        logits: Each (n, K): of the sum of the heads, of its average with that of the mirror images, and of each head.
+        network: What made them.
+        logits: Each (n, K): of the sum of the heads, of its average over the image and its horizontal flip, and of
+            each head.
     """
 
     name: str
     labels: tuple[str, ...]
     temperature: float
-    about: dict[str, Any]
+    network: NetworkSummary
     logits: dict[str, NDArray[np.float32]]
 
-    def scores(self, classes: Sequence[str], answer: str = FUSED) -> NDArray[np.float64]:
+    def scores(self, classes: Sequence[str], output: str = FUSED) -> NDArray[np.float64]:
         """Calibrated logits (n, K) over the classes of the data.
 
-        A class that only the model has is left out, which renormalises the others; one that only the data has gets
-        −∞: its pictures count as wrong.
+        A class that only the model has is omitted, which renormalises the others; one that only the data has gets
+        −∞: its images count as wrong.
         """
-        logits = self.logits[answer].astype(np.float64) / self.temperature
-        missing = np.full(len(logits), -np.inf)
-        columns = [logits[:, self.labels.index(name)] if name in self.labels else missing for name in classes]
-        return np.stack(columns, axis=1)
+        return over_classes(self.logits[output], self.labels, classes) / self.temperature
 
-    def probabilities(self, classes: Sequence[str], answer: str = FUSED) -> NDArray[np.float64]:
+    def probabilities(self, classes: Sequence[str], output: str = FUSED) -> NDArray[np.float64]:
         """Softmax of `scores`."""
-        return softmax(self.scores(classes, answer))
+        return softmax(self.scores(classes, output))
+
+
+def over_classes(
+    logits: NDArray[np.floating[Any]], labels: Sequence[str], classes: Sequence[str]
+) -> NDArray[np.float64]:
+    """Logits (n, K) of a model's labels as logits of the data's classes; −∞ for a class the model does not know."""
+    missing = np.full(len(logits), -np.inf)
+    columns = [logits[:, labels.index(name)].astype(np.float64) if name in labels else missing for name in classes]
+    return np.stack(columns, axis=1)
 
 
 def softmax(scores: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
@@ -77,7 +99,7 @@ def predict_split(
         dataset: The split.
         cache: The Parquet file.
         key: Names weights and data; see `cache_key`.
-        on_batch: Called with the number of pictures done since its last call; two passes are made.
+        on_batch: Called with the number of images done since its last call; two passes are made.
 
     Raises:
         DataError: A crop is missing or unreadable.
@@ -89,17 +111,14 @@ def predict_split(
     spec = model.described()
     preprocess = preprocess_for(spec, dataset)
     plain = predict_logits(model, dataset, preprocess, on_batch=on_batch)
-    mirrored = predict_logits(model, dataset, preprocess, mirrored=True, on_batch=on_batch)
-    about = {
-        "architecture": spec.architecture,
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "size": list(spec.size),
-    }
-    made = Predictions(name, spec.labels, spec.temperature, about, _answers(plain, mirrored))
+    flipped = predict_logits(model, dataset, preprocess, flip=True, on_batch=on_batch)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    network = NetworkSummary(spec.architecture, parameters, list(spec.size))
+    made = Predictions(name, spec.labels, spec.temperature, network, _outputs(plain, flipped))
     if any(len(logits) != len(dataset) for logits in made.logits.values()):
-        raise DataError(f"{dataset.folder}: {len(dataset)} pictures, but not as many predictions")
+        raise DataError(f"{dataset.folder}: {len(dataset)} images, but not as many predictions")
     if lost := int((~np.isfinite(made.logits[FUSED])).any(axis=1).sum()):
-        raise ModelError(f"{name}: gives no finite logits for {lost:,} of {len(dataset):,} images; train it anew")
+        raise ModelError(f"{name}: gives no finite logits for {lost:,} of {len(dataset):,} images; train it again")
     _write(cache, key, dataset, made)
     return made
 
@@ -119,16 +138,16 @@ def read_predictions(name: str, path: Path, key: Mapping[str, str]) -> Predictio
 
 
 def cache_key(weights: Path, dataset: FaceDataset, split: str, protocol: str) -> dict[str, str]:
-    """Names the bytes of a weights file and of a manifest, the split and the protocol."""
+    """Names the bytes of a checkpoint and of a manifest, the split and the protocol."""
     manifest = dataset.folder / "manifest.parquet"
     return {"weights": _sha256(weights), "manifest": _sha256(manifest), "split": split, "protocol": protocol}
 
 
-def _answers(plain: Logits, mirrored: Logits) -> dict[str, NDArray[np.float32]]:
-    answers = {FUSED: plain.fused, FLIPPED: (plain.fused + mirrored.fused) / 2}
+def _outputs(plain: Logits, flipped: Logits) -> dict[str, NDArray[np.float32]]:
+    outputs = {FUSED: plain.fused, FLIPPED: (plain.fused + flipped.fused) / 2}
     if plain.mstn is not None:
-        answers |= {"backbone head": plain.backbone, "MsTN head": plain.mstn}
-    return {name: logits.numpy() for name, logits in answers.items()}
+        outputs |= {"backbone head": plain.backbone, "MsTN head": plain.mstn}
+    return {name: logits.numpy() for name, logits in outputs.items()}
 
 
 def _sha256(path: Path) -> str:
@@ -140,7 +159,7 @@ def _write(path: Path, key: Mapping[str, str], dataset: FaceDataset, made: Predi
     columns: dict[str, Any] = {"path": dataset.paths, "label": [dataset.classes[int(i)] for i in dataset.labels]}
     for name, logits in made.logits.items():
         columns[name] = pa.FixedSizeListArray.from_arrays(pa.array(logits.ravel()), logits.shape[1])
-    about = {"labels": made.labels, "temperature": made.temperature, "about": made.about}
+    about = {"labels": made.labels, "temperature": made.temperature, "about": asdict(made.network)}
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as partial:
         table = pa.table(columns).replace_schema_metadata({"mftn": json.dumps({"key": key, **about})})
@@ -162,4 +181,6 @@ def _read(name: str, path: Path) -> tuple[Predictions, dict[str, str]] | None:
         for column in table.column_names
         if column not in ("path", "label")
     }
-    return Predictions(name, labels, metadata["temperature"], metadata["about"], logits), metadata["key"]
+    return Predictions(name, labels, metadata["temperature"], NetworkSummary(**metadata["about"]), logits), metadata[
+        "key"
+    ]

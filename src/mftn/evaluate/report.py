@@ -79,13 +79,13 @@ def write_report(
     images = EvaluatedSplit(folder, split, protocol, channels)
     predictions = [_predict(model, images, out, on_progress) for model in models]
     results = measure(images, predictions, networks, options, on_progress)
-    pictures = save(draw(results, images, predictions, networks, options, on_progress), out / "figures")
+    drawn = save(draw(results, images, predictions, networks, options, on_progress), out / "figures")
     for name, rows in tables(results).items():
         if rows:
             write_csv(out / f"{name}.csv", rows)
     write_text(out / "metrics.json", json.dumps(to_json(results), indent=1))
     page = out / "report.html"
-    write_text(page, render(results, pictures, options))
+    write_text(page, render(results, drawn, options))
     return Report(page, results)
 
 
@@ -108,16 +108,16 @@ def tables(results: Results) -> dict[str, list[dict[str, object]]]:
     per_class: list[dict[str, object]] = []
     corrupted: list[dict[str, object]] = []
     for name, model in results.models.items():
-        for answer, protocols in model.answers.items():
+        for output, protocols in model.outputs.items():
             for protocol, scores in protocols.items():
                 values = {field: getattr(scores, field) for field in scores.__dataclass_fields__}
                 scalars = {key: value for key, value in values.items() if not isinstance(value, np.ndarray | tuple)}
-                bounds = {"wilson_low": scores.wilson[0], "wilson_high": scores.wilson[1]}
-                summary.append({"model": name, "answer": answer, "protocol": protocol, **scalars, **bounds})
-        main = model.answers[FUSED][results.main]
-        for place, label in enumerate(results.data.classes):
-            shares = {key: float(getattr(main, key)[place]) for key in ("precision", "recall", "f1")}
-            per_class.append({"model": name, "expression": label, "images": results.data.per_class[place], **shares})
+                bounds = {"wilson_low": scores.interval[0], "wilson_high": scores.interval[1]}
+                summary.append({"model": name, "output": output, "protocol": protocol, **scalars, **bounds})
+        main = model.outputs[FUSED][results.main]
+        for k, label in enumerate(results.data.classes):
+            shares = {key: float(getattr(main, key)[k]) for key in ("precision", "recall", "f1")}
+            per_class.append({"model": name, "expression": label, "images": results.data.per_class[k], **shares})
         for corruption, points in (model.robustness.curves if model.robustness else {}).items():
             corrupted += [
                 {"model": name, "corruption": corruption, "strength": strength, "accuracy": accuracy}
@@ -126,14 +126,14 @@ def tables(results: Results) -> dict[str, list[dict[str, object]]]:
     return {"summary": summary, "per_class": per_class, "robustness": corrupted}
 
 
-def render(results: Results, pictures: Mapping[str, str], options: Options) -> str:
+def render(results: Results, drawn: Mapping[str, str], options: Options) -> str:
     """The page, with its figures inside."""
     from jinja2 import Environment
 
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"percent": _percent, "span": _span, "number": _number}
     template = environment.from_string((files("mftn.evaluate") / "report.html.j2").read_text(encoding="utf-8"))
-    return template.render(found=results, pictures=pictures, main=results.main, fused=FUSED, options=options)
+    return template.render(found=results, figures=drawn, main=results.main, fused=FUSED, options=options)
 
 
 def _percent(value: float | None, digits: int = 1) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mftn.evaluate.metrics import Counts
+from mftn.evaluate.scores import Scores
 
 Interval = tuple[float, float]
 Points = list[tuple[float, float]]
@@ -26,7 +26,7 @@ class DataSummary:
         split: Which split.
         protocol: Which images count; "labels" where nobody voted.
         images: How many are evaluated.
-        left_out: How many the protocol leaves out.
+        excluded: How many the protocol excludes.
         in_manifest: Both together.
         classes: The expressions.
         per_class: Evaluated images of each.
@@ -37,47 +37,35 @@ class DataSummary:
     split: str
     protocol: str
     images: int
-    left_out: int
+    excluded: int
     in_manifest: int
     classes: tuple[str, ...]
     per_class: list[int]
 
 
 @dataclass(frozen=True, slots=True)
-class Scores:
-    """Metrics of one output under one protocol; all are NaN, and the arrays too, where it keeps no image.
+class DetailedScores(Scores):
+    """What a report adds to the scores of one output under one protocol; all are NaN where it keeps no image.
+
+    The calibration error of a head alone is NaN too: only the fused output is calibrated.
 
     Attributes:
-        images: How many count.
-        accuracy: Share that is right.
-        wilson: Its 95 % interval.
-        bootstrap: The same by resampling.
-        macro_recall: Mean recall of the classes.
-        macro_recall_interval: Its 95 % interval by resampling.
+        bootstrap: 95 % interval of the accuracy by resampling.
+        macro_recall_interval: 95 % interval by resampling.
         macro_f1: Mean F1 of the classes.
         kappa: Cohen's.
         top2: Share whose class is among the two most probable.
-        calibration_error: Of the probabilities; None of a head alone, which is not calibrated.
         precision: (K,).
-        recall: (K,).
         f1: (K,).
-        confusion: (K, K) counts, rows are true classes.
     """
 
-    images: int
-    accuracy: float
-    wilson: Interval
     bootstrap: Interval
-    macro_recall: float
     macro_recall_interval: Interval
     macro_f1: float
     kappa: float
     top2: float
-    calibration_error: float | None
     precision: NDArray[np.float64]
-    recall: NDArray[np.float64]
     f1: NDArray[np.float64]
-    confusion: Counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +89,14 @@ class Robustness:
 
     Attributes:
         images: How many.
-        undamaged: Accuracy without corruption.
+        clean: Accuracy without corruption.
         mean: Over all corruptions and strengths.
         by_corruption: Mean over the strengths.
         curves: By corruption.
     """
 
     images: int
-    undamaged: float
+    clean: float
     mean: float
     by_corruption: dict[str, float]
     curves: dict[str, Points]
@@ -140,9 +128,9 @@ class ModelResults:
         parameters: How many.
         size: Height and width of its input in pixels.
         temperature: That calibrates its probabilities.
-        classes_left_out: Classes that the data lacks.
+        classes_omitted: Classes of the model that the data lacks.
         classes_missing: Classes of the data that it does not know.
-        answers: Scores by output (the fused one, heads, flip average) and protocol.
+        outputs: Scores by output (the fused one, heads, flip average) and protocol.
         raters: Where raters voted.
         robustness: Where it is measured.
         deletion: Where it is measured.
@@ -152,9 +140,9 @@ class ModelResults:
     parameters: int
     size: list[int]
     temperature: float
-    classes_left_out: list[str]
+    classes_omitted: list[str]
     classes_missing: list[str]
-    answers: dict[str, dict[str, Scores]]
+    outputs: dict[str, dict[str, DetailedScores]]
     raters: Raters | None
     robustness: Robustness | None
     deletion: Deletion | None

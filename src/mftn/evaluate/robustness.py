@@ -1,7 +1,7 @@
-"""Accuracy on damaged pictures: the same damage, drawn with the same seeds, for every model.
+"""Accuracy on corrupted images: the same corruptions, drawn with the same seeds, for every model.
 
-The idea of graded corruptions and of their mean is Hendrycks and Dietterich's (2019); the kinds are those that faces
-meet.
+The idea of graded corruptions and of their mean is Hendrycks and Dietterich's (2019); the kinds are those that images
+of faces meet.
 """
 
 import io
@@ -18,7 +18,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as tv
 
 from mftn.data.dataset import FaceDataset
-from mftn.evaluate.predict import preprocess_for
+from mftn.evaluate.inference import preprocess_for
 from mftn.models import Network
 
 BATCH = 64
@@ -26,7 +26,7 @@ BATCH = 64
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What damage needs beside the pictures.
+    """What a corruption needs beside the images.
 
     Attributes:
         generator: Of random numbers.
@@ -39,13 +39,13 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class Corruption:
-    """A kind of damage.
+    """A kind of corruption.
 
     Attributes:
         name: In tables.
         unit: What the strengths count.
         strengths: From light to heavy.
-        apply: From uint8 crops (B, C, S, S), the strength and the scene to damaged crops.
+        apply: From uint8 crops (B, C, S, S), the strength and the scene to corrupted crops.
     """
 
     name: str
@@ -61,13 +61,13 @@ def measure(
     seed: int = 0,
     on_step: Callable[[], None] | None = None,
 ) -> Iterator[tuple[str, float, NDArray[np.float32]]]:
-    """The fused logits on the chosen pictures, undamaged first, then for each corruption and strength.
+    """The fused logits on the chosen images, clean first, then for each corruption and strength.
 
     Args:
         model: As `load_model` gives it.
         dataset: The split.
-        indices: Which pictures.
-        seed: Of the damage; the same seed damages the same pictures alike for every model.
+        indices: Which images.
+        seed: Of the corruptions; the same seed corrupts the same images alike for every model.
         on_step: Called after each strength.
 
     Yields:
@@ -76,11 +76,11 @@ def measure(
     preprocess = preprocess_for(model.described(), dataset)
     for number, (corruption, strength) in enumerate(_plan()):
         batches = []
-        for place, crops in enumerate(dataset.batches(BATCH, indices)):
-            generator = torch.Generator().manual_seed((seed * 1000 + number) * 100_003 + place)
-            damaged = corruption.apply(crops, strength, Scene(generator, dataset.template))
+        for batch, crops in enumerate(dataset.batches(BATCH, indices)):
+            generator = torch.Generator().manual_seed((seed * 1000 + number) * 100_003 + batch)
+            corrupted = corruption.apply(crops, strength, Scene(generator, dataset.template))
             with torch.no_grad():
-                batches.append(model(preprocess(damaged)).fused.numpy())
+                batches.append(model(preprocess(corrupted)).fused.numpy())
         if on_step:
             on_step()
         yield corruption.name, strength, np.concatenate(batches)
@@ -92,7 +92,7 @@ def steps() -> int:
 
 
 def _plan() -> Iterator[tuple[Corruption, float]]:
-    yield UNDAMAGED, 0.0
+    yield CLEAN, 0.0
     for corruption in CORRUPTIONS:
         for strength in corruption.strengths:
             yield corruption, strength
@@ -170,12 +170,12 @@ def _cover(crops: Tensor, strength: float, points: NDArray[np.float64], landmark
     return covered
 
 
-UNDAMAGED = Corruption("undamaged", "", (0.0,), lambda crops, _strength, _scene: crops)
+CLEAN = Corruption("clean", "", (0.0,), lambda crops, _strength, _scene: crops)
 CORRUPTIONS = (
     Corruption("blur", "σ, % of the side", (1, 2, 3, 4, 6), _blur),
     Corruption("noise", "σ of 255", (8, 16, 24, 36, 48), _noise),
     Corruption("JPEG", "quality", (50, 30, 20, 10, 5), _jpeg),
-    Corruption("low resolution", "pixels a side", (48, 32, 24, 16, 12), _resolution),
+    Corruption("low resolution", "pixels per side", (48, 32, 24, 16, 12), _resolution),
     Corruption("darkness", "factor", (0.7, 0.5, 0.35, 0.2, 0.1), _darkness),
     Corruption("rotation", "degrees", (5, 10, 15, 20, 30), _rotation),
     Corruption("box moved", "% of the side", (3, 6, 9, 12, 15), _translation),

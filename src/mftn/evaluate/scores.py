@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,10 +68,22 @@ class Scores:
             confusion=tuple(tuple(row) for row in confusion.tolist()),
         )
 
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Scores:
+        """Scores as metrics.json holds them, where null stands for NaN."""
+
+        def known(value: Any) -> Any:
+            if isinstance(value, list):
+                return tuple(map(known, value))
+            return float("nan") if value is None else value
+
+        return cls(**{name: known(value) for name, value in values.items()})
+
     def __str__(self) -> str:
         low, high = self.interval
         missed = f", {self.missed:,} without a face" if self.missed else ""
+        error = "" if math.isnan(self.calibration_error) else f", calibration error {self.calibration_error:.3f}"
         return (
             f"{self.images:,} images{missed}: accuracy {self.accuracy:.2%} (95 % interval {low:.1%} to {high:.1%}), "
-            f"macro recall {self.macro_recall:.1%}, calibration error {self.calibration_error:.3f}"
+            f"macro recall {self.macro_recall:.1%}{error}"
         )

@@ -11,7 +11,7 @@ from mftn.data.manifest import read_description
 from mftn.data.records import Split
 from mftn.data.votes import Protocol
 from mftn.errors import DataError
-from mftn.evaluate.predict import preprocess_for
+from mftn.evaluate.inference import preprocess_for
 from mftn.evaluate.results import DataSummary
 from mftn.models import Network
 
@@ -74,7 +74,7 @@ class EvaluatedSplit:
             split=self.split,
             protocol=self.protocol if self.dataset.votes is not None else "labels",
             images=len(self.dataset),
-            left_out=self.dataset.excluded,
+            excluded=self.dataset.excluded,
             in_manifest=len(self.dataset) + self.dataset.excluded,
             classes=self.classes,
             per_class=np.bincount(self.labels, minlength=len(self.classes)).tolist(),

@@ -1,5 +1,6 @@
 """From a trained network to the one file that prediction needs."""
 
-from mftn.export.onnx import Export, Precision, export_onnx
+from mftn.export.onnx import Export, export_onnx
+from mftn.spec import Precision
 
 __all__ = ["Export", "Precision", "export_onnx"]

@@ -1,7 +1,7 @@
 """8-bit arithmetic: quantise an exported network, calibrated on real faces.
 
 The file holds QuantizeLinear and DequantizeLinear pairs, which ONNX Runtime and OpenVINO both turn into their 8-bit
-kernels. Weights have a scale a channel, and 7 bits: without VNNI instructions, sums of 8-bit products overflow.
+kernels. Weights have a scale per channel, and 7 bits: without VNNI instructions, sums of 8-bit products overflow.
 """
 
 import tempfile

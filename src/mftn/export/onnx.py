@@ -7,7 +7,6 @@ normalisation, both heads, their sum, the temperature and the softmax are all in
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -16,22 +15,19 @@ from onnx import helper
 
 from mftn.data.dataset import FaceDataset
 from mftn.errors import ConfigError, ModelError
-from mftn.evaluate.predict import preprocess_for
+from mftn.evaluate.inference import preprocess_for
 from mftn.export.deployed import Deployed
 from mftn.export.int8 import quantise
 from mftn.export.recover import load_network
 from mftn.export.storage import as_bytes, as_half, store_small
 from mftn.files import write_bytes
 from mftn.runtime import Session
-from mftn.spec import ModelSpec
+from mftn.spec import ModelSpec, Precision
 
-Precision = Literal["fp32", "fp16", "int8-weights", "int8"]
-"""How an exported file stores its weights, and for int8 computes."""
+MAX_ACCURACY_LOSS = 0.003
+"""Accuracy that int8 may cost, 0 to 1."""
 
-MAX_LOSS = 0.003
-"""Share of right answers that int8 may cost."""
-
-CALIBRATION = 512
+CALIBRATION_FACES = 512
 """Faces that int8 is calibrated on."""
 
 
@@ -61,19 +57,19 @@ def export_onnx(
     precision: Precision = "fp32",
     data: str | Path | None = None,
 ) -> Export:
-    """Write an ONNX file from a weights file or an export, and compare it with the network.
+    """Write an ONNX file from a checkpoint or an export, and compare it with the network.
 
     Args:
         weights: A safetensors file with its description, or a file this function wrote.
         out: The ONNX file to write.
         name: The model's name in the metadata.
-        precision: fp16 stores the weights in half precision and int8-weights in 8 bits with a scale a channel, and the
-            arithmetic stays in float32; int8 computes convolutions and matrix products in 8 bits, calibrated on
+        precision: fp16 stores the weights in half precision and int8-weights in 8 bits with a scale per channel, and
+            the arithmetic stays in float32; int8 computes convolutions and matrix products in 8 bits, calibrated on
             training faces of `data`.
         data: A prepared data set; with one, file and network are compared on its validation faces too.
 
     Raises:
-        ModelError: The weights are none of this package, or int8 loses more than `MAX_LOSS` of the accuracy.
+        ModelError: The weights are none of this package, or int8 loses more than `MAX_ACCURACY_LOSS` of the accuracy.
         ConfigError: int8 without a data set to calibrate on.
     """
     if precision == "int8" and data is None:
@@ -82,7 +78,7 @@ def export_onnx(
     spec = replace(model.described(), name=name, precision=precision)
     deployed = Deployed(model).eval()
     height, width = spec.size
-    # Two pictures: with one the exporter would take the batch for a constant.
+    # Two images: with one the exporter would take the batch for a constant.
     crops = torch.randint(0, 256, (2, height, width, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     program = torch.onnx.export(
         deployed, (crops,), input_names=["images"], output_names=["probabilities"],
@@ -96,26 +92,26 @@ def export_onnx(
         store_small(proto, as_half if precision == "fp16" else as_bytes)
     if precision == "int8":
         assert data is not None
-        proto = quantise(proto, dataset_crops(spec, FaceDataset(data, "train", spec.channels), CALIBRATION))
+        proto = quantise(proto, dataset_crops(spec, FaceDataset(data, "train", spec.channels), CALIBRATION_FACES))
     helper.set_model_props(proto, {"mftn": spec.to_json()})
     content = proto.SerializeToString()
     result = compare(deployed, content, crops.numpy(), data)
-    if precision == "int8" and result.lost > MAX_LOSS:
+    if precision == "int8" and result.lost > MAX_ACCURACY_LOSS:
         raise ModelError(
             f"{weights}: int8 loses {100 * result.lost:.2f} points of accuracy on {data}, over the "
-            f"{100 * MAX_LOSS:.1f} allowed; nothing was written. Export it as fp16"
+            f"{100 * MAX_ACCURACY_LOSS:.1f} allowed; nothing was written. Export it as fp16"
         )
     write_bytes(Path(out), content)
     return result
 
 
 def compare(deployed: Deployed, content: bytes, crops: NDArray[np.uint8], data: str | Path | None) -> Export:
-    """A file's answers beside the network's, on given crops and on the validation faces of a data set."""
+    """A file's outputs beside the network's, on given crops and on the validation faces of a data set."""
     session = Session(content, 0)
 
     def run(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        answers = [session.run(["probabilities"], {"images": images[i : i + 64]})[0] for i in range(0, len(images), 64)]
-        return np.concatenate(answers)
+        outputs = [session.run(["probabilities"], {"images": images[i : i + 64]})[0] for i in range(0, len(images), 64)]
+        return np.concatenate(outputs)
 
     @torch.no_grad()
     def network(images: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -22,7 +22,7 @@ PARITY, PARITY_INT8 = 1e-3, 0.1
 
 
 def load_network(path: str | Path) -> Network:
-    """A network from a weights file of `mftn train` or an exported ONNX file, with its description, to evaluate.
+    """A network from a checkpoint of `mftn train` or an exported ONNX file, with its description, to evaluate.
 
     Raises:
         ModelError: The file cannot be read, or is not one of these.
@@ -34,7 +34,7 @@ def recover(path: str | Path) -> Network:
     """The network in a file of `mftn export`; batch norm comes back folded into the convolutions, int8 as float32.
 
     Raises:
-        ModelError: The file is no export of this package, or the network made from it answers otherwise.
+        ModelError: The file is no export of this package, or the network made from it gives other outputs.
     """
     try:
         proto = onnx.load(path)

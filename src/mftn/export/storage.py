@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 LARGE = 16384
-"""Weights with at least so many numbers are stored small."""
+"""Tensors with at least this many numbers are stored small."""
 
 Stored = Callable[[str, NDArray[np.float32]], tuple[list[onnx.TensorProto], list[onnx.NodeProto]]]
 """A weight's name and values to what is stored of it and the nodes that bring it back when a file is loaded."""

@@ -6,7 +6,7 @@ Nothing is skipped silently: whatever does not fit is named, tensor by tensor.
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import timm
 import torch
@@ -17,10 +17,7 @@ from torch import Tensor, nn
 from mftn.errors import ModelError
 from mftn.files import write_bytes
 from mftn.models.mftn import Network
-from mftn.spec import ModelSpec
-
-Part = Literal["all", "backbone", "trunk"]
-"""What to load: every tensor, the backbone with its head, or the backbone without its classifier."""
+from mftn.spec import ModelSpec, Part
 
 _CONTAINERS = ("state_dict", "model", "model_state_dict", "net", "weights")
 _RELEASED_CONVNEXT = (  # the released code names its backbone as the first ConvNeXt code did
@@ -44,7 +41,7 @@ def load_checkpoint(model: Network, path: str | Path, part: Part = "all") -> Non
         model: The network; unchanged if anything does not fit.
         path: A `.safetensors` file, or a PyTorch checkpoint.
         part: What to load. With "backbone" and "trunk" the rest of the model keeps its weights, and the
-            rest of a whole checkpoint is what the caller chose to leave out.
+            rest of a whole checkpoint is what the caller chose to omit.
 
     Raises:
         ModelError: The file cannot be read, or tensors are missing, unexpected or of another shape.
@@ -121,9 +118,9 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
         if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
             content = content[name]
     tensors = {str(key): value for key, value in content.items()} if isinstance(content, Mapping) else {}
-    strangers = [key for key, value in tensors.items() if not isinstance(value, Tensor)]
-    if not tensors or strangers:
-        raise ModelError(f"{path}: holds no mapping of names to tensors (found {strangers[:5] or 'none'})")
+    unexpected = [key for key, value in tensors.items() if not isinstance(value, Tensor)]
+    if not tensors or unexpected:
+        raise ModelError(f"{path}: holds no mapping of names to tensors (found {unexpected[:5] or 'none'})")
     return tensors
 
 

@@ -6,6 +6,7 @@ Source: L = λ·L1 + (1−λ)·L2 in figure 1 of the MFTN-FER README; the releas
 from torch import Tensor, nn
 
 from mftn.models.mftn import Logits
+from mftn.spec import LAMBDA_MSTN
 
 
 class JointLoss(nn.Module):
@@ -18,7 +19,7 @@ class JointLoss(nn.Module):
         label_smoothing: Probability mass spread evenly over the classes, 0 to 1.
     """
 
-    def __init__(self, lambda_mstn: float = 0.55, label_smoothing: float = 0.1) -> None:
+    def __init__(self, lambda_mstn: float = LAMBDA_MSTN, label_smoothing: float = 0.1) -> None:
         super().__init__()
         self.lambda_mstn = lambda_mstn
         self.cross_entropy = nn.CrossEntropyLoss(label_smoothing=label_smoothing)

@@ -19,7 +19,7 @@ from mftn.spec import ModelSpec
 
 
 class Logits(NamedTuple):
-    """What the network answers; each tensor is (B, K).
+    """What the network predicts; each tensor is (B, K).
 
     Attributes:
         fused: Sum of the heads; its argmax is the prediction.
@@ -42,7 +42,7 @@ STAGES = ("stage 2", "stage 3", "stage 4")
 class Network(nn.Module, HubMixin, library_name="mftn", pipeline_tag="image-classification"):
     """A timm network with its own head, and perhaps others beside it.
 
-    Its parts are what reports need: maps whose mean over places the heads read, and the logits from these maps.
+    Its parts are what reports need: maps whose mean over locations the heads read, and the logits from these maps.
 
     Args:
         backbone: Name of a timm network.
@@ -113,7 +113,7 @@ class Network(nn.Module, HubMixin, library_name="mftn", pipeline_tag="image-clas
         return self.spec
 
     def feature_maps(self, x: Tensor) -> dict[str, Tensor]:
-        """What the heads average over places, by name, each (B, C, h, w)."""
+        """What the heads average over locations, by name, each (B, C, h, w)."""
         raise NotImplementedError
 
     def logits_of(self, maps: Mapping[str, Tensor]) -> Logits:

@@ -79,7 +79,7 @@ class MsTN(nn.Module):
 
     def forward_head(self, sequences: Sequence[Tensor], pre_logits: bool = False) -> Tensor:
         """Fuse the token sequences (B, N, C) into logits (B, K), or with `pre_logits` into the feature before them."""
-        # The mean is linear too, so it goes first: one row a picture to project instead of N.
+        # The mean is linear too, so it goes first: one row per image to project instead of N.
         pooled = [x.mean(dim=1) for x in sequences]  # (B, C)
         fused = torch.stack([fuse(x) for fuse, x in zip(self.fuse_layers, pooled, strict=True)]).sum(dim=0)
         return fused if pre_logits else self.head(fused)  # (B, fuse_width) to (B, K)

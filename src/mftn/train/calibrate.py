@@ -1,43 +1,83 @@
-"""The temperature of a network, and its figures on the validation split."""
+"""The temperature of a network, and its scores on the validation split."""
 
 import json
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from mftn.data.dataset import FaceDataset
 from mftn.evaluate.calibration import fit_temperature
-from mftn.evaluate.predict import predict_logits, preprocess_for
+from mftn.evaluate.inference import predict_logits, preprocess_for
+from mftn.evaluate.results import to_json
 from mftn.evaluate.scores import Scores
 from mftn.files import write_text
 from mftn.models import Network, load_model, save_model
 
 
-def calibrate(
-    path: Path, valid_set: FaceDataset, adjustment: float = 0.0, counts: Tensor | None = None
-) -> dict[str, Any]:
-    """Fit the temperature of a weights file on the validation split and store it there with the figures.
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """A checkpoint on the validation split; what metrics.json of a run holds.
 
-    It is that of the mean with the mirror image, as `mftn predict` answers.
+    Attributes:
+        images: How many the split has.
+        temperature: That was fitted on it.
+        scores: Of every image shown once, by protocol, or by "label" where nobody voted.
+        unreadable: Training images that were skipped because they cannot be read.
+    """
+
+    images: int
+    temperature: float
+    scores: dict[str, Scores]
+    unreadable: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, object]:
+        """What metrics.json holds."""
+        scores: dict[str, object] = to_json(self.scores)
+        return {"images": self.images, "temperature": self.temperature, **scores, "unreadable": list(self.unreadable)}
+
+    @classmethod
+    def read(cls, path: Path) -> "Validation":
+        """From the metrics.json of a run."""
+        values = json.loads(path.read_text(encoding="utf-8"))
+        images, temperature, unreadable = (values.pop(name) for name in ("images", "temperature", "unreadable"))
+        scores = {protocol: Scores.from_json(row) for protocol, row in values.items()}
+        return cls(images, temperature, scores, tuple(unreadable))
+
+    def lines(self) -> list[str]:
+        """A sentence per protocol."""
+        return [
+            f"{'labels' if protocol == 'label' else f'{protocol} protocol'}, {scores}"
+            for protocol, scores in self.scores.items()
+        ]
+
+
+def calibrate(
+    path: Path,
+    valid_set: FaceDataset,
+    adjustment: float = 0.0,
+    counts: Tensor | None = None,
+    unreadable: Sequence[str] = (),
+) -> Validation:
+    """Fit the temperature of a checkpoint on the validation split and store it there with the scores.
+
+    The temperature is that of the mean over the image and its horizontal flip, which is what `mftn predict` gives.
 
     Args:
-        path: The weights file.
+        path: The checkpoint; metrics.json is written beside it.
         valid_set: The validation split.
         adjustment: τ of post-hoc logit adjustment (Menon et al., Long-tail learning via logit adjustment, 2021): adds
-            τ·log(share) to every class's calibrated logit; a file that has it already is left as it is.
-        counts: (K,) pictures of every class in the training split, for the shares.
-
-    Returns:
-        The figures, of every picture shown once, also written to metrics.json beside the file.
+            τ·log(share) to every class's calibrated logit; a checkpoint that has it already is left as it is.
+        counts: (K,) images of every class in the training split, for the shares.
+        unreadable: Training images that were skipped.
     """
     model = load_model(path)
     spec = model.described()
     preprocess = preprocess_for(spec, valid_set)
-    seen, mirrored = (predict_logits(model, valid_set, preprocess, mirrored=mirror).fused for mirror in (False, True))
-    logits = torch.stack([seen, mirrored])  # (2, n, K), averaged as `mftn predict` does
+    views = [predict_logits(model, valid_set, preprocess, flip=flip).fused for flip in (False, True)]
+    logits = torch.stack(views)  # (2, n, K), averaged as `mftn predict` does
     temperature = fit_temperature(logits, valid_set.labels)
     if adjustment and counts is not None and not spec.logit_adjustment:
         shift = temperature * adjustment * (counts.clamp(min=1) / counts.sum()).log()  # (K,)
@@ -46,13 +86,15 @@ def calibrate(
         spec = replace(spec, logit_adjustment=adjustment)
         temperature = fit_temperature(logits, valid_set.labels)
     probabilities = (logits[0] / temperature).softmax(dim=1).numpy()
-    figures: dict[str, Any] = {"images": len(valid_set), "temperature": temperature}
-    for protocol, labels in valid_set.protocols().items():
-        figures[protocol] = asdict(Scores.of(probabilities[labels >= 0], labels[labels >= 0]))
-    provenance = {**spec.provenance, "validation": figures}
+    scores = {
+        protocol: Scores.of(probabilities[labels >= 0], labels[labels >= 0])
+        for protocol, labels in valid_set.protocols().items()
+    }
+    validation = Validation(len(valid_set), temperature, scores, tuple(unreadable))
+    provenance = {**spec.provenance, "validation": validation.to_json()}
     save_model(model, path, replace(spec, temperature=temperature, provenance=provenance))
-    write_text(path.with_name("metrics.json"), json.dumps(figures, indent=1))
-    return figures
+    write_text(path.with_name("metrics.json"), json.dumps(validation.to_json(), indent=1))
+    return validation
 
 
 @torch.no_grad()

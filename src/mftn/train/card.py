@@ -1,7 +1,6 @@
 """The model card of a run: README.md with figures, settings and how to use the weights."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -9,6 +8,7 @@ from mftn.data.manifest import read_description
 from mftn.evaluate.figures import confusion_matrix, new_figure, save_figure
 from mftn.files import write_text
 from mftn.labels import LABEL_SETS
+from mftn.train.calibrate import Validation
 from mftn.train.config import TrainConfig
 from mftn.train.run_folder import Row
 
@@ -32,7 +32,7 @@ are measured too: expect somewhat less on data that chose nothing. {unreadable}
 
 {accuracies}
 
-| expression | recall | validation pictures |
+| expression | recall | validation images |
 |---|---|---|
 {recalls}
 
@@ -40,7 +40,7 @@ are measured too: expect somewhat less on data that chose nothing. {unreadable}
 ![curves](curves.png)
 
 Probabilities are calibrated by temperature scaling (T = {temperature:.3f}), fitted on the same split for the mean
-of a face and its mirror image, as `mftn predict` answers; the figures above are of every face shown once.
+over a face and its horizontal flip, which is what `mftn predict` gives; the figures above are without the flip.
 
 ## Intended use and limits
 
@@ -62,28 +62,18 @@ print(network.spec)  # labels, size, mean, std, template, temperature
 """
 
 
-def write_card(out: Path, config: TrainConfig, figures: dict[str, Any], rows: list[Row]) -> None:
-    """Write README.md and confusion.png into the run folder, from the validation figures of the best weights."""
+def write_card(out: Path, config: TrainConfig, validation: Validation, rows: list[Row]) -> None:
+    """Write README.md and confusion.png into the run folder, from the validation scores of the best checkpoint."""
     labels = LABEL_SETS[config.model.num_classes]
     about = read_description(config.data.folder)
-    protocols = {name: row for name, row in figures.items() if isinstance(row, dict)}
-    chosen = protocols.get(config.data.protocol) or protocols["label"]
-    counts = np.array(chosen["confusion"])
+    scores = validation.scores.get(config.data.protocol) or validation.scores["label"]
+    counts = np.array(scores.confusion)
     figure = new_figure(4.6, 4.4)
     confusion_matrix(figure.subplots(), counts, labels, f"{config.model.architecture}, validation")
     save_figure(figure, out / "confusion.png")
-
-    lines = []
-    for name, row in protocols.items():
-        low, high = row["interval"]
-        lines.append(
-            f"- {'labels' if name == 'label' else name + ' protocol'}, {row['images']:,} pictures: accuracy "
-            f"{row['accuracy']:.2%} (95 % interval {low:.1%} to {high:.1%}), macro recall {row['macro_recall']:.1%}, "
-            f"expected calibration error {row['calibration_error']:.3f}"
-        )
-    recalls = zip(labels, np.array(chosen["recall"], dtype=float), counts.sum(axis=1), strict=True)
+    recalls = zip(labels, scores.recall, counts.sum(axis=1), strict=True)
     sizes = [row for row in rows if row["size"] == config.model.size]
-    unreadable = figures.get("unreadable", [])
+    skipped = len(validation.unreadable)
     write_text(
         out / "README.md",
         _CARD.format(
@@ -95,11 +85,11 @@ def write_card(out: Path, config: TrainConfig, figures: dict[str, Any], rows: li
             channels="grey" if config.model.channels == 1 else "colour",
             epoch=int(max(sizes, key=lambda row: row["valid_accuracy"])["epoch"]),
             epochs=config.epochs,
-            accuracies="\n".join(lines),
+            accuracies="\n".join(f"- {line}" for line in validation.lines()),
             recalls="\n".join(
                 f"| {name} | {f'{recall:.1%}' if count else '–'} | {count:,} |" for name, recall, count in recalls
             ),
-            temperature=figures["temperature"],
-            unreadable=f"{len(unreadable)} training pictures could not be read." if unreadable else "",
+            temperature=validation.temperature,
+            unreadable=f"{skipped} training images could not be read." if skipped else "",
         ),
     )

@@ -100,7 +100,7 @@ def check_data(config: TrainConfig, train_set: FaceDataset, processes: int) -> N
 
 
 def check_network(config: TrainConfig, images: int) -> None:
-    """Refuse a network that cannot learn from so many images at once, of the sizes that it will see.
+    """Refuse a network that cannot learn from this many images at once, of the sizes that it will see.
 
     The forward pass runs on the meta device: it computes shapes only.
     """

@@ -2,7 +2,6 @@
 `extends`; flags override both."""
 
 import dataclasses
-import difflib
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,31 +12,37 @@ from typing import Annotated, Any, Literal, TypeVar
 import tyro
 
 from mftn.data.augmentation import Augmentation
-from mftn.errors import ConfigError
+from mftn.data.votes import Protocol
+from mftn.errors import ConfigError, did_you_mean
+from mftn.spec import LAMBDA_MSTN, Part
 
 Config = TypeVar("Config")
+
+BASELINE = "_baseline"
+"""What a recipe's name and its run folder end with where its baseline is trained."""
 
 
 @dataclass(frozen=True, slots=True)
 class DataConfig:
-    """What is learnt from.
+    """The training data.
 
     Attributes:
         folder: A prepared data set (`mftn prepare`).
-        protocol: Which pictures count, and their class.
+        protocol: Which images count, and their class.
         soft_targets: Learn the raters' distribution in place of one class.
         view: The network's share of the stored crop's side.
         mean: Of every channel, or one for all, on the scale 0 to 1.
         std: As `mean`.
         workers: Loader processes; the crops lie in memory, so none is usually fastest.
-        balance: 0 draws pictures as they are, 1 draws every class equally often; between, by count^(−balance).
+        balance: 0 draws images as they are, 1 draws every class equally often; between, by count^(−balance).
         unaligned: The same data set prepared with `--detector none`; empty for none.
-        unaligned_share: Share of training pictures taken from there, so that crops which arrive as they are fare well.
-        drop_copies: Leave out training images that are also, exactly or nearly, in the validation split.
+        unaligned_share: Share of training images taken from there, so that the network also handles faces that
+            are not aligned.
+        drop_copies: Omit training images that are also, exactly or nearly, in the validation split.
     """
 
     folder: Annotated[Path, tyro.conf.arg(aliases=["--data"])] = Path("data/ferplus")
-    protocol: Literal["majority", "argmax"] = "argmax"
+    protocol: Protocol = "argmax"
     soft_targets: bool = True
     view: float = 0.875
     mean: tuple[float, ...] = (0.5,)
@@ -82,11 +87,11 @@ class OptimizerConfig:
         lr: Highest learning rate.
         weight_decay: Decoupled for AdamW; norms and biases are left alone.
         schedule: cosine falls to zero; exponential multiplies by `decay` after each epoch.
-        decay: Factor an epoch of the exponential schedule.
-        warmup_epochs: The rate rises linearly over these; parts of an epoch count.
+        decay: Factor per epoch of the exponential schedule.
+        warmup_epochs: The learning rate rises linearly over these; fractions of an epoch count.
         clip_norm: Gradients longer than this are shortened; 0 is off.
-        layer_decay: Factor of the rate from each layer of the backbone to the one before it; 1 is off.
-        freeze_epochs: The backbone's body keeps its first weights for so many epochs, while the heads learn.
+        layer_decay: Factor of the learning rate from each layer of the backbone to the one before it; 1 is off.
+        freeze_epochs: For this many epochs only the heads learn; the backbone's body keeps its initial weights.
     """
 
     name: Literal["adamw", "adam", "sgd"] = "adamw"
@@ -107,26 +112,26 @@ class TrainConfig:
 
     Attributes:
         out: The run folder to make.
-        data: What is learnt from.
+        data: The training data.
         model: What is trained.
         optimizer: How the weights move.
-        init_from: Weights to start from: a file (ours, the release's, a bare backbone), or a timm model's name, whose
+        init_from: Initial weights: a file (ours, the release's, a bare backbone), or a timm model's name, whose
             backbone is fetched; empty starts at random.
-        init_part: What is taken of a file: all, the backbone with its classifier, or its trunk without.
+        init_part: What is taken from a file: all, the backbone with its classifier, or its trunk without it.
         augmentation: What training changes at random.
-        mixup: α of the Beta distribution that blends pairs of pictures; 0 is off.
-        cutmix: α of the one that pastes rectangles between pairs; 0 is off. With both, one is drawn a batch.
+        mixup: α of the Beta distribution that blends pairs of images; 0 is off.
+        cutmix: α of the one that pastes rectangles between pairs; 0 is off. With both, one is drawn per batch.
         mix_probability: Share of batches that are mixed.
-        teachers: Weights files of trained networks whose mean answer is learnt too.
+        teachers: Checkpoints of trained networks whose mean output is part of the target.
         distillation: The teachers' share of the target; the raters have the rest.
         epochs: Passes over the training split.
-        batch_size: Pictures a step, over all processes.
-        accumulate: A step's pictures go through the network in so many parts, for less memory.
-        small_epochs: The first epochs see pictures of `small_size`, which is faster.
+        batch_size: Images per step, over all processes.
+        accumulate: Parts in which a step's images go through the network, for less memory.
+        small_epochs: The first epochs see images of `small_size`, which is faster.
         small_size: Side of the input in the first epochs, in pixels.
         lambda_mstn: λ of the joint loss.
         label_smoothing: Probability mass spread evenly over the classes.
-        ema_decay: Decay a step of the weights' moving average, which is what is evaluated and kept; 0 is off.
+        ema_decay: Decay per step of the weights' moving average, which is what is evaluated and kept; 0 is off.
         logit_adjustment: τ: after training, every class's logit rises by τ·log(its share of the training split), which
             gives back part of the frequencies that `data.balance` takes away (Menon et al., 2021); 0 is off.
         seed: Of every random number.
@@ -134,7 +139,7 @@ class TrainConfig:
             elsewhere, where bf16 would be a hundred times slower.
         channels_last: Keep maps channels-last in memory.
         compile: Compile the network with torch.compile, which takes a minute and a C++ compiler or a GPU.
-        save_minutes: Save what resuming needs so often inside an epoch too.
+        save_minutes: Minutes between saves of the state that resuming needs, inside an epoch.
         devices: Processes on each machine.
         nodes: Machines.
         accelerator: What to compute on.
@@ -146,7 +151,7 @@ class TrainConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     augmentation: Augmentation = field(default_factory=Augmentation)
     init_from: str = ""
-    init_part: Literal["all", "backbone", "trunk"] = "all"
+    init_part: Part = "all"
     mixup: float = 0.0
     cutmix: float = 0.0
     mix_probability: float = 1.0
@@ -157,7 +162,7 @@ class TrainConfig:
     accumulate: int = 1
     small_epochs: int = 0
     small_size: int = 48
-    lambda_mstn: float = 0.55
+    lambda_mstn: float = LAMBDA_MSTN
     label_smoothing: float = 0.0
     ema_decay: float = 0.0
     logit_adjustment: float = 0.0
@@ -177,27 +182,47 @@ def recipes() -> list[str]:
     return sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
 
 
-def load_config(recipe: str | Path) -> TrainConfig:
+def load_config(recipe: str | Path, baseline: bool = False) -> TrainConfig:
     """A recipe by its name, or from a YAML file.
 
+    Args:
+        recipe: The name or the file; a name with `_baseline` appended is the recipe's baseline.
+        baseline: Of the recipe, the published comparison's baseline; see `as_baseline`.
+
     Raises:
-        ConfigError: There is no such recipe, or it holds an unknown key.
+        ConfigError: There is no such recipe, it holds an unknown key, or it has no baseline.
     """
-    return from_mapping(TrainConfig, _read_recipe(str(recipe)), str(recipe))
+    config = from_mapping(TrainConfig, _read_recipe(str(recipe)), str(recipe))
+    return as_baseline(config) if baseline else config
+
+
+def as_baseline(config: TrainConfig) -> TrainConfig:
+    """The published comparison's baseline: the same backbone with its own head alone, in a run folder of its own.
+
+    Raises:
+        ConfigError: The architecture has none.
+    """
+    kind, _, backbone = config.model.architecture.partition("_")
+    if kind == "baseline":
+        return config
+    if kind != "mftn":
+        raise ConfigError(f"{config.model.architecture}: has no baseline; give --model.architecture")
+    model = dataclasses.replace(config.model, architecture=f"baseline_{backbone}")
+    return dataclasses.replace(config, model=model, out=config.out.with_name(config.out.name + BASELINE))
 
 
 def _read_recipe(recipe: str) -> dict[str, Any]:
     """The recipe's values on top of those of the recipe it `extends`."""
     import yaml
 
+    if recipe.endswith(BASELINE) and recipe.removesuffix(BASELINE) in recipes():
+        return to_mapping(load_config(recipe.removesuffix(BASELINE), baseline=True))
     if recipe in recipes():
         text = (files("mftn.train") / "recipes" / f"{recipe}.yaml").read_text(encoding="utf-8")
     elif Path(recipe).is_file():
         text = Path(recipe).read_text(encoding="utf-8")
     else:
-        near = difflib.get_close_matches(recipe, recipes(), n=1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        raise ConfigError(f"{recipe}: neither a file nor a recipe{hint}; recipes are {', '.join(recipes())}")
+        raise ConfigError(f"{recipe}: neither a file nor a recipe; {did_you_mean(recipe, recipes())}")
     try:
         values = yaml.safe_load(text) or {}
     except yaml.YAMLError as error:
@@ -217,7 +242,7 @@ def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 
 def from_mapping(cls: type[Config], values: Mapping[str, Any], source: str) -> Config:
-    """A config from nested mappings; what they leave out keeps its default.
+    """A config from nested mappings; what they omit keeps its default.
 
     Raises:
         ConfigError: A key is unknown (the nearest known one is named), or a value has the wrong form.
@@ -226,9 +251,7 @@ def from_mapping(cls: type[Config], values: Mapping[str, Any], source: str) -> C
     arguments: dict[str, Any] = {}
     for key, value in values.items():
         if key not in types:
-            near = difflib.get_close_matches(key, types, n=1)
-            hint = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(types)}"
-            raise ConfigError(f"{source}: unknown key {key}{hint}")
+            raise ConfigError(f"{source}: unknown key {key}; {did_you_mean(key, types)}")
         kind = types[key]
         if dataclasses.is_dataclass(kind):
             if not isinstance(value, Mapping):

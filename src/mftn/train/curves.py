@@ -1,4 +1,4 @@
-"""A run's log as a picture."""
+"""A run's log as a figure."""
 
 from pathlib import Path
 

@@ -1,7 +1,7 @@
-"""Distillation: a student learns what trained networks answer beside what raters said.
+"""Distillation: a student learns the outputs of trained networks beside the votes of raters.
 
-Source: Hinton et al., Distilling the knowledge in a neural network, 2015. The teachers see each augmented picture as
-the student does, so that their answers fit it.
+Source: Hinton et al., Distilling the knowledge in a neural network, 2015. The teachers see each augmented image as
+the student does, so that their outputs fit it.
 """
 
 import numpy as np
@@ -15,17 +15,20 @@ from mftn.models import load_model
 from mftn.spec import ModelSpec
 from mftn.train.config import TrainConfig
 
+TEMPLATE_TOLERANCE = 0.01
+"""How far, in sides of the input, a teacher's landmarks may lie from the student's."""
+
 
 class Teachers:
-    """Trained networks that answer together.
+    """An ensemble of trained networks.
 
     Args:
         fabric: Where they run.
-        config: The student's run; `teachers` names their weights files.
+        config: The student's run; `teachers` names their checkpoints.
         student: The student's description.
 
     Raises:
-        ConfigError: A teacher knows other classes, or sees faces framed otherwise or in other colours.
+        ConfigError: A teacher knows other classes, or sees faces framed differently or in other colours.
         ModelError: A teacher's file cannot be read.
     """
 
@@ -41,8 +44,10 @@ class Teachers:
             theirs, own = (spec.labels, spec.channels), (tuple(student.labels), student.channels)
             if theirs != own:
                 raise ConfigError(f"teachers: {path}: has classes and channels {theirs}, the student {own}")
-            if np.abs(np.asarray(spec.template) - np.asarray(student.template)).max() > 0.01:
-                raise ConfigError(f"teachers: {path}: sees faces framed otherwise than the student; use its data.view")
+            if np.abs(np.asarray(spec.template) - np.asarray(student.template)).max() > TEMPLATE_TOLERANCE:
+                raise ConfigError(
+                    f"teachers: {path}: sees faces framed differently from the student; use its data.view"
+                )
             network.eval().requires_grad_(False)
             network.to(memory_format=torch.channels_last)
             self.networks.append((fabric.to_device(network), spec))
@@ -51,7 +56,7 @@ class Teachers:
     def __call__(self, x: Tensor) -> Tensor:
         """The mean of their calibrated probabilities (B, K) for the student's input (B, C, H, W)."""
         pixels = x * self.std + self.mean  # 0 to 1
-        answers = []
+        outputs = []
         for network, spec in self.networks:
             mean, std = (pixels.new_tensor(values).view(-1, 1, 1) for values in (spec.mean, spec.std))
             same = spec.size == pixels.shape[2:]
@@ -59,5 +64,5 @@ class Teachers:
             seen = ((seen - mean) / std).contiguous(memory_format=torch.channels_last)
             with self.fabric.autocast():
                 logits = network(seen).fused
-            answers.append((logits.float() / spec.temperature).softmax(dim=1))
-        return torch.stack(answers).mean(dim=0)
+            outputs.append((logits.float() / spec.temperature).softmax(dim=1))
+        return torch.stack(outputs).mean(dim=0)

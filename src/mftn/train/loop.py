@@ -1,11 +1,10 @@
 """The training loop, from a configuration to a run folder.
 
-Validation selects; its metrics come from unaugmented pictures and the weights that are kept. Every random number
-follows from the seed, the step and the process, so that a run can go on from any step as if it had never stopped.
+Validation selects; its metrics come from unaugmented images and the weights that are kept. Every random number
+follows from the seed, the step and the process, so that a run can be resumed from any step as if it had never stopped.
 """
 
 import dataclasses
-import json
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -21,10 +20,9 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.tensorboard import SummaryWriter
 
-from mftn.data.dataset import Batch, FaceDataset
-from mftn.data.transforms import Preprocess
+from mftn.data.dataset import Batch
 from mftn.errors import DataError, MFTNError
-from mftn.files import write_csv, write_text
+from mftn.files import write_csv
 from mftn.models import Network, save_model
 from mftn.models.checkpoint import classifier_keys
 from mftn.train.calibrate import calibrate
@@ -37,13 +35,13 @@ from mftn.train.network import describe
 from mftn.train.optimizer import build_optimizer, learning_rate, set_learning_rate
 from mftn.train.precision import choose_precision
 from mftn.train.run_folder import Row, check_run, load_state, open_run, save_state
-from mftn.train.setup import launch, make_loader, make_model
+from mftn.train.setup import launch, make_loader, make_model, make_preprocess, make_splits
 from mftn.train.step import Step, StepResult
 from mftn.train.stop import StopRequest, raise_stopped
 from mftn.train.validate import validate
 
-TOLERATED = 0.01
-"""Share of training pictures that may be unreadable before a run stops."""
+MAX_UNREADABLE = 0.01
+"""Share of training images that may be unreadable before a run stops."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +76,14 @@ def train(
 
     Args:
         config: The run.
-        resume: Go on where the run in `config.out` stopped, which must be a run of the same configuration.
+        resume: Continue the run in `config.out`, which must have the same configuration.
         on_step: Called after each step, in the first process.
         on_epoch: Called with each row of the log, in the first process.
 
     Raises:
         ConfigError: Settings contradict each other or the data, or the run folder holds another run, or none to
             resume.
-        DataError: The data set is missing or incomplete, or more than 1 % of its training pictures are unreadable.
+        DataError: The data set is missing or incomplete, or more than 1 % of its training images are unreadable.
         MFTNError: The loss, or what the network predicts of validation images, is not a number.
     """
     config = dataclasses.replace(config, precision=choose_precision(config))
@@ -113,17 +111,7 @@ class _Run:
         self.fabric = fabric = launch(config)
         self.on_step = on_step if fabric.is_global_zero else None
         self.on_epoch = on_epoch if fabric.is_global_zero else None
-        data, channels = config.data, config.model.channels
-        self.train_set = FaceDataset(
-            data.folder,
-            "train",
-            channels,
-            data.protocol,
-            data.unaligned if data.unaligned_share else "",
-            skip_unreadable=True,
-            without_copies_of="valid" if data.drop_copies else None,
-        )
-        self.valid_set = FaceDataset(data.folder, "valid", channels, data.protocol)
+        self.train_set, self.valid_set = make_splits(config)
         check_data(config, self.train_set, fabric.world_size)
         teachers = _teachers(fabric, config)
         check_run(config, resume)
@@ -133,8 +121,7 @@ class _Run:
 
         self.loader, self.sampler = make_loader(config, self.train_set, fabric)
         self.preprocess = {
-            size: fabric.to_device(Preprocess(size, data.view, data.mean, data.std, config.augmentation))
-            for size in {config.small_size, config.model.size}
+            size: fabric.to_device(make_preprocess(config, size)) for size in {config.small_size, config.model.size}
         }
         self.model = make_model(config, fabric)
         self.ema = ModelEmaV3(self.model, decay=config.ema_decay, use_warmup=True) if config.ema_decay else None
@@ -170,7 +157,7 @@ class _Run:
             if not math.isfinite(result.loss):
                 raise MFTNError(
                     f"{self.out}: the loss became {result.loss} in epoch {epoch + 1}, step {step + 1} of {steps}, at a "
-                    f"learning rate of {rate:.3g} ({', '.join(paths[:3])} …); lower --optimizer.lr and start anew"
+                    f"learning rate of {rate:.3g} ({', '.join(paths[:3])} …); lower --optimizer.lr and start again"
                 )
             if self.ema:
                 self.ema.update(self.model, step=epoch * steps + step)
@@ -178,8 +165,8 @@ class _Run:
                 progress.unreadable = sorted({*progress.unreadable, *unreadable})
                 self._check_unreadable()
             now = time.perf_counter()
-            for place, value in enumerate((*astuple(result), now - clock)):
-                progress.sums[place] += value
+            for column, value in enumerate((*astuple(result), now - clock)):
+                progress.sums[column] += value
             clock, progress.step = now, step + 1
             if self.on_step:
                 self.on_step(StepReport(epoch * steps + step + 1, config.epochs * steps, epoch + 1, rate, result))
@@ -227,11 +214,10 @@ class _Run:
         best = self.out / "best.safetensors"
         if self.fabric.is_global_zero:
             counts = self.train_set.labels.bincount(minlength=self.config.model.num_classes)
-            figures = calibrate(best, self.valid_set, self.config.logit_adjustment, counts)
-            figures["unreadable"] = self.progress.unreadable
-            write_text(self.out / "metrics.json", json.dumps(figures, indent=1))
+            adjustment, unreadable = self.config.logit_adjustment, self.progress.unreadable
+            validation = calibrate(best, self.valid_set, adjustment, counts, unreadable)
             draw_curves(self.progress.rows, self.out / "curves.png")
-            write_card(self.out, self.config, figures, self.progress.rows)
+            write_card(self.out, self.config, validation, self.progress.rows)
         self.fabric.barrier()
         return best
 
@@ -239,7 +225,7 @@ class _Run:
         return self.config.small_size if epoch < self.config.small_epochs else self.config.model.size
 
     def _wrap(self, epoch: int) -> None:
-        """Wrap the network for its processes, anew when the backbone's body thaws: DDP counts gradients once."""
+        """Wrap the network for its processes, again when the backbone's body thaws: DDP counts gradients once."""
         frozen = epoch < self.config.optimizer.freeze_epochs
         if self.network is not None and epoch != self.config.optimizer.freeze_epochs:
             return
@@ -278,9 +264,9 @@ class _Run:
     def _check_unreadable(self) -> None:
         bad = self.progress.unreadable
         total = len(self.train_set) + len(self.train_set.unreadable)
-        if len(bad) > TOLERATED * total:
+        if len(bad) > MAX_UNREADABLE * total:
             raise DataError(
-                f"{self.config.data.folder}: {len(bad):,} of {total:,} training pictures cannot be read "
+                f"{self.config.data.folder}: {len(bad):,} of {total:,} training images cannot be read "
                 f"({', '.join(bad[:3])} …); prepare the data set again"
             )
 

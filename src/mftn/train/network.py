@@ -1,4 +1,4 @@
-"""The network of a run: built, given its first weights, and described for its checkpoint."""
+"""The network of a run: built, given its initial weights, and described for its checkpoint."""
 
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ def build_model(config: TrainConfig) -> Network:
     return model
 
 
-def load_first_weights(model: Network, config: TrainConfig) -> None:
+def load_initial_weights(model: Network, config: TrainConfig) -> None:
     """Fill it, or the part that `init_part` says, with the weights that `init_from` names."""
     if Path(config.init_from).is_file():
         load_checkpoint(model, config.init_from, config.init_part)

@@ -1,6 +1,6 @@
-"""The files of a run: each is written whole or not at all.
+"""The files of a run; each write is atomic.
 
-config.json, environment.json (versions, git state, data fingerprint), log.csv (one row an epoch) and tensorboard/,
+config.json, environment.json (versions, git state, data fingerprint), log.csv (one row per epoch) and tensorboard/,
 last.safetensors and best.safetensors (weights as they are evaluated, with all that prediction needs), state.pt (what
 resuming needs), metrics.json (validation figures of the best), curves.png, confusion.png, README.md (the model card).
 """
@@ -43,7 +43,7 @@ class Progress:
         step: Steps done of the epoch after those.
         sums: Of that epoch so far: loss, loss of the backbone's head, of the MsTN's, accuracy, seconds.
         rows: The log.
-        unreadable: Pictures left out because they cannot be read.
+        unreadable: Images omitted because they cannot be read.
     """
 
     epoch: int = 0
@@ -62,12 +62,10 @@ def check_run(config: TrainConfig, resume: bool) -> None:
     file = config.out / "config.json"
     if not resume:
         if file.exists():
-            raise ConfigError(
-                f"{config.out}: holds a run already; add --resume to go on with it, or give another --out"
-            )
+            raise ConfigError(f"{config.out}: holds a run already; add --resume to continue it, or give another --out")
         return
     if not file.is_file():
-        raise ConfigError(f"{config.out}: no run to resume; leave out --resume to start one")
+        raise ConfigError(f"{config.out}: no run to resume; omit --resume to start one")
     before, now = _read_json(file), json.loads(json.dumps(to_mapping(config)))
     for settings in (before, now):
         for key in MAY_CHANGE:
@@ -101,7 +99,9 @@ def _read_json(file: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{file}: cannot be read ({error}), so the run cannot go on; give another --out") from error
+        raise ConfigError(
+            f"{file}: cannot be read ({error}), so the run cannot continue; give another --out"
+        ) from error
     return content
 
 
@@ -116,7 +116,7 @@ def _differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "--"
 
 
 def _folders(config: TrainConfig) -> dict[str, Path]:
-    """The data sets that are learnt from, by the key of their fingerprint."""
+    """The training data sets, by the key of their fingerprint."""
     folders = {"manifest_sha256": config.data.folder}
     if config.data.unaligned_share:
         folders["unaligned_manifest_sha256"] = Path(config.data.unaligned)
@@ -159,7 +159,7 @@ def _git_state() -> dict[str, Any] | None:
 
 
 def save_state(path: Path, model: Network, ema: ModelEmaV3 | None, optimizer: Any, progress: Progress) -> None:
-    """Write all that `load_state` needs to go on; random numbers follow from seed, step and process alone."""
+    """Write all that `load_state` needs to continue; random numbers follow from seed, step and process alone."""
     state = {
         "model": model.state_dict(),
         "ema": ema.module.state_dict() if ema else None,
@@ -174,7 +174,7 @@ def load_state(path: Path, model: Network, ema: ModelEmaV3 | None, optimizer: An
     """Put everything back as `save_state` found it; without a file, nothing.
 
     Raises:
-        ModelError: The file is damaged.
+        ModelError: The file cannot be read.
     """
     if not path.is_file():
         return Progress()
@@ -182,7 +182,7 @@ def load_state(path: Path, model: Network, ema: ModelEmaV3 | None, optimizer: An
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises pickle, zip, key and runtime errors here
         raise ModelError(
-            f"{path}: damaged ({type(error).__name__}), so the run cannot go on; give another --out, and "
+            f"{path}: corrupted ({type(error).__name__}), so the run cannot continue; give another --out, and "
             f"--init-from {path.with_name('last.safetensors')} to start from its weights"
         ) from error
     model.load_state_dict(state["model"])

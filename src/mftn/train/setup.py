@@ -10,9 +10,10 @@ from torch.utils.data import DataLoader
 
 from mftn.data.dataset import FaceDataset
 from mftn.data.sampler import BatchSampler
+from mftn.data.transforms import Preprocess
 from mftn.models import Network
 from mftn.train.config import TrainConfig
-from mftn.train.network import build_model, load_first_weights
+from mftn.train.network import build_model, load_initial_weights
 from mftn.train.precision import spare_strided_depthwise
 
 
@@ -27,6 +28,26 @@ def launch(config: TrainConfig) -> Fabric:
     )
     fabric.launch()
     return fabric
+
+
+def make_splits(config: TrainConfig) -> tuple[FaceDataset, FaceDataset]:
+    """The training and the validation split."""
+    data, channels = config.data, config.model.channels
+    train_set = FaceDataset(
+        data.folder,
+        "train",
+        channels,
+        data.protocol,
+        data.unaligned if data.unaligned_share else "",
+        skip_unreadable=True,
+        without_copies_of="valid" if data.drop_copies else None,
+    )
+    return train_set, FaceDataset(data.folder, "valid", channels, data.protocol)
+
+
+def make_preprocess(config: TrainConfig, size: int) -> Preprocess:
+    """From crops to the network's input, with augmentation in training mode."""
+    return Preprocess(size, config.data.view, config.data.mean, config.data.std, config.augmentation)
 
 
 def make_loader(config: TrainConfig, train_set: FaceDataset, fabric: Fabric) -> tuple[DataLoader[Any], BatchSampler]:
@@ -51,13 +72,13 @@ def make_loader(config: TrainConfig, train_set: FaceDataset, fabric: Fabric) -> 
 
 
 def make_model(config: TrainConfig, fabric: Fabric) -> Network:
-    """The network with its first weights, on its device; the seed alone decides what is random in it."""
+    """The network with its initial weights, on its device; the seed alone decides what is random in it."""
     torch.manual_seed(config.seed)
     model = build_model(config)
     if fabric.device.type == "cpu" and config.precision == "bf16":
         spare_strided_depthwise(model)
     if config.init_from:
-        load_first_weights(model, config)
+        load_initial_weights(model, config)
     if config.channels_last:
         model = model.to(memory_format=torch.channels_last)
     if fabric.world_size > 1 and fabric.device.type == "cuda":

@@ -24,7 +24,7 @@ class StepResult:
         loss: The joint loss.
         backbone: The loss of the backbone's head.
         mstn: The loss of the MsTN's head; 0 for a baseline.
-        accuracy: Share of pictures whose highest fused logit is the target's highest class.
+        accuracy: Share of images whose highest fused logit is the target's highest class.
     """
 
     loss: float
@@ -43,7 +43,7 @@ class Step:
         fabric: Where it runs.
         optimizer: As `build_optimizer` makes it.
         config: The run.
-        teachers: Whose answers take the share `config.distillation` of the target; None for none.
+        teachers: Whose outputs take the share `config.distillation` of the target; None for none.
     """
 
     def __init__(self, fabric: Fabric, optimizer: Any, config: TrainConfig, teachers: Teachers | None = None) -> None:
@@ -59,7 +59,7 @@ class Step:
 
         Args:
             network: As fabric wraps it.
-            x: Normalised pictures (B, C, H, W) of this process.
+            x: Normalised images (B, C, H, W) of this process.
             target: Class indices (B,) or distributions (B, K).
         """
         x, target = self.mixer(x, target)
@@ -100,7 +100,7 @@ class Step:
 
 
 class Mixer:
-    """Mixup (Zhang et al., 2018) and CutMix (Yun et al., 2019), one λ a batch.
+    """Mixup (Zhang et al., 2018) and CutMix (Yun et al., 2019), one λ per batch.
 
     Args:
         mixup: α of the Beta distribution of mixup's λ; 0 is off.
@@ -118,7 +118,7 @@ class Mixer:
             self.methods.append(v2.CutMix(alpha=cutmix, num_classes=num_classes))
 
     def __call__(self, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Pictures (B, C, H, W) and targets, (B,) or (B, K), to mixed pictures and targets (B, K)."""
+        """Images (B, C, H, W) and targets, (B,) or (B, K), to mixed images and targets (B, K)."""
         if not self.methods or torch.rand(()) >= self.probability:
             return x, target
         if target.ndim == 1:

@@ -8,7 +8,7 @@ from mftn.data.dataset import FaceDataset
 from mftn.data.transforms import Preprocess
 from mftn.errors import MFTNError
 from mftn.evaluate import metrics
-from mftn.evaluate.predict import predict_logits
+from mftn.evaluate.inference import predict_logits
 from mftn.models import Network
 from mftn.train.run_folder import Row
 
@@ -42,7 +42,7 @@ def validate(fabric: Fabric, model: Network, valid_set: FaceDataset, preprocess:
     if lost:  # known to every process at once, so that none waits for another
         raise MFTNError(
             f"the network gives no finite logits for {lost:,} validation images after epoch {epoch}; "
-            "lower --optimizer.lr and start anew"
+            "lower --optimizer.lr and start again"
         )
     return {
         "valid_images": int(counts.sum()),

@@ -205,13 +205,11 @@ def test_a_folder_that_lost_a_file_is_refused(table: Path, tmp_path: Path, lost:
         run(table, tmp_path / "out")
 
 
-def test_a_damaged_image_may_be_left_out_later_and_comes_back_once_it_is_whole(table: Path, tmp_path: Path) -> None:
+def test_a_damaged_image_may_be_omitted_later_and_comes_back_once_it_is_whole(table: Path, tmp_path: Path) -> None:
     out, image = tmp_path / "out", table.with_name("n1.png")
     whole = image.read_bytes()
     image.write_bytes(whole[:60])
-    with pytest.raises(
-        ImageError, match=r"n1\.png: damaged.*\(named in .*t.csv:3\), or leave it out with --skip-damaged"
-    ):
+    with pytest.raises(ImageError, match=r"n1\.png: damaged.*\(named in .*t.csv:3\), or omit it with --skip-damaged"):
         run(table, out)
     assert len(run(table, out, skip_damaged=True)) == COUNT - 1
     assert "n1.png" in json.loads((out / "dataset.json").read_text())["damaged"][0]

@@ -1,7 +1,7 @@
 """From a data set as its owners give it to aligned crops, a manifest and a description.
 
 Every face stays: where the detector finds none, the annotated box or the whole image is taken and flagged, so that
-splits keep their size. Work is done in parts of a few faces, so a run that was stopped at any moment goes on where it
+splits keep their size. Work is done in parts of a few faces, so a run that was stopped at any moment continues where it
 was, and ends with the same bytes. Labels, votes and splits always come from the source as it is now; a crop is kept
 where its source is the same.
 """
@@ -45,7 +45,7 @@ def prepare(
     on_part: Callable[[int], None] | None = None,
     on_note: Callable[[str], None] | None = None,
 ) -> Path:
-    """Write crops, `manifest.parquet` and `dataset.json`; go on with a stopped run, or follow a changed source.
+    """Write crops, `manifest.parquet` and `dataset.json`; continue a stopped run, or follow a changed source.
 
     Args:
         records: The faces, in an order that is the same at every run.
@@ -57,7 +57,7 @@ def prepare(
         warnings: What was odd in the source; for `dataset.json` too.
         workers: Processes; 1 works in this one.
         part_size: Faces per part.
-        skip_damaged: Leave out images that cannot be read and name them in `dataset.json`, instead of stopping.
+        skip_damaged: Omit images that cannot be read and name them in `dataset.json`, instead of stopping.
         on_part: Called with the number of faces done, after each part.
         on_note: Called with a line about what a complete folder has that is no longer so in the source.
 
@@ -101,6 +101,4 @@ def _explained(out: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = str(error) if isinstance(error, OutputError) else f"{error.filename or out}: {error.strerror or error}"
-        raise DataError(
-            f"{reason}; put it right and give the same command again: it goes on where it stopped"
-        ) from error
+        raise DataError(f"{reason}; fix this and run the same command again: it continues where it stopped") from error

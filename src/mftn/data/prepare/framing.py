@@ -1,11 +1,12 @@
 """How faces are framed: where a crop has the landmarks, how large it is, and how it is stored."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mftn.data.records import CropFormat
 from mftn.faces.align import ARCFACE
 from mftn.types import Box
 
@@ -29,7 +30,7 @@ class Preparation:
     whole: Box
     detector: str = "yunet"
     min_score: float = 0.3
-    format: Literal["png", "jpg"] = "png"
+    format: CropFormat = "png"
     quality: int = 95
 
 

@@ -97,7 +97,7 @@ class Worker:
         except ImageError as error:
             if self.task.skip_damaged:
                 return row | {"damaged": str(error)}
-            raise ImageError(f"{error} (named in {record.where}), or leave it out with --skip-damaged") from error
+            raise ImageError(f"{error} (named in {record.where}), or omit it with --skip-damaged") from error
 
 
 def work(task: Task, parts: Iterator[tuple[str, list[Record]]], workers: int) -> Iterator[tuple[str, int]]:

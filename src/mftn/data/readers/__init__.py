@@ -1,19 +1,20 @@
-"""A short reader a data set: what its owners give becomes records, checked against what they publish."""
+"""A short reader per data set: what its owners give becomes records, checked against what they publish."""
 
-import difflib
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
+from typing import Literal, get_args
 
-from mftn.data.records import Record
-from mftn.errors import ConfigError, DataError
+from mftn.data.records import CropFormat, Framing, Record
+from mftn.errors import ConfigError, DataError, did_you_mean
 from mftn.files import UniqueNames
 from mftn.sources import IMAGE_SUFFIXES, is_hidden
 
-DATA_SETS = ("raf-db", "affectnet", "expw", "ferplus", "fer2013", "folder", "table")
+DataSetName = Literal["raf-db", "affectnet", "expw", "ferplus", "fer2013", "folder", "table"]
+DATA_SETS: tuple[DataSetName, ...] = get_args(DataSetName)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +22,8 @@ class ReadOptions:
     """Which form of a data set is read.
 
     Attributes:
-        classes: 7 leaves out contempt.
-        aligned: RAF-DB: its aligned pictures; otherwise the original photographs.
+        classes: 7 omits contempt.
+        aligned: RAF-DB: its aligned images; otherwise the original photographs.
     """
 
     classes: int = 8
@@ -39,12 +40,18 @@ class DataSet:
         counts: Published faces of every expression by split; a plain number where only that is known. The split
             None stands for a data set without official splits.
         licence: The terms, as its owners state them.
+        size: Side of its crops in pixels, unless said otherwise.
+        framing: Of its crops, unless said otherwise.
+        format: Of its crops, unless said otherwise.
     """
 
     title: str
     read: Callable[[Path, ReadOptions], Iterator[Record]]
     counts: Mapping[str | None, Mapping[str, int] | int]
     licence: str
+    size: int = 112
+    framing: Framing = "arcface"
+    format: CropFormat = "jpg"
 
 
 def find_data_set(name: str) -> DataSet:
@@ -54,8 +61,7 @@ def find_data_set(name: str) -> DataSet:
         ConfigError: There is none of that name.
     """
     if name not in DATA_SETS:
-        near = difflib.get_close_matches(name, DATA_SETS, n=1)
-        raise ConfigError(f"{name}: no such data set; {f'did you mean {near[0]}?' if near else ', '.join(DATA_SETS)}")
+        raise ConfigError(f"{name}: no such data set; {did_you_mean(name, DATA_SETS)}")
     found: DataSet = import_module(f"mftn.data.readers.{name.replace('-', '_')}").DATA_SET
     return found
 
@@ -83,7 +89,7 @@ def read_records(name: str, root: str | Path, options: ReadOptions | None = None
 
 @dataclass(slots=True)
 class Survey:
-    """What a data set holds, before any picture is opened.
+    """What a data set holds, before any image is opened.
 
     Attributes:
         total: Faces.
@@ -100,7 +106,7 @@ def survey(name: str, root: str | Path, options: ReadOptions | None = None) -> S
     """Read all records once: count, compare with what is published, look for missing, extra and double files.
 
     Raises:
-        DataError: A row makes no sense, or pictures are missing.
+        DataError: A row makes no sense, or images are missing.
     """
     options = options or ReadOptions()
     found, missing, stems = Survey(), [], Counter[tuple[str, int]]()
@@ -118,16 +124,16 @@ def survey(name: str, root: str | Path, options: ReadOptions | None = None) -> S
         stems[str(record.source), record.face] += 1
     if missing:
         raise DataError(
-            f"{root}: {len(missing):,} of {found.total:,} pictures are missing, the first is {missing[0]}; "
+            f"{root}: {len(missing):,} of {found.total:,} images are missing, the first is {missing[0]}; "
             "extract the archive again, or the parts of it that are not there yet"
         )
     if not found.total:
-        raise DataError(f"{root}: holds no labelled picture")
+        raise DataError(f"{root}: holds no labelled image")
     named = {source for source, _ in stems}
     images = (folder / name for folder in files for name in sorted(files[folder]) if not is_hidden(name))
     extra = [str(path) for path in images if path.suffix.lower() in IMAGE_SUFFIXES and str(path) not in named]
     if extra:
-        found.warnings.append(f"{len(extra):,} pictures have no label and are left out, the first is {extra[0]}")
+        found.warnings.append(f"{len(extra):,} images have no label and are omitted, the first is {extra[0]}")
     double = [source for (source, _), count in stems.items() if count > 1]
     if double:
         found.warnings.append(f"{len(double):,} faces are named more than once, the first in {double[0]}")
@@ -142,7 +148,7 @@ def _differences(data_set: DataSet, counts: Mapping[str | None, Counter[str]], o
             yield f"{split}: not here"
         elif isinstance(published, int):
             if (total := counts[split].total()) != published:
-                yield f"{split}: {total:,} pictures, {published:,} published ({total - published:+,})"
+                yield f"{split}: {total:,} images, {published:,} published ({total - published:+,})"
         else:
             for expression, expected in published.items():
                 if expression == "contempt" and options.classes == 7:

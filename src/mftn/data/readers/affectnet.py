@@ -1,7 +1,7 @@
 """AffectNet: photographs from the web in eight expressions, in either of its two forms.
 
 The CSV form has tables with `subDirectory_filePath, face_x, face_y, face_width, face_height, facial_landmarks,
-expression, valence, arousal` and pictures in subfolders. The folder form has `train_set/` and `val_set/` with
+expression, valence, arousal` and images in subfolders. The folder form has `train_set/` and `val_set/` with
 `images/ID.jpg` and `annotations/ID_exp.npy`. The val split serves as test, as in the literature. Source:
 Mollahosseini, Hasani and Mahoor, 2017.
 """
@@ -27,7 +27,7 @@ OUT = {"train": "train", "test": "valid"}
 
 
 def read(root: Path, options: ReadOptions) -> Iterator[Record]:  # noqa: ARG001 (the classes are chosen after)
-    """Either form, train first; what is no expression is left out."""
+    """Either form, train first; what is no expression is omitted."""
     present = [folder for folder in FOLDERS if (root / folder).is_dir()]
     tables = sorted(path for path in root.glob("*.csv") if not is_hidden(path.name))
     if present:
@@ -53,13 +53,13 @@ def _read_folder(folder: Path, split: Split) -> Iterator[Record]:
         label = _label(number, str(annotation))
         if label:
             stem = annotation.name.removesuffix("_exp.npy")
-            picture = folder / "images" / f"{stem}.jpg"
-            yield Record(picture, str(annotation), f"{OUT[split]}/{stem}", split, label)
+            image = folder / "images" / f"{stem}.jpg"
+            yield Record(image, str(annotation), f"{OUT[split]}/{stem}", split, label)
 
 
 def _read_table(table: Path) -> Iterator[Record]:
     split = _split_of(table)
-    pictures = None
+    images = None
     with table.open(newline="", encoding="utf-8") as file:
         for line, row in enumerate(csv.reader(file), start=1):
             where = f"{table}:{line}"
@@ -72,9 +72,9 @@ def _read_table(table: Path) -> Iterator[Record]:
             except ValueError as error:
                 raise DataError(f"{where}: not the columns {', '.join(COLUMNS)}, …: {row[:8]}") from error
             if label:
-                pictures = pictures or _find_pictures(table, path, where)
+                images = images or _find_images(table, path, where)
                 name = f"{OUT[split]}/{path.replace('/', '_').rsplit('.', 1)[0]}"
-                yield Record(pictures / path, where, name, split, label, box=(x, y, x + w, y + h))
+                yield Record(images / path, where, name, split, label, box=(x, y, x + w, y + h))
 
 
 def _split_of(table: Path) -> Split:
@@ -85,13 +85,13 @@ def _split_of(table: Path) -> Split:
     raise DataError(f"{table}: its name starts neither with train nor with val; move other tables elsewhere")
 
 
-def _find_pictures(table: Path, path: str, where: str) -> Path:
+def _find_images(table: Path, path: str, where: str) -> Path:
     """The folder that paths in the table start from: the table's own, or up to two levels below."""
     for pattern in ("", "*/", "*/*/"):
         for folder in [table.parent] if not pattern else sorted(table.parent.glob(pattern)):
             if (folder / path).is_file() and not any(map(is_hidden, folder.relative_to(table.parent).parts)):
                 return folder
-    raise DataError(f"{where}: {path} is neither in {table.parent} nor up to two folders below; extract the pictures")
+    raise DataError(f"{where}: {path} is neither in {table.parent} nor up to two folders below; extract the images")
 
 
 def _label(number: int, where: str) -> str | None:

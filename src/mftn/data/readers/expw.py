@@ -1,6 +1,6 @@
 """ExpW (Expression in-the-Wild): 91,793 faces in photographs from the web, seven expressions.
 
-`label/label.lst` has a face a line: picture, number of the face in it, box top, left, right and bottom, confidence,
+`label/label.lst` has one face per line: image, number of the face in it, box top, left, right and bottom, confidence,
 expression. There are no official splits. Source: Zhang, Luo, Loy and Tang, 2018.
 """
 
@@ -15,13 +15,13 @@ NUMBERS = dict(enumerate(("anger", "disgust", "fear", "happiness", "sadness", "s
 
 
 def read(root: Path, options: ReadOptions) -> Iterator[Record]:  # noqa: ARG001 (one form only)
-    """The rows of the list in their order; pictures lie in `image/` or below it."""
+    """The rows of the list in their order; images lie in `image/` or below it."""
     table = root / "label" / "label.lst"
     if not table.is_file():
         raise DataError(f"{table}: missing; give the folder that holds label/ and image/")
     folder = next((f for f in (root / "image" / "origin", root / "image") if f.is_dir()), None)
     if folder is None:
-        raise DataError(f"{root / 'image'}: missing; extract all parts of the pictures' archive")
+        raise DataError(f"{root / 'image'}: missing; extract all parts of the images' archive")
     for line, row in enumerate(table.read_text(encoding="utf-8").splitlines(), start=1):
         where = f"{table}:{line}"
         try:
@@ -30,7 +30,7 @@ def read(root: Path, options: ReadOptions) -> Iterator[Record]:  # noqa: ARG001 
             label = NUMBERS[int(label)]
         except (ValueError, KeyError) as error:
             raise DataError(
-                f"{where}: not picture, face, top, left, right, bottom, confidence and a number from 0 to 6: {row!r}"
+                f"{where}: not image, face, top, left, right, bottom, confidence and a number from 0 to 6: {row!r}"
             ) from error
         name = f"all/{Path(file).stem}_face{face}"
         yield Record(folder / file, where, name, None, label, box=(left, top, right, bottom), face=face)

@@ -1,4 +1,4 @@
-"""FER2013 as one table: `fer2013.csv` with an expression, 48×48 grey values and a usage a row.
+"""FER2013 as one table: `fer2013.csv` with an expression, 48×48 grey values and a usage per row.
 
 Source: Goodfellow et al., Challenges in representation learning, 2013.
 """
@@ -57,4 +57,7 @@ DATA_SET = DataSet(
         "test": dict(zip(NUMBERS.values(), (491, 55, 528, 879, 594, 416, 626), strict=True)),
     },
     "public research data without a clear licence",
+    size=96,
+    framing="fer2013",
+    format="png",
 )

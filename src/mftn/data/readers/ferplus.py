@@ -1,4 +1,4 @@
-"""FERPlus: the FER2013 pictures with ten raters' votes each, in either of its two forms.
+"""FERPlus: the FER2013 images with ten raters' votes each, in either of its two forms.
 
 The folder form has `FER2013Train`, `FER2013Valid` and `FER2013Test`, each with 48×48 grey PNG files and `label.csv`:
 file, box, then ten vote counts. The table form has `fer2013new.csv` (votes) beside `fer2013.csv` (pixels), joined by
@@ -23,9 +23,9 @@ FOLDERS: Mapping[str, Split] = {"FER2013Train": "train", "FER2013Valid": "valid"
 
 
 def read(root: Path, options: ReadOptions) -> Iterator[Record]:  # noqa: ARG001 (votes keep all classes)
-    """Every picture of the splits found under `root`, in the order of the tables.
+    """Every image of the splits found under `root`, in the order of the tables.
 
-    The label is the argmax protocol's; pictures that the raters call no expression have none and stay.
+    The label is the argmax protocol's; images that the raters call no expression have none and stay.
     """
     present = [folder for folder in FOLDERS if (root / folder).is_dir()]
     if present:
@@ -40,7 +40,7 @@ def read(root: Path, options: ReadOptions) -> Iterator[Record]:  # noqa: ARG001 
 def _read_folder(folder: Path, split: Split) -> Iterator[Record]:
     table = folder / "label.csv"
     if not table.is_file():
-        raise DataError(f"{table}: missing; FERPlus keeps one beside the pictures of every split")
+        raise DataError(f"{table}: missing; FERPlus keeps one beside the images of every split")
     with table.open(newline="") as file:
         for line, row in enumerate(csv.reader(file), start=1):
             where = f"{table}:{line}"
@@ -88,5 +88,8 @@ DATA_SET = DataSet(
     "FERPlus",
     read,
     {"train": 28_558, "valid": 3_579, "test": 3_573},
-    "labels MIT (Microsoft); the pictures are FER2013's: public research data without a clear licence",
+    "labels MIT (Microsoft); the images are FER2013's: public research data without a clear licence",
+    size=96,
+    framing="fer2013",
+    format="png",
 )

@@ -1,4 +1,4 @@
-"""Your own pictures in a folder an expression, with or without folders for the splits above: `[train/]anger/a.jpg`."""
+"""Your own images in one folder per expression, with or without folders for the splits above: `[train/]anger/a.jpg`."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,7 +32,7 @@ def read(root: Path, options: ReadOptions) -> Iterator[Record]:  # noqa: ARG001 
 def _read_classes(root: Path, split: Split | None) -> Iterator[Record]:
     folders = _subfolders(root)
     if not folders:
-        raise DataError(f"{root}: holds no folders; put the pictures of each expression into a folder of its name")
+        raise DataError(f"{root}: holds no folders; put the images of each expression into a folder of its name")
     for folder in folders:
         label = find_expression(folder.name)
         if label is None:
@@ -51,4 +51,4 @@ def _subfolders(root: Path) -> list[Path]:
     return sorted(path for path in root.iterdir() if path.is_dir() and not is_hidden(path.name))
 
 
-DATA_SET = DataSet("a folder of class folders", read, {}, "your own: note it where you keep the pictures")
+DATA_SET = DataSet("a folder of class folders", read, {}, "your own: note it where you keep the images")

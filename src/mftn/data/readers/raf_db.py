@@ -1,6 +1,6 @@
 """RAF-DB basic: 15,339 photographs of one face in seven expressions.
 
-`EmoLabel/list_patition_label.txt` (spelt so) names every picture with a number from 1 to 7; the pictures lie in
+`EmoLabel/list_patition_label.txt` (spelt so) names every image with a number from 1 to 7; the images lie in
 `Image/aligned` (100×100) and `Image/original`. Source: Li, Deng and Du, CVPR 2017.
 """
 
@@ -25,7 +25,7 @@ def read(root: Path, options: ReadOptions) -> Iterator[Record]:
             file, number = row.split()
             label = NUMBERS[int(number)]
         except (ValueError, KeyError) as error:
-            raise DataError(f"{where}: not a picture and a number from 1 to 7: {row!r}") from error
+            raise DataError(f"{where}: not an image and a number from 1 to 7: {row!r}") from error
         if not file.startswith(("train_", "test_")):
             raise DataError(f"{where}: {file} is neither train_… nor test_…")
         test, stem = file.startswith("test_"), Path(file).stem

@@ -1,4 +1,4 @@
-"""Your own pictures in a table, CSV or Parquet: `path`, `label`, and where known `split` and the face's box in
+"""Your own images in a table, CSV or Parquet: `path`, `label`, and where known `split` and the face's box in
 `left`, `top`, `right`, `bottom`. Paths start from the table's folder."""
 
 import csv
@@ -61,4 +61,4 @@ def _box(row: Mapping[str, Any], where: str) -> Box | None:
     return left, top, right, bottom
 
 
-DATA_SET = DataSet("a table", read, {}, "your own: note it where you keep the pictures")
+DATA_SET = DataSet("a table", read, {}, "your own: note it where you keep the images")

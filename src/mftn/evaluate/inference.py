@@ -1,4 +1,4 @@
-"""A network's answers on a data set."""
+"""Runs a network on a data set: the crops as its input, and its logits."""
 
 from collections.abc import Callable, Sequence
 
@@ -11,7 +11,7 @@ from mftn.errors import ConfigError
 from mftn.models import Logits, Network
 from mftn.spec import ModelSpec
 
-TOLERANCE = 0.02
+TEMPLATE_TOLERANCE = 0.02
 """How far, in sides of the input, landmarks may lie from where the network expects them."""
 
 
@@ -25,9 +25,9 @@ def preprocess_for(spec: ModelSpec, dataset: FaceDataset) -> Preprocess:
     """
     crop, wanted = dataset.template - 0.5, np.asarray(spec.template) - 0.5  # (5, 2), from the centre
     view = float((crop * wanted).sum() / (wanted * wanted).sum())
-    if np.abs(crop / view - wanted).max() > TOLERANCE:
+    if np.abs(crop / view - wanted).max() > TEMPLATE_TOLERANCE:
         raise ConfigError(
-            f"{dataset.folder}: its crops are framed otherwise than the network's input; prepare the data set again "
+            f"{dataset.folder}: its crops are framed differently from the network's input; prepare the data set again "
             "with the other --framing"
         )
     return Preprocess(spec.size[0], view, spec.mean, spec.std).eval()
@@ -40,19 +40,21 @@ def predict_logits(
     preprocess: Preprocess,
     batch_size: int = 256,
     indices: Sequence[int] | None = None,
-    mirrored: bool = False,
+    flip: bool = False,
+    aligned: bool = True,
     on_batch: Callable[[int], None] | None = None,
 ) -> Logits:
-    """The logits (n, K) of every picture once, in order, in float32 on the CPU.
+    """The logits (n, K) of the images, in order, in float32 on the CPU.
 
     Args:
         model: It is left in evaluation mode.
         dataset: The images.
         preprocess: From crops to the network's input; it is left in evaluation mode.
-        batch_size: Pictures at a time.
+        batch_size: Images at a time.
         indices: Which images; all by default, and there may be none.
-        mirrored: Show mirror images.
-        on_batch: Called with the number of pictures done since its last call.
+        flip: Flip every image horizontally.
+        aligned: Otherwise the crops of the unaligned copy of the data set.
+        on_batch: Called with the number of images done since its last call.
 
     Raises:
         DataError: A crop is missing or unreadable.
@@ -62,16 +64,19 @@ def predict_logits(
     device = next(model.parameters()).device
     none = torch.zeros(0, model.num_classes)
     batches = [Logits(none, none, none if len(model.heads()) > 1 else None)]
-    for crops in dataset.batches(batch_size, indices):
+    for crops in dataset.batches(batch_size, indices, aligned):
         x = preprocess(crops.to(device)).contiguous(memory_format=torch.channels_last)  # (B, C, H, W)
-        answer: Logits = model(x.flip(3) if mirrored else x)
-        mstn = None if answer.mstn is None else answer.mstn.float().cpu()
-        batches.append(Logits(answer.fused.float().cpu(), answer.backbone.float().cpu(), mstn))
+        batches.append(_on_cpu(model(x.flip(3) if flip else x)))
         if on_batch:
             on_batch(len(crops))
-    mstns = [logits.mstn for logits in batches if logits.mstn is not None]
+    mstn = [logits.mstn for logits in batches if logits.mstn is not None]
     return Logits(
         torch.cat([logits.fused for logits in batches]),
         torch.cat([logits.backbone for logits in batches]),
-        torch.cat(mstns) if mstns else None,
+        torch.cat(mstn) if mstn else None,
     )
+
+
+def _on_cpu(logits: Logits) -> Logits:
+    mstn = None if logits.mstn is None else logits.mstn.float().cpu()
+    return Logits(logits.fused.float().cpu(), logits.backbone.float().cpu(), mstn)
