@@ -14,6 +14,7 @@ from mftn.errors import MFTNError, MissingExtraError
 
 VERBS = {
     "predict": "recognise expressions in photographs and videos",
+    "summarize": "turn faces per frame into what a study needs: measures, events, comparisons, one page",
     "models": "list the models that ship",
     "benchmark": "measure this machine: faces a second by threads and batch, photographs end to end",
     "doctor": "show versions, and what is installed or missing",
