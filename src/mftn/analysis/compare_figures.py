@@ -87,8 +87,8 @@ def format_p(p: float) -> str:
 
 
 def draw_synchrony(synchrony: pd.DataFrame) -> Figure:
-    """Correlation of each pair, or viewer, beside what chance gives; filled where p < .05."""
-    shown = synchrony.sort_values("p", kind="stable").iloc[:MOST_ROWS]
+    """Correlation of each pair, or of all viewers, beside what chance gives; filled where p < .05."""
+    shown = synchrony.iloc[:MOST_ROWS]
     pair = shown["kind"] == "pair"
     values = shown["peak_r"].where(pair, shown["r"])
     rows = np.arange(len(shown))

@@ -85,10 +85,16 @@ def nan_mean(values: Floats, axis: int) -> Floats:
         return np.where(count > 0, np.where(known, values, 0).sum(axis=axis) / count, np.nan)
 
 
-def align(courses: Sequence[Course]) -> Floats:
-    """(C, bins, 9) courses over the same stimulus, counted from its start; NaN beyond an own end."""
-    count = max(course.bins for course in courses)
+def align(courses: Sequence[Course], factor: int = 1) -> Floats:
+    """(C, bins, 9) courses over the same stimulus, counted from its start; NaN beyond an own end.
+
+    Args:
+        courses: Of one segment.
+        factor: Bins that become one.
+    """
+    count = -(-max(course.bins for course in courses) // factor)
     values = np.full((len(courses), count, courses[0].values.shape[1]), np.nan)
     for number, course in enumerate(courses):
-        values[number, : course.bins] = course.full()
+        own = coarser(course.full(), factor)
+        values[number, : len(own)] = own
     return values

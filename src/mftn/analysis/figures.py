@@ -88,17 +88,11 @@ def draw_raster(events: pd.DataFrame, presence: Sequence[Presence]) -> Figure:
     height = 0.84 / len(lanes)
     for one, place in zip(shown, rows.values(), strict=True):
         axes.broken_barh([(a, b - a) for a, b in one.spans], (place - 0.42, 0.84), facecolor="#F6F6F6")
-    for event in events.itertuples():
-        row = rows.get((event.source, event.person))
-        if row is not None and event.expression in lanes:
-            low = row - 0.42 + height * lanes[event.expression]
-            axes.broken_barh(
-                [(event.onset, event.duration)],
-                (low, height),
-                facecolor=COLOURS[event.expression],
-                edgecolor="#444444",
-                linewidth=0.4,
-            )
+    for (source, person, name), found in events.groupby(["source", "person", "expression"]):
+        if (source, person) in rows and name in lanes:
+            low = rows[source, person] - 0.42 + height * lanes[name]
+            bars = found[["onset", "duration"]].to_numpy()
+            axes.broken_barh(bars, (low, height), facecolor=COLOURS[name], edgecolor="#444444", linewidth=0.4)
     longest = max(one.length for one in shown)
     _name_rows(axes, [label(one.person, one.source) for one in shown])
     axes.set_xlim(0, longest)
@@ -184,11 +178,10 @@ def mean_curve(courses: Sequence[Course], confidence: float) -> tuple[Floats, Fl
     """(b,) seconds of the bins' middles, (b, 9) means over people, and (b, 9) half widths of their t intervals."""
     from scipy.stats import t
 
-    aligned = align(courses)
+    factor = -(-max(course.bins for course in courses) // 200)
+    aligned = align(courses, factor)
     people = np.array([course.person for course in courses])
-    each = np.stack([nan_mean(aligned[people == person], axis=0) for person in dict.fromkeys(people)])
-    factor = max(1, -(-each.shape[1] // 200))
-    each = np.stack([coarser(values, factor) for values in each])  # (P, b, 9)
+    each = np.stack([nan_mean(aligned[people == person], axis=0) for person in dict.fromkeys(people)])  # (P, b, 9)
     mean = nan_mean(each, axis=0)
     n = (~np.isnan(each)).sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):

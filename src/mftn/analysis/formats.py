@@ -55,7 +55,7 @@ class _Parquet:
     """A Parquet file."""
 
     def __init__(self, name: str, path: Path) -> None:
-        self.name, self.file = name, pq.ParquetFile(path)
+        self.name, self.file = name, pq.ParquetFile(path, pre_buffer=False)  # read ahead, it would keep the whole file
         self.names = frozenset(self.file.schema_arrow.names)
 
     def batches(self, columns: Sequence[str]) -> Iterator[pa.Table]:

@@ -54,7 +54,9 @@ def fit(values: Floats, levels: Sequence[str], people: Sequence[str], within: bo
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a variance of people at 0 is no error: their values do not hang together
         try:
-            model = sm.MixedLM(values, design, groups=np.asarray(people)).fit(reml=True, method=["lbfgs", "powell"])
+            model = sm.MixedLM(values, design, groups=np.asarray(people)).fit(
+                reml=True, method=["bfgs", "lbfgs", "powell"]
+            )
         except (np.linalg.LinAlgError, ValueError):
             return None
     covariance = np.asarray(model.cov_params())[:width, :width]

@@ -13,6 +13,7 @@ import pandas as pd
 
 from mftn.analysis.elan import file_names, write_bids, write_elan
 from mftn.analysis.methods import methods, versions
+from mftn.analysis.synchrony import ALL
 from mftn.errors import MissingExtraError
 from mftn.files import whole_file, write_text
 
@@ -47,6 +48,7 @@ def write_summary(summary: Summary, folder: Path, *, elan: bool, bids: bool) -> 
             path = folder / "figures" / f"{name}.{kind}"
             with whole_file(path) as partial:
                 figure.savefig(partial, format=kind, metadata={"CreationDate": None} if kind == "pdf" else None)
+            figure.set_layout_engine("none")  # what was laid out for the first format holds for the second
         image = (folder / "figures" / f"{name}.png").read_bytes()
         pictures[name] = "data:image/png;base64," + base64.b64encode(image).decode()
     if elan:
@@ -98,7 +100,8 @@ def _figures(summary: Summary) -> Iterator[tuple[str, Figure]]:
             figure = compare_figures.draw_conditions(factor, units, summary.conditions, confidence, what)
             yield f"conditions_{names[factor]}", figure
     if len(summary.synchrony):
-        yield "synchrony", compare_figures.draw_synchrony(summary.synchrony)
+        each = summary.synchrony[(summary.synchrony["kind"] == "pair") | (summary.synchrony["person"] == ALL)]
+        yield "synchrony", compare_figures.draw_synchrony(each)
     yield "quality", figures.draw_quality(summary.persons)
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 from mftn import __version__
 from mftn.analysis.compare_figures import format_p
 from mftn.analysis.methods import methods
+from mftn.analysis.synchrony import ALL
 from mftn.labels import EXPRESSIONS
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def render(summary: Summary, pictures: dict[str, str]) -> str:
         events=_event_rows(summary),
         tests=_records(summary.conditions, 200),
         tests_left=max(len(summary.conditions) - 200, 0),
-        synchrony=_records(summary.synchrony),
+        synchrony=_records(summary.synchrony.sort_values("person", key=lambda names: names != ALL, kind="stable")),
         synchrony_left=max(len(summary.synchrony) - MOST_ROWS, 0),
         methods=methods(summary),
         tables=list(summary.frames()),

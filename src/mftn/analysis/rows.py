@@ -103,7 +103,7 @@ def window_frame(rows: Sequence[Row], factors: Sequence[str], baseline: Baseline
 def person_frame(rows: Sequence[Row], factors: Sequence[str], baseline: BaselineOf | None) -> pd.DataFrame:
     """One row per person × segment: time, quality and the valence index."""
     frame = _identity(rows, factors, 1)
-    frame.insert(2, "tracks", [" ".join(map(str, row.tracks)) or None for row in rows])
+    frame.insert(2, "tracks", [" ".join(f"#{track}" for track in row.tracks) or None for row in rows])
     frame["duration"] = [row.segment.end - row.segment.start for row in rows]
     frame["seen"] = [row.seen for row in rows]
     frame["missing"] = [row.missing for row in rows]

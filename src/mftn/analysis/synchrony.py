@@ -23,6 +23,9 @@ from mftn.analysis.table import Floats
 MOST_DRAWS = 1000
 """Draws of a test of synchrony at most."""
 
+ALL = "all"
+"""Stands for the mean over viewers."""
+
 FEWEST_WINDOWS = 5
 """Windows below which chance cannot be told."""
 
@@ -197,7 +200,7 @@ def _viewers(name: str, courses: Sequence[Course], settings: Settings) -> Iterat
         if not np.isnan(z).all():
             mean = float(nan_mean(z, axis=0))
             against = _against(mean, nan_mean(chances, axis=1))
-            who = (name, "", "all", "others", signal, float(seen.mean()))
+            who = (name, "", ALL, "others", signal, float(seen.mean()))
             yield Synchrony("viewers", *who, float(np.tanh(mean)), float("nan"), float("nan"), *against)
 
 
