@@ -22,9 +22,9 @@ from mftn.labels import EXPRESSIONS
 PERMUTATIONS, FRAMES, LEVEL = 999, 100, 0.05
 
 
-def courses(rng: np.random.Generator, people: int, draws: int, spread: float) -> np.ndarray:
+def courses(rng: np.random.Generator, people: int, draws: int) -> np.ndarray:
     """(people, FRAMES, draws) probabilities: skewed levels of people, and slow changes around them."""
-    noise = rng.normal(0, spread, (people, FRAMES, draws))
+    noise = rng.normal(0, 1, (people, FRAMES, draws))
     for frame in range(1, FRAMES):
         noise[:, frame] = 0.95 * noise[:, frame - 1] + np.sqrt(1 - 0.95**2) * noise[:, frame]
     return 1 / (1 + np.exp(2.5 - noise))
@@ -40,28 +40,30 @@ def designs(draws: int, effect: float, seed: int) -> dict[str, tuple[np.ndarray,
     """name → (draws,) p of the test, and p over frames. The effect moves people's logits."""
     rng = np.random.default_rng(seed)
 
-    def group(people: int, shift: float, spread: float = 1.0, own: np.ndarray | None = None) -> np.ndarray:
+    def group(people: int, shift: float, own: np.ndarray | None = None) -> np.ndarray:
         own = rng.normal(0, 1, (people, 1, draws)) if own is None else own
-        base = courses(rng, people, draws, spread)
+        base = courses(rng, people, draws)
         return 1 / (1 + np.exp(-(np.log(base / (1 - base)) + own + shift)))
 
+    def spread_group(people: int, shift: float, spread: float) -> np.ndarray:
+        return 0.3 + 0.1 * shift + spread * (rng.normal(0, 1, (people, 1, draws)) + courses(rng, people, draws))
+
+    def test(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return permutation.groups(a.mean(1), b.mean(1), PERMUTATIONS, seed), naive(a, b)
+
     own = rng.normal(0, 1, (16, 1, draws))
-    one, other = group(16, effect, own=own), group(16, 0, own=own)
-    few, many = group(8, effect, 2.0), group(20, 0)
-    found = {
-        "within 16 people": (permutation.pairs(one.mean(1), other.mean(1), PERMUTATIONS, seed), naive(one, other)),
-        "8 and 20 people, unequal spread": (
-            permutation.groups(few.mean(1), many.mean(1), PERMUTATIONS, seed),
-            naive(few, many),
-        ),
-    }
+    one, other = group(16, effect, own), group(16, 0, own)
+    found = {"within 16 people": (permutation.pairs(one.mean(1), other.mean(1), PERMUTATIONS, seed), naive(one, other))}
+    found["8 and 20 people"] = test(group(8, effect), group(20, 0))
+    found["14 and 14 people, spread 2 to 1"] = test(spread_group(14, effect, 0.1), spread_group(14, 0, 0.05))
+    found["8 and 20 people, spread 2 to 1"] = test(spread_group(8, effect, 0.1), spread_group(20, 0, 0.05))
     three = [group(10, effect * k) for k in range(3)]
     found["3 groups of 10"] = (
         permutation.any_groups([g.mean(1) for g in three], PERMUTATIONS, seed)[1],
         naive(three[0], three[2]),
     )
     own = rng.normal(0, 1, (12, 1, draws))
-    three = [group(12, effect * k, own=own) for k in range(3)]
+    three = [group(12, effect * k, own) for k in range(3)]
     found["3 conditions within 12 people"] = (
         permutation.any_pairs([g.mean(1) for g in three], PERMUTATIONS, seed)[1],
         naive(three[0], three[2]),
@@ -87,7 +89,7 @@ def mixed(draws: int, effect: float, seed: int, within: bool) -> np.ndarray:
 
 def study(rng: np.random.Generator, effect: float) -> pd.DataFrame:
     """A table of faces: 14 recordings of 20 s at 5 frames a second; every other person is treated."""
-    base = courses(rng, 14, 8, 1.0) + 0.02
+    base = courses(rng, 14, 8) + 0.02
     base = base * np.exp(rng.normal(0, 0.5, (14, 1, 8)))
     base[1::2, :, 1] *= np.exp(effect)
     base[:, :, 0] += 1

@@ -110,7 +110,7 @@ def make_film(path: Path, poses: Mapping[tuple[str, str], Image.Image], rate: Fr
                 for part in parts:
                     if part.start <= time < part.end:
                         picture.paste(scaled[person, part.pose], (SIDE * part.column, 0))
-            frame = av.VideoFrame.from_image(picture)
+            frame = av.VideoFrame.from_ndarray(np.asarray(picture), format="rgb24")
             frame.time_base, frame.pts = Fraction(1, 30000), round(time * 30000)
             out.mux(stream.encode(frame))
         out.mux(stream.encode(None))

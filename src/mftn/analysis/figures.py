@@ -187,7 +187,7 @@ def mean_curve(courses: Sequence[Course], confidence: float) -> tuple[Floats, Fl
     with np.errstate(invalid="ignore", divide="ignore"):
         spread = np.sqrt(nan_mean((each - mean) ** 2, axis=0) * n / (n - 1))
         reach = np.where(n > 2, t.ppf(0.5 + confidence / 2, n - 1) * spread / np.sqrt(n), np.nan)
-    times = (np.arange(len(mean)) + 0.5) * factor / courses[0].rate
+    times = (np.arange(len(mean), dtype=np.float64) + 0.5) * (factor / courses[0].rate)
     return times, mean, reach
 
 

@@ -43,7 +43,7 @@ class Synchrony:
     Attributes:
         kind: pair (windowed correlation) or viewers (inter-subject correlation).
         segment: The stretch.
-        source: The recording of a pair; "" for viewers.
+        source: The recording of a pair; None for viewers.
         person: One of them; "all" for the mean over viewers.
         other: The other; "others" for viewers.
         signal: The expression, or valence_index.
@@ -57,7 +57,7 @@ class Synchrony:
 
     kind: str
     segment: str
-    source: str
+    source: str | None
     person: str
     other: str
     signal: str
@@ -195,12 +195,12 @@ def _viewers(name: str, courses: Sequence[Course], settings: Settings) -> Iterat
         for number, course in enumerate(courses):
             if not np.isnan(z[number]):
                 r, against = float(np.tanh(z[number])), _against(z[number], chances[:, number])
-                who = (name, "", course.person, "others", signal, float(seen[number]))
+                who = (name, None, course.person, "others", signal, float(seen[number]))
                 yield Synchrony("viewers", *who, r, float("nan"), float("nan"), *against)
         if not np.isnan(z).all():
             mean = float(nan_mean(z, axis=0))
             against = _against(mean, nan_mean(chances, axis=1))
-            who = (name, "", ALL, "others", signal, float(seen.mean()))
+            who = (name, None, ALL, "others", signal, float(seen.mean()))
             yield Synchrony("viewers", *who, float(np.tanh(mean)), float("nan"), float("nan"), *against)
 
 
