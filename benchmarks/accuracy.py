@@ -3,35 +3,60 @@
     python benchmarks/accuracy.py ferplus FOLDER [--split valid] [--detector yunet|none] [--model NAME] [--no-mirror]
     python benchmarks/accuracy.py photos FOLDER_WITH_labels.csv
 
-`ferplus` takes the official folders and measures both protocols; a picture in which no face is found is taken
-whole. `photos` takes pictures under a folder with labels.csv (image, expression); the largest, most central face
-counts, and a picture without a face is wrong.
+    python benchmarks/accuracy.py portraits FOLDER_WITH_people.csv
+
+`ferplus` takes the official folders and measures both protocols; an image in which no face is found is taken whole.
+`photos` takes images under a folder with labels.csv (image, expression); the largest, most central face counts, and an
+image without a face is wrong. `portraits` takes a neutral and a smiling portrait of each person, with people.csv
+(image, person, pose).
 """
 
 import argparse
 import csv
 import json
 import sys
+from collections import Counter, defaultdict
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 import mftn
-from mftn.data.prepare import choose_face
 from mftn.data.readers import read_records
 from mftn.data.records import SPLITS
 from mftn.data.votes import PROTOCOLS, hard_labels
 from mftn.engines import EngineName
-from mftn.evaluate import metrics
+from mftn.evaluate.scores import Scores
+from mftn.faces.boxes import choose_face
 from mftn.images import read_image
 from mftn.labels import EXPRESSIONS
 
+ENOUGH = 60
+"""Images that a class of the photographs needs to be judged."""
+
+
+class Classify(Protocol):
+    """What `probabilities` does once model, detector and engine are chosen."""
+
+    def __call__(self, paths: list[Path], *, whole: bool) -> tuple[NDArray[np.float64], int]:
+        """(n, 8) probabilities and the number of faces found."""
+        ...
+
 
 def probabilities(
-    paths: list[Path], model: str | None, detector: str, engine: EngineName, whole: bool, mirror: bool
+    paths: list[Path], whole: bool, how: tuple[str | None, str, EngineName], mirror: bool
 ) -> tuple[NDArray[np.float64], int]:
-    """(n, 8) probabilities, zeros where no face is found, and the faces found; `whole` then takes the picture."""
+    """(n, 8) probabilities, zeros where no face is found, and the faces found; `whole` then takes the image.
+
+    Args:
+        paths: The images.
+        whole: Take an image in which no face is found as one face.
+        how: Model, detector and engine.
+        mirror: Average with the horizontal flip.
+    """
+    model, detector, engine = how
     min_score = 0.3 if detector != "none" else None
     recognizer = mftn.load(model, detector=detector, min_score=min_score, engine=engine, mirror=mirror)
     fallback = mftn.load(model, detector="none", engine=engine, mirror=mirror)
@@ -47,25 +72,65 @@ def probabilities(
     return rows, found
 
 
-def report(name: str, labels: NDArray[np.int64], rows: NDArray[np.float64]) -> None:
-    """Print accuracy with its interval, macro recall and calibration error; a row of zeros is wrong."""
-    predicted = np.where(rows.any(axis=1), rows.argmax(axis=1), (labels + 1) % len(EXPRESSIONS))
-    counts = metrics.confusion_counts(labels, predicted, len(EXPRESSIONS))
-    low, high = metrics.wilson_interval(int(np.trace(counts)), len(labels))
-    recall = dict(zip(EXPRESSIONS, np.round(metrics.recall_per_class(counts), 3).tolist(), strict=True))
-    print(
-        f"{name}: {len(labels):,} images, accuracy {metrics.accuracy(counts):.2%} "
-        f"(95 % interval {low:.1%} to {high:.1%}), macro recall {metrics.macro_recall(counts):.1%}, "
-        f"ECE {metrics.expected_calibration_error(rows, labels):.3f}"
-    )
-    print(f"  recall {json.dumps(recall)}")
-    print(f"  confusion {json.dumps(counts.tolist())}")
+def print_scores(name: str, labels: NDArray[np.int64], rows: NDArray[np.float64]) -> None:
+    """Print the scores of (n, 8) probabilities; a row of zeros is a missed face and wrong."""
+    scores = Scores.of(rows, labels)
+    print(f"{name}: {scores}")
+    print(f"  recall {json.dumps(dict(zip(EXPRESSIONS, np.round(scores.recall, 3).tolist(), strict=True)))}")
+    print(f"  confusion {json.dumps(scores.confusion)}")
+
+
+def measure_ferplus(arguments: argparse.Namespace, classify: Classify) -> None:
+    """Both protocols on a split of the official folders; an image without a face is taken whole."""
+    records = [record for record in read_records("ferplus", arguments.folder) if record.split == arguments.split]
+    votes = np.array([record.votes for record in records])
+    kept = hard_labels(votes, "argmax") >= 0
+    rows, found = classify([record.source for record, keep in zip(records, kept, strict=True) if keep], whole=True)
+    print(f"FERPlus {arguments.split}, detector {arguments.detector}: face found in {found:,} of {len(rows):,}")
+    for protocol in PROTOCOLS:
+        labels = hard_labels(votes[kept], protocol)
+        print_scores(f"{protocol} protocol", labels[labels >= 0], rows[labels >= 0])
+
+
+def measure_photos(arguments: argparse.Namespace, classify: Classify) -> None:
+    """Photographs under a folder with labels.csv: all classes, and those with enough images to judge."""
+    (table,) = arguments.folder.rglob("labels.csv")
+    entries = list(csv.DictReader(table.open(newline="")))
+    where = {path.name: path for path in table.parent.rglob("*") if path.is_file()}
+    if missing := [entry["image"] for entry in entries if entry["image"] not in where]:
+        sys.exit(f"{table}: names images that are not there: {missing[:5]}")
+    rows, found = classify([where[entry["image"]] for entry in entries], whole=False)
+    labels = np.array([EXPRESSIONS.index(entry["expression"]) for entry in entries])
+    print(f"photographs, detector {arguments.detector}: face found in {found:,} of {len(entries):,}")
+    print_scores("end to end", labels, rows)
+    judged = np.isin(labels, np.flatnonzero(np.bincount(labels) >= ENOUGH))
+    print_scores(f"classes with at least {ENOUGH} images", labels[judged], rows[judged])
+
+
+def measure_portraits(arguments: argparse.Namespace, classify: Classify) -> None:
+    """Portraits with people.csv, each person neutral and smiling: is the smile seen, and seen to rise?"""
+    (table,) = arguments.folder.rglob("people.csv")
+    entries = list(csv.DictReader(table.open(newline="")))
+    rows, found = classify([table.parent / entry["image"] for entry in entries], whole=False)
+    print(f"portraits, detector {arguments.detector}: face found in {found:,} of {len(entries):,}")
+    happiness: dict[str, dict[str, float]] = defaultdict(dict)
+    named: dict[str, Counter[str]] = defaultdict(Counter)
+    for entry, row in zip(entries, rows, strict=True):
+        happiness[entry["person"]][entry["pose"]] = row[EXPRESSIONS.index("happiness")]
+        named[entry["pose"]][EXPRESSIONS[row.argmax()] if row.any() else "no face"] += 1
+    rises = sum(person["smile"] > person["neutral"] for person in happiness.values())
+    print(f"happiness rises above the person's own neutral image in {rises} of {len(happiness)}")
+    for pose, counts in named.items():
+        print(f"  {pose}: {', '.join(f'{name} {count}' for name, count in counts.most_common())}")
+
+
+MEASURES = {"ferplus": measure_ferplus, "photos": measure_photos, "portraits": measure_portraits}
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kind", choices=("ferplus", "photos"))
+    parser.add_argument("kind", choices=MEASURES)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--split", default="valid", choices=SPLITS)
     parser.add_argument("--detector", default="yunet", choices=("yunet", "mtcnn", "none"))
@@ -74,26 +139,7 @@ def main() -> None:
     parser.add_argument("--mirror", default=True, action=argparse.BooleanOptionalAction)
     arguments = parser.parse_args()
     how = (arguments.model, arguments.detector, arguments.engine)
-    if arguments.kind == "ferplus":
-        records = [record for record in read_records("ferplus", arguments.folder) if record.split == arguments.split]
-        votes = np.array([record.votes for record in records])
-        kept = hard_labels(votes, "argmax") >= 0
-        paths = [record.source for record, keep in zip(records, kept, strict=True) if keep]
-        rows, found = probabilities(paths, *how, whole=True, mirror=arguments.mirror)
-        print(f"FERPlus {arguments.split}, detector {arguments.detector}: face found in {found:,} of {len(paths):,}")
-        for protocol in PROTOCOLS:
-            labels = hard_labels(votes[kept], protocol)
-            report(f"{protocol} protocol", labels[labels >= 0], rows[labels >= 0])
-        return
-    (table,) = arguments.folder.rglob("labels.csv")
-    entries = list(csv.DictReader(table.open(newline="")))
-    where = {path.name: path for path in table.parent.rglob("*") if path.is_file()}
-    if missing := [entry["image"] for entry in entries if entry["image"] not in where]:
-        sys.exit(f"{table}: names pictures that are not there: {missing[:5]}")
-    paths = [where[entry["image"]] for entry in entries]
-    rows, found = probabilities(paths, *how, whole=False, mirror=arguments.mirror)
-    print(f"photographs, detector {arguments.detector}: face found in {found:,} of {len(entries):,}")
-    report("end to end", np.array([EXPRESSIONS.index(entry["expression"]) for entry in entries]), rows)
+    MEASURES[arguments.kind](arguments, partial(probabilities, how=how, mirror=arguments.mirror))
 
 
 if __name__ == "__main__":

@@ -37,12 +37,11 @@ def report(name: str, pictures: FaceDataset, probabilities: Probabilities) -> No
 def reader(path: str, framed_as: FaceDataset) -> Callable[[FaceDataset, bool], tuple[Logits, Tensor]]:
     """A model's logits and calibrated probabilities (n, K) of pictures, or of their mirror images."""
     network = load_network(path)
-    network.fused_only = False
-    preprocess = preprocess_for(network.description, framed_as)
+    preprocess = preprocess_for(network.described(), framed_as)
 
     def read(pictures: FaceDataset, mirrored: bool) -> tuple[Logits, Tensor]:
         logits = predict_logits(network, pictures, preprocess, mirrored=mirrored)
-        return logits, (logits.fused / network.description["temperature"]).softmax(dim=1)
+        return logits, (logits.fused / network.described().temperature).softmax(dim=1)
 
     return read
 

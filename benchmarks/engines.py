@@ -32,6 +32,7 @@ from mftn.export.recover import load_network
 from mftn.faces.align import ARCFACE
 from mftn.labels import LABEL_SETS
 from mftn.models import save_model
+from mftn.spec import ModelSpec
 
 FACES, BATCH, BASE_BATCH, TURNS = 1000, 32, 8, 7
 
@@ -60,7 +61,7 @@ def operations(model: str) -> float:
 
     network = load_network(find_model(model))
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(torch.zeros(1, network.description["channels"], *network.description["size"]))
+        network(torch.zeros(1, network.described().channels, *network.described().size))
     return float(counter.get_total_flops()) / 1e9
 
 
@@ -69,7 +70,7 @@ def compare_models(models: list[str], data: Path | None) -> None:
     engines = {f"{model}, {name}": load_engine(model, engine=name) for model in models for name in installed_engines()}
     noise = np.random.default_rng(0)
     rows = {
-        name: partial(engine.probabilities, noise.integers(0, 256, (BATCH, *engine.info.size, 3), dtype=np.uint8))
+        name: partial(engine.probabilities, noise.integers(0, 256, (BATCH, *engine.spec.size, 3), dtype=np.uint8))
         for name, engine in engines.items()
     }
     peak, first = matrix_peak(), None
@@ -77,9 +78,8 @@ def compare_models(models: list[str], data: Path | None) -> None:
     for name, seconds in medians(rows).items():
         line = f"{name}: {BATCH / seconds:,.0f} faces/s"
         if data is not None:
-            info = engines[name].info
-            framing = {"size": list(info.size), "template": info.template}
-            answers = classify(engines[name].probabilities, dataset_crops(framing, FaceDataset(data, "valid"), FACES))
+            faces = dataset_crops(engines[name].spec, FaceDataset(data, "valid"), FACES)
+            answers = classify(engines[name].probabilities, faces)
             first = answers if first is None else first
             same = np.mean(answers.argmax(axis=1) == first.argmax(axis=1))
             line += f", labels as the first {same:.1%}, largest difference {np.abs(answers - first).max():.1e}"
@@ -100,14 +100,12 @@ def classify(run: Callable[[NDArray[np.uint8]], NDArray[np.float32]], crops: NDA
 def compare_base() -> None:
     """mftn_base with random weights: its files on each engine against torch."""
     network = timm.create_model("mftn_base", num_classes=8).eval()
-    description = {
-        "architecture": "mftn_base", "arguments": {"num_classes": 8}, "labels": LABEL_SETS[8], "size": [224, 224],
-        "channels": 3, "mean": [0.5], "std": [0.25], "template": ARCFACE.tolist(), "temperature": 1.0,
-    }  # fmt: skip
+    template = tuple((x, y) for x, y in ARCFACE.tolist())
+    spec = ModelSpec("mftn_base", LABEL_SETS[8], (224, 224), template, channels=3, arguments={"num_classes": 8})
     crops = np.random.default_rng(0).integers(0, 256, (2 * BASE_BATCH, 224, 224, 3), dtype=np.uint8)
     with tempfile.TemporaryDirectory() as folder:
         weights, exact, fast = (Path(folder) / name for name in ("base.safetensors", "fp32.onnx", "int8.onnx"))
-        save_model(network, weights, description)
+        save_model(network, weights, spec)
         export_onnx(weights, exact, "base")
         whole = onnx.load(exact)
         metadata = list(whole.metadata_props)

@@ -1,9 +1,16 @@
-"""Pictures a second and peak memory of `mftn predict` on a folder of 350×350 photographs, by the folder's size.
+"""Images per second and peak memory of `mftn predict` on a folder, by the folder's size.
+
+The folder holds photographs of 350×350 pixels with a face each, or group photographs, or very large ones:
 
 python benchmarks/folder.py [--pictures 1000 10000]
+python benchmarks/folder.py --faces 48 --pictures 20
+python benchmarks/folder.py --faces 1000 --pictures 4
+python benchmarks/folder.py --megapixels 100 --pictures 6
 """
 
 import argparse
+import json
+import math
 import resource
 import subprocess
 import sys
@@ -33,22 +40,44 @@ def make_folder(folder: Path, pictures: int) -> None:
         photo.resize((350, 350), box=(photo.width - side, 0, photo.width, side)).save(path, quality=90)
 
 
+def make_large_folder(folder: Path, pictures: int, faces: int, megapixels: float) -> None:
+    """Links to one image: a face of 75×95 pixels, so many times, on grey that fills so many megapixels."""
+    folder.mkdir()
+    face = Image.open(PHOTOS / "astronaut.jpg").convert("RGB").crop((150, 30, 300, 220)).resize((75, 95))
+    columns = math.ceil(math.sqrt(faces))
+    width, height = 75 * columns, 95 * math.ceil(faces / columns)
+    scale = max(1.0, math.sqrt(megapixels * 1e6 / (width * height)))
+    photo = Image.new("RGB", (round(width * scale), round(height * scale)), "grey")
+    for number in range(faces):
+        photo.paste(face, (number % columns * 75, number // columns * 95))
+    photo.save(folder / "photo.jpg", quality=90)
+    for number in range(1, pictures):
+        (folder / f"{number:05}.jpg").symlink_to(folder / "photo.jpg")
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pictures", type=int, nargs="+", default=[1000, 10000])
+    parser.add_argument("--faces", type=int, default=0, help="faces in each image; 0 for photographs of one")
+    parser.add_argument("--megapixels", type=float, default=0, help="size of each image; 0 for what its faces need")
     parser.add_argument("--engine", default="onnxruntime", choices=("onnxruntime", "openvino"))
     arguments = parser.parse_args()
     for pictures in sorted(arguments.pictures):
         with tempfile.TemporaryDirectory() as work:
-            make_folder(Path(work) / "photos", pictures)
+            if arguments.faces or arguments.megapixels:
+                make_large_folder(Path(work) / "photos", pictures, arguments.faces or 1, arguments.megapixels)
+            else:
+                make_folder(Path(work) / "photos", pictures)
             command = [sys.executable, "-m", "mftn", "predict", f"{work}/photos", "--output", f"{work}/faces.jsonl"]
             start = time.perf_counter()
             subprocess.run([*command, "--engine", arguments.engine], check=True, stderr=subprocess.DEVNULL)
             seconds = time.perf_counter() - start
-            lines = sum(1 for _ in (Path(work) / "faces.jsonl").open())
+            lines = (Path(work) / "faces.jsonl").read_text().splitlines()
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024  # of the largest so far: folders grow
-        print(f"{lines:,} pictures: {lines / seconds:.0f} a second with the start, peak memory {peak:.0f} MB")
+        faces = sum(len(json.loads(line)["faces"]) for line in lines)
+        rate = len(lines) / seconds
+        print(f"{len(lines):,} images, {faces:,} faces: {rate:.1f} images/s with the start, peak memory {peak:.0f} MB")
 
 
 if __name__ == "__main__":

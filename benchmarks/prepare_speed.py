@@ -17,11 +17,13 @@ from statistics import median
 import numpy as np
 from PIL import Image as PillowImage
 
-from mftn.data.prepare import _encode, arcface_preparation, choose_face, laplacian_variance, perceptual_hash, prepare
+from mftn.data.prepare import arcface_preparation, prepare
+from mftn.data.prepare.cutting import encode, laplacian_variance, perceptual_hash
 from mftn.data.readers import read_records
 from mftn.data.records import Record
 from mftn.faces import load_detector
 from mftn.faces.align import align
+from mftn.faces.boxes import choose_face
 from mftn.images import read_image
 
 PHOTOS = Path(__file__).parents[1] / "examples" / "photos"
@@ -62,7 +64,7 @@ def shares(root: Path, name: str, pictures: int = 60) -> dict[str, float]:
         points = face.landmarks if face and face.landmarks is not None else template * 112
         crop = align(image, points, 112, template)
         marks.append(time.perf_counter())
-        _encode(crop, False, preparation)
+        encode(crop, False, preparation)
         marks.append(time.perf_counter())
         grey = np.asarray(PillowImage.fromarray(crop).convert("L"))
         perceptual_hash(grey)

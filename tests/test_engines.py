@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import mftn
-from mftn.engines import find_model, installed_engines, load_engine
+from mftn.engines import BATCH, EngineName, find_model, in_batches, installed_engines, load_engine
 from mftn.errors import ConfigError, ModelError
 from mftn.images import read_image
 
@@ -16,7 +16,7 @@ def test_all_engines_agree_on_the_model_that_ships(photos: Path) -> None:
     for name in ("astronaut.jpg", "grace_hopper.jpg"):
         ours, theirs = first.predict(photos / name).faces[0], second.predict(photos / name).faces[0]
         assert ours.probabilities == pytest.approx(theirs.probabilities, abs=1e-3)
-    crops = np.random.default_rng(0).integers(0, 256, (5, *first.engine.info.size, 3), dtype=np.uint8)
+    crops = np.random.default_rng(0).integers(0, 256, (5, *first.engine.spec.size, 3), dtype=np.uint8)
     answers = [recognizer.engine.probabilities(crops) for recognizer in (first, second)]
     np.testing.assert_allclose(answers[0], answers[1], atol=1e-3)
     assert answers[1].sum(axis=1) == pytest.approx(1, abs=1e-5)
@@ -32,6 +32,32 @@ def test_mirror_images_answer_alike_and_count_as_much(photos: Path) -> None:
     )
     np.testing.assert_allclose(both, (once + turned) / 2, atol=1e-3)
     assert np.abs(once - turned).max() > 1e-3
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("mirror", [True, False])
+def test_results_do_not_depend_on_how_crops_are_split(engine: EngineName, mirror: bool) -> None:
+    network = mftn.load(engine=engine, mirror=mirror).engine
+    count = BATCH + 3
+    crops = np.random.default_rng(0).integers(0, 256, (count, *network.spec.size, 3), dtype=np.uint8)
+    together = network.probabilities(crops)
+    assert together.shape == (count, len(network.spec.labels)) and together.dtype == np.float32
+    for size in (1, 30):
+        parts = [network.probabilities(crops[start : start + size]) for start in range(0, count, size)]
+        np.testing.assert_allclose(np.concatenate(parts), together, atol=1e-6)
+    assert network.probabilities(crops[:0]).shape == (0, len(network.spec.labels))
+
+
+def test_a_network_sees_few_crops_at_once() -> None:
+    sizes = []
+
+    def run(crops: np.ndarray) -> np.ndarray:
+        sizes.append(len(crops))
+        return crops[:, 0, 0, :2].astype(np.float32)
+
+    crops = np.arange(10 * 12, dtype=np.uint8).reshape(10, 2, 2, 3)
+    np.testing.assert_array_equal(in_batches(run, crops, 4, 2), crops[:, 0, 0, :2])
+    assert sizes == [4, 4, 2]
 
 
 def test_a_missing_or_unknown_engine_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,16 +1,21 @@
 import csv
 import io
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image as PillowImage
+from PIL import ImageColor
 
 import mftn
-from mftn.labels import EXPRESSIONS
-from mftn.output import OutputError, PictureFolder, annotate, open_writer
+from mftn.cli.sink import ImageTable, sink
+from mftn.errors import OutputError
+from mftn.files import file_identity
+from mftn.labels import COLOURS, EXPRESSIONS
+from mftn.output import PictureFolder, annotate, open_writer
 from mftn.types import Face, Prediction
 
 
@@ -90,17 +95,59 @@ def test_a_full_disk_is_reported_and_keeps_the_old_file(tmp_path: Path) -> None:
     assert (tmp_path / "out.jsonl").read_text() == "old\n"
 
 
-def test_saved_pictures_never_collide_nor_replace_their_source(tmp_path: Path) -> None:
-    folder = PictureFolder(tmp_path)
-    picture = PillowImage.new("RGB", (8, 8))
-    names = [folder.save(picture, source, "faces").name for source in ("x/a.jpg", "y/a.png", "../a.jpg")]
-    assert names == ["a_faces.jpg", "a_faces-2.jpg", "a_faces-3.jpg"]
-    source = tmp_path / "b_faces.jpg"
-    source.write_bytes(b"precious")
-    (tmp_path / "b_faces_faces.jpg").write_bytes(b"old result")
-    folder.save(picture, str(source), "faces")
-    assert source.read_bytes() == b"precious"
-    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".jpg"] * 5
+def test_a_table_whose_file_cannot_be_written_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError), sink(tmp_path / "file" / "t.txt", "table", ImageTable(3)) as write:
+        write(PREDICTIONS[0])
+    assert "anger" in capsys.readouterr().out
+
+
+def test_saved_images_never_collide(tmp_path: Path) -> None:
+    folder = PictureFolder(tmp_path / "new")
+    image = PillowImage.new("RGB", (8, 8))
+    sources = ("x/a.jpg", "y/A.png", "../a.jpg", "a-2.jpg", "y/A.png", "x" * 250 + ".jpg")
+    names = [folder.save(image, source, ending).name for source in sources for ending in ("faces", "face1")]
+    assert names[::2] == [
+        "a_faces.jpg", "A-2_faces.jpg", "a-3_faces.jpg", "a-2-2_faces.jpg", "A-2_faces.jpg", f"{'x' * 200}_faces.jpg"
+    ]  # fmt: skip
+    assert names[1] == "a_face1.jpg" and names[3] == "A-2_face1.jpg"
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == sorted(set(names))
+    assert PillowImage.open(tmp_path / "new" / names[0]).size == (8, 8)
+
+
+def test_saved_images_replace_nothing_from_before_unless_told_and_never_a_source(tmp_path: Path) -> None:
+    image = PillowImage.new("RGB", (8, 8))
+    existing = tmp_path / "a_faces.jpg"
+    existing.write_bytes(b"precious")
+    with pytest.raises(FileExistsError, match="a_faces.jpg: exists already; add --overwrite"):
+        PictureFolder(tmp_path).save(image, "a.jpg", "faces")
+    protected = {file_identity(existing)}
+    with pytest.raises(FileExistsError, match="a_faces.jpg: is a source, which is never replaced"):
+        PictureFolder(tmp_path, overwrite=True, protected=protected).save(image, "a.jpg", "faces")
+    assert existing.read_bytes() == b"precious" and list(tmp_path.iterdir()) == [existing]
+    PictureFolder(tmp_path, overwrite=True).save(image, "a.jpg", "faces")
+    assert PillowImage.open(existing).size == (8, 8)
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("日本 😀.jpg", "日本 😀.jpg"),
+        (os.fsdecode(b"caf\xe9.jpg"), "caf\\xe9.jpg"),
+        ("half\ud83d.jpg", "half\\ud83d.jpg"),
+    ],
+)
+def test_every_name_is_written_so_that_every_reader_opens_it(tmp_path: Path, name: str, written: str) -> None:
+    prediction = Prediction(name, 0, 0, (), f"{name}: damaged")
+    for kind in ("jsonl", "csv", "parquet"):
+        with open_writer(tmp_path / f"o.{kind}", kind) as writer:
+            writer.write(prediction)
+    line = json.loads((tmp_path / "o.jsonl").read_bytes().decode("utf-8", "strict"))
+    (row,) = csv.DictReader(io.StringIO((tmp_path / "o.csv").read_bytes().decode("utf-8", "strict")))
+    (parquet,) = pq.read_table(tmp_path / "o.parquet").to_pylist()
+    for read in (line, row, parquet):
+        assert (read["source"], read["error"]) == (written, f"{written}: damaged")
+    assert written in repr(prediction) and prediction.source == name
 
 
 @pytest.mark.parametrize("brightness", [0, 128, 255])
@@ -124,3 +171,83 @@ def test_the_astronaut_is_annotated_beside_the_face(photos: Path) -> None:
     inner = (slice(top + 8, bottom - 8), slice(left + 8, right - 8))
     assert (drawn[inner] == image[inner]).all()
     assert (drawn != image).any()
+
+
+def extent(drawn: np.ndarray, colour: str) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of the pixels of a colour, the last ones included."""
+    rows, columns = np.nonzero((drawn == ImageColor.getrgb(colour)).all(axis=2))
+    return int(columns.min()), int(rows.min()), int(columns.max()), int(rows.max())
+
+
+@pytest.mark.parametrize(
+    ("box", "plate", "panel"),  # the label's left, top and bottom; the bars' left, top, right and bottom
+    [
+        ((100, 100, 200, 220), (98, 80, 98), (98, 222, 202, 258)),
+        ((100, 10, 200, 130), (98, 10, 28), (98, 132, 202, 168)),  # no room above the face
+        ((100, 20, 200, 130), (98, 0, 18), (98, 132, 202, 168)),
+        ((-20, 100, 40, 180), (0, 80, 98), (0, 182, 82, 218)),
+        ((280, 100, 340, 180), (None, 80, 98), (218, 182, 300, 218)),
+        ((100, 150, 200, 262), (98, 130, 148), (98, 264, 202, 300)),
+        ((100, 150, 200, 270), (98, 130, 148), (98, 264, 202, 300)),  # over the chin
+        ((100, 150, 200, 290), (98, 130, 148), None),  # it would hide the mouth
+        ((100, 200, 300, 420), (97, 167, 197), (97, 423, 283, 483)),  # in an image of 720 pixels: larger letters
+    ],
+)
+def test_the_label_lies_above_the_face_and_the_bars_below(
+    box: tuple[float, ...], plate: tuple[int | None, int, int], panel: tuple[int, ...] | None
+) -> None:
+    side = 720 if box[3] > 400 else 300
+    drawn = np.asarray(annotate(np.full((side, side, 3), 200, np.uint8), [face(box)]))
+    upper = drawn[: plate[2] + 2] if plate[1] > 0 or box[1] > 18 else drawn[: plate[2] + 1]
+    left, top, _, bottom = extent(upper, COLOURS["fear"])
+    assert plate[0] is None or left == pytest.approx(plate[0], abs=1)
+    assert (top, bottom) == pytest.approx(plate[1:], abs=2)
+    if panel is None:
+        assert not (drawn == 0x20).all(axis=2).any()
+        return
+    assert extent(drawn, "#202020") == pytest.approx(panel, abs=1.5)
+    inside = drawn[panel[1] : panel[3]]
+    unit = (panel[3] - panel[1]) / 3
+    _, first, _, last = extent(inside, COLOURS["fear"])
+    assert (first, last) == pytest.approx((0.8 * unit, 0.92 * unit), abs=1.5)
+    left, _, right, _ = extent(inside, COLOURS["fear"])
+    pad = unit / 4
+    assert left == pytest.approx(panel[0] + pad, abs=1)
+    assert right - left == pytest.approx(0.65 * (panel[2] - panel[0] - 2 * pad), abs=2)
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS)
+def test_the_letters_stand_out_from_their_plate(expression: str) -> None:
+    colour = COLOURS[expression]
+    drawn = np.asarray(annotate(np.full((300, 300, 3), 200, np.uint8), [face((100, 100, 200, 220), expression)]))
+    _, top, right, bottom = extent(drawn[:99], colour)
+    plate = drawn[top : bottom + 1, 100:right]
+    grey = np.asarray(PillowImage.fromarray(plate).convert("L")).astype(int)
+    background = int(np.bincount(grey.ravel()).argmax())
+    if background > 128:
+        assert grey.min() < background / 2 and grey.max() <= background + 1
+    else:
+        assert grey.max() > (background + 255) / 2 and grey.min() >= background - 1
+
+
+def test_a_large_faces_label_lies_over_a_small_ones() -> None:
+    large, small = face((0, 60, 200, 260), "anger"), face((50, 61, 150, 101), "fear")
+    image = np.full((300, 300, 3), 200, np.uint8)
+    first, second = (np.asarray(annotate(image, faces)) for faces in ([large, small], [small, large]))
+    np.testing.assert_array_equal(first, second)
+    label = np.asarray(annotate(image, [large]))
+    left, top, right, _ = extent(label[:50], COLOURS["anger"])
+    np.testing.assert_array_equal(first[top:50, left:right], label[top:50, left:right])
+
+
+def test_as_many_bars_as_asked_for_the_most_probable_first() -> None:
+    probabilities = dict(zip(EXPRESSIONS, (0.02, 0.4, 0.05, 0.3, 0.1, 0.08, 0.03, 0.02), strict=True))
+    known = Face((100, 60, 200, 160), 0.9, None, probabilities)
+    for top in (1, 2, 4):
+        drawn = np.asarray(annotate(np.full((300, 300, 3), 200, np.uint8), [known], top))
+        _, upper, _, lower = extent(drawn, "#202020")
+        assert lower - upper == pytest.approx(12 * top, abs=1.5)
+        ranked = sorted(probabilities, key=lambda name: -probabilities[name])
+        tops = [extent(drawn[upper : lower + 1], COLOURS[name])[1] for name in ranked[:top]]
+        assert tops == sorted(tops)
+        assert not (drawn[upper : lower + 1] == ImageColor.getrgb(COLOURS[ranked[top]])).all(axis=2).any()

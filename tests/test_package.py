@@ -51,7 +51,7 @@ def test_shipped_models_fit_their_cards_and_the_limit() -> None:
     total = sum(Path(str(item)).stat().st_size for item in weights.iterdir())
     assert total < 20e6
     for card in cards:
-        info = load_engine(card.name, threads=1).info
+        info = load_engine(card.name, threads=1).spec
         assert info.name == card.name
         assert card.input.startswith(f"{info.size[0]}×{info.size[1]}")
         assert card.megabytes == pytest.approx(

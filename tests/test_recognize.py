@@ -1,17 +1,25 @@
 import io
 import random
+import shutil
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
 import mftn
+from mftn.cli import main
+from mftn.engines import BATCH, find_model
 from mftn.errors import ConfigError, ImageError, ModelError
+from mftn.faces.align import ARCFACE, align
 from mftn.labels import EXPRESSIONS
-from mftn.recognize import AHEAD
-from mftn.types import Image, Prediction
+from mftn.recognize import AHEAD, Recognizer, crop_face
+from mftn.sources import Kind, Source
+from mftn.types import Detection, Image, Prediction
 
 
 def test_the_astronaut_smiles(photos: Path) -> None:
@@ -66,6 +74,40 @@ def test_detector_none_takes_the_centre_as_a_face(astronaut: Image) -> None:
     assert face.probabilities == pytest.approx(square.probabilities, abs=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("shape", "size", "part"),
+    [
+        ((40, 60), (40, 40), np.s_[:, 10:50]),
+        ((60, 40), (40, 40), np.s_[10:50]),
+        ((60, 40), (20, 40), np.s_[20:40]),
+        ((40, 90), (40, 10), np.s_[:, 40:50]),
+        ((30, 30), (30, 30), np.s_[:, :]),
+    ],
+)
+def test_a_crop_without_landmarks_is_the_centre(
+    shape: tuple[int, int], size: tuple[int, int], part: tuple[slice, ...]
+) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    face = Detection((0, 0, shape[1], shape[0]), None, None)
+    crop = crop_face(image, face, size, ARCFACE)
+    np.testing.assert_array_equal(crop, image[part])
+    smooth = cv2.GaussianBlur(image, (0, 0), 3)
+    halved = crop_face(smooth, face, (size[0] // 2, size[1] // 2), ARCFACE)
+    expected = cv2.resize(smooth[part], (size[1] // 2, size[0] // 2), interpolation=cv2.INTER_AREA)
+    assert np.abs(halved.astype(int) - expected).max() < 6
+
+
+def test_crops_are_aligned_to_the_models_template(astronaut: Image) -> None:
+    recognizer = mftn.load(threads=1)
+    (face,) = recognizer.detector.detect(astronaut)
+    info = recognizer.engine.spec
+    crops = recognizer.crops(astronaut, [face, Detection((0, 0, 512, 512), None, None)])
+    np.testing.assert_array_equal(crops[0], align(astronaut, face.landmarks, info.size, info.template))
+    whole = PillowImage.fromarray(astronaut).resize(info.size, PillowImage.Resampling.BILINEAR, reducing_gap=3.0)
+    np.testing.assert_array_equal(crops[1], np.asarray(whole))
+    assert recognizer.crops(astronaut, []).shape == (0, *info.size, 3)
+
+
 def test_mtcnn_recognises_too(photos: Path) -> None:
     assert mftn.predict(photos / "astronaut.jpg", detector="mtcnn").faces[0].expression == "happiness"
 
@@ -104,8 +146,9 @@ def test_wrong_names_say_what_there_is(tmp_path: Path) -> None:
         mftn.load("mftn_huge")
     with pytest.raises(ConfigError, match="did you mean mtcnn"):
         mftn.load(detector="mtcn")
-    with pytest.raises(ConfigError, match="0 to 1"):
-        mftn.load(min_score=2)
+    for wrong in (-0.01, 1.01):
+        with pytest.raises(ConfigError, match="0 to 1"):
+            mftn.load(min_score=wrong)
     with pytest.raises(ConfigError, match="threads is -1"):
         mftn.load(threads=-1)
     (tmp_path / "m.onnx").write_bytes(b"no model")
@@ -115,43 +158,34 @@ def test_wrong_names_say_what_there_is(tmp_path: Path) -> None:
         mftn.load(Path(mftn.__file__).parent / "faces" / "weights" / "yunet.onnx")
 
 
-def mutated(seed: int, photos: Path) -> tuple[str, bytes]:
-    """A picture file with bytes cut, changed, repeated or mixed up."""
-    rng = random.Random(seed)
-    kind = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM")[seed % 7]
-    buffer = io.BytesIO()
-    PillowImage.open(photos / "astronaut.jpg").crop((150, 50, 300, 200)).resize((60, 60)).save(buffer, kind)
-    data = bytearray(buffer.getvalue())
-    for _ in range(rng.randint(1, 4)):
-        at, length = rng.randrange(len(data)), rng.randint(1, 40)
-        match rng.randrange(5):
-            case 0:
-                del data[at:]
-                data = data or bytearray(b"\0")
-            case 1:
-                data[at : at + length] = rng.randbytes(length)
-            case 2:
-                data[at] ^= 1 << rng.randrange(8)
-            case 3:
-                data[at:at] = data[at : at + length]
-            case 4:
-                header = rng.randrange(min(64, len(data)))
-                data[header : header + 4] = b"\xff\xff\xff\x7f"
-    return kind.lower(), bytes(data)
-
-
-def test_no_damaged_file_breaks_the_stream(tmp_path: Path, photos: Path, recwarn: pytest.WarningsRecorder) -> None:
+@pytest.mark.filterwarnings("ignore")  # what Pillow says of damaged files
+def test_no_damaged_file_breaks_the_stream(tmp_path: Path, photos: Path) -> None:
+    rng = random.Random(0)
+    content = (photos / "astronaut.jpg").read_bytes()
     paths = []
-    for seed in range(280):
-        kind, data = mutated(seed, photos)
-        paths.append(tmp_path / f"{seed}.{kind}")
-        paths[-1].write_bytes(data)
+    for number in range(40):
+        damaged = bytearray(content)
+        if number % 4:
+            at = rng.randrange(len(damaged))
+            damaged[at : at + 50] = rng.randbytes(50 * (number % 3))
+        else:
+            del damaged[rng.randrange(len(damaged)) :]
+        paths.append(tmp_path / f"{number}.jpg")
+        paths[-1].write_bytes(damaged)
     predictions = list(mftn.load(threads=1).stream(paths))
-    assert len(predictions) == 280
+    assert [prediction.source for prediction in predictions] == [str(path) for path in paths]
     failed = [prediction for prediction in predictions if prediction.error]
-    assert 20 < len(failed) < 280
+    assert 10 <= len(failed) < 40
     assert all(prediction.error.startswith(prediction.source) for prediction in failed)
-    assert not recwarn.list, "Pillow's warnings are not the user's"
+
+
+def test_the_command_line_keeps_pillows_warnings_to_itself(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\xff\xff"
+    PillowImage.new("RGB", (64, 64)).save(tmp_path / "a.png", exif=exif)
+    mftn.predict(tmp_path / "a.png", detector="none")
+    assert "PIL" in recwarn.pop().filename
+    assert main(["predict", str(tmp_path / "a.png"), "--detector", "none", "--output", str(tmp_path / "a.jsonl")]) == 0
+    assert not recwarn.list
 
 
 def test_a_stream_answers_as_single_pictures_do_in_their_order(tmp_path: Path, photos: Path, astronaut: Image) -> None:
@@ -196,3 +230,178 @@ def test_a_stream_reads_no_further_than_it_must(photos: Path) -> None:
         assert next(stream).faces
     stream.close()  # type: ignore[attr-defined]
     assert taken <= 3 + 2 * AHEAD + recognizer.workers
+
+
+def test_recognizers_say_what_they_are() -> None:
+    assert repr(mftn.load(engine="onnxruntime")) == (
+        "Recognizer(mftn_mobile_ferplus, detector=YuNet, engine=onnxruntime, mirror=True)"
+    )
+    assert repr(mftn.load("mftn_face_ferplus", engine="openvino", detector="none", mirror=False)) == (
+        "Recognizer(mftn_face_ferplus, detector=WholeImage, engine=openvino, mirror=False)"
+    )
+
+
+def test_settings_reach_the_detector_and_the_threads(astronaut: Image) -> None:
+    assert mftn.load(threads=3).workers == 3 and mftn.load().workers >= 1
+    mftn.load(min_score=0)
+    (face,) = mftn.predict(astronaut).faces
+    assert not mftn.predict(astronaut, min_score=1).faces
+    assert mftn.predict(astronaut, min_score=face.score - 0.01).faces
+    assert not mftn.predict(astronaut, min_score=face.score + 0.01).faces
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("mirror", [True, False])
+def test_predict_takes_what_load_takes(astronaut: Image, engine: str, mirror: bool) -> None:
+    found = mftn.predict(astronaut, engine=engine, mirror=mirror)  # type: ignore[arg-type]
+    expected = mftn.load(engine=engine, mirror=mirror).predict(astronaut)  # type: ignore[arg-type]
+    assert found.faces[0].probabilities == pytest.approx(expected.faces[0].probabilities, abs=1e-6)
+    assert (
+        found.faces[0].probabilities != mftn.predict(astronaut, engine=engine, mirror=not mirror).faces[0].probabilities
+    )  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="no such engine"):
+        mftn.predict(astronaut, engine="fastest")  # type: ignore[arg-type]
+
+
+def test_predict_names_its_source(photos: Path) -> None:
+    path = photos / "astronaut.jpg"
+    content = path.read_bytes()
+    sources = [path, str(path), content, io.BytesIO(content), PillowImage.open(path)]
+    predictions = [mftn.predict(source, detector="none") for source in sources]
+    assert [prediction.source for prediction in predictions] == [str(path)] * 2 + ["bytes", "BytesIO", "JpegImageFile"]
+    assert len({str(prediction.to_dict()["faces"]) for prediction in predictions}) == 1
+
+
+def test_predict_sees_that_the_models_file_is_another(
+    tmp_path: Path, astronaut: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = []
+    original = mftn.recognize.load
+    monkeypatch.setattr("mftn.recognize.load", lambda model, **rest: loaded.append(model) or original(model, **rest))
+
+    def probabilities() -> dict[str, float]:
+        return dict(mftn.predict(astronaut, "m.onnx", detector="none", threads=1).faces[0].probabilities)
+
+    for folder, name in (("one", "mftn_face_ferplus"), ("two", "mftn_mobile_ferplus")):
+        (tmp_path / folder).mkdir()
+        shutil.copy(find_model(name), tmp_path / folder / "m.onnx")
+    monkeypatch.chdir(tmp_path / "one")
+    first, again = probabilities(), probabilities()
+    assert first == again and len(loaded) == 1
+    shutil.copy(tmp_path / "two" / "m.onnx", "m.onnx")
+    second = probabilities()
+    assert second != first
+    shutil.copy(find_model("mftn_face_ferplus"), "m.onnx")
+    assert probabilities() == first
+    monkeypatch.chdir(tmp_path / "two")
+    assert probabilities() == second
+
+
+class Grid:
+    """A detector of a given number of faces, that notes how many threads use it at once."""
+
+    def __init__(self, faces: int, seconds: float = 0) -> None:
+        self.faces, self.seconds = faces, seconds
+        self.lock, self.now, self.most = threading.Lock(), 0, 0
+
+    def detect(self, image: Image) -> list[Detection]:
+        with self.lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+        time.sleep(self.seconds)
+        with self.lock:
+            self.now -= 1
+        corner = np.array([[30, 40], [60, 40], [45, 60], [33, 75], [57, 75]], np.float32)
+        boxes = [((7 * n) % 300, (11 * n) % 300) for n in range(self.faces)]
+        return [Detection((x, y, x + 90, y + 100), 0.9, corner + np.float32([x, y])) for x, y in boxes]
+
+
+def test_many_faces_are_each_recognised_as_alone(astronaut: Image, tmp_path: Path) -> None:
+    """More faces in an image than a network sees at once, and images whose faces share a batch."""
+    PillowImage.fromarray(astronaut).save(tmp_path / "a.png")
+    engine = mftn.load(engine="onnxruntime").engine
+    count = 2 * BATCH + 5
+    predictions = list(Recognizer(engine, Grid(count), 2).stream([tmp_path / "a.png"] * 3))
+    assert [len(prediction.faces) for prediction in predictions] == [count] * 3
+    for number in (0, 1, BATCH // 2, BATCH, count - 1):
+        (crop,) = Recognizer(engine, Grid(count), 1).crops(astronaut, [Grid(count).detect(astronaut)[number]])
+        expected = engine.probabilities(crop[None])[0]
+        for prediction in predictions:
+            np.testing.assert_allclose(list(prediction.faces[number].probabilities.values()), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(("room", "together"), [(0, False), (10**9, True)])
+def test_a_stream_takes_no_more_images_at_once_than_it_has_room_for(
+    astronaut: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int, together: bool
+) -> None:
+    monkeypatch.setattr("mftn.recognize.ROOM", room)
+    PillowImage.fromarray(astronaut).save(tmp_path / "a.png")
+    (tmp_path / "text.png").write_text("no image")
+    earlier = Source("before", Kind.UNREADABLE, "an earlier failure")
+    sources: list[Path | Source] = [earlier, *[tmp_path / "a.png"] * 6, tmp_path / "text.png", earlier]
+    sources += [tmp_path / "gone.png", *[tmp_path / "a.png"] * 6]
+    detector = Grid(1, 0.05)
+    recognizer = Recognizer(mftn.load(engine="onnxruntime").engine, detector, 4)
+    predictions = list(recognizer.stream(sources))
+    assert [prediction.source for prediction in predictions] == [str(getattr(each, "path", each)) for each in sources]
+    assert [len(prediction.faces) for prediction in predictions] == [0, *[1] * 6, 0, 0, 0, *[1] * 6]
+    assert [bool(prediction.error) for prediction in predictions] == [
+        True,
+        *[False] * 6,
+        True,
+        True,
+        True,
+        *[False] * 6,
+    ]
+    assert (detector.most > 1) == together
+    stream = recognizer.stream(sources)
+    next(stream)
+    stream.close()  # type: ignore[attr-defined]
+
+
+def test_a_detectors_error_ends_a_stream_and_its_threads(astronaut: Image, tmp_path: Path) -> None:
+    class Broken:
+        def detect(self, image: Image) -> list[Detection]:
+            raise ZeroDivisionError
+
+    PillowImage.fromarray(astronaut).save(tmp_path / "a.png")
+    before = threading.active_count()
+    with pytest.raises(ZeroDivisionError):
+        list(Recognizer(mftn.load().engine, Broken(), 2).stream([tmp_path / "a.png"] * 9))
+    assert threading.active_count() <= before
+
+
+def test_a_stream_takes_one_path(photos: Path) -> None:
+    recognizer = mftn.load(detector="none", threads=1)
+    path = photos / "astronaut.jpg"
+    for source in (path, str(path)):
+        (prediction,) = recognizer.stream(source)
+        assert prediction.source == str(path) and (prediction.width, prediction.height) == (512, 512)
+
+
+def test_a_failed_source_becomes_a_prediction(tmp_path: Path, photos: Path) -> None:
+    earlier = Source("x.jpg", Kind.UNREADABLE, "x.jpg: said before")
+    found = list(mftn.load().stream([earlier, tmp_path / "gone", photos / "astronaut.jpg"]))
+    assert [prediction.source for prediction in found] == [
+        "x.jpg",
+        str(tmp_path / "gone"),
+        str(photos / "astronaut.jpg"),
+    ]
+    assert found[0].error == "x.jpg: said before" and len(found[2].faces) == 1
+    failed = found[1]
+    assert (failed.width, failed.height, failed.faces) == (0, 0, ())
+    assert "no such file or folder" in (failed.error or "")
+
+
+def test_a_prediction_does_not_wait_for_the_next_source(photos: Path) -> None:
+    asked = threading.Event()
+
+    def sources() -> Iterator[Path]:
+        yield photos / "astronaut.jpg"
+        assert asked.wait(30), "the first prediction waits for the second source"
+        yield photos / "grace_hopper.jpg"
+
+    stream = mftn.load().stream(sources())
+    assert next(stream).source.endswith("astronaut.jpg")
+    asked.set()
+    assert next(stream).source.endswith("grace_hopper.jpg") and next(stream, None) is None

@@ -25,16 +25,16 @@ def main() -> None:
     parser.add_argument("--logit-adjustment", type=float, default=0.0)
     arguments = parser.parse_args()
     networks = [load_model(path) for path in arguments.weights]
-    if arguments.logit_adjustment and any("logit_adjustment" in description for _, description in networks):
-        parser.error("some of the weights are adjusted already: leave --logit-adjustment away")
-    states = [network.state_dict() for network, _ in networks]
-    model, description = networks[0]
+    if arguments.logit_adjustment and any(network.described().logit_adjustment for network in networks):
+        parser.error("some of the weights are adjusted already: omit --logit-adjustment")
+    states = [network.state_dict() for network in networks]
+    model = networks[0]
     means = {name: torch.stack([state[name].double() for state in states]).mean(dim=0) for name in states[0]}
     model.load_state_dict(means)  # which casts
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    save_model(model, arguments.out, description)
+    save_model(model, arguments.out, model.spec)
     labels = FaceDataset(arguments.data, "train", in_memory=False).labels
-    counts = labels.bincount(minlength=len(description["labels"]))
+    counts = labels.bincount(minlength=len(model.described().labels))
     figures = calibrate(arguments.out, FaceDataset(arguments.data, "valid"), arguments.logit_adjustment, counts)
     for protocol, row in figures.items():
         if isinstance(row, dict):

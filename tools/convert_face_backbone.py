@@ -115,7 +115,7 @@ def main(package: str, data: str, out: str) -> None:
         restore_statistics(network, x)
         print(f"largest change of a feature: {float((network(x[:64]) - before).abs().max()):.1e}")
     Path(out).parent.mkdir(parents=True, exist_ok=True)
-    save_model(network, out, {})  # type: ignore[arg-type]
+    save_model(network, out, None)
 
 
 if __name__ == "__main__":

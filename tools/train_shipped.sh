@@ -45,5 +45,5 @@ stage ferplus_mobile_stage2 "$out/ferplus_mobile/best.safetensors" "$@"
 stage ferplus_mobile_stage3 "$out/ferplus_mobile_stage2/best.safetensors" "$@"
 "$python" tools/average_weights.py "$out/averaged.safetensors" "$data" --logit-adjustment 0.15 \
     "$out/ferplus_mobile_stage2/best.safetensors" "$out/ferplus_mobile_stage3/best.safetensors"
-"$python" -m mftn export "$out/averaged.safetensors" --out "$out/mftn_mobile_ferplus.onnx" \
+"$python" -m mftn export "$out/averaged.safetensors" --out "$out/mftn_mobile_ferplus.onnx" --overwrite \
     --name mftn_mobile_ferplus --precision fp16 --data "$data"

@@ -9,16 +9,24 @@ class ImageError(MFTNError):
     """A picture that cannot be read: missing, empty, truncated, not an image, or too large."""
 
 
+class ConfigError(MFTNError):
+    """A configuration with an unknown key or a value out of range."""
+
+
 class ModelError(MFTNError):
     """A model that is unknown, unreadable, or does not fit what it is loaded into."""
+
+
+class UnknownModelError(ModelError, ConfigError):
+    """A model that is neither a file nor one that ships."""
 
 
 class DataError(MFTNError):
     """A data set that is missing, incomplete or contradicts its own description."""
 
 
-class ConfigError(MFTNError):
-    """A configuration with an unknown key or a value out of range."""
+class OutputError(MFTNError, OSError):
+    """A file that cannot be written: the disk is full, the folder may not be written to, or it would be overwritten."""
 
 
 class MissingExtraError(MFTNError):

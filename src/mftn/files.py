@@ -1,51 +1,214 @@
-"""Files that appear whole: written beside their place, flushed to the disk, then renamed."""
+"""Atomic writes: a file is written beside its location, flushed, then renamed; and names that never collide."""
 
 import csv
+import errno
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import stat
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from mftn.errors import MFTNError, OutputError
+
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def atomic_write(path: str | Path, *, keep: bool = False, real_suffix: bool = False) -> Iterator[Path]:
     """Where to write a file that takes its name when the block ends well; otherwise what was there before stays.
 
+    The block closes what it opens: Windows renames no open file. Missing folders are made. A symbolic link's target is
+    replaced, not the link; a device or a pipe (/dev/stdout) is written to directly.
+
+    Args:
+        path: The file.
+        keep: What was written is worth keeping. It lies in NAME.partial meanwhile. An exception such as Ctrl-C still
+            gives it the file's name, so the block must leave a valid file; after a disk error NAME.partial stays and
+            the message names it. Otherwise the partial file's name holds the process's number, and it is removed.
+        real_suffix: The partial file ends in the file's own suffix (NAME.partial.mp4), for libraries that choose the
+            format by it.
+
     Raises:
-        OSError: It cannot be written; the error names it.
+        OutputError: The disk refuses; it is an OSError too.
     """
-    partial = path.with_name(f"{path.name}.partial")
+    path = Path(path)
+    target = Path(os.path.realpath(path)) if os.path.islink(path) else path  # noqa: PTH114 (never raises)
+    partial = _partial(target, "" if keep else f".{os.getpid()}", real_suffix)
+    with _disk_errors(partial if keep else path, (path, target, partial), keep):
+        if _is_pipe_or_device(path):
+            yield path
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield partial
+            _commit(partial, target)
+        except BaseException as error:
+            if keep and not _disk_error(error) and partial.exists():
+                _commit(partial, target)
+            raise
+        finally:
+            if not keep or not _holds_something(partial):
+                with suppress(OSError):
+                    partial.unlink(missing_ok=True)
+
+
+def _partial(target: Path, number: str, real_suffix: bool) -> Path:
+    if real_suffix:
+        return target.with_name(f"{target.stem}{number}.partial{target.suffix}")
+    return target.with_name(f"{target.name}{number}.partial")
+
+
+def partial_names(target: Path) -> tuple[Path, Path]:
+    """The names that a file may have until it is complete, where it is worth keeping."""
+    return _partial(target, "", False), _partial(target, "", True)
+
+
+def file_identity(path: str | os.PathLike[str]) -> tuple[int, int] | None:
+    """What all names of a file have in common, hard and symbolic links included; None where there is no file."""
     try:
-        yield partial
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except BaseException as error:
-        partial.unlink(missing_ok=True)
-        if cause := _disk_error(error):
-            raise OSError(cause.errno, cause.strerror, str(path)) from error
+        found = os.stat(path)  # noqa: PTH116 (a path may be longer or odder than pathlib likes)
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _is_pipe_or_device(path: Path) -> bool:
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return False
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "is a folder", str(path))
+    return not stat.S_ISREG(mode)
+
+
+def _commit(partial: Path, target: Path) -> None:
+    with partial.open("r+b") as file:  # Windows flushes only what is open for writing
+        os.fsync(file.fileno())
+    partial.replace(target)
+
+
+@contextmanager
+def _disk_errors(path: Path, names: Iterable[Path], kept: bool) -> Iterator[None]:
+    """Turn the system's refusal to write a file into an error that names it and what to do.
+
+    Args:
+        path: The file that the message names.
+        names: All names of the file; an error that names another one passes as it is.
+        kept: Whether the file stays.
+    """
+    try:
+        yield
+    except BrokenPipeError:
         raise
+    except Exception as error:
+        cause = _disk_error(error)
+        if cause is None or not _concerns(cause, names):
+            raise
+        note = " (what was computed so far is in it)" if kept and _holds_something(path) else ""
+        reason = cause.strerror or str(cause)
+        raise OutputError(f"{path}: cannot be written{note}: {reason}; {_advice(cause.errno)}") from error
+
+
+def _concerns(error: OSError, paths: Iterable[Path]) -> bool:
+    """Whether it names no file, one of the paths, or a folder above it."""
+    if not isinstance(error.filename, str):
+        return True
+    named = Path(error.filename)
+    return any(named == path or named in path.parents for path in paths)
+
+
+def _holds_something(path: Path) -> bool:
+    try:
+        return path.is_file() and path.stat().st_size > 0
+    except OSError:
+        return False
+
+
+def _advice(number: int | None) -> str:
+    if number in (errno.ENOSPC, getattr(errno, "EDQUOT", None)):
+        return "free space or choose another location"
+    if number in (errno.EACCES, errno.EPERM):
+        return "check its permissions, close the programs that have it open, or choose another location"
+    return "choose another location"
+
+
+def _disk_error(error: BaseException | None) -> OSError | None:
+    """What the disk said; libraries that write through their own buffers raise something else on top of it.
+
+    None of Ctrl-C and of errors with a message of their own, whatever led to them.
+    """
+    while isinstance(error, Exception) and not isinstance(error, MFTNError):
+        if isinstance(error, OSError) and error.errno:
+            return error
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole."""
-    with whole_file(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+    """Write a text file atomically, in UTF-8."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file atomically."""
+    with atomic_write(path) as partial:
+        partial.write_bytes(content)
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write a table whole; the first row names the columns."""
-    with whole_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+    """Write a table atomically; the first row names the columns."""
+    with atomic_write(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows(rows)
 
 
-def _disk_error(error: BaseException | None) -> OSError | None:
-    """What the disk said; libraries that write through their own buffers raise something else on top of it."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno:
-            return error
-        error = error.__cause__ or error.__context__
-    return None
+class UniqueNames:
+    """Makes names that differ on every disk, also on one that takes upper and lower case, or é and e + ´, for the same.
+
+    >>> names = UniqueNames()
+    >>> [names.name(stem) for stem in ("x", "X", "x-2", "x")]
+    ['x', 'X-2', 'x-2-2', 'x-3']
+
+    Args:
+        taken: Names that are in use already.
+        separator: Comes before the number.
+    """
+
+    LONGEST = 200
+    """Bytes of a name's last part; disks take 255, with ending and number."""
+
+    def __init__(self, taken: Iterable[str] = (), separator: str = "-") -> None:
+        self.separator = separator
+        self.taken = {as_disks_see(name) for name in taken}
+        self.count: Counter[str] = Counter()
+
+    def name(self, stem: str) -> str:
+        """The stem itself, or with -2, -3, …; the same stems in the same order get the same names."""
+        folder, slash, last = stem.rpartition("/")
+        content = os.fsencode(last)
+        base = (
+            stem if len(content) <= self.LONGEST else folder + slash + content[: self.LONGEST].decode(errors="ignore")
+        )
+        key = as_disks_see(base)
+        while True:
+            self.count[key] += 1
+            number = self.count[key]
+            name = base if number == 1 else f"{base}{self.separator}{number}"
+            if as_disks_see(name) not in self.taken:
+                self.taken.add(as_disks_see(name))
+                return name
+
+
+def as_disks_see(name: str) -> str:
+    return unicodedata.normalize("NFD", unicodedata.normalize("NFD", name).casefold())
+
+
+def readable(name: str) -> str:
+    r"""A path or a message as valid text: what is not UTF-8 in a file's name becomes \xNN, as in caf\xe9.jpg."""
+    try:
+        return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half a surrogate pair, which Windows allows
+        return name.encode("utf-8", "backslashreplace").decode()

@@ -1,14 +1,14 @@
-"""Pictures in: files, folders, globs, lists on standard input, Pillow images and arrays become RGB arrays."""
+"""Images in: files, bytes, Pillow images and arrays become RGB arrays."""
 
 from __future__ import annotations
 
-import glob
+import io
 import os
+import struct
 import sys
-import warnings
-from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,123 +19,249 @@ from mftn.types import Image
 if TYPE_CHECKING:
     from PIL import Image as PillowImage
 
+    ImageSource = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | PillowImage.Image | NDArray[Any]
+
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF", "JPEG2000")
 """Formats that are opened; Pillow's many others are rarely photographs and widen what a hostile file can reach."""
 
-SUFFIXES = frozenset(
-    f".{suffix}"
-    for suffix in "jpg jpeg jpe jfif mpo png webp bmp dib gif tif tiff ppm pgm pbm pnm avif jp2 j2k".split()  # noqa: SIM905
-)
-"""File names a folder's pictures end in; a file named outright is tried whatever its name."""
+ROWS = 256
+"""Rows converted to RGB at a time: each mode that a whole 100-megapixel image passes through takes up to a gigabyte."""
 
-MAX_MEGAPIXELS = 178
-"""Larger pictures are refused (Pillow's own limit); one of this size takes 537 MB as an array."""
+DEEP_GREY = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
+"""Pillow's grey modes of more than 8 bits."""
+
+AS_STORED: dict[int, Callable[[Image], Image]] = {
+    1: lambda upright: upright,
+    2: lambda upright: upright[:, ::-1],
+    3: lambda upright: upright[::-1, ::-1],
+    4: lambda upright: upright[::-1],
+    5: lambda upright: upright.swapaxes(0, 1),
+    6: np.rot90,
+    7: lambda upright: upright[::-1, ::-1].swapaxes(0, 1),
+    8: lambda upright: np.rot90(upright, -1),
+}
+"""EXIF orientations: the view of an upright image in which its pixels lie as the file has them."""
 
 
-def read_image(source: str | Path | PillowImage.Image | NDArray[Any]) -> Image:
-    """One picture as an upright RGB array.
+def read_image(source: ImageSource, reserve: Callable[[int], object] | None = None) -> Image:
+    """One image as an upright RGB array.
 
-    EXIF orientation is applied, transparency is laid over white, 16-bit grey is scaled to 8 bits, and of an
-    animation the first frame is taken.
+    EXIF orientation is applied (damaged EXIF is ignored), transparency is laid over white, deeper grey is scaled to
+    8 bits, and of an animation or a file of several pages the first is taken. Colour profiles are not applied:
+    reading Display P3 or Adobe RGB as sRGB changed no expression of 41 portraits.
 
     Args:
-        source: A file, a Pillow image, or a uint8 array of shape H×W (grey) or H×W×3 (RGB).
+        source: A file's path, its content as bytes or a binary file object (read from its start), a Pillow image, or
+            an array of shape H×W (grey) or H×W×3 (RGB): uint8, uint16 (0 to 65535) or floating point (0 to 1).
+        reserve: Called with the number of pixels before they are decoded; it may wait until there is memory for them.
 
     Raises:
-        ImageError: The picture cannot be read; the message names the file, the reason and what to do.
+        ImageError: The image cannot be read; the message names the file, the reason and what to do.
     """
-    if isinstance(source, np.ndarray):
-        return _from_array(source)
-    if not isinstance(source, str | os.PathLike):
-        return _to_rgb(source, "the picture")
-    path = Path(source)
-    if path.is_dir():
-        raise ImageError(f"{source}: is a folder; give a picture in it, or use `mftn predict` or Recognizer.stream")
-    if not path.exists():
-        raise ImageError(f"{source}: no such file; check the path")
-    return _read_file(path, str(source))
+    name = str(source) if isinstance(source, str | os.PathLike) else "the image"
+    with _only_image_errors(name):
+        if isinstance(source, np.ndarray):
+            return _from_array(source)
+        with _opened(source) as image:
+            if reserve:
+                reserve(image.width * image.height)
+            return _to_rgb(image)
 
 
-def _read_file(path: Path, name: str) -> Image:
-    from PIL import Image as PillowImage
-    from PIL import UnidentifiedImageError
-
+@contextmanager
+def _only_image_errors(name: str) -> Iterator[None]:
+    """Errors become ImageErrors whose messages name the image."""
     try:
-        if path.is_file() and path.stat().st_size == 0:
-            raise ImageError(f"{name}: the file is empty; copy or download it again")
-        with warnings.catch_warnings():  # Pillow warns of what we accept or turn into an error
-            warnings.simplefilter("ignore")
-            PillowImage.init()
-            known = [name for name in FORMATS if name in PillowImage.OPEN]  # AVIF depends on how Pillow was built
-            with PillowImage.open(path, formats=known) as file:
-                return _to_rgb(file, name)
-    except ImageError:
-        raise
+        yield
+    except ImageError as error:
+        raise ImageError(f"{name}: {error}") from error.__cause__
+    except FileNotFoundError as error:
+        raise ImageError(f"{name}: no such file; check the path") from error
     except PermissionError as error:
         raise ImageError(f"{name}: may not be read; check its permissions") from error
-    except UnidentifiedImageError as error:
-        raise ImageError(f"{name}: not a picture in a known format ({', '.join(FORMATS)})") from error
-    except PillowImage.DecompressionBombError as error:
-        raise ImageError(f"{name}: has more than {MAX_MEGAPIXELS} megapixels; scale it down first") from error
+    except MemoryError as error:
+        raise ImageError(f"{name}: too large for this machine's memory; scale it down first") from error
     except Exception as error:  # damaged files make Pillow's decoders raise nearly anything
         reason = str(error) or type(error).__name__
         raise ImageError(f"{name}: damaged or incomplete ({reason}); copy or download it again") from error
 
 
-def _to_rgb(picture: PillowImage.Image, name: str) -> Image:
+@contextmanager
+def _opened(source: Any) -> Iterator[PillowImage.Image]:
     from PIL import Image as PillowImage
-    from PIL import ImageOps
 
-    upright = ImageOps.exif_transpose(picture)
-    if upright.mode.startswith("I;16"):
-        return _from_array((np.asarray(upright).astype(np.uint16) / 257).round().astype(np.uint8))
-    if upright.mode in ("I", "F"):
-        raise ImageError(f"{name}: has 32 bits a channel; save it with 8 or 16")
-    if upright.has_transparency_data:
-        upright = upright.convert("RGBA")
-        upright = PillowImage.alpha_composite(PillowImage.new("RGBA", upright.size, "white"), upright)
-    return np.array(upright.convert("RGB"))
+    if isinstance(source, PillowImage.Image):
+        if not source.width or not source.height:
+            raise ImageError(f"has {source.width}×{source.height} pixels; give an image with some")
+        yield source
+    elif isinstance(source, bytes | bytearray | memoryview):
+        yield _identify(io.BytesIO(source))
+    elif hasattr(source, "read"):
+        yield _identify(_buffered(source))
+    elif isinstance(source, str | os.PathLike):
+        if os.path.isdir(source):  # noqa: PTH112 - Path.is_dir raises for names that no file can have
+            raise ImageError("is a folder; give an image in it, or use `mftn predict` or Recognizer.stream")
+        with _open_file(source) as file:
+            yield _identify(file if file.seekable() else _buffered(file))
+    else:
+        raise ImageError(
+            f"a {type(source).__name__} cannot be read; give a path, bytes, a binary file object, a Pillow image or an "
+            "array"
+        )
+
+
+def _open_file(path: str | os.PathLike[str]) -> IO[bytes]:
+    try:
+        return open(path, "rb")  # noqa: PTH123 - Path("") is the current folder
+    except (FileNotFoundError, PermissionError):
+        raise
+    except (OSError, ValueError) as error:  # too long a name, one with a null byte, a broken drive
+        raise ImageError(f"cannot be opened ({getattr(error, 'strerror', None) or error}); check the path") from error
+
+
+def _buffered(file: IO[bytes]) -> IO[bytes]:
+    """All that a file object holds, from its start where it can be rewound."""
+    with suppress(AttributeError, OSError):  # a pipe or a socket
+        file.seek(0)
+    content = file.read()
+    if not isinstance(content, bytes):
+        raise ImageError(f"its `read` gives {type(content).__name__}, not bytes; open it in binary mode")
+    return io.BytesIO(content)
+
+
+def _identify(file: IO[bytes]) -> PillowImage.Image:
+    """Open an image of one of FORMATS.
+
+    `PIL.Image.open` would warn of images above 89 megapixels, and nothing can silence a warning in one thread alone.
+    """
+    from PIL import Image as PillowImage
+
+    PillowImage.init()
+    start = file.read(16)
+    if not start:
+        raise ImageError("the file is empty; copy or download it again")
+    for format_name in FORMATS:
+        factory, accept = PillowImage.OPEN.get(format_name, (None, None))  # AVIF depends on how Pillow was built
+        if factory is None or accept is None or accept(start) is not True:
+            continue
+        file.seek(0)
+        try:
+            image = factory(file, "")
+        except (SyntaxError, IndexError, TypeError, struct.error) as error:
+            raise ImageError(f"a damaged {format_name}, or one of a rare kind ({error}); save it again") from error
+        limit = 2 * (PillowImage.MAX_IMAGE_PIXELS or sys.maxsize)
+        if image.width * image.height > limit:
+            raise ImageError(f"has more than {limit // 10**6} megapixels; scale it down first")
+        return image
+    raise ImageError(f"not an image in a known format ({', '.join(FORMATS)})")
+
+
+def _to_rgb(image: PillowImage.Image) -> Image:
+    colour = _transparent_colour(image)
+    _load(image)
+    orientation = _orientation(image)
+    sides = (image.width, image.height) if orientation >= 5 else (image.height, image.width)
+    upright = np.empty((*sides, 3), np.uint8)
+    stored = AS_STORED[orientation](upright)
+    convert = _from_deep_grey(image) or _band_to_rgb
+    for top in range(0, image.height, ROWS):
+        band = image.crop((0, top, image.width, min(top + ROWS, image.height)))
+        rows = stored[top : top + ROWS]
+        rows[:] = convert(band)
+        if colour is not None:
+            rows[_matches(band, colour)] = 255
+    return upright
+
+
+def _transparent_colour(image: PillowImage.Image) -> int | tuple[int, ...] | None:
+    """The one colour that a grey or RGB image declares transparent, as its pixels show it; before they are loaded.
+
+    Pillow scales pixels of 2 and 4 bits up and RGB pixels of 16 bits down, but not this colour.
+    """
+    colour = image.info.get("transparency")
+    tiles = getattr(image, "tile", None)
+    raw_mode = tiles[0][3] if tiles else None
+    if image.mode == "RGB" and isinstance(colour, tuple):
+        return tuple(value >> 8 for value in colour) if raw_mode == "RGB;16B" else colour
+    if image.mode in ("1", "L", *DEEP_GREY) and isinstance(colour, int):
+        return colour * {"L;2": 85, "L;4": 17}.get(str(raw_mode), 1)
+    return None
+
+
+def _matches(band: PillowImage.Image, colour: int | tuple[int, ...]) -> NDArray[np.bool_]:
+    values = np.asarray(band)
+    return values == colour if values.ndim == 2 else (values == colour).all(axis=2)
+
+
+def _load(image: PillowImage.Image) -> None:
+    """Decode, without Pillow's memory mapping, which scrambles TIFFs that lie on their side."""
+    if not hasattr(image, "filename"):
+        image.load()
+        return
+    name, image.filename = image.filename, ""
+    try:
+        image.load()
+    finally:
+        image.filename = name
+
+
+def _orientation(image: PillowImage.Image) -> int:
+    """EXIF orientation, 1 to 8; EXIF that cannot be read says nothing against the pixels."""
+    try:
+        orientation = image.getexif().get(0x0112)
+        return orientation if orientation in AS_STORED else 1
+    except Exception:  # Pillow's reader of EXIF raises nearly anything
+        return 1
+
+
+def _from_deep_grey(image: PillowImage.Image) -> Callable[[PillowImage.Image], NDArray[np.uint8]] | None:
+    """What turns bands of a grey image of more than 8 bits into grey of 8 bits; None for every other image."""
+    if image.mode not in DEEP_GREY:
+        return None
+    if image.mode == "I" and image.format not in ("PNG", "PPM"):  # of these Pillow makes values from 0 to 65535
+        raise ImageError("has whole numbers of 32 bits, whose range is unknown; save it with 8 or 16 bits")
+    tags = getattr(image, "tag_v2", {})  # of a TIFF
+    white = 4095 if 12 in np.ravel(tags.get(258, 16)) else 65535
+    inverted = tags.get(262) == 0  # white is zero
+
+    def convert(band: PillowImage.Image) -> NDArray[np.uint8]:
+        grey = _to_8_bits(np.asarray(band), white)[:, :, None]
+        return 255 - grey if inverted else grey
+
+    return convert
+
+
+def _to_8_bits(values: NDArray[Any], white: int = 65535) -> NDArray[np.uint8]:
+    """Whole numbers from 0 to `white`, or floating-point numbers from 0 to 1, to 0 to 255."""
+    if values.dtype.kind != "f":
+        return np.linspace(0, 255, white + 1).round().astype(np.uint8)[values]
+    if not (values.min() >= 0 and values.max() <= 1):  # or not a number
+        raise ImageError("has floating-point values outside 0 to 1; scale them, or save it with 8 or 16 bits")
+    return (values * 255).round().astype(np.uint8)
+
+
+def _band_to_rgb(band: PillowImage.Image) -> NDArray[np.uint8]:
+    from PIL import Image as PillowImage
+
+    if band.mode in ("LA", "La", "PA", "RGBA", "RGBa") or (band.mode == "P" and band.has_transparency_data):
+        band = band.convert("LA") if band.mode == "La" else band
+        band = band.convert("RGBA")
+        page = PillowImage.new("RGB", band.size, "white")
+        page.paste(band, mask=band)
+        return np.asarray(page)
+    band.info.pop("transparency", None)  # `_matches` sees to it, and Pillow would convert it too
+    return np.asarray(band.convert("RGB"))
 
 
 def _from_array(array: NDArray[Any]) -> Image:
+    if array.dtype.kind == "f" or (array.dtype.kind, array.dtype.itemsize) == ("u", 2):
+        array = _to_8_bits(array) if array.size else array.astype(np.uint8)
     if array.dtype != np.uint8:
-        raise ImageError(f"an array of {array.dtype} is no picture: give uint8 values from 0 to 255")
+        raise ImageError(
+            f"an array of {array.dtype} is not an image: give uint8, uint16, or floating point from 0 to 1"
+        )
     if array.ndim == 2:
         array = np.repeat(array[:, :, None], 3, axis=2)
     if array.ndim != 3 or array.shape[2] != 3 or not array.size:
-        raise ImageError(f"an array of shape {array.shape} is no picture: give H×W grey or H×W×3 RGB")
+        raise ImageError(f"an array of shape {array.shape} is not an image: give H×W grey or H×W×3 RGB")
     return np.ascontiguousarray(array)
-
-
-def find_images(sources: Iterable[str | Path]) -> Iterator[str]:
-    """Paths of pictures: files as named, pictures in folders (all levels, sorted), globs, "-" for standard input.
-
-    Raises:
-        ImageError: A path does not exist, or a folder or glob holds no picture.
-    """
-    for source in map(str, sources):
-        if source == "-":
-            yield from (line.rstrip("\r\n") for line in sys.stdin if line.strip())
-        elif Path(source).is_dir():
-            yield from _in_folder(source)
-        elif Path(source).exists():
-            yield source
-        elif glob.has_magic(source):
-            matches = sorted(path for path in glob.glob(source, recursive=True) if Path(path).is_file())
-            if not matches:
-                raise ImageError(f"{source}: no file matches; check the pattern")
-            yield from matches
-        else:
-            raise ImageError(f"{source}: no such file or folder; check the path")
-
-
-def _in_folder(folder: str) -> Iterator[str]:
-    found = False
-    for directory, subfolders, names in os.walk(folder):
-        subfolders.sort()
-        for name in sorted(names):
-            if Path(name).suffix.lower() in SUFFIXES:
-                found = True
-                yield str(Path(directory) / name)
-    if not found:
-        raise ImageError(f"{folder}: the folder holds no picture (*{', *'.join(sorted(SUFFIXES))})")

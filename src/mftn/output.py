@@ -1,31 +1,26 @@
 """Predictions out: JSONL, CSV and Parquet files, annotated pictures and face crops.
 
-Files appear whole: rows go to NAME.partial, which takes the file's name when all is written. Where the disk
+Writes are atomic: rows go to NAME.partial, which takes the file's name when all is written. Where the disk
 is full the error names the .partial file, which keeps what was computed.
 """
 
 from __future__ import annotations
 
 import csv
-import io
 import json
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
-from mftn.errors import MFTNError, MissingExtraError
+from mftn.errors import MissingExtraError
+from mftn.files import UniqueNames, atomic_write, file_identity
 from mftn.labels import COLOURS
 from mftn.types import Face, Image, Prediction
 
 if TYPE_CHECKING:
     from PIL import Image as PillowImage
     from PIL.ImageDraw import ImageDraw
-
-
-class OutputError(MFTNError):
-    """A file that cannot be written: the disk is full, or the folder may not be written to."""
 
 
 class Writer(Protocol):
@@ -117,88 +112,58 @@ def open_writer(path: Path, kind: str) -> Iterator[Writer]:
         OutputError: The file cannot be written.
         MissingExtraError: Parquet without pyarrow.
     """
-    partial = path.with_name(path.name + ".partial")
-    with explain_failure(partial):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with ExitStack() as stack:
-            if kind == "parquet":
-                writer: Writer = ParquetWriter(partial)
-            else:
-                file = stack.enter_context(partial.open("w", encoding="utf-8", errors="surrogateescape", newline=""))
-                writer = JsonlWriter(file) if kind == "jsonl" else CsvWriter(file)
-            try:
-                yield writer
-            except OSError:
-                raise  # the file's name stays with what it had before
-            except BaseException:
-                _finish(writer, partial, path)
-                raise
-            _finish(writer, partial, path)
-
-
-def _finish(writer: Writer, partial: Path, path: Path) -> None:
-    writer.close()
-    with partial.open("rb") as written:
-        os.fsync(written.fileno())
-    partial.replace(path)
-
-
-@contextmanager
-def explain_failure(path: Path) -> Iterator[None]:
-    """Turn the system's refusal to write into an error that names the file and what to do.
-
-    Raises:
-        OutputError: In place of OSError.
-    """
-    try:
-        yield
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        reason = error.strerror or str(error)
-        kept = " (what was computed so far is in it)" if path.is_file() and path.stat().st_size else ""
-        raise OutputError(f"{path}: cannot be written{kept}: {reason}; free space or choose another place") from error
+    with atomic_write(path, keep=True) as partial:
+        if kind == "parquet":
+            with closing(ParquetWriter(partial)) as parquet:
+                yield parquet
+            return
+        with partial.open("w", encoding="utf-8", newline="") as file:
+            yield JsonlWriter(file) if kind == "jsonl" else CsvWriter(file)
 
 
 class PictureFolder:
-    """A folder of pictures, one or more a source, whose names never collide and never replace a source.
+    """A folder of images, one or more per source, whose names never collide and never replace a source.
 
     Args:
         folder: Is made when needed.
+        overwrite: Files that are there already are replaced.
+        protected: Identities (`files.file_identity`) of files that are not replaced even then.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.taken: set[str] = set()
+    def __init__(
+        self, folder: Path, overwrite: bool = False, protected: Collection[tuple[int, int]] = frozenset()
+    ) -> None:
+        self.folder, self.overwrite, self.protected = folder, overwrite, protected
+        self._unique = UniqueNames()
+        self._names: dict[str, str] = {}
+        self._written: set[Path] = set()
+
+    def path(self, source: str, ending: str) -> Path:
+        """Where a source's image goes: STEM_ENDING.jpg, or STEM-2_ENDING.jpg and so on for further sources of one stem.
+
+        The first call for a source settles its number.
+        """
+        if source not in self._names:
+            self._names[source] = self._unique.name(Path(source).stem)
+        return self.folder / f"{self._names[source]}_{ending}.jpg"
 
     def save(self, picture: PillowImage.Image, source: str, ending: str) -> Path:
-        """Write one picture as STEM_ENDING.jpg, or STEM_ENDING-2.jpg and so on for another source's same stem.
+        """Write one image to `path`.
 
         Raises:
-            OutputError: The picture cannot be written.
+            FileExistsError: There is a file of that name from before.
+            OutputError: The image cannot be written.
         """
-        stem = f"{Path(source).stem}_{ending}"
-        name, count = stem, 1
-        while name in self.taken or self._is(name, source):
-            count += 1
-            name = f"{stem}-{count}"
-        self.taken.add(name)
-        path = self.folder / f"{name}.jpg"
-        with explain_failure(path):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            content = io.BytesIO()
-            picture.save(content, "JPEG", quality=92)
-            partial = path.with_suffix(".partial")
-            try:
-                partial.write_bytes(content.getvalue())
-                partial.replace(path)
-            finally:
-                partial.unlink(missing_ok=True)
+        path = self.path(source, ending)
+        if path not in self._written and path.exists():
+            if file_identity(path) in self.protected:
+                raise FileExistsError(f"{path}: is a source, which is never replaced; choose another folder")
+            if not self.overwrite:
+                raise FileExistsError(f"{path}: exists already; add --overwrite, or choose another folder")
+        self._written.add(path)
+        with atomic_write(path, real_suffix=True) as partial:
+            picture.save(partial, "JPEG", quality=92)
         return path
-
-    def _is(self, name: str, source: str) -> bool:
-        path = self.folder / f"{name}.jpg"
-        return path.exists() and Path(source).exists() and path.samefile(source)
 
 
 def annotate(image: Image, faces: Sequence[Face], top: int = 3) -> PillowImage.Image:
@@ -236,6 +201,8 @@ def _draw_face(draw: ImageDraw, size: tuple[int, int], face: Face, top: int) -> 
 
     font, small = ImageFont.load_default(size=unit), ImageFont.load_default(size=0.75 * unit)
     text, pad = f"{face.expression} {face.probability:.0%}", unit / 4
+    if face.track is not None:
+        text = f"{face.track} · {text}"
     width, height = draw.textlength(text, font=font) + 2 * pad, unit + 2 * pad
     x = min(max(left - line, 0), max(size[0] - width, 0))
     y = upper - line - height if upper - line - height >= 0 else max(upper, 0)

@@ -1,4 +1,4 @@
-"""The main job: pictures → faces → crops → probabilities → predictions."""
+"""The main job: images → faces → crops → probabilities → predictions."""
 
 from __future__ import annotations
 
@@ -8,143 +8,156 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import islice
+from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from mftn.engines import Engine, EngineName, Mirrored, load_engine
+from mftn.ahead import ReadAhead
+from mftn.engines import BATCH, Engine, EngineName, Mirrored, find_model, load_engine
 from mftn.errors import ConfigError, ImageError
-from mftn.faces import Detector, load_detector
+from mftn.faces import Detector, WholeImage, load_detector
 from mftn.faces.align import align
-from mftn.images import find_images, read_image
+from mftn.images import read_image
+from mftn.runtime import Room
+from mftn.sources import Source, find_sources
 from mftn.types import Detection, Face, Image, Prediction
 
 if TYPE_CHECKING:
-    from PIL import Image as PillowImage
+    from mftn.images import ImageSource
 
 
 AHEAD = 16
-"""Pictures that `stream` reads ahead, besides those its threads are at."""
+"""Images that `stream` reads ahead, besides those its threads are at."""
+
+ROOM = 200_000_000
+"""Bytes that each thread of `stream` has for images and crops; a larger image waits until it is due, and goes alone."""
+
+BYTES_PER_PIXEL = 15
+"""Of an image while it is decoded and faces are detected: Pillow's copies and ours."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """A picture between detection and network: its prediction without faces, the faces, their crops (n, H, W, 3)."""
+    """An image between detection and network: its prediction without faces, the faces, their crops (n, H, W, 3)."""
 
     prediction: Prediction
     faces: Sequence[Detection]
-    crops: NDArray[np.uint8] | None
+    crops: NDArray[np.uint8]
 
 
 class Recognizer:
-    """Faces and their expressions in pictures; make one with `load` and use it for many.
+    """Faces and their expressions in images; make one with `load` and use it for many.
+
+    It may be used by several threads, go on in a forked process, and be pickled.
 
     Args:
         engine: The exported network.
-        detector: Finds faces; None takes each picture as one face.
+        detector: Finds faces; None takes each image as one face.
         workers: Threads that read and detect in `stream`; 0 for one a core.
     """
 
     def __init__(self, engine: Engine, detector: Detector | None, workers: int = 0) -> None:
-        self.engine, self.detector = engine, detector
+        self.engine, self.detector = engine, detector or WholeImage()
         self.workers = workers or os.cpu_count() or 1
 
-    def predict(self, image: str | Path | PillowImage.Image | NDArray[Any]) -> Prediction:
-        """Recognise the expressions in one picture.
+    def __repr__(self) -> str:
+        mirror = isinstance(self.engine, Mirrored)
+        detector = type(self.detector).__name__
+        return f"Recognizer({self.engine.spec.name}, detector={detector}, engine={self.engine.name}, mirror={mirror})"
+
+    def predict(self, image: ImageSource) -> Prediction:
+        """Recognise the expressions in one image.
 
         Args:
-            image: A file, a Pillow image, or a uint8 array of shape H×W or H×W×3 (RGB).
+            image: A file's path, its content as bytes or a binary file object, a Pillow image, or an array of shape
+                H×W or H×W×3 (RGB), as `read_image` takes them.
 
         Raises:
-            ImageError: The picture cannot be read.
+            ImageError: The image cannot be read.
         """
-        source = str(image) if isinstance(image, str | Path) else type(image).__name__
+        source = str(image) if isinstance(image, str | os.PathLike) else type(image).__name__
         (prediction,) = self._classify([self._locate(read_image(image), source)])
         return prediction
 
-    def stream(self, sources: str | Path | Iterable[str | Path | Prediction]) -> Iterator[Prediction]:
-        """Predictions for many pictures, one by one, in their order.
+    def stream(self, sources: str | Path | Iterable[str | Path | Source]) -> Iterator[Prediction]:
+        """Predictions for many images, one by one, in their order.
 
-        Reading and detection run in a thread a core, beside the network, which takes the faces of all pictures that are
-        ready at once; at most some twenty pictures are read ahead. A picture that cannot be read becomes a prediction
-        with `error`; the rest goes on.
+        Reading and detection run in a thread per core, beside the network, which takes the faces of several images at
+        once. At most some twenty images are read ahead, fewer where they or their faces take much memory. An image that
+        cannot be read becomes a prediction with `error`; the rest goes on.
 
         Args:
-            sources: Files, folders and globs, or what `expand` made of them.
+            sources: Files, folders and globs, or what `find_sources` made of them. They are taken as they come: a
+                prediction does not wait for the next source.
         """
-        items = expand([sources] if isinstance(sources, str | Path) else sources)
-        pool = ThreadPoolExecutor(self.workers)
+        items = ReadAhead(find_sources([sources] if isinstance(sources, str | Path) else sources), AHEAD)
+        pool, room, numbers = ThreadPoolExecutor(self.workers), Room(self.workers * ROOM), count()
         waiting: deque[Future[_Found]] = deque()
         try:
             while True:
-                for item in islice(items, AHEAD + self.workers - len(waiting)):
-                    waiting.append(pool.submit(self._find, item))
+                for item in items.take(AHEAD + self.workers - len(waiting), wait=not waiting):
+                    waiting.append(pool.submit(self._find, item, next(numbers), room))
                 if not waiting:
                     return
                 ready = [waiting.popleft().result()]
-                while waiting and waiting[0].done() and len(ready) < AHEAD:
+                while waiting and waiting[0].done() and sum(len(image.faces) for image in ready) < BATCH:
                     ready.append(waiting.popleft().result())
-                yield from self._classify(ready)
+                predictions = list(self._classify(ready))
+                for _ in ready:
+                    room.release()
+                del ready
+                yield from predictions
         finally:
+            items.close()
+            room.close()
             pool.shutdown(cancel_futures=True)
 
     def crops(self, image: Image, faces: Iterable[Detection]) -> NDArray[np.uint8]:
         """What the network sees of each face, (n, H, W, 3)."""
-        info = self.engine.info
-        crops = [crop_face(image, face, info.size, info.template) for face in faces]
-        return np.stack(crops) if crops else np.empty((0, *info.size, 3), np.uint8)
+        info = self.engine.spec
+        faces = list(faces)
+        crops = np.empty((len(faces), *info.size, 3), np.uint8)
+        for crop, face in zip(crops, faces, strict=True):
+            crop[:] = crop_face(image, face, info.size, info.template)
+        return crops
 
-    def _find(self, item: str | Prediction) -> _Found:
-        """The first half for one item of `stream`; a failure is passed on."""
-        if isinstance(item, Prediction):
-            return _Found(item, [], None)
+    def _find(self, source: Source, number: int, room: Room) -> _Found:
+        """The first half for one source of `stream`; a failure is passed on."""
         try:
-            return self._locate(read_image(item), item)
+            if source.error:
+                raise ImageError(source.error)
+            image = read_image(source.path, lambda pixels: room.take(number, pixels * BYTES_PER_PIXEL))
+            found = self._locate(image, source.path)
         except ImageError as error:
-            return _Found(_failed(item, error), [], None)
+            found = self._without_faces(Prediction(source.path, 0, 0, (), str(error)))
+        room.keep(number, found.crops.nbytes)
+        return found
 
     def _locate(self, image: Image, source: str) -> _Found:
-        """Detect and crop; the picture itself is not kept."""
+        """Detect and crop; the image itself is not kept."""
         height, width = image.shape[:2]
-        if self.detector is None:
-            faces = [Detection((0.0, 0.0, float(width), float(height)), None, None)]
-        else:
-            faces = self.detector.detect(image)
-        return _Found(Prediction(source, width, height, ()), faces, self.crops(image, faces) if faces else None)
+        faces = self.detector.detect(image)
+        return _Found(Prediction(source, width, height, ()), faces, self.crops(image, faces))
+
+    def _without_faces(self, prediction: Prediction) -> _Found:
+        return _Found(prediction, [], np.empty((0, *self.engine.spec.size, 3), np.uint8))
 
     def _classify(self, found: Sequence[_Found]) -> Iterator[Prediction]:
-        """The second half: the faces of several pictures in one batch."""
-        crops = [picture.crops for picture in found if picture.crops is not None]
-        rows = iter(self.engine.probabilities(np.concatenate(crops)).tolist() if crops else [])
-        labels = self.engine.info.labels
-        for picture in found:
+        """The second half: the faces of several images together."""
+        rows = iter(self.engine.probabilities(np.concatenate([image.crops for image in found])).tolist())
+        labels = self.engine.spec.labels
+        for image in found:
             faces = tuple(
                 Face(face.box, face.score, face.landmarks, dict(zip(labels, next(rows), strict=True)))
-                for face in picture.faces
+                for face in image.faces
             )
-            yield replace(picture.prediction, faces=faces)
+            yield replace(image.prediction, faces=faces)
 
 
-def expand(sources: Iterable[str | Path | Prediction]) -> Iterator[str | Prediction]:
-    """The pictures behind files, folders and globs; a source without any becomes a prediction with `error`."""
-    for source in sources:
-        if isinstance(source, Prediction):
-            yield source
-            continue
-        try:
-            yield from find_images([source])
-        except ImageError as error:
-            yield _failed(str(source), error)
-
-
-def _failed(source: str, error: ImageError) -> Prediction:
-    return Prediction(source, 0, 0, (), str(error))
-
-
-def crop_face(image: Image, face: Detection, size: tuple[int, int], template: NDArray[np.float64]) -> Image:
+def crop_face(image: Image, face: Detection, size: tuple[int, int], template: ArrayLike) -> Image:
     """A face aligned to a template; without landmarks, the largest central part of the crop's shape."""
     if face.landmarks is not None:
         return align(image, face.landmarks, size, template)
@@ -166,16 +179,19 @@ def load(
     threads: int = 0,
     engine: EngineName = "auto",
     mirror: bool = True,
+    detect_size: int | None = None,
 ) -> Recognizer:
-    """Load a model and a face detector once, for many pictures.
+    """Load a model and a face detector once, for many images.
 
     Args:
         model: Name of a model that ships, or an exported file; the default model if None.
-        detector: "yunet", "mtcnn", or "none" to take each picture as one face crop.
-        min_score: Faces below this score are left out, 0 to 1; the detector's own default if None.
+        detector: "yunet", "mtcnn", or "none" to take each image as one face crop.
+        min_score: Faces below this score are omitted, 0 to 1; the detector's own default if None.
         threads: Processor threads; 0 for all cores.
         engine: What runs the network: "onnxruntime", "openvino", or "auto" for the faster one that is installed.
-        mirror: Average every face's answer with its mirror image's: more accurate, and twice the network's work.
+        mirror: Average the outputs for every face and its horizontal flip: more accurate, and twice the network's work.
+        detect_size: Pixels to which an image's longer side is scaled, at most, to look for small faces; fewer are
+            faster and miss more of them. None chooses by the image's size.
 
     Raises:
         ModelError: There is no such model.
@@ -188,36 +204,52 @@ def load(
     network = load_engine(model, threads=threads, engine=engine)
     if mirror:
         network = Mirrored(network)
-    if detector == "none":
-        return Recognizer(network, None, threads)
-    return Recognizer(network, load_detector(detector, min_score=min_score, threads=threads), threads)
+    finder = load_detector(detector, min_score=min_score, threads=threads, detect_size=detect_size)
+    return Recognizer(network, finder, threads)
 
 
 def predict(
-    image: str | Path | PillowImage.Image | NDArray[Any],
+    image: ImageSource,
     model: str | Path | None = None,
     *,
     detector: str = "yunet",
     min_score: float | None = None,
     threads: int = 0,
+    engine: EngineName = "auto",
+    mirror: bool = True,
 ) -> Prediction:
-    """Recognise the expressions in one picture; `load` is quicker for several settings in turn.
+    """Recognise the expressions in one image; `load` is quicker for several settings in turn.
+
+    The model stays loaded for the next call, and is loaded again when its file has changed.
 
     Args:
-        image: A file, a Pillow image, or a uint8 array of shape H×W or H×W×3 (RGB).
+        image: As in `Recognizer.predict`.
         model: As in `load`.
         detector: As in `load`.
         min_score: As in `load`.
         threads: As in `load`.
+        engine: As in `load`.
+        mirror: As in `load`.
 
     Raises:
-        ImageError: The picture cannot be read.
+        ImageError: The image cannot be read.
         ModelError: There is no such model.
-        ConfigError: There is no such detector.
+        ConfigError: There is no such detector or engine, or a number is out of its range.
     """
-    return _loaded(model, detector, min_score, threads).predict(image)
+    file = find_model(model).resolve()
+    state = file.stat()
+    version = (file, state.st_mtime_ns, state.st_size, state.st_ino)
+    return _loaded(model, version, detector, min_score, threads, engine, mirror).predict(image)
 
 
 @lru_cache(maxsize=2)
-def _loaded(model: str | Path | None, detector: str, min_score: float | None, threads: int) -> Recognizer:
-    return load(model, detector=detector, min_score=min_score, threads=threads)
+def _loaded(
+    model: str | Path | None,
+    _version: tuple[object, ...],
+    detector: str,
+    min_score: float | None,
+    threads: int,
+    engine: EngineName,
+    mirror: bool,
+) -> Recognizer:
+    return load(model, detector=detector, min_score=min_score, threads=threads, engine=engine, mirror=mirror)

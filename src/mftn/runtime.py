@@ -1,15 +1,164 @@
-"""ONNX Runtime sessions, opened alike everywhere."""
+"""What the parts run on: sessions and thread pools that survive forks and pickling, and memory that threads share."""
 
-from typing import Any
+import ctypes
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from threading import Condition, Lock
+from typing import Any, Generic, TypeVar
+from weakref import WeakSet
+
+LARGE = 200_000_000
+"""Bytes that are worth the time it takes to return them to the system."""
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
-def open_session(model: bytes, threads: int) -> Any:
+class PerProcess(Generic[T]):
+    """A value with threads of its own, which neither a forked child nor a pickle can take along.
+
+    It is made when it is first asked for, and again in every process that a fork or a pickle brings it to.
+
+    Args:
+        make: Makes it; like `arguments` it must itself be picklable.
+        arguments: What it is made from.
+    """
+
+    def __init__(self, make: Callable[..., T], *arguments: object) -> None:
+        self._make, self._arguments = make, arguments
+        self._value: T | None = None
+        self._lock = Lock()
+        _living.add(self)
+
+    def __call__(self) -> T:
+        """The value of this process."""
+        with self._lock:
+            if self._value is None:
+                self._value = self._make(*self._arguments)
+            return self._value
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PerProcess, (self._make, *self._arguments)
+
+    def abandon(self) -> None:
+        """In a forked child, forget the parent's value without ever ending it: that would wait for its threads."""
+        if self._value is not None:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._value))
+        self._value, self._lock = None, Lock()
+
+
+_living: WeakSet[PerProcess[Any]] = WeakSet()
+
+
+def _after_fork() -> None:
+    for value in list(_living):
+        value.abandon()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no forks
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+class Session:
     """An ONNX Runtime session on the processor.
 
     Args:
         model: The ONNX file's bytes.
         threads: Processor threads; 0 for all cores.
+
+    Raises:
+        Exception: One of ONNX Runtime's own, where the bytes are no ONNX model.
     """
+
+    def __init__(self, model: bytes, threads: int) -> None:
+        self._session = PerProcess(_open_session, model, threads)
+        self._session()
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What the file says of itself."""
+        return dict(self._session().get_modelmeta().custom_metadata_map)
+
+    def run(self, outputs: list[str] | None, inputs: dict[str, Any]) -> list[Any]:
+        """Outputs by name, or all, for inputs by name."""
+        return list(self._session().run(outputs, inputs))
+
+
+class Pool:
+    """Threads that work side by side.
+
+    Args:
+        threads: How many.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self._pool = PerProcess(ThreadPoolExecutor, threads)
+
+    def map(self, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+        """The function's results, in the order of the items."""
+        return self._pool().map(function, items)
+
+
+class Room:
+    """Memory for work that is numbered from 0 and begun and released in this order.
+
+    The work that is due next always gets what it needs, so that nothing waits for ever; all else waits until it fits.
+
+    Args:
+        size: Bytes.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._free, self._held = size, dict[int, int]()
+        self._due, self._closed = 0, False
+        self._changed = Condition()
+
+    def take(self, number: int, size: int) -> None:
+        """Wait until there are so many bytes for this work."""
+        with self._changed:
+            self._changed.wait_for(lambda: size <= self._free or number == self._due or self._closed)
+            if self._closed:
+                raise RuntimeError("the room was closed")
+            self._hold(number, size)
+
+    def keep(self, number: int, size: int) -> None:
+        """From now on this work needs but so many bytes."""
+        if self._held.get(number, 0) - size > LARGE:
+            _return_freed_memory()
+        with self._changed:
+            self._hold(number, size)
+
+    def release(self) -> None:
+        """The work that was due is done with."""
+        with self._changed:
+            self._hold(self._due, 0)
+            del self._held[self._due]
+            self._due += 1
+
+    def close(self) -> None:
+        """Nothing more is needed; who waits gets an error."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def _hold(self, number: int, size: int) -> None:
+        self._free += self._held.pop(number, 0) - size
+        self._held[number] = size
+        self._changed.notify_all()
+
+
+def _return_freed_memory() -> None:
+    """To the system; glibc keeps it for each thread otherwise, which adds up."""
+    with suppress(AttributeError, OSError, TypeError):  # other C libraries have no such function
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def _open_session(model: bytes, threads: int) -> Any:
+    # ONNX Runtime reports its use over the network unless told not to before it is imported; the thread that does so
+    # also keeps forked processes from ending.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

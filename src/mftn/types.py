@@ -2,7 +2,8 @@
 
 Conventions, everywhere in the package: images are RGB uint8 arrays of shape H×W×3; boxes are
 (left, top, right, bottom) in pixels of the upright image; landmarks are five (x, y) points: left eye,
-right eye, nose, left and right mouth corner, where left means the image's left.
+right eye, nose, left and right mouth corner, where left means the image's left when the face is upright. The
+landmarks of a face that lies or hangs upside down keep that order, so that aligning them turns the face upright.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mftn.files import readable
 from mftn.labels import EXPRESSIONS
 
 if TYPE_CHECKING:
@@ -107,19 +109,23 @@ class Prediction:
     def to_dict(self) -> dict[str, Any]:
         """The prediction as JSON-ready values: one line of the JSONL output (docs/output.md)."""
         return {
-            "source": self.source,
+            "source": readable(self.source),
             "width": self.width,
             "height": self.height,
             "faces": [face.to_dict() for face in self.faces],
-            "error": self.error,
+            "error": self.error and readable(self.error),
             "frame": self.frame,
             "time": None if self.time is None else round(self.time, 4),
         }
 
     def to_rows(self) -> list[dict[str, Any]]:
         """One flat row a face, or a single row without a face: the columns of the CSV and Parquet output."""
-        picture: dict[str, Any] = {"source": self.source, "width": self.width, "height": self.height}
-        moment = {"error": self.error, "frame": self.frame, "time": None if self.time is None else round(self.time, 4)}
+        picture: dict[str, Any] = {"source": readable(self.source), "width": self.width, "height": self.height}
+        moment = {
+            "error": self.error and readable(self.error),
+            "frame": self.frame,
+            "time": None if self.time is None else round(self.time, 4),
+        }
         return [picture | _flat(face) | moment | {"track": face and face.track} for face in self.faces or (None,)]
 
     def to_frame(self) -> pd.DataFrame:
@@ -138,9 +144,9 @@ class Prediction:
 
     def __repr__(self) -> str:
         if self.error:
-            return f"Prediction({self.source}: {self.error})"
+            return f"Prediction({readable(self.source)}: {readable(self.error)})"
         found = ", ".join(f"{face.expression} {face.probability:.0%}" for face in self.faces) or "no face"
-        return f"Prediction({self.source}, {self.width}×{self.height}: {found})"
+        return f"Prediction({readable(self.source)}, {self.width}×{self.height}: {found})"
 
 
 def _flat(face: Face | None) -> dict[str, Any]:

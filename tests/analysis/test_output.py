@@ -175,7 +175,9 @@ def test_images_alone_make_a_page(faces: Faces, tmp_path: Path) -> None:
     assert "3 people in 3 images" in re.sub(r"\s+", " ", page.read_text(encoding="utf-8"))
 
 
-def test_nobody_seen_is_an_error_and_unreadable_sources_are_counted(faces: Faces, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_nobody_seen_is_an_error_and_unreadable_sources_are_counted(
+    faces: Faces, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     faces("a.mp4", np.arange(9) / 10, [None] * 9).to_parquet(tmp_path / "faces.parquet")
     assert main(["summarize", str(tmp_path / "faces.parquet"), "--out", str(tmp_path / "out")]) == 1
     assert "no face was found" in capsys.readouterr().err
@@ -184,20 +186,29 @@ def test_nobody_seen_is_an_error_and_unreadable_sources_are_counted(faces: Faces
 def test_mistakes_on_the_command_line_are_one_line(tmp_path: Path, capsys, study: pd.DataFrame) -> None:  # type: ignore[no-untyped-def]
     path = tmp_path / "faces.parquet"
     study.head(50).to_parquet(path)
-    for arguments, message in (
-        ([], "no table was given"),
-        ([str(path), "--window", "soon"], "window 'soon' is no time"),
-        ([str(path), "--baseline", "rest"], "baseline rest: no segment has this name"),
-        ([str(path), "--groups", "none.csv"], "none.csv: there is no such file"),
+    for arguments, message, status in (
+        ([], "no table was given", 1),
+        ([str(path), "--window", "soon"], "window 'soon' is no time", 2),
+        ([str(path), "--baseline", "rest"], "baseline rest: no segment has this name", 2),
+        ([str(path), "--groups", "none.csv"], "none.csv: there is no such file", 1),
+        ([str(path), "--onset", "0.2"], "--offset is 0.4; it must be above 0 and at most 0.2", 2),
+        ([str(path), "--smooth", "nan"], "--smooth is nan", 2),
     ):
-        assert main(["summarize", *arguments, "--out", str(tmp_path / "out")]) == 1
+        assert main(["summarize", *arguments, "--out", str(tmp_path / "out")]) == status
         error = capsys.readouterr().err
         assert message in error and error.startswith("mftn: ") and error.count("\n") == 1
 
 
-def test_settings_out_of_range_are_wrong_usage(study: pd.DataFrame, capsys) -> None:  # type: ignore[no-untyped-def]
-    assert main(["summarize", "x.csv", "--onset", "0.2"]) == 1
-    assert "offset ≤ onset" in capsys.readouterr().err
+def test_a_table_of_the_study_is_never_replaced_by_a_result(
+    study: pd.DataFrame, groups: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study.to_parquet(tmp_path / "faces.parquet")
+    groups.to_csv(tmp_path / "conditions.csv", index=False)
+    before = (tmp_path / "conditions.csv").read_bytes()
+    arguments = [str(tmp_path / "faces.parquet"), "--groups", str(tmp_path / "conditions.csv"), "--out", str(tmp_path)]
+    assert main(["summarize", *arguments]) == 2
+    assert "conditions.csv would be replaced" in capsys.readouterr().err
+    assert (tmp_path / "conditions.csv").read_bytes() == before
 
 
 def test_prediction_and_help_import_nothing_of_it() -> None:

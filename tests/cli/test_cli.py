@@ -29,7 +29,7 @@ def test_help_and_version_are_the_same_from_main_py() -> None:
     assert mftn("--version").stdout.startswith("mftn 0.")
 
 
-def test_an_unknown_verb_names_the_nearest() -> None:
+def test_an_unknown_subcommand_names_the_nearest() -> None:
     result = mftn("predcit")
     assert result.returncode == 2 and "did you mean predict" in result.stderr
 
@@ -64,42 +64,46 @@ def test_odd_file_names(tmp_path: Path) -> None:
     assert table.returncode == 0 and names[0] in table.stdout.replace("\n", "")
     result = mftn("predict", tmp_path, "--output", tmp_path / "out.jsonl", "--save-images", tmp_path / "out")
     assert result.returncode == 0, result.stderr
-    lines = (tmp_path / "out.jsonl").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-    assert {Path(json.loads(line)["source"]).name for line in lines} == set(names)
+    lines = (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()
+    assert {Path(json.loads(line)["source"]).name for line in lines} == {*names[:2], r"latin-\xe9.jpg"}
     assert len(list((tmp_path / "out").iterdir())) == 3
     command = [sys.executable, "-m", "mftn", "predict", tmp_path / names[2]]
     piped = subprocess.run(command, capture_output=True, check=True)
-    assert b"latin-\xe9.jpg" in piped.stdout
+    assert json.loads(piped.stdout)["source"] == str(tmp_path / r"latin-\xe9.jpg")
 
 
 @pytest.mark.parametrize("strict", [False, True])
-def test_bad_pictures_are_named_once_and_the_rest_goes_on(tmp_path: Path, strict: bool) -> None:
+def test_bad_images_are_named_once_and_the_rest_goes_on(tmp_path: Path, strict: bool) -> None:
     (tmp_path / "text.jpg").write_text("hello")
     sources = [tmp_path / "text.jpg", tmp_path / "gone.jpg", PHOTOS / "astronaut.jpg"]
     result = mftn("predict", *sources, *(["--strict"] if strict else []))
     assert result.returncode == 1
     errors = result.stderr.splitlines()
-    assert f"{tmp_path / 'text.jpg'}: not a picture" in errors[0]
+    assert f"{tmp_path / 'text.jpg'}: not an image" in errors[0]
     assert len(result.stdout.splitlines()) == (1 if strict else 3)
     if not strict:
-        assert f"{tmp_path / 'gone.jpg'}: no such file" in errors[1] and "2 of 3 pictures failed" in errors[2]
+        assert f"{tmp_path / 'gone.jpg'}: no such file" in errors[1] and "2 of 3 images failed" in errors[2]
 
 
-def test_a_list_on_standard_input() -> None:
-    result = mftn("predict", "-", input=f"{PHOTOS / 'astronaut.jpg'}\n")
-    assert json.loads(result.stdout)["faces"][0]["expression"] == "happiness"
+def test_a_list_on_standard_input_is_answered_line_by_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mftn", "predict", "-", "--engine", "onnxruntime"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    for name in (PHOTOS / "astronaut.jpg", tmp_path / "none.jpg", PHOTOS / "grace_hopper.jpg"):
+        process.stdin.write(f"{name}\n".encode())
+        process.stdin.flush()
+        line = json.loads(process.stdout.readline())  # the list is still open
+        assert line["source"] == str(name) and bool(line["error"]) == (name.name == "none.jpg")
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    process.stdin.close()
+    process.stdout.close()
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["predict"], "name a picture"),
-        (["predict", "x.jpg", "--output", "faces.xlsx"], "use .jsonl, .csv or .parquet"),
-        (["predict", "x.jpg", "--format", "parquet"], "add --output"),
-        (["predict", "x.jpg", "--model", "nope"], "mftn_face_ferplus"),
         (["prepare", "ferplus", "--root", "/nowhere", "--out", "/nowhere/else"], "give what FERPlus was extracted to"),
         (["prepare", "ferplus", "--root", "/dev", "--out", "/nowhere/else"], "FER2013Train"),
-        (["train", "--config", "nope"], "recipes are"),
         (["train", "--data", "/nowhere", "--out", "{tmp}/run"], "mftn prepare"),
         (["export", "/nowhere.safetensors"], "no such file"),
         (["prepare", "ferplus", "--root", "{ferplus}", "--out", "/dev/null/data"], "/dev/null"),
@@ -117,9 +121,9 @@ def test_ctrl_c_keeps_what_is_done_and_says_so(tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     names = "\n".join([str(PHOTOS / "astronaut.jpg")] * 5000)
     command = [sys.executable, "-m", "mftn", "predict", "-", "--output", str(out)]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    process.stdin.write(names)
-    process.stdin.close()
+    (tmp_path / "names.txt").write_text(names)
+    with (tmp_path / "names.txt").open() as listed:  # a pipe would fill: the list is read as it is needed
+        process = subprocess.Popen(command, stdin=listed, stderr=subprocess.PIPE, text=True)
     partial = tmp_path / "out.jsonl.partial"
     for _ in range(600):
         if partial.exists() and partial.stat().st_size:
@@ -129,7 +133,7 @@ def test_ctrl_c_keeps_what_is_done_and_says_so(tmp_path: Path) -> None:
     assert process.wait(timeout=60) == 130
     done = len(out.read_text().splitlines())
     assert 0 < done < 5000
-    assert f"interrupted; {done} of 5000 pictures are done and kept in {out}" in process.stderr.read()
+    assert f"interrupted; {done} images are done and kept in {out}" in process.stderr.read()
 
 
 def test_a_face_can_be_shown_without_its_mirror_image() -> None:
@@ -153,7 +157,8 @@ def test_models_and_doctor() -> None:
     assert {model["name"] for model in models} == {"mftn_face_ferplus", "mftn_mobile_ferplus"}
     assert all(model["accuracy"] and model["licence"] for model in models)
     doctor = mftn("doctor")
-    assert doctor.returncode == 0 and "prediction: works" in doctor.stdout and "torch" in doctor.stdout
+    assert doctor.returncode == 0 and "torch" in doctor.stdout
+    assert "prediction: works (model mftn_mobile_ferplus, 112×112, 8 classes, on openvino)" in doctor.stdout
 
 
 def test_prepare_train_export_predict(tmp_path: Path, ferplus_root: Path) -> None:
@@ -176,7 +181,7 @@ def test_evaluate_and_explain(tmp_path: Path, prepared: Path) -> None:
     done = mftn("evaluate", "--model", "mftn_face_ferplus", "--data", prepared, "--out", tmp_path / "report",
                 "--robustness-images", 0, "--deletion-images", 4, "--embedding-images", 0)  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "8 pictures evaluated: all 8 of the manifest" in done.stdout
+    assert "8 images evaluated: all 8 of the manifest" in done.stdout
     assert (tmp_path / "report" / "report.html").is_file()
     done = mftn("explain", PHOTOS, "--out", tmp_path / "maps", "--expression", "anger")
     assert done.returncode == 0, done.stderr

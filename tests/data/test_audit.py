@@ -2,6 +2,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mftn.data.audit import audit, doubtful_labels
+from mftn.data.audit_page import render
 from mftn.data.duplicates import connected, near_pairs
 from mftn.data.prepare import ferplus_preparation, prepare
 from mftn.data.readers import read_records
+from mftn.evaluate.doubt import ask_model
+from mftn.train.config import DataConfig, TrainConfig
+from mftn.train.loop import train
 
 
 @settings(max_examples=30, deadline=None)
@@ -62,6 +67,29 @@ def test_leaks_dark_and_lost_faces_are_found(leaking: Path) -> None:
     assert found.changed == []
     (leaking / "train" / "fer0000004.png").write_bytes(b"other")
     assert [found.paths[row] for row in audit(leaking).changed] == ["train/fer0000004.png"]
+
+
+def test_the_page_escapes_names_and_puts_leaks_first(leaking: Path, tmp_path: Path) -> None:
+    odd = tmp_path / "<i>&'"
+    shutil.copytree(leaking, odd)
+    found = audit(odd)
+    name = "train/<script>.png"
+    page = render(odd, replace(found, paths=[name, *found.paths[1:]], dark=[0]))
+    assert "Audit of &lt;i&gt;&amp;&#39;" in page and "train/&lt;script&gt;.png" in page
+    assert "<i>" not in page and "<script" not in page
+    exact = page.partition("Exact duplicates")[2].partition("<h2>")[0]
+    assert exact.index("valid/fer0000000.png") < exact.index("</figure>", exact.index("</figure>") + 1)
+    assert "Missing or changed: 0" in page and "Doubtful" not in page
+
+
+def test_a_model_doubts_labels_and_owes_accuracy_to_copies(leaking: Path, tmp_path: Path) -> None:
+    run = TrainConfig(out=tmp_path / "run", data=DataConfig(folder=leaking), epochs=1, batch_size=8)
+    found = ask_model(audit(leaking), leaking, "valid", train(run))
+    assert found.doubtful is not None and all(found.split[row] == "valid" for row in found.doubtful)
+    assert found.accuracy is not None and set(found.accuracy) == {"with a copy in train", "without"}
+    names = found.findings()["doubtful_labels"]
+    assert names == [found.paths[row] for row in found.doubtful]
+    assert found.summary()["doubtful_labels"] == ({"valid": len(names)} if names else {})
 
 
 def test_a_wrong_label_is_doubted() -> None:

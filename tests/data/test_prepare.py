@@ -12,12 +12,12 @@ import pytest
 from PIL import Image as PillowImage
 
 from mftn.data.dataset import FaceDataset
-from mftn.data.prepare import choose_face, ferplus_preparation, prepare
+from mftn.data.prepare import ferplus_preparation, prepare
 from mftn.data.readers import read_records
 from mftn.data.splits import assign_splits
 from mftn.errors import DataError, ImageError
 from mftn.faces import load_detector
-from mftn.types import Detection
+from mftn.faces.boxes import choose_face
 
 
 def test_no_picture_vanishes_and_a_missing_face_is_flagged(prepared: Path) -> None:
@@ -28,6 +28,10 @@ def test_no_picture_vanishes_and_a_missing_face_is_flagged(prepared: Path) -> No
     description = json.loads((prepared / "dataset.json").read_text())
     assert description["pictures"] == {"train": 24, "valid": 8}
     assert description["without_face"] == {"train": 1, "valid": 1}
+
+
+def test_grey_images_give_crops_of_one_channel(prepared: Path) -> None:
+    assert {PillowImage.open(path).mode for path in prepared.rglob("*.png")} == {"L"}
 
 
 def test_crops_bring_every_face_to_the_template(prepared: Path) -> None:
@@ -51,13 +55,6 @@ def test_a_prepared_folder_is_kept_as_it_is_and_refuses_other_settings(prepared:
         prepare(read_records("ferplus", ferplus_root), prepared, ferplus_preparation(48), workers=1)
 
 
-def test_the_large_central_face_is_chosen() -> None:
-    image = np.zeros((100, 100, 3), np.uint8)
-    faces = [Detection(box, 0.9, None) for box in ((0, 0, 20, 20), (30, 30, 70, 70), (80, 80, 99, 99))]
-    assert choose_face(faces, image) is faces[1]
-    assert choose_face([], image) is None
-
-
 @pytest.mark.parametrize(("channels", "protocol", "count"), [(1, "argmax", 24), (3, "argmax", 24), (1, "majority", 24)])
 def test_the_dataset_reads_what_was_prepared(prepared: Path, channels: int, protocol: str, count: int) -> None:
     data = FaceDataset(prepared, "train", channels, protocol)
@@ -70,7 +67,7 @@ def test_the_dataset_reads_what_was_prepared(prepared: Path, channels: int, prot
 
 
 def test_what_is_missing_is_named(prepared: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no pictures in the split test"):
+    with pytest.raises(DataError, match="no images in the split test"):
         FaceDataset(prepared, "test")
     with pytest.raises(DataError, match="mftn prepare"):
         FaceDataset(tmp_path, "train")
@@ -102,7 +99,7 @@ def test_killed_again_and_again_it_ends_with_the_same_bytes(prepared: Path, ferp
             process.wait()
             kills += 1
     assert process.returncode == 0
-    for name in ("manifest.parquet", "dataset.json"):
+    for name in ("manifest.parquet", "dataset.json", "sources.parquet"):
         assert (stopped / name).read_bytes() == (whole / name).read_bytes(), f"after {kills} kills"
     crops = {path.relative_to(whole): path.read_bytes() for path in whole.rglob("*.png")}
     assert crops == {path.relative_to(stopped): path.read_bytes() for path in stopped.rglob("*.png")}
@@ -147,6 +144,8 @@ def test_a_full_disk_is_explained_and_the_work_goes_on(
     whole = Path.write_bytes
 
     def full(self: Path, content: bytes) -> int:
+        if self.suffix != ".png":
+            return whole(self, content)
         raise OSError(28, "No space left on device", str(self))
 
     monkeypatch.setattr(Path, "write_bytes", full)

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image as PillowImage
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import lookalikes
@@ -60,9 +61,9 @@ def test_from_the_raw_form_to_two_steps_of_training(name: str, tmp_path: Path) -
             batch_size=max(found["train"] // 2, 2),
         )
     )
-    _, config = load_model(best)
-    figures = config["validation"]
-    assert len(config["labels"]) == classes and figures["images"] == found["valid"]
+    spec = load_model(best).spec
+    figures = spec.provenance["validation"]
+    assert len(spec.labels) == classes and figures["images"] == found["valid"]
 
 
 def labels(kind: str, root: Path, **options: int) -> list[str | None]:
@@ -158,6 +159,45 @@ def test_complaints_of_a_table(tmp_path: Path, row: str, message: str) -> None:
     (tmp_path / "t.csv").write_text(row)
     with pytest.raises(DataError, match=message):
         list(read_records("table", tmp_path / "t.csv"))
+
+
+@pytest.mark.parametrize("name", LOOKALIKES)
+def test_hidden_files_are_neither_data_nor_errors(name: str, tmp_path: Path) -> None:
+    kind, make, _, _ = LOOKALIKES[name]
+    root = make(tmp_path / "raw")
+    expected, folder = list(read_records(kind, root)), tmp_path / "raw"
+    warnings = survey(kind, root).warnings
+    for path in [path for path in folder.rglob("*") if path.is_file()]:
+        path.with_name(f"._{path.name}").write_bytes(b"\0\5\26\7\0\2\0\0Mac OS X        ")
+    for directory in [path for path in folder.rglob("*") if path.is_dir()] + [folder]:
+        for hidden in (".ipynb_checkpoints", "__MACOSX", "@eaDir"):
+            (directory / hidden).mkdir()
+            for path in [path for path in directory.iterdir() if path.is_file()][:2]:
+                (directory / hidden / path.name).write_bytes(path.read_bytes())
+    assert list(read_records(kind, root)) == expected
+    assert survey(kind, root).warnings == warnings
+
+
+def test_names_that_meet_are_numbered_apart(tmp_path: Path) -> None:
+    colours = {"x.jpg": 10, "x.png": 60, "x_2.jpg": 110, "X.jpeg": 160, "deep/x.jpg": 210, "deep_x.png": 250}
+    for path, grey in colours.items():
+        (tmp_path / "raw" / "sad" / path).parent.mkdir(parents=True, exist_ok=True)
+        PillowImage.new("L", (40, 40), grey).save(tmp_path / "raw" / "sad" / path)
+    plain = arcface_preparation(32, detector="none")
+    made = prepare(read_records("folder", tmp_path / "raw"), tmp_path / "out", plain, root=tmp_path / "raw", workers=1)
+    rows = pq.read_table(made).to_pylist()
+    assert len({row["path"].casefold() for row in rows}) == len(rows) == 6
+    for row in rows:
+        crop = PillowImage.open(tmp_path / "out" / row["path"])
+        assert abs(crop.getpixel((16, 16)) - colours[row["source"].removeprefix("sad/")]) <= 1
+
+
+def test_a_broken_link_among_the_images_is_named(tmp_path: Path) -> None:
+    (tmp_path / "sad").mkdir()
+    PillowImage.new("L", (40, 40)).save(tmp_path / "sad" / "a.png")
+    (tmp_path / "sad" / "b.png").symlink_to(tmp_path / "gone.png")
+    with pytest.raises(DataError, match=r"b\.png: is a link to a file that does not exist"):
+        list(read_records("folder", tmp_path))
 
 
 def test_a_parquet_table_reads_as_the_csv_does(tmp_path: Path) -> None:

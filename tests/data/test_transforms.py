@@ -1,5 +1,9 @@
+import io
+
+import numpy as np
 import pytest
 import torch
+from PIL import Image as PillowImage
 from torchvision.transforms.v2 import functional as tv
 
 from mftn.data.transforms import Augmentation, Preprocess
@@ -56,3 +60,39 @@ def test_brightness_contrast_blur_and_noise_change_values_only_within_reason() -
     assert changed.isfinite().all() and not torch.equal(changed, plain)
     for before, after in zip(plain.flatten(1), changed.flatten(1), strict=True):
         assert torch.corrcoef(torch.stack([before, after]))[0, 1] > 0.5
+
+
+def changed_by(augmentation: Augmentation, crops: torch.Tensor = CROPS) -> torch.Tensor:
+    """What training does to crops, as values from 0 to 1, without geometry."""
+    torch.manual_seed(0)
+    return Preprocess(32, 1.0, 0.5, 0.25, augmentation).train()(crops) * 0.25 + 0.5
+
+
+def test_defocus_is_a_gaussian_blur_of_the_drawn_width() -> None:
+    blurred = changed_by(Augmentation(flip=0, defocus=1, defocus_sigma=(0.05, 0.05)))
+    expected = tv.gaussian_blur(CROPS.float() / 255, 11, 0.05 * 32)
+    torch.testing.assert_close(blurred, expected, rtol=0, atol=2e-3)
+
+
+def test_low_resolution_keeps_no_more_than_its_side_can_hold() -> None:
+    small = changed_by(Augmentation(flip=0, low_resolution=1, low_resolution_side=(8, 8)))
+    expected = tv.resize(tv.resize(CROPS.float() / 255, [8, 8], antialias=True), [32, 32], antialias=True)
+    torch.testing.assert_close(small, expected, rtol=0, atol=1e-4)
+
+
+def test_jpeg_is_that_of_a_file_of_the_drawn_quality() -> None:
+    ramp = torch.arange(32, dtype=torch.uint8).expand(3, 1, 32, 32) * 8
+    compressed = changed_by(Augmentation(flip=0, jpeg=1, jpeg_quality=(10, 10)), ramp)
+    file = io.BytesIO()
+    PillowImage.fromarray(ramp[0, 0].numpy()).save(file, "JPEG", quality=10)
+    expected = torch.from_numpy(np.array(PillowImage.open(file))).float() / 255
+    torch.testing.assert_close(compressed, expected.expand(3, 1, 32, 32), rtol=0, atol=1e-3)
+    assert not torch.allclose(compressed, ramp.float() / 255, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["defocus", "low_resolution", "jpeg"])
+def test_a_share_of_the_images_is_changed_and_the_rest_is_left_alone(kind: str) -> None:
+    many = CROPS[:1].expand(200, -1, -1, -1).contiguous()
+    plain = Preprocess(32, 1.0, 0.5, 0.25).eval()(many) * 0.25 + 0.5
+    changed = (changed_by(Augmentation(flip=0, **{kind: 0.3}), many) - plain).flatten(1).abs().amax(dim=1) > 1e-3
+    assert 40 <= changed.sum() <= 80

@@ -12,7 +12,7 @@ from torchmetrics.functional.classification import (
 )
 
 from mftn.evaluate import metrics
-from mftn.evaluate.calibration import fit_temperature
+from mftn.evaluate.calibration import HIGHEST, LOWEST, fit_temperature
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=60))
@@ -41,6 +41,22 @@ def test_calibration_error_agrees_with_torchmetrics() -> None:
     labels = rng.integers(0, 4, 500)
     expected = multiclass_calibration_error(torch.from_numpy(probabilities), torch.from_numpy(labels), 4, n_bins=15)
     assert metrics.expected_calibration_error(probabilities, labels) == pytest.approx(expected.item(), abs=1e-5)
+
+
+def test_without_samples_nothing_is_known() -> None:
+    none, no_labels = np.zeros((3, 3), dtype=np.int64), np.zeros(0, dtype=np.int64)
+    for metric in (metrics.accuracy, metrics.macro_recall, metrics.macro_f1, metrics.cohen_kappa):
+        assert np.isnan(metric(none)) and np.isnan(metrics.bootstrap_interval(none, metric)).all()
+    assert np.isnan(metrics.top_k_accuracy(np.zeros((0, 3)), no_labels))
+    assert np.isnan(metrics.expected_calibration_error(np.zeros((0, 3)), no_labels))
+    assert metrics.wilson_interval(0, 0) == (0.0, 1.0)
+
+
+def test_a_temperature_stays_finite_where_none_is_best() -> None:
+    logits = torch.randn(50, 5, generator=torch.Generator().manual_seed(0))
+    best = logits.argmax(dim=1)
+    assert fit_temperature(logits, best) == LOWEST
+    assert fit_temperature(logits, (best + 1) % 5) == HIGHEST
 
 
 def test_impossible_labels_are_refused() -> None:

@@ -2,9 +2,11 @@ import csv
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import sklearn.metrics
@@ -14,12 +16,13 @@ from PIL import Image as PillowImage
 
 import mftn.models  # noqa: F401 (registers the networks)
 from mftn.data.dataset import FaceDataset
-from mftn.errors import ConfigError, DataError
+from mftn.errors import ConfigError, DataError, ModelError
 from mftn.evaluate.predict import preprocess_for
 from mftn.evaluate.predictions import FUSED, Predictions
-from mftn.evaluate.report import Model, Options, Report
+from mftn.evaluate.report import Model, Options, write_report
 from mftn.labels import LABEL_SETS
 from mftn.models import load_model, save_model
+from mftn.spec import ModelSpec
 
 LITTLE = Options(robustness_images=4, deletion_images=4, embedding_images=0)
 NOTHING = Options(0, 0, 0)
@@ -31,14 +34,11 @@ def network(folder: Path, prepared: Path, architecture: str = "mftn_face", class
     arguments = {"num_classes": classes, "in_chans": 1, "img_size": 32}
     model = timm.create_model(architecture, **arguments)
     crop = FaceDataset(prepared, "valid", in_memory=False).template
-    description = {
-        "architecture": architecture, "arguments": arguments, "labels": LABEL_SETS[classes], "size": [32, 32],
-        "channels": 1, "mean": [0.5], "std": [0.25], "template": ((crop - 0.5) / 0.875 + 0.5).tolist(),
-        "temperature": 1.5,
-    }  # fmt: skip
+    template = tuple(map(tuple, ((crop - 0.5) / 0.875 + 0.5).tolist()))
+    spec = ModelSpec(architecture, LABEL_SETS[classes], (32, 32), template, temperature=1.5, arguments=arguments)
     path = folder / f"{architecture}_{classes}_{seed}.safetensors"
-    save_model(model, path, description)
-    return Model(path.stem, path, load_model(path)[0])
+    save_model(model, path, spec)
+    return Model(path.stem, path, load_model(path))
 
 
 def test_a_report_of_two_models_holds_what_it_measures(prepared: Path, tmp_path: Path) -> None:
@@ -50,8 +50,8 @@ def test_a_report_of_two_models_holds_what_it_measures(prepared: Path, tmp_path:
         assert seen[what] <= total
 
     options = Options(robustness_images=4, deletion_images=4, embedding_images=100)
-    report = Report(models, prepared, "train", tmp_path / "report", options=options, on_progress=on_progress)
-    page = report.write().read_text()
+    report = write_report(models, prepared, "train", tmp_path / "report", options=options, on_progress=on_progress)
+    page = report.page.read_text()
     found = json.loads((tmp_path / "report" / "metrics.json").read_text())
     assert found["data"]["images"] == found["data"]["in_manifest"] == 24
 
@@ -87,9 +87,8 @@ def test_a_report_of_two_models_holds_what_it_measures(prepared: Path, tmp_path:
 def test_predictions_are_kept_and_made_anew_for_other_weights(prepared: Path, tmp_path: Path) -> None:
     def passes(model: Model) -> int:
         done: list[int] = []
-        report = Report([model], prepared, "valid", tmp_path / "report", options=NOTHING,
-                        on_progress=lambda what, count, total: done.append(count))  # fmt: skip
-        report.write()
+        write_report([model], prepared, "valid", tmp_path / "report", options=NOTHING,
+                     on_progress=lambda what, count, total: done.append(count))  # fmt: skip
         return sum(done)
 
     first, second = (network(tmp_path, prepared, seed=seed) for seed in (0, 1))
@@ -100,21 +99,19 @@ def test_predictions_are_kept_and_made_anew_for_other_weights(prepared: Path, tm
 
 def test_a_report_is_drawn_again_without_the_model(prepared: Path, tmp_path: Path) -> None:
     model = network(tmp_path, prepared)
-    report = Report([model], prepared, "valid", tmp_path / "first", options=LITTLE)
-    report.write()
+    report = write_report([model], prepared, "valid", tmp_path / "first", options=LITTLE)
     model.file.unlink()
     kept = Model("kept", tmp_path / "first" / "predictions" / f"{model.name}.parquet", None)
     other = network(tmp_path, prepared, seed=1)
-    again = Report([kept, other], prepared, "valid", tmp_path / "again", options=LITTLE)
-    page = again.write().read_text()
-    first, second = (r.found["models"][n]["answers"] for r, n in ((report, model.name), (again, "kept")))
-    assert first[FUSED]["argmax"]["accuracy"] == second[FUSED]["argmax"]["accuracy"]
-    assert "robustness" not in again.found["models"]["kept"] and "robustness" in again.found["models"][other.name]
-    assert "Where the models look" in page
+    again = write_report([kept, other], prepared, "valid", tmp_path / "again", options=LITTLE)
+    first, second = (r.results.models[n].answers for r, n in ((report, model.name), (again, "kept")))
+    assert first[FUSED]["argmax"].accuracy == second[FUSED]["argmax"].accuracy
+    assert again.results.models["kept"].robustness is None and again.results.models[other.name].robustness is not None
+    assert "Where the models look" in again.page.read_text()
     with pytest.raises(DataError, match="another split"):
-        Report([kept], prepared, "train", tmp_path / "train", options=NOTHING).write()
+        write_report([kept], prepared, "train", tmp_path / "train", options=NOTHING)
     with pytest.raises(DataError, match="holds no predictions"):
-        Report([Model("x", prepared / "manifest.parquet", None)], prepared, "valid", tmp_path / "x").write()
+        write_report([Model("x", prepared / "manifest.parquet", None)], prepared, "valid", tmp_path / "x")
 
 
 def test_classes_that_only_one_side_has(prepared: Path, tmp_path: Path) -> None:
@@ -126,10 +123,10 @@ def test_classes_that_only_one_side_has(prepared: Path, tmp_path: Path) -> None:
     lacks_one = Predictions("b", seven, 2.0, {}, {FUSED: logits[:, :7]})
     assert (lacks_one.probabilities(eight)[:, 7] == 0).all()
 
-    report = Report([network(tmp_path, prepared, classes=7)], prepared, "valid", tmp_path / "report", options=NOTHING)
-    page = report.write().read_text()
-    assert "does not know contempt" in page
-    assert report.found["models"]["mftn_face_7_0"]["classes_missing"] == ["contempt"]
+    models = [network(tmp_path, prepared, classes=7)]
+    report = write_report(models, prepared, "valid", tmp_path / "report", options=NOTHING)
+    assert "does not know contempt" in report.page.read_text()
+    assert report.results.models["mftn_face_7_0"].classes_missing == ["contempt"]
 
 
 def test_a_damaged_picture_stops_the_evaluation_with_its_name(prepared: Path, tmp_path: Path) -> None:
@@ -137,9 +134,8 @@ def test_a_damaged_picture_stops_the_evaluation_with_its_name(prepared: Path, tm
     shutil.copytree(prepared, data)
     bad = FaceDataset(data, "valid").paths[3]
     (data / bad).write_bytes(b"no picture")
-    report = Report([network(tmp_path, prepared)], data, "valid", tmp_path / "report", options=NOTHING)
     with pytest.raises(DataError, match=re.escape(bad)):
-        report.write()
+        write_report([network(tmp_path, prepared)], data, "valid", tmp_path / "report", options=NOTHING)
 
 
 def test_a_manifest_that_lost_rows_is_refused(prepared: Path, tmp_path: Path) -> None:
@@ -147,13 +143,47 @@ def test_a_manifest_that_lost_rows_is_refused(prepared: Path, tmp_path: Path) ->
     shutil.copytree(prepared, data)
     table = pq.read_table(data / "manifest.parquet")
     pq.write_table(table.slice(0, table.num_rows - 1), data / "manifest.parquet")
-    with pytest.raises(DataError, match="manifest has 7 pictures in valid, but dataset.json says 8"):
-        Report([network(tmp_path, prepared)], data, "valid", tmp_path / "report")
+    with pytest.raises(DataError, match="manifest has 7 images in valid, but dataset.json says 8"):
+        write_report([network(tmp_path, prepared)], data, "valid", tmp_path / "report")
+    assert not (tmp_path / "report").exists()
+
+
+def test_a_protocol_that_keeps_no_image_is_shown_as_unknown(prepared: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(prepared, data)
+    table = pq.read_table(data / "manifest.parquet")
+    votes = pa.array([[3, 2, 2, 2, 1, 0, 0, 0, 0, 0]] * table.num_rows, table.schema.field("votes").type)
+    column = table.schema.get_field_index("votes")
+    pq.write_table(table.set_column(column, "votes", votes), data / "manifest.parquet")
+    report = write_report([network(tmp_path, prepared)], data, "valid", tmp_path / "report", options=NOTHING)
+    scores = report.results.models["mftn_face_8_0"].answers[FUSED]
+    assert (scores["argmax"].images, scores["majority"].images) == (8, 0)
+    page = re.sub(r'src="data:[^"]*"', "", report.page.read_text())
+    assert "<td>–</td>" in page and not re.search(r"\bnan\b", page)
+    found = json.loads((tmp_path / "report" / "metrics.json").read_text())
+    assert found["models"]["mftn_face_8_0"]["answers"][FUSED]["majority"]["accuracy"] is None
+    with pytest.raises(DataError, match="the majority protocol leaves out all 8 images"):
+        write_report([network(tmp_path, prepared)], data, "valid", tmp_path / "other", "majority", options=NOTHING)
+
+
+def test_a_network_without_finite_logits_is_refused(prepared: Path, tmp_path: Path) -> None:
+    model = network(tmp_path, prepared)
+    model.network.mstn.head.bias.data[0] = float("nan")  # type: ignore[union-attr]
+    with pytest.raises(ModelError, match="mftn_face_8_0: gives no finite logits for 8 of 8 images"):
+        write_report([model], prepared, "valid", tmp_path / "report", options=NOTHING)
+
+
+def test_names_on_the_page_are_text_and_no_html(prepared: Path, tmp_path: Path) -> None:
+    made = network(tmp_path, prepared)
+    odd = Model("<i>&", made.file, made.network)
+    page = write_report([odd], prepared, "valid", tmp_path / "report", options=NOTHING).page.read_text()
+    assert "&lt;i&gt;&amp;" in page and "<i>" not in page
 
 
 def test_the_view_follows_from_both_templates_and_another_framing_is_refused(prepared: Path, tmp_path: Path) -> None:
     model, dataset = network(tmp_path, prepared), FaceDataset(prepared, "valid")
-    assert preprocess_for(model.network.description, dataset).view == pytest.approx(0.875)
-    moved = model.network.description | {"template": (dataset.template + np.array([0.0, 0.1])).tolist()}
+    assert preprocess_for(model.network.spec, dataset).view == pytest.approx(0.875)
+    template = tuple(map(tuple, (dataset.template + np.array([0.0, 0.1])).tolist()))
+    moved = replace(model.network.spec, template=template)
     with pytest.raises(ConfigError, match="--framing"):
         preprocess_for(moved, dataset)

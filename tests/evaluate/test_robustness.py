@@ -6,6 +6,7 @@ import torch
 
 from mftn.data.dataset import FaceDataset
 from mftn.evaluate.robustness import CORRUPTIONS, UNDAMAGED, Corruption, Scene, measure, steps
+from mftn.spec import ModelSpec
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,11 @@ def test_measuring_goes_through_all_strengths_with_the_same_seeds(dataset: FaceD
     class Net(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.description = {"template": dataset.template.tolist(), "size": [16, 16], "mean": 0.0, "std": 1.0}
+            template = tuple(map(tuple, dataset.template.tolist()))
+            self.spec = ModelSpec("net", ("a", "b"), (16, 16), template, mean=(0.0,), std=(1.0,))
+
+        def described(self) -> ModelSpec:
+            return self.spec
 
         def forward(self, x: torch.Tensor) -> object:
             seen.append(x)

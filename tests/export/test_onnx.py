@@ -1,4 +1,4 @@
-import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from mftn.errors import ConfigError, ModelError
 from mftn.export import export_onnx
 from mftn.export.onnx import dataset_crops
 from mftn.models import load_model
+from mftn.spec import ModelSpec
 from mftn.train.config import DataConfig, TrainConfig
 from mftn.train.loop import train
 
@@ -32,23 +33,22 @@ def test_the_exported_file_answers_as_the_network(
     result = export_onnx(weights, tmp_path / "m.onnx", "mine", precision)
     assert result.parity < tolerance and result.faces == 0
     engine = load_engine(tmp_path / "m.onnx", threads=1, engine=runs_on)
-    assert engine.info.name == "mine" and engine.info.labels[1] == "happiness" and engine.info.size == (48, 48)
+    assert engine.spec.name == "mine" and engine.spec.labels[1] == "happiness" and engine.spec.size == (48, 48)
 
     rng = np.random.default_rng(0)
     crops = rng.integers(0, 256, (5, 48, 48, 3), dtype=np.uint8)  # another batch than the exporter's
-    model, config = load_model(weights)
+    model = load_model(weights)
     grey = torch.from_numpy(crops @ np.array([0.299, 0.587, 0.114])).float()[:, None] / 255
-    logits = model((grey - config["mean"][0]) / config["std"][0]).fused
-    expected = (logits / config["temperature"]).softmax(1).detach().numpy()
+    logits = model((grey - model.spec.mean[0]) / model.spec.std[0]).fused
+    expected = (logits / model.spec.temperature).softmax(1).detach().numpy()
     np.testing.assert_allclose(engine.probabilities(crops), expected, atol=tolerance)
 
 
 def test_the_file_describes_itself(weights: Path, tmp_path: Path) -> None:
     export_onnx(weights, tmp_path / "m.onnx", "mine", "fp16")
     properties = {item.key: item.value for item in onnx.load(tmp_path / "m.onnx").metadata_props}
-    description = json.loads(properties["mftn"])
-    assert description["size"] == [48, 48] and len(description["template"]) == 5
-    assert description["temperature"] == load_model(weights)[1]["temperature"]
+    spec = ModelSpec.from_json(properties["mftn"], "m.onnx")
+    assert spec == replace(load_model(weights).spec, name="mine", precision="fp16")
     assert (tmp_path / "m.onnx").stat().st_size < 17e6
 
 
@@ -66,7 +66,7 @@ def test_int8_is_calibrated_small_and_compared_on_faces(weights: Path, prepared:
     assert result.megabytes < 0.6 * (tmp_path / "fp16.onnx").stat().st_size / 1e6
     kinds = {node.op_type for node in onnx.load(tmp_path / "int8.onnx").graph.node}
     assert {"QuantizeLinear", "DequantizeLinear"} <= kinds
-    crops = dataset_crops(load_model(weights)[1], FaceDataset(prepared, "valid"), 8)
+    crops = dataset_crops(load_model(weights).spec, FaceDataset(prepared, "valid"), 8)
     exact = load_engine(tmp_path / "fp16.onnx", engine="onnxruntime").probabilities(crops)
     for runs_on in ("onnxruntime", "openvino"):
         assert np.abs(load_engine(tmp_path / "int8.onnx", engine=runs_on).probabilities(crops) - exact).max() < 0.1
@@ -88,4 +88,4 @@ def test_an_exported_file_can_be_exported_again(weights: Path, tmp_path: Path, p
     export_onnx(weights, tmp_path / "first.onnx", "first", precision)
     again = export_onnx(tmp_path / "first.onnx", tmp_path / "second.onnx", "second", "fp16")
     assert again.parity < 2e-3
-    assert load_engine(tmp_path / "second.onnx").info.name == "second"
+    assert load_engine(tmp_path / "second.onnx").spec.name == "second"

@@ -1,5 +1,8 @@
+import json
+from dataclasses import replace
 from pathlib import Path
 
+import onnx
 import pytest
 import timm
 import torch
@@ -10,34 +13,51 @@ from mftn.errors import ModelError
 from mftn.export import export_onnx
 from mftn.export.recover import load_network, recover
 from mftn.models import load_model, save_model
+from mftn.spec import ModelSpec
 
-DESCRIPTION = {
-    "labels": list("abcde"), "channels": 3, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225],
-    "template": [[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.4, 0.8], [0.6, 0.8]], "temperature": 1.2,
-}  # fmt: skip
+SPEC = ModelSpec(
+    "mftn_atto", tuple("abcde"), (64, 64), ((0.3, 0.4), (0.7, 0.4), (0.5, 0.6), (0.4, 0.8), (0.6, 0.8)), channels=3,
+    mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), temperature=1.2,
+)  # fmt: skip
 
 
-@pytest.mark.parametrize(("architecture", "side"), [("mftn_atto", 64), ("baseline_face", 32)])
+@pytest.mark.parametrize(("architecture", "side"), [("mftn_atto", 64), ("baseline_face", 32), ("baseline_facenet", 96)])
 def test_an_exported_network_comes_back(tmp_path: Path, architecture: str, side: int) -> None:
     torch.manual_seed(0)
     arguments = {"num_classes": 5, "in_chans": 3, "img_size": side}
     model = timm.create_model(architecture, **arguments).eval()
-    description = DESCRIPTION | {"architecture": architecture, "arguments": arguments, "size": [side, side]}
-    save_model(model, tmp_path / "m.safetensors", description)
+    for name, buffer in model.named_buffers():
+        if name.endswith("running_var"):
+            buffer.uniform_(0.5, 1.5)
+    spec = replace(SPEC, architecture=architecture, arguments=arguments, size=(side, side))
+    save_model(model, tmp_path / "m.safetensors", spec)
     export_onnx(tmp_path / "m.safetensors", tmp_path / "m.onnx", "mine")
     back = load_network(tmp_path / "m.onnx")
     x = torch.rand(2, 3, side, side)
-    torch.testing.assert_close(back(x).fused, model(x).fused, rtol=1e-3, atol=1e-3)
-    assert back.description["labels"] == DESCRIPTION["labels"]
-    assert back.description["mean"] == pytest.approx(DESCRIPTION["mean"], abs=1e-4)
-    again, _ = load_model(tmp_path / "m.safetensors")
+    torch.testing.assert_close(back(x).fused, model(x).fused, rtol=1e-4, atol=1e-4)
+    assert back.spec == replace(spec, name="mine", precision="fp32")
+    again = load_model(tmp_path / "m.safetensors")
     torch.testing.assert_close(load_network(tmp_path / "m.safetensors")(x).fused, again(x).fused)
 
 
 @pytest.mark.parametrize("architecture", ["mftn_mobile", "mftn_face"])
 def test_what_ships_comes_back(architecture: str) -> None:
     network = recover(find_model(f"{architecture}_ferplus"))
-    assert network.description["architecture"] == architecture and not network.fused_only
+    assert network.spec.architecture == architecture
+
+
+def test_an_export_of_an_earlier_version_comes_back_with_its_normalisation(tmp_path: Path) -> None:
+    arguments = {"num_classes": 5, "in_chans": 3, "img_size": 32}
+    spec = replace(SPEC, architecture="baseline_face", arguments=arguments, size=(32, 32))
+    save_model(timm.create_model("baseline_face", **arguments), tmp_path / "m.safetensors", spec)
+    export_onnx(tmp_path / "m.safetensors", tmp_path / "m.onnx", "mine")
+    proto = onnx.load(tmp_path / "m.onnx")
+    kept = ("name", "precision", "labels", "size", "channels", "template", "temperature", "architecture")
+    older = {name: value for name, value in json.loads(proto.metadata_props[0].value).items() if name in kept}
+    onnx.helper.set_model_props(proto, {"mftn": json.dumps(older)})
+    onnx.save(proto, tmp_path / "old.onnx")
+    back = load_network(tmp_path / "old.onnx")
+    assert back.spec.mean == pytest.approx(SPEC.mean, abs=1e-4) and back.spec.std == pytest.approx(SPEC.std, abs=1e-4)
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:

@@ -15,11 +15,11 @@ from torch import nn
 
 from mftn.errors import ConfigError
 from mftn.faces import DETECTORS, load_detector
+from mftn.faces.boxes import non_maximum_suppression
 from mftn.faces.mtcnn import MTCNN
-from mftn.faces.nms import non_maximum_suppression
 from mftn.faces.yunet import YuNet
 from mftn.images import read_image
-from mftn.runtime import open_session
+from mftn.runtime import Session
 from mftn.types import Detection, Image
 
 WEIGHTS = files("mftn.faces") / "weights"
@@ -138,17 +138,9 @@ def test_mtcnns_networks_agree_with_torch(name: str, side: int, flattened: int) 
     features = twin(x)
     weight, bias = arrays[-2:]
     expected = (features @ weight + bias).softmax(dim=1)
-    session = open_session((WEIGHTS / f"{name}.onnx").read_bytes(), 1)
+    session = Session((WEIGHTS / f"{name}.onnx").read_bytes(), 1)
     (probabilities,) = session.run(["probabilities"], {"images": x.numpy()})
     np.testing.assert_allclose(probabilities, expected.detach().numpy(), rtol=1e-4, atol=1e-5)
-
-
-def test_suppression_keeps_the_best_of_overlapping_boxes() -> None:
-    boxes = np.array([[0, 0, 10, 10], [1, 1, 11, 11], [20, 20, 30, 30], [2, 2, 4, 4]], np.float32)
-    scores = np.array([0.8, 0.9, 0.5, 0.7], np.float32)
-    assert non_maximum_suppression(boxes, scores, 0.3).tolist() == [1, 3, 2]
-    assert non_maximum_suppression(boxes, scores, 0.3, over="smaller").tolist() == [1, 2]
-    assert non_maximum_suppression(boxes[:0], scores[:0], 0.3).tolist() == []
 
 
 def test_an_unknown_detector_names_the_nearest() -> None:

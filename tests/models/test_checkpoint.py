@@ -1,5 +1,6 @@
 import os
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,11 @@ from safetensors.torch import save_file
 
 from mftn.errors import ModelError
 from mftn.models import MFTN, Baseline, load_checkpoint, load_model, save_model
-from mftn.models.checkpoint import load_timm, read_config
+from mftn.models.checkpoint import load_timm, read_spec
+from mftn.spec import ModelSpec
 
+TEMPLATE = ((0.3, 0.4), (0.7, 0.4), (0.5, 0.6), (0.4, 0.8), (0.6, 0.8))
+SPEC = ModelSpec("mftn_face", tuple("abcde"), (48, 48), TEMPLATE, arguments={"num_classes": 5})
 X = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
 
@@ -21,21 +25,19 @@ def network(seed: int = 0, num_classes: int = 5) -> MFTN:
 
 def test_what_is_saved_is_built_and_loaded_again(tmp_path: Path) -> None:
     model = timm.create_model("mftn_face", num_classes=5).eval()
-    config = {"architecture": "mftn_face", "arguments": {"num_classes": 5}, "labels": list("abcde")}
-    save_model(model, tmp_path / "m.safetensors", config)
-    again, read = load_model(tmp_path / "m.safetensors")
-    assert read == config
+    save_model(model, tmp_path / "m.safetensors", SPEC)
+    again = load_model(tmp_path / "m.safetensors")
+    assert again.spec == SPEC
     x = torch.randn(2, 1, 48, 48)
     torch.testing.assert_close(again(x).fused, model(x).fused, rtol=0, atol=0)
 
 
 def test_half_precision_halves_the_file_and_loads(tmp_path: Path) -> None:
     model = timm.create_model("mftn_face", num_classes=5).eval()
-    config = {"architecture": "mftn_face", "arguments": {"num_classes": 5}}
-    save_model(model, tmp_path / "full.safetensors", config)
-    save_model(model, tmp_path / "half.safetensors", config, torch.float16)
+    save_model(model, tmp_path / "full.safetensors", SPEC)
+    save_model(model, tmp_path / "half.safetensors", SPEC, torch.float16)
     assert (tmp_path / "half.safetensors").stat().st_size < 0.52 * (tmp_path / "full.safetensors").stat().st_size
-    again, _ = load_model(tmp_path / "half.safetensors")
+    again = load_model(tmp_path / "half.safetensors")
     x = torch.randn(2, 1, 48, 48)
     torch.testing.assert_close(again(x).fused, model(x).fused, rtol=0, atol=0.02)
 
@@ -99,7 +101,7 @@ def test_a_hostile_pickle_is_refused_and_not_run(tmp_path: Path, monkeypatch: py
 
 def test_truncated_missing_and_foreign_files_are_named(tmp_path: Path) -> None:
     model = network()
-    save_model(model, tmp_path / "m.safetensors", {})
+    save_model(model, tmp_path / "m.safetensors", None)
     whole = (tmp_path / "m.safetensors").read_bytes()
     (tmp_path / "cut.safetensors").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ModelError, match=r"cut.safetensors: not a complete"):
@@ -109,16 +111,19 @@ def test_truncated_missing_and_foreign_files_are_named(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(1)}, tmp_path / "bare.safetensors")
     with pytest.raises(ModelError, match="no description"):
         load_model(tmp_path / "bare.safetensors")
+    save_model(model, tmp_path / "unknown.safetensors", replace(SPEC, architecture="mftn_of_tomorrow"))
+    with pytest.raises(ModelError, match="mftn_of_tomorrow: cannot be built"):
+        load_model(tmp_path / "unknown.safetensors")
 
 
 def test_a_network_saved_for_the_hub_comes_back_with_its_description(tmp_path: Path) -> None:
     model = timm.create_model("mftn_atto", num_classes=7, img_size=64, mstn_depths=(1, 0, 1))
-    model.description = {"architecture": "mftn_atto", "arguments": {}, "labels": list("abcdefg")}
+    model.spec = replace(SPEC, architecture="mftn_atto", channels=3, labels=tuple("abcdefg"))
     model.save_pretrained(tmp_path / "shared")
     back = MFTN.from_pretrained(tmp_path / "shared")
     x = torch.rand(1, 3, 64, 64)
     assert torch.equal(model.eval()(x).fused, back(x).fused)
-    assert back.description == model.description == read_config(tmp_path / "shared" / "model.safetensors")
+    assert back.spec == model.spec == read_spec(tmp_path / "shared" / "model.safetensors")
 
 
 def test_timm_weights_of_another_network_are_refused(tmp_path: Path) -> None:

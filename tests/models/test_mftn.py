@@ -48,14 +48,12 @@ def test_a_backbone_without_three_maps_is_refused() -> None:
         MFTN("two_stage")
 
 
-def test_heads_are_named_and_summed_and_the_flag_gives_the_sum_alone() -> None:
+def test_heads_are_named_and_summed() -> None:
     model = MFTN(**TINY).eval()
     x = torch.randn(2, 3, 64, 64)
     logits = model(x)
     assert isinstance(logits, Logits)
     torch.testing.assert_close(logits.fused, logits.backbone + logits.mstn)
-    model.fused_only = True
-    torch.testing.assert_close(model(x), logits.fused)
 
 
 def test_the_baseline_is_the_backbone_itself() -> None:

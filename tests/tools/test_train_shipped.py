@@ -15,7 +15,7 @@ SHORT = ["--epochs=1", "--small-epochs=0", "--batch-size=12", "--model.size=32",
 def test_one_command_goes_from_an_archive_to_a_file_that_predicts(
     ferplus_root: Path, photos: Path, tmp_path: Path
 ) -> None:
-    save_model(timm.create_model("mobilenetv1_100", in_chans=1, num_classes=0), tmp_path / "first.safetensors", {})
+    save_model(timm.create_model("mobilenetv1_100", in_chans=1, num_classes=0), tmp_path / "first.safetensors", None)
     source = tmp_path / "ferplus.tar.xz"
     subprocess.run(["tar", "cJf", source, "-C", ferplus_root, "."], check=True)
     command = [SCRIPT, source, tmp_path / "first.safetensors", tmp_path / "out", *SHORT]

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 from mftn import __version__
-from mftn.files import whole_file, write_text
+from mftn.files import UniqueNames, atomic_write, write_text
+from mftn.sources import VIDEO_SUFFIXES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +34,7 @@ def write_elan(events: pd.DataFrame, folder: Path) -> list[Path]:
         path = folder / f"{names[str(source)]}.eaf"
         tree = ET.ElementTree(_document(str(source), rows))
         ET.indent(tree)
-        with whole_file(path) as partial:
+        with atomic_write(path) as partial:
             tree.write(partial, encoding="UTF-8", xml_declaration=True)
         written.append(path)
     return written
@@ -83,7 +84,7 @@ def write_bids(events: pd.DataFrame, folder: Path) -> None:
         (folder / name).mkdir(exist_ok=True)
         table = rows.rename(columns={"expression": "trial_type"})
         table = table[["onset", "duration", "trial_type", "apex", "peak", "segment", "cut_start", "cut_end"]]
-        with whole_file(folder / name / f"{name}_task-{sources[str(source)]}_events.tsv") as partial:
+        with atomic_write(folder / name / f"{name}_task-{sources[str(source)]}_events.tsv") as partial:
             table.to_csv(partial, sep="\t", index=False, na_rep="n/a", float_format="%.4f")
     about = {"Name": "Expression events", "BIDSVersion": "1.9.0", "DatasetType": "derivative"}
     made = {"GeneratedBy": [{"Name": "mftn", "Version": __version__}]}
@@ -91,14 +92,11 @@ def write_bids(events: pd.DataFrame, folder: Path) -> None:
 
 
 def file_names(names: list[str], joiner: str = "_") -> dict[str, str]:
-    """A name for a file for each name: letters, digits and `joiner`, each once."""
-    found: dict[str, str] = {}
+    """A name for a file for each name: letters, digits and `joiner`, and none twice on any disk."""
+    unique = UniqueNames(separator=joiner)
+    found = {}
     for name in names:
         path = Path(name)
-        base = re.sub(r"[^A-Za-z0-9]+", joiner, path.stem if path.suffix.lower() in _MIME else path.name)
-        base = base.strip("_") or "unnamed"
-        taken, number, unique = {word.lower() for word in found.values()}, 2, base
-        while unique.lower() in taken:
-            unique, number = f"{base}{joiner}{number}", number + 1
-        found[name] = unique
+        stem = path.stem if path.suffix.lower() in VIDEO_SUFFIXES else path.name
+        found[name] = unique.name(re.sub(r"[^A-Za-z0-9]+", joiner, stem).strip("_") or "unnamed")
     return found

@@ -13,15 +13,24 @@ import pandas as pd
 
 from mftn.analysis.elan import file_names, write_bids, write_elan
 from mftn.analysis.methods import methods, versions
+from mftn.analysis.summary import TABLES, Summary
 from mftn.analysis.synchrony import ALL
 from mftn.errors import MissingExtraError
-from mftn.files import whole_file, write_text
+from mftn.files import atomic_write, write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from mftn.analysis.courses import Course
-    from mftn.analysis.summary import Summary
+
+OUTPUTS = (
+    *(f"{name}{suffix}" for name in TABLES for suffix in (".csv", ".parquet")),
+    "summary.html",
+    "summary.json",
+    "methods.txt",
+    "notes.txt",
+)
+"""Files of the folder, beside those in figures/, elan/ and bids/."""
 
 MOST_CURVES = 6
 """Segments whose mean curves are drawn."""
@@ -46,7 +55,7 @@ def write_summary(summary: Summary, folder: Path, *, elan: bool, bids: bool) -> 
     for name, figure in _figures(summary):
         for kind in ("png", "pdf"):
             path = folder / "figures" / f"{name}.{kind}"
-            with whole_file(path) as partial:
+            with atomic_write(path) as partial:
                 figure.savefig(partial, format=kind, metadata={"CreationDate": None} if kind == "pdf" else None)
             figure.set_layout_engine("none")  # what was laid out for the first format holds for the second
         image = (folder / "figures" / f"{name}.png").read_bytes()
@@ -72,9 +81,9 @@ def write_table(frame: pd.DataFrame, path: Path) -> None:
     """
     flags = [name for name in frame if frame[name].dtype == bool]
     words = frame.assign(**{name: frame[name].map({True: "TRUE", False: "FALSE"}) for name in flags})
-    with whole_file(path.with_suffix(".csv")) as partial:
+    with atomic_write(path.with_suffix(".csv")) as partial:
         words.to_csv(partial, index=False, na_rep="NA", float_format="%.8g", lineterminator="\n")
-    with whole_file(path.with_suffix(".parquet")) as partial:
+    with atomic_write(path.with_suffix(".parquet")) as partial:
         frame.to_parquet(partial, index=False)
 
 

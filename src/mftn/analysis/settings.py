@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mftn.errors import ConfigError
+from mftn.limits import check_range
 
 Test = Literal["permutation", "mixed"]
 
@@ -48,21 +49,19 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 < self.offset <= self.onset <= 1:
-            raise ConfigError(f"onset {self.onset}, offset {self.offset}: they must hold 0 < offset ≤ onset ≤ 1")
+        check_range("--onset", self.onset, 0, 1, above=True)
+        check_range("--offset", self.offset, 0, self.onset, above=True)
         for name in ("shortest", "smooth", "bridge", "synchrony_lag"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be 0 or more seconds")
-        if self.max_gap is not None and self.max_gap <= 0:
-            raise ConfigError(f"max_gap is {self.max_gap}; it must be more than 0 seconds")
-        if self.synchrony_window * self.synchrony_rate < 4:
-            raise ConfigError("a synchrony window needs at least 4 values: a longer window or a higher rate")
+            check_range(f"--{name.replace('_', '-')}", getattr(self, name), 0)
+        if self.max_gap is not None:
+            check_range("--max-gap", self.max_gap, 0, above=True)
+        check_range("--synchrony-rate", self.synchrony_rate, 0, 100, above=True)
+        check_range("--synchrony-window", self.synchrony_window, 4 / self.synchrony_rate)
+        check_range("--permutations", self.permutations, 99)
+        check_range("--confidence", self.confidence, 0.5, 0.9999)
+        check_range("--seed", self.seed, 0)
         if self.test not in ("permutation", "mixed"):
-            raise ConfigError(f"test is {self.test}; use permutation or mixed")
-        if self.permutations < 99:
-            raise ConfigError(f"permutations is {self.permutations}; it must be 99 or more")
-        if not 0.5 <= self.confidence < 1:
-            raise ConfigError(f"confidence is {self.confidence}; it must be at least 0.5 and below 1")
+            raise ConfigError(f"--test is {self.test}; use permutation or mixed")
 
 
 _UNITS = {"ms": 0.001, "s": 1.0, "": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}

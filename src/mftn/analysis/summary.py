@@ -25,6 +25,8 @@ from mftn.analysis.synchrony import Synchrony, synchronise
 from mftn.analysis.table import Tables
 from mftn.errors import ConfigError, DataError
 
+TABLES = ("expressions", "persons", "windows", "events", "transitions", "synchrony", "conditions")
+
 SEGMENT = "segment"
 """The factor that segments make where there are several."""
 
@@ -92,8 +94,7 @@ class Summary:
 
     def frames(self) -> dict[str, pd.DataFrame]:
         """The tables by name, without empty ones that nobody asked for."""
-        names = ("expressions", "persons", "windows", "events", "transitions", "synchrony", "conditions")
-        found = {name: getattr(self, name) for name in names}
+        found = {name: getattr(self, name) for name in TABLES}
         return {name: frame for name, frame in found.items() if len(frame) or name in ("events", "transitions")}
 
     def write(self, folder: str | Path, *, elan: bool = False, bids: bool = False) -> Path:

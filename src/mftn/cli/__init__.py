@@ -1,18 +1,21 @@
-"""The command line: `mftn VERB …`. Each verb is a module with `Arguments` (a dataclass) and `run`.
+"""The command line: `mftn SUBCOMMAND …`. Each subcommand is a module with `Arguments` (a dataclass) and `run`.
 
-Nothing heavy is imported until a verb runs, so that `mftn --help` answers at once.
+Nothing heavy is imported until one runs, so that `mftn --help` answers at once.
 """
 
 import io
 import os
 import sys
+import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 
 from mftn import __version__
-from mftn.errors import MFTNError, MissingExtraError
+from mftn.errors import ConfigError, MFTNError, MissingExtraError
+from mftn.files import readable
 
-VERBS = {
+SUBCOMMANDS = {
     "predict": "recognise expressions in photographs and videos",
     "summarize": "turn faces per frame into what a study needs: measures, events, comparisons, one page",
     "models": "list the models that ship",
@@ -26,69 +29,91 @@ VERBS = {
     "export": "turn trained weights into the file that prediction runs",
 }
 _NEED_TRAINING = ("prepare", "audit", "train", "evaluate", "explain", "export")
-INTERRUPTED = 130
-"""Exit status after Ctrl-C, as shells report it."""
+WRONG_USAGE, INTERRUPTED = 2, 130
+"""Exit statuses; shells report Ctrl-C as 130."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit status: 0 done, 1 something failed, 2 wrong usage, 130 interrupted."""
-    verb, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
-    if verb in ("-h", "--help"):
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # error messages say what is wrong with a file
+    subcommand, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    _set_encodings()
+    if subcommand in ("-h", "--help"):
         print(_help())
         return 0
-    if verb in ("-V", "--version"):
+    if subcommand in ("-V", "--version"):
         print(f"mftn {__version__}")
         return 0
-    if verb not in VERBS:
+    if subcommand not in SUBCOMMANDS:
         import difflib
 
-        near = difflib.get_close_matches(verb, VERBS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(VERBS)}"
-        print(f"mftn: no verb {verb}; {hint}", file=sys.stderr)
-        return 2
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="surrogateescape")  # file names are bytes; not all are UTF-8
+        near = difflib.get_close_matches(subcommand, SUBCOMMANDS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(SUBCOMMANDS)}"
+        say(f"no subcommand {subcommand}; {hint}")
+        return WRONG_USAGE
     try:
-        status = _run(verb, rest)
+        status = _run(subcommand, rest)
         sys.stdout.flush()
+    except ConfigError as error:
+        say(str(error))
+        return WRONG_USAGE
     except MFTNError as error:
-        print(f"mftn: {error}", file=sys.stderr)
+        say(str(error))
         return 1
     except BrokenPipeError:  # the reader has gone, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 0
-    except OSError as error:  # a folder that may not be written to, a full disk
-        print(f"mftn: {error}", file=sys.stderr)
+    except OSError as error:  # a folder that may not be written to, a full disk behind standard output
+        _drop_output()
+        say(f"{error.filename or 'standard output'}: {error.strerror or error}")
         return 1
     except KeyboardInterrupt:
-        print("mftn: interrupted", file=sys.stderr)
+        say("interrupted")
         return INTERRUPTED
     return status
 
 
-def _run(verb: str, arguments: list[str]) -> int:
+def say(message: str) -> None:
+    """Print one line to standard error."""
+    print(f"mftn: {readable(message)}", file=sys.stderr)
+
+
+def _set_encodings() -> None:
+    """Names are printed whatever the terminal's encoding; files and pipes get UTF-8 on every system."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="backslashreplace")
+
+
+def _drop_output() -> None:
+    """Send the rest to nowhere, so that the interpreter does not try to write it when it ends."""
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _run(subcommand: str, arguments: list[str]) -> int:
     try:
-        module = import_module(f"mftn.cli.{verb}")
+        module = import_module(f"mftn.cli.{subcommand}")
         if hasattr(module, "parse"):
             parsed = module.parse(arguments)
         else:
             import tyro
 
-            parsed = tyro.cli(module.Arguments, prog=f"mftn {verb}", description=module.__doc__, args=arguments)
+            parsed = tyro.cli(module.Arguments, prog=f"mftn {subcommand}", description=module.__doc__, args=arguments)
         status: int = module.run(parsed)
     except ModuleNotFoundError as error:
-        if (error.name or "mftn").startswith("mftn") or verb not in _NEED_TRAINING:
+        if (error.name or "mftn").startswith("mftn") or subcommand not in _NEED_TRAINING:
             raise
-        raise MissingExtraError(f"mftn {verb}", "train") from error
+        raise MissingExtraError(f"mftn {subcommand}", "train") from error
     return status
 
 
 def _help() -> str:
-    verbs = "\n".join(f"  {verb:<9} {text}" for verb, text in VERBS.items())
+    subcommands = "\n".join(f"  {name:<9} {text}" for name, text in SUBCOMMANDS.items())
     return (
-        "usage: mftn VERB [OPTIONS]\n\n"
+        "usage: mftn SUBCOMMAND [OPTIONS]\n\n"
         "Facial expression recognition with MFTN-FER.\n\n"
-        f"verbs:\n{verbs}\n\n"
-        "options:\n  --help     this text, or a verb's: mftn predict --help\n  --version  the version\n\n"
+        f"subcommands:\n{subcommands}\n\n"
+        "options:\n  --help     this text, or a subcommand's: mftn predict --help\n  --version  the version\n\n"
         "example:\n  mftn predict photos/ --save-images annotated/"
     )

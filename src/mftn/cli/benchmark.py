@@ -13,6 +13,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from mftn.cli.outputs import check_outputs
+from mftn.limits import check_range
+
 BATCHES = (1, 8, 32)
 SIZES = ((350, 350), (512, 512), (1280, 720), (1920, 1080))
 
@@ -27,6 +30,7 @@ class Arguments:
         detector: Face detector.
         seconds: How long each row is measured.
         output: Also write the rows as CSV.
+        overwrite: Replace the CSV where it exists already.
     """
 
     photo: Path | None = None
@@ -34,25 +38,28 @@ class Arguments:
     detector: Literal["yunet", "mtcnn"] = "yunet"
     seconds: float = 2.0
     output: Path | None = None
+    overwrite: bool = False
 
 
 def run(arguments: Arguments) -> int:
     """Measure, print a table, and write the CSV."""
     from mftn.engines import installed_engines, load_engine
-    from mftn.errors import ConfigError
     from mftn.faces import load_detector
     from mftn.files import write_csv
+    from mftn.images import read_image
 
-    if arguments.seconds <= 0:
-        raise ConfigError(f"--seconds is {arguments.seconds}; it must be above 0")
+    check_range("--seconds", arguments.seconds, 0, 3600, above=True)
+    check_outputs([("--output", arguments.output)], filter(None, [arguments.photo]), arguments.overwrite)
+    if arguments.photo:
+        read_image(arguments.photo)  # a wrong path is said before minutes of measuring
     rng = np.random.default_rng(0)
     cores = os.cpu_count() or 1
     rows: list[dict[str, Any]] = []
     for name, threads in product(installed_engines(), sorted({1, cores})):
         engine = load_engine(arguments.model, threads=threads, engine=name)
         for batch in BATCHES:
-            crops = rng.integers(0, 256, (batch, *engine.info.size, 3), dtype=np.uint8)
-            what = f"classify, {engine.info.name}, {name}"
+            crops = rng.integers(0, 256, (batch, *engine.spec.size, 3), dtype=np.uint8)
+            what = f"classify, {engine.spec.name}, {name}"
             rows.append(measure(what, threads, batch, arguments.seconds, partial(engine.probabilities, crops)))
     detector = load_detector(arguments.detector, threads=1)
     for width, height in SIZES:

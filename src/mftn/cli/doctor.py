@@ -1,16 +1,16 @@
 """Show versions, engines, and what is installed or missing and how to get it."""
 
-from dataclasses import dataclass
+from __future__ import annotations
 
-EXTRAS = {
-    "predict (always)": ("numpy", "pillow", "onnxruntime", "rich", "tyro"),
-    "parquet": ("pyarrow",),
-    "openvino": ("openvino",),
-    "train": (
-        "torch", "torchvision", "timm", "lightning-fabric", "pytorch-optimizer", "pyarrow", "pyyaml", "safetensors",
-        "onnx", "onnxscript",
-    ),
-}  # fmt: skip
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, requires, version
+
+REQUIREMENT = re.compile(
+    r"""(?P<name>[A-Za-z0-9._-]+)(?:\[[^]]*\])?(?P<versions>[^;]*)(?:;.*extra\s*==\s*["'](?P<extra>[^"']+))?"""
+)
+"""A requirement as a package's metadata have it, such as: pyarrow>=15; extra == "parquet"."""
 
 
 @dataclass(frozen=True)
@@ -18,38 +18,72 @@ class Arguments:
     """`mftn doctor` takes nothing."""
 
 
+@dataclass(frozen=True, slots=True)
+class Extra:
+    """A set of packages that a feature needs.
+
+    Attributes:
+        name: As in `pip install 'mftn[NAME]'`; empty for what is always needed.
+        found: Installed packages with their versions.
+        missing: The others, as they are required.
+    """
+
+    name: str
+    found: tuple[str, ...]
+    missing: tuple[str, ...]
+
+    def __str__(self) -> str:
+        lines = [f"{self.name or 'always'}: {'missing ' + ', '.join(self.missing) if self.missing else 'complete'}"]
+        if self.found:
+            lines.append(f"  {', '.join(self.found)}")
+        if self.missing:
+            lines.append(f"  get it: pip install '{f'mftn[{self.name}]' if self.name else 'mftn'}'")
+        return "\n".join(lines)
+
+
 def run(arguments: Arguments) -> int:  # noqa: ARG001
     """Print the state of the installation; 1 if prediction cannot run."""
     import platform
-    from importlib.metadata import PackageNotFoundError, version
 
     from mftn import __version__
     from mftn.errors import MFTNError
 
     print(f"mftn {__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}")
-    for extra, packages in EXTRAS.items():
-        found, missing = [], []
-        for package in packages:
-            try:
-                found.append(f"{package} {version(package)}")
-            except PackageNotFoundError:
-                missing.append(package)
-        print(f"\n{extra}: {'complete' if not missing else 'missing ' + ', '.join(missing)}")
-        if found:
-            print(f"  {', '.join(found)}")
-        if missing:
-            print(
-                f"  get it: pip install 'mftn[{extra}]'"
-                if extra in ("parquet", "openvino", "train")
-                else "  get it: pip install mftn"
-            )
     try:
+        for extra in find_extras(requires("mftn") or ()):
+            if extra.name != "test":
+                print(f"\n{extra}")
+    except PackageNotFoundError:
+        print("\nmftn itself is not installed, so what it needs is not known; pip install . in a clone")
+    try:
+        from mftn.engines import installed_engines
         from mftn.recognize import load
 
-        info = load().engine.info
+        info, engine = load().engine.spec, installed_engines()[-1]
         height, width = info.size
-        print(f"\nprediction: works (model {info.name}, {height}×{width}, {len(info.labels)} classes, on onnxruntime)")
+        print(f"\nprediction: works (model {info.name}, {height}×{width}, {len(info.labels)} classes, on {engine})")
     except (ImportError, MFTNError) as error:
         print(f"\nprediction: does not work: {error}")
         return 1
     return 0
+
+
+def find_extras(requirements: Iterable[str]) -> list[Extra]:
+    """What is installed and missing of a package's requirements, by extra, in their order.
+
+    Args:
+        requirements: As `importlib.metadata.requires` gives them.
+    """
+    found: dict[str, list[str]] = {}
+    missing: dict[str, list[str]] = {}
+    for requirement in requirements:
+        match = REQUIREMENT.match(requirement)
+        assert match, requirement
+        name, extra = match["name"], match["extra"] or ""
+        found.setdefault(extra, [])
+        missing.setdefault(extra, [])
+        try:
+            found[extra].append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            missing[extra].append(f"{name}{match['versions'].strip()}")
+    return [Extra(name, tuple(found[name]), tuple(missing[name])) for name in found]

@@ -6,6 +6,9 @@ from typing import Annotated, Literal
 
 import tyro
 
+from mftn.cli.outputs import check_outputs
+from mftn.limits import check_range
+
 
 @dataclass(frozen=True)
 class Arguments:
@@ -43,9 +46,11 @@ def run(arguments: Arguments) -> int:
     from mftn.engines import find_model
     from mftn.errors import ConfigError
     from mftn.evaluate.predictions import FUSED
-    from mftn.evaluate.report import Model, Options, Report
+    from mftn.evaluate.report import Model, Options, write_report
     from mftn.export.recover import load_network
 
+    for option in ("robustness_images", "deletion_images", "embedding_images", "seed"):
+        check_range(f"--{option.replace('_', '-')}", getattr(arguments, option), 0)
     if not arguments.model:
         raise ConfigError("--model: name the weights to evaluate, such as runs/ferplus/best.safetensors")
     console = Console(stderr=True)
@@ -62,11 +67,14 @@ def run(arguments: Arguments) -> int:
             arguments.robustness_images, arguments.deletion_images, arguments.embedding_images, arguments.seed
         )
         paths = [find_model(model) for model in arguments.model]
+        check_outputs(
+            [("--out", arguments.out / name) for name in ("report.html", "metrics.json")], paths, overwrite=True
+        )
         models = [
             Model(name, path, None if path.suffix == ".parquet" else load_network(path))
             for name, path in zip(_names(paths), paths, strict=True)
         ]
-        report = Report(
+        report = write_report(
             models,
             arguments.data,
             arguments.split,
@@ -75,23 +83,22 @@ def run(arguments: Arguments) -> int:
             options,
             on_progress,
         )
-        page = report.write()
-    data = report.found["data"]
-    left_out = f", {data['left_out']:,} left out by the protocol" if data["left_out"] else ""
-    print(f"{data['images']:,} pictures evaluated{left_out}: all {data['in_manifest']:,} of the manifest")
-    for name, model in report.found["models"].items():
-        for protocol, row in model["answers"][FUSED].items():
-            low, high = row["wilson"]
+    data = report.results.data
+    left_out = f", {data.left_out:,} left out by the protocol" if data.left_out else ""
+    print(f"{data.images:,} images evaluated{left_out}: all {data.in_manifest:,} of the manifest")
+    for name, model in report.results.models.items():
+        for protocol, row in model.answers[FUSED].items():
+            low, high = row.wilson
             print(
-                f"{name}, {protocol}, {row['images']:,} pictures: accuracy {row['accuracy']:.2%} "
-                f"(95 % interval {low:.1%} to {high:.1%}), macro recall {row['macro_recall']:.1%}"
+                f"{name}, {protocol}, {row.images:,} images: accuracy {row.accuracy:.2%} "
+                f"(95 % interval {low:.1%} to {high:.1%}), macro recall {row.macro_recall:.1%}"
             )
-    for pair in report.found["pairs"]:
+    for pair in report.results.pairs:
         print(
-            f"{pair['second']} over {pair['first']}: {100 * pair['difference']:+.2f} points "
-            f"(95 % {100 * pair['low']:+.2f} to {100 * pair['high']:+.2f}), McNemar p = {pair['p']:.2g}"
+            f"{pair.second} over {pair.first}: {100 * pair.difference:+.2f} points "
+            f"(95 % {100 * pair.low:+.2f} to {100 * pair.high:+.2f}), McNemar p = {pair.p:.2g}"
         )
-    print(page)
+    print(report.page)
     return 0
 
 

@@ -6,15 +6,19 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from mftn.cli import say
+from mftn.cli.outputs import check_folders, check_outputs
+from mftn.files import UniqueNames, readable
 from mftn.labels import EXPRESSIONS
+from mftn.sources import find_sources
 
 if TYPE_CHECKING:
     from mftn.export.deployed import Normalise
     from mftn.faces import Detector
-    from mftn.models import Baseline
+    from mftn.models import Network
 
 MOST_FACES = 8
-"""Faces shown of one picture, the largest first."""
+"""Faces shown of one image, the largest first."""
 
 
 @dataclass(frozen=True)
@@ -22,11 +26,12 @@ class Arguments:
     """What `mftn explain` takes.
 
     Attributes:
-        source: Pictures, folders of pictures, globs.
+        source: Images, folders of images, globs.
         model: Weights of `mftn train`, a file of `mftn export`, or the name of a model that ships; the default one.
-        out: Folder for the figures, one a picture.
+        out: Folder for the figures, one per image.
         expression: Explain this expression; each face's predicted one by default.
-        detector: Face detector; none takes each picture as one face.
+        detector: Face detector; none takes each image as one face.
+        overwrite: Replace figures that exist already; a source is never replaced.
     """
 
     source: Annotated[tuple[str, ...], tyro.conf.Positional]
@@ -34,47 +39,54 @@ class Arguments:
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("explanations")
     expression: Literal[EXPRESSIONS] | None = None  # type: ignore[valid-type]
     detector: Literal["yunet", "mtcnn", "none"] = "yunet"
+    overwrite: bool = False
 
 
 def run(arguments: Arguments) -> int:
-    """Write a figure a picture; one that cannot be read is named, and the rest goes on."""
-    import sys
-
+    """Write one figure per image; an image that cannot be read is named, and the rest goes on."""
     from mftn.engines import find_model
     from mftn.errors import ConfigError, ImageError
-    from mftn.export.deployed import Normalise
-    from mftn.export.recover import load_network
-    from mftn.faces import load_detector
-    from mftn.images import find_images
 
     if not arguments.source:
-        raise ConfigError("name the pictures to explain, such as photos/ or face.jpg")
-    network = load_network(find_model(arguments.model))
-    labels = network.description["labels"]
+        raise ConfigError("name the images to explain, such as photos/ or face.jpg")
+    sources = list(find_sources(arguments.source, skip={arguments.out.resolve()}))
+    names = UniqueNames()
+    figures = [arguments.out / f"{names.name(Path(source.path).stem)}.png" for source in sources]
+    check_folders({"--out": arguments.out}, arguments.source)
+    existing = [("--out", figure) for figure in figures if figure.exists()]
+    check_outputs(existing, [source.path for source in sources], arguments.overwrite)
+    model = find_model(arguments.model)
+
+    from mftn.export.deployed import Normalise  # only now: torch takes seconds
+    from mftn.export.recover import load_network
+    from mftn.faces import load_detector
+
+    network = load_network(model)
+    labels = network.described().labels
     if arguments.expression and arguments.expression not in labels:
         raise ConfigError(f"--expression {arguments.expression}: the model knows {', '.join(labels)}")
-    detector = None if arguments.detector == "none" else load_detector(arguments.detector)
-    normalise = Normalise(network.description)
+    detector = load_detector(arguments.detector)
+    normalise = Normalise(network.described())
     failed = 0
-    seen: dict[str, int] = {}
-    for path in find_images(arguments.source):
-        name = Path(path).stem
-        seen[name] = seen.get(name, 0) + 1
-        file = arguments.out / f"{name}{f'_{seen[name]}' if seen[name] > 1 else ''}.png"
+    for source, file in zip(sources, figures, strict=True):
+        path = source.path
         try:
+            if source.error:
+                raise ImageError(source.error)
             shown = _explain(path, detector, network, normalise, arguments.expression, file)
         except ImageError as error:
             failed += 1
-            print(f"mftn: {error}", file=sys.stderr)
+            say(str(error))
             continue
-        print(f"{path}: {', '.join(shown) if shown else 'no face found'}{f' → {file}' if shown else ''}")
+        what = f"{', '.join(shown)} → {file}" if shown else "no face found"
+        print(readable(f"{path}: {what}"))
     return 1 if failed else 0
 
 
 def _explain(
     path: str,
-    detector: "Detector | None",
-    network: "Baseline",
+    detector: "Detector",
+    network: "Network",
     normalise: "Normalise",
     expression: str | None,
     file: Path,
@@ -85,28 +97,24 @@ def _explain(
 
     from mftn.evaluate.explain import explain
     from mftn.evaluate.figures import explanation_grid, save_figure
+    from mftn.faces.boxes import area
     from mftn.images import read_image
     from mftn.recognize import crop_face
-    from mftn.types import Detection
 
     image = read_image(path)
-    height, width = image.shape[:2]
-    faces = detector.detect(image) if detector else [Detection((0.0, 0.0, float(width), float(height)), None, None)]
-    faces = sorted(faces, key=lambda face: (face.box[2] - face.box[0]) * (face.box[1] - face.box[3]))[:MOST_FACES]
+    faces = sorted(detector.detect(image), key=lambda face: float(area(face.box)), reverse=True)[:MOST_FACES]
     if not faces:
         return []
-    description = network.description
-    template = np.asarray(description["template"])
-    crops = np.stack([crop_face(image, face, tuple(description["size"]), template) for face in faces])
+    spec = network.described()
+    template = np.asarray(spec.template)
+    crops = np.stack([crop_face(image, face, spec.size, template) for face in faces])
     # The figure shows the faces larger than the network sees them.
     fine = [crop_face(image, face, (192, 192), template) for face in faces]
-    labels = description["labels"]
-    classes = torch.full((len(faces),), labels.index(expression)) if expression else None
+    classes = torch.full((len(faces),), spec.labels.index(expression)) if expression else None
     found = explain(network, normalise(torch.from_numpy(crops)), classes)
-    probabilities = (found.logits.fused / description["temperature"]).softmax(dim=1)
-    shown = [f"{labels[k]} {row[k]:.0%}" for k, row in zip(found.classes.tolist(), probabilities, strict=True)]
+    probabilities = (found.logits.fused / spec.temperature).softmax(dim=1)
+    shown = [f"{spec.labels[k]} {row[k]:.0%}" for k, row in zip(found.classes.tolist(), probabilities, strict=True)]
     rows = {name: list(maps.numpy()) for name, maps in found.maps.items()}
     rows |= {f"{name} attention": list(maps.numpy()) for name, maps in found.attention.items()}
-    file.parent.mkdir(parents=True, exist_ok=True)
     save_figure(explanation_grid(fine, shown, rows), file)
     return shown

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from mftn.cli.outputs import check_outputs
+
 BATCH, SECONDS = 32, 1.0
 """How the file's speed is measured."""
 
@@ -22,6 +24,7 @@ class Arguments:
         precision: fp16 stores weights in half precision and int8-weights in 8 bits, while the arithmetic stays in
             float32; int8 computes in 8 bits, calibrated on training faces of --data, and is refused where it loses more
             than 0.3 points there.
+        overwrite: Replace the ONNX file where it exists already; the weights are never replaced.
         data: A prepared data set: the file is compared with the network on its validation faces.
     """
 
@@ -30,20 +33,20 @@ class Arguments:
     name: str | None = None
     precision: Literal["fp32", "fp16", "int8-weights", "int8"] = "fp32"
     data: Path | None = None
+    overwrite: bool = False
 
 
 def run(arguments: Arguments) -> int:
     """Export and print how far the file's answers are from the network's."""
+    out = arguments.out or arguments.weights.with_suffix(".onnx")
+    check_outputs([("--out", out)], [arguments.weights], arguments.overwrite)
+
     import numpy as np
 
     from mftn.cli.benchmark import measure
     from mftn.engines import installed_engines, load_engine
-    from mftn.errors import ConfigError
     from mftn.export import export_onnx
 
-    out = arguments.out or arguments.weights.with_suffix(".onnx")
-    if out == arguments.weights:
-        raise ConfigError(f"{out}: would be written over itself; give --out")
     result = export_onnx(arguments.weights, out, arguments.name or out.stem, arguments.precision, arguments.data)
     faces = f"{result.faces:,} validation faces" if result.faces else "noise"
     print(f"{out}: {result.megabytes:.1f} MB, largest difference of a probability {result.parity:.1e} on {faces}")
@@ -51,7 +54,7 @@ def run(arguments: Arguments) -> int:
         print(f"  same expression on {result.agreement:.2%}, accuracy {-100 * result.lost:+.2f} points")
     for engine in installed_engines():
         loaded = load_engine(out, engine=engine)
-        crops = np.random.default_rng(0).integers(0, 256, (BATCH, *loaded.info.size, 3), dtype=np.uint8)
+        crops = np.random.default_rng(0).integers(0, 256, (BATCH, *loaded.spec.size, 3), dtype=np.uint8)
         row = measure(engine, 0, BATCH, SECONDS, partial(loaded.probabilities, crops))
         print(f"  {engine}: {row['per_second']:,.0f} faces a second in batches of {BATCH}")
     return 0

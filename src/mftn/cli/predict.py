@@ -1,23 +1,30 @@
 """Recognise expressions in photographs and videos: a table, JSONL, CSV or Parquet, and annotated copies."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import numpy as np
 import tyro
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
-from rich.text import Text
 
-from mftn.cli import INTERRUPTED
-from mftn.errors import ConfigError
+from mftn.cli import INTERRUPTED, say
+from mftn.cli.outputs import check_folders, check_outputs
+from mftn.cli.sink import ImageTable, sink
+from mftn.errors import ConfigError, MissingExtraError
+from mftn.files import file_identity
+from mftn.limits import check_range
+from mftn.output import PictureFolder
+from mftn.sources import Kind, Source, classify, describe, find_sources
 from mftn.types import Prediction
+
+if TYPE_CHECKING:
+    from mftn.recognize import Recognizer
 
 Format = Literal["auto", "table", "jsonl", "csv", "parquet"]
 
@@ -33,22 +40,26 @@ class Arguments:
         output: File to write the predictions to.
         save_images: Folder for annotated copies.
         save_crops: Folder for the aligned faces, 224×224.
+        overwrite: Replace outputs that exist already; a source is never replaced.
+        null: Paths on standard input end in NUL bytes, as those of find -print0.
         detector: Finds faces; none takes each picture as one face crop.
-        min_score: Faces below this score are left out, 0 to 1; the detector's own default if not given.
-        top: Expressions shown for a face in the table and on pictures.
+        min_score: Faces below this score are omitted, 0 to 1; the detector's own default if not given.
+        detect_size: Pixels to which the longer side is scaled, at most, to look for small faces; fewer are faster and
+            miss more of them. By default images are looked at in full, video frames at 960.
+        top: Expressions shown for a face in the table and on images.
         model: Name of a model that ships, or an exported file.
         threads: Processor threads; 0 for all cores.
         engine: Runs the network; auto is OpenVINO where it is installed.
-        mirror: Average every face's answer with its mirror image's: more accurate, and twice the network's work. Videos
-            are averaged over time instead.
-        strict: Stop at the first picture that cannot be read.
+        mirror: Average every face's prediction with its horizontal flip's: more accurate, and twice the network's work.
+            Videos are averaged over time instead.
+        strict: Stop at the first image that cannot be read.
         start: Of a video, seconds from where frames are read.
         end: Of a video, seconds after which none are.
-        every: Of a video, read every so-manieth frame.
+        every: Of a video, read every Nth frame.
         detect_every: Of a video, frames from one detection in the whole picture to the next.
         smooth: Of a video, seconds over which probabilities are averaged; 0 is off.
         save_video: Of a video, an annotated copy with the sound.
-        save_timeline: Of a video, a picture of the expressions over time.
+        save_timeline: Of a video, a figure of the expressions over time.
     """
 
     sources: Annotated[tuple[str, ...], tyro.conf.Positional]
@@ -56,8 +67,11 @@ class Arguments:
     output: Path | None = None
     save_images: Path | None = None
     save_crops: Path | None = None
+    overwrite: bool = False
+    null: Annotated[bool, tyro.conf.arg(aliases=["-0"])] = False
     detector: Literal["yunet", "mtcnn", "none"] = "yunet"
     min_score: float | None = None
+    detect_size: int | None = None
     top: int = 3
     model: str | None = None
     threads: int = 0
@@ -73,54 +87,68 @@ class Arguments:
     save_timeline: Path | None = None
 
 
+FOR_VIDEOS = ("start", "end", "every", "detect_every", "smooth", "save_video", "save_timeline")
+FOR_IMAGES = ("save_images", "save_crops", "strict")
+TIMELINES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".webp")
+
+
 def run(arguments: Arguments) -> int:
     """Recognise, write, and return the exit status."""
-    from mftn.recognize import expand, load
-    from mftn.video import is_video
-
     kind = _kind(arguments)
-    if not arguments.sources:
-        raise ConfigError("nothing to do: name a picture or a folder, as in `mftn predict photo.jpg`")
-    videos = [source for source in arguments.sources if is_video(source)]
-    if videos and len(arguments.sources) > 1:
-        raise ConfigError(f"{videos[0]}: give one video at a time, without photographs")
-    recognizer = load(
-        arguments.model,
-        detector=arguments.detector,
-        min_score=arguments.min_score,
-        threads=arguments.threads,
-        engine=arguments.engine,
-        mirror=arguments.mirror and not videos,
-    )
-    if videos:
+    given = [classify(source) for source in arguments.sources]
+    video = _video(given)
+    _check(arguments, given, video)
+    if video:
         from mftn.cli.video import run_video
 
-        return run_video(arguments, kind, recognizer)
-    items = list(expand(arguments.sources))
+        check_outputs(_files(arguments), arguments.sources, arguments.overwrite)
+        return run_video(arguments, kind, _load(arguments, flip=False))
+    return _run_images(arguments, given, kind)
+
+
+def _run_images(arguments: Arguments, given: Sequence[Source], kind: str) -> int:
+    unread: Counter[str] = Counter()
+    sources, folders = _checked_sources(arguments, given, unread)
+    recognizer = _load(arguments, flip=arguments.mirror)
+    total = len(sources) if isinstance(sources, list) else None
     failed = done = 0
     try:
         with ExitStack() as stack:
-            write = stack.enter_context(sink(arguments, kind))
-            save = _picture_saver(arguments, recognizer.engine.info.template)
-            advance = stack.enter_context(_progress(len(items)))
-            for prediction in recognizer.stream(items):
+            write = stack.enter_context(sink(arguments.output, kind, ImageTable(arguments.top)))
+            advance = stack.enter_context(_progress(total))
+            for prediction in recognizer.stream(sources):
                 write(prediction)
-                if prediction.error:
+                done += 1
+                if error := prediction.error or _save(arguments, prediction, recognizer, folders):
                     failed += 1
-                    print(f"mftn: {prediction.error}", file=sys.stderr)
+                    say(error)
                     if arguments.strict:
                         return 1
-                else:
-                    save(prediction)
-                done += 1
                 advance()
     except KeyboardInterrupt:
+        of = f" of {total}" if total is not None else ""
         where = f" in {arguments.output}" if arguments.output else ""
-        print(f"mftn: interrupted; {done} of {len(items)} pictures are done and kept{where}", file=sys.stderr)
+        say(f"interrupted; {done}{of} images are done and kept{where}")
         return INTERRUPTED
-    if failed and len(items) > 1:
-        print(f"mftn: {failed} of {len(items)} pictures failed", file=sys.stderr)
+    if unread:
+        say(f"not read: {describe(unread)}; convert images to JPEG, and give videos and linked folders by themselves")
+    if failed and done > 1:
+        say(f"{failed} of {done} images failed")
     return 1 if failed else 0
+
+
+def _load(arguments: Arguments, flip: bool) -> "Recognizer":
+    from mftn.recognize import load
+
+    return load(
+        arguments.model,
+        detector=arguments.detector,
+        min_score=arguments.min_score,
+        detect_size=arguments.detect_size,
+        threads=arguments.threads,
+        engine=arguments.engine,
+        mirror=flip,
+    )
 
 
 def _kind(arguments: Arguments) -> str:
@@ -131,106 +159,133 @@ def _kind(arguments: Arguments) -> str:
     else:
         kind = "table" if sys.stdout.isatty() else "jsonl"
     if kind not in ("table", "jsonl", "csv", "parquet"):
-        raise ConfigError(f"{arguments.output}: unknown ending; use .jsonl, .csv or .parquet, or give --format")
+        raise ConfigError(
+            f"--output {arguments.output}: unknown suffix; use .jsonl, .csv or .parquet, or give --format"
+        )
     if kind == "parquet" and not arguments.output:
-        raise ConfigError("Parquet needs a file: add --output faces.parquet")
+        raise ConfigError("--format parquet needs a file: add --output faces.parquet")
+    if kind == "parquet" and not find_spec("pyarrow"):
+        raise MissingExtraError("Parquet output", "parquet")
     return kind
 
 
-@contextmanager
-def sink(arguments: Arguments, kind: str) -> Iterator[Callable[[Prediction], None]]:
-    """A function that takes predictions; what it took is complete when the block ends, even by Ctrl-C."""
-    from mftn.output import CsvWriter, JsonlWriter, explain_failure, open_writer
-
-    if kind == "table":
-        table = _Table(arguments.top)
-        try:
-            yield table.add
-        finally:
-            if arguments.output:
-                with explain_failure(arguments.output), arguments.output.open("w", encoding="utf-8") as file:
-                    Console(file=file, width=120).print(table.table)
-            elif table.table.row_count:
-                Console(width=None if sys.stdout.isatty() else 120).print(table.table)
-    elif arguments.output:
-        with open_writer(arguments.output, kind) as writer:
-            yield writer.write
-    else:
-        writer = JsonlWriter(sys.stdout) if kind == "jsonl" else CsvWriter(sys.stdout)
-
-        def write(prediction: Prediction) -> None:
-            writer.write(prediction)
-            writer.close()  # flush: a reader at the other end sees each picture at once
-
-        yield write
+def _video(given: Sequence[Source]) -> Source | None:
+    """The one video or camera; None for images."""
+    videos = [source for source in given if source.kind in (Kind.VIDEO, Kind.CAMERA)]
+    if videos and len(given) > 1:
+        raise ConfigError(f"{videos[0].path}: give one video at a time, without images")
+    return videos[0] if videos else None
 
 
-class _Table:
-    """Predictions for people."""
-
-    def __init__(self, top: int) -> None:
-        self.top = top
-        self.table = Table(box=None, header_style="bold", pad_edge=False)
-        self.table.add_column("picture", overflow="fold")
-        self.table.add_column("face", justify="right")
-        self.table.add_column("box", justify="right")
-        self.table.add_column("expression")
-        self.table.add_column("probability", justify="right")
-        self.table.add_column("next", style="dim")
-
-    def add(self, prediction: Prediction) -> None:
-        if prediction.error:
-            self.table.add_row(Text(prediction.source), "–", "", Text("not read", "red"), "", "")
-        elif not prediction.faces:
-            self.table.add_row(Text(prediction.source), "0", "", "no face", "", "")
-        for number, face in enumerate(prediction.faces, start=1):
-            left, top, right, bottom = (round(edge) for edge in face.box)
-            ranked = sorted(face.probabilities.items(), key=lambda item: -item[1])[1 : self.top]
-            self.table.add_row(
-                Text(prediction.source if number == 1 else ""),  # as it is: a name may hold brackets
-                str(number),
-                f"{left}, {top}, {right}, {bottom}",
-                face.expression,
-                f"{face.probability:.1%}",
-                ", ".join(f"{name} {probability:.0%}" for name, probability in ranked),
-            )
+def _check(arguments: Arguments, given: Sequence[Source], video: Source | None) -> None:
+    """Refuse options out of range, and those that would do nothing."""
+    if not given:
+        raise ConfigError("nothing to do: name an image or a folder, as in `mftn predict photo.jpg`")
+    check_range("--top", arguments.top, 1)
+    check_range("--threads", arguments.threads, 0, 1024)
+    if arguments.min_score is not None:
+        check_range("--min-score", arguments.min_score, 0, 1)
+        if arguments.detector == "none":
+            raise ConfigError("--min-score is the detector's; with --detector none there is no score")
+    lists = sum(source.kind is Kind.LIST for source in given)
+    if arguments.null and not lists:
+        raise ConfigError("--null is for paths on standard input; add - as a source")
+    if lists > 1:
+        raise ConfigError("- is given twice; standard input can be read once")
+    defaults = {field.name: field.default for field in fields(Arguments)}
+    for name in FOR_IMAGES if video else FOR_VIDEOS:
+        if getattr(arguments, name) != defaults[name]:
+            raise ConfigError(f"{_option(name)} is for {'images' if video else 'videos'}; leave it out here")
+    if arguments.save_timeline:
+        if arguments.save_timeline.suffix.lower() not in TIMELINES:
+            raise ConfigError(f"--save-timeline {arguments.save_timeline}: unknown suffix; use {', '.join(TIMELINES)}")
+        if not find_spec("matplotlib"):
+            raise MissingExtraError("--save-timeline", "video")
 
 
-def _picture_saver(arguments: Arguments, template: NDArray[np.float64]) -> Callable[[Prediction], None]:
-    """A function that saves a prediction's annotated copy and crops where they are asked for."""
-    from mftn.output import PictureFolder
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
-    annotated = PictureFolder(arguments.save_images) if arguments.save_images else None
-    crops = PictureFolder(arguments.save_crops) if arguments.save_crops else None
 
-    def save(prediction: Prediction) -> None:
-        if not (annotated or (crops and prediction.faces)):
-            return
-        from mftn.images import read_image
-        from mftn.output import annotate
-        from mftn.recognize import crop_face
+def _files(arguments: Arguments) -> list[tuple[str, Path | None]]:
+    return [(_option(name), getattr(arguments, name)) for name in ("output", "save_video", "save_timeline")]
 
+
+@dataclass(frozen=True)
+class _Folders:
+    """Where annotated copies and crops go; None where none are asked for."""
+
+    annotated: PictureFolder | None
+    crops: PictureFolder | None
+
+
+def _checked_sources(
+    arguments: Arguments, given: Sequence[Source], unread: Counter[str]
+) -> tuple[Iterable[Source], _Folders]:
+    """The sources and the folders of images, once it is sure that no output replaces anything that must stay.
+
+    A list on standard input is read as it comes, unless outputs may replace files: then it is read to its end first.
+    """
+    named = {"--save-images": arguments.save_images, "--save-crops": arguments.save_crops}
+    check_folders(named, arguments.sources)
+    used = [folder for folder in named.values() if folder]
+    found = find_sources(given, null=arguments.null, skip={folder.resolve() for folder in used}, unread=unread)
+    replaces = arguments.overwrite and (used or arguments.output)
+    if any(source.kind is Kind.LIST for source in given) and not replaces:
+        check_outputs(_files(arguments), arguments.sources, arguments.overwrite)
+        return found, _Folders(*(PictureFolder(folder) if folder else None for folder in named.values()))
+    sources = list(found)
+    paths = [source.path for source in sources]
+    protected = {identity for path in paths if (identity := file_identity(path))} if used else set()
+    folders = _Folders(
+        *(PictureFolder(folder, arguments.overwrite, protected) if folder else None for folder in named.values())
+    )
+    planned = [
+        (option, path)
+        for option, folder, ending in (
+            ("--save-images", folders.annotated, "faces"),
+            ("--save-crops", folders.crops, "face1"),
+        )
+        if folder
+        for path in dict.fromkeys(folder.path(source, ending) for source in paths)
+        if path.exists()
+    ]
+    check_outputs([*_files(arguments), *planned], paths, arguments.overwrite)
+    return sources, folders
+
+
+def _save(arguments: Arguments, prediction: Prediction, recognizer: "Recognizer", folders: _Folders) -> str | None:
+    """Save a prediction's annotated copy and crops where they are asked for; say what keeps them from it."""
+    if not (folders.annotated or (folders.crops and prediction.faces)):
+        return None
+    from PIL import Image as PillowImage
+
+    from mftn.errors import ImageError
+    from mftn.images import read_image
+    from mftn.output import annotate
+    from mftn.recognize import crop_face
+
+    try:
         image = read_image(prediction.source)
-        if annotated:
-            annotated.save(annotate(image, prediction.faces, arguments.top), prediction.source, "faces")
-        if crops:
-            from PIL import Image as PillowImage
-
+        if folders.annotated:
+            folders.annotated.save(annotate(image, prediction.faces, arguments.top), prediction.source, "faces")
+        if folders.crops:
             for number, face in enumerate(prediction.faces, start=1):
-                crop = crop_face(image, face, (224, 224), template)
-                crops.save(PillowImage.fromarray(crop), prediction.source, f"face{number}")
-
-    return save
+                crop = crop_face(image, face, (224, 224), recognizer.engine.spec.template)
+                folders.crops.save(PillowImage.fromarray(crop), prediction.source, f"face{number}")
+    except (FileExistsError, ImageError) as error:
+        return str(error)
+    return None
 
 
 @contextmanager
-def _progress(total: int) -> Iterator[Callable[[], None]]:
-    """A function that moves the bar on by one; silent off a terminal and for a single picture."""
+def _progress(total: int | None) -> Iterator[Callable[[], None]]:
+    """A function that moves the bar on by one; silent off a terminal and for a single image."""
     console = Console(stderr=True)
-    if total < 2 or not console.is_terminal:
+    if total in (0, 1) or not console.is_terminal:
         yield lambda: None
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("pictures", total=total)
+        task = progress.add_task("images", total=total)
         yield lambda: progress.advance(task)

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from mftn import __version__
+from mftn.errors import ConfigError
+from mftn.limits import check_range
 
 NATIVE_SIZES = {"ferplus": 96, "fer2013": 96}
 
@@ -64,12 +66,17 @@ def run(arguments: Arguments) -> int:
     from mftn.data.prepare import Shares, arcface_preparation, ferplus_preparation, prepare
     from mftn.data.readers import ReadOptions, find_data_set, read_records, survey
 
+    _check(arguments)
     name, data_set = arguments.dataset, find_data_set(arguments.dataset)
     options = ReadOptions(arguments.classes, not arguments.original)
     console = Console(stderr=True)
     found = survey(name, arguments.root, options)
+
+    def note(text: str) -> None:
+        console.print(f"note: {text}", highlight=False, markup=False, soft_wrap=True)
+
     for warning in found.warnings:
-        console.print(f"note: {warning}", highlight=False, markup=False, soft_wrap=True)
+        note(warning)
 
     small = name in NATIVE_SIZES
     framed_as_fer = (arguments.framing or ("fer2013" if small else "arcface")) == "fer2013"
@@ -81,7 +88,7 @@ def run(arguments: Arguments) -> int:
         quality=arguments.quality,
     )
     about: dict[str, Any] = {"name": name, "title": data_set.title, "licence": data_set.licence, "mftn": __version__}
-    about |= {"warnings": found.warnings, "classes_read": arguments.classes, "original": arguments.original}
+    about |= {"classes_read": arguments.classes, "original": arguments.original}
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("faces", total=found.total)
@@ -93,9 +100,11 @@ def run(arguments: Arguments) -> int:
                 root=arguments.root if arguments.root.is_dir() else arguments.root.parent,
                 shares=Shares(arguments.valid_share, arguments.test_share, arguments.seed),
                 about=about,
+                warnings=found.warnings,
                 workers=arguments.workers,
                 skip_damaged=arguments.skip_damaged,
                 on_part=lambda done: progress.advance(task, done),
+                on_note=note,
             )
         except KeyboardInterrupt:
             console.print("interrupted; give the same command again and it goes on where it stopped")
@@ -108,3 +117,20 @@ def run(arguments: Arguments) -> int:
         print(f"left out because they cannot be read: {len(description['damaged']):,} (named in dataset.json)")
     print(manifest)
     return 0
+
+
+def _check(arguments: Arguments) -> None:
+    """Refuse numbers that make no sense before the data set is read."""
+    if arguments.size is not None:
+        check_range("--size", arguments.size, 16, 4096)
+    check_range("--min-score", arguments.min_score, 0, 1)
+    check_range("--quality", arguments.quality, 1, 100)
+    check_range("--valid-share", arguments.valid_share, 0, 1)
+    check_range("--test-share", arguments.test_share, 0, 1)
+    if arguments.valid_share + arguments.test_share >= 1:
+        raise ConfigError(
+            f"--valid-share {arguments.valid_share:g} and --test-share {arguments.test_share:g} leave nothing to train "
+            "on; together they must be below 1"
+        )
+    check_range("--seed", arguments.seed, 0)
+    check_range("--workers", arguments.workers, 1)

@@ -1,6 +1,5 @@
 """Turn faces per frame into what a study needs: measures, events, comparisons, figures, one page."""
 
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -8,10 +7,13 @@ from typing import Annotated
 import tyro
 
 from mftn.analysis.settings import Settings
-from mftn.errors import MissingExtraError
+from mftn.cli import say
+from mftn.errors import ConfigError, MissingExtraError
 
 _SHOWN = 20
 """Notes that are printed."""
+
+_INPUTS = ("groups", "segments", "people", "baseline")
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ def run(arguments: Arguments) -> int:
     try:
         from mftn.analysis.summary import summarize
 
+        _refuse_to_replace(arguments)
+
         summary = summarize(
             arguments.tables,
             groups=arguments.groups,
@@ -66,8 +70,20 @@ def run(arguments: Arguments) -> int:
             raise
         raise MissingExtraError("mftn summarize", "analysis") from error
     for note in summary.notes[:_SHOWN]:
-        print(f"mftn: note: {note}", file=sys.stderr)
+        say(f"note: {note}")
     if len(summary.notes) > _SHOWN:
-        print(f"mftn: {len(summary.notes) - _SHOWN} more notes are in {arguments.out / 'notes.txt'}", file=sys.stderr)
+        say(f"{len(summary.notes) - _SHOWN} more notes are in {arguments.out / 'notes.txt'}")
     print(f"{page}: {summary.study.people} people, {len(summary.events)} events")
     return 0
+
+
+def _refuse_to_replace(arguments: Arguments) -> None:
+    """A study's own conditions.csv beside the page would be replaced by the results of that name."""
+    from mftn.analysis.output import OUTPUTS
+    from mftn.files import file_identity
+
+    written = {file_identity(arguments.out / name): name for name in OUTPUTS}
+    inputs = [*arguments.tables, *(getattr(arguments, name) for name in _INPUTS)]
+    for path in inputs:
+        if path is not None and (identity := file_identity(path)) and identity in written:
+            raise ConfigError(f"{path} would be replaced by results of the same name; give another folder with --out")

@@ -27,11 +27,19 @@ class Arguments:
 
 
 def parse(arguments: list[str]) -> Arguments:
-    """Read the recipe that --config names, then let the flags override it."""
+    """Read the recipe that --config names, then let the flags override it.
+
+    Where YAML cannot be read, --help shows the package's defaults.
+    """
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     finder.add_argument("--config", default=Arguments.config)
     recipe = finder.parse_known_args(arguments)[0].config
-    default = Arguments(load_config(recipe), recipe)
+    try:
+        default = Arguments(load_config(recipe), recipe)
+    except ModuleNotFoundError:
+        if not {"-h", "--help"} & set(arguments):
+            raise
+        default = Arguments(TrainConfig(), recipe)
     return tyro.cli(Arguments, prog="mftn train", description=__doc__, args=arguments, default=default)
 
 
@@ -86,7 +94,7 @@ def run(arguments: Arguments) -> int:
                 )
             return int(stop.code or 0) if isinstance(stop, SystemExit) else 130
         except OSError as error:
-            console.print(f"mftn: {error}; free the disk, then go on with --resume", highlight=False, soft_wrap=True)
+            console.print(f"mftn: {error}; then go on with --resume", highlight=False, soft_wrap=True)
             return 1
     if rank_zero_only.rank:
         return 0

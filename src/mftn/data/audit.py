@@ -24,7 +24,7 @@ Pair = tuple[int, int, int]
 """Two rows of the manifest and the bits their hashes differ in."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Audit:
     """Findings; indices are rows of the manifest.
 
@@ -90,6 +90,22 @@ class Audit:
         if self.doubtful is not None:
             found["doubtful_labels"] = self.by_split(self.doubtful)
         return found
+
+    def findings(self) -> dict[str, Any]:
+        """Every finding by the names of its crops, as JSON holds them."""
+
+        def names(rows: list[int]) -> list[str]:
+            return [self.paths[row] for row in rows]
+
+        def pairs(found: list[Pair]) -> list[list[str | int]]:
+            return [[self.paths[first], self.paths[second], bits] for first, second, bits in found]
+
+        rows = {key: names(getattr(self, key)) for key in ("without_face", "blurred", "dark", "bright", "changed")}
+        return rows | {
+            "doubtful_labels": None if self.doubtful is None else names(self.doubtful),
+            "exact_duplicates": pairs(self.exact),
+            "near_duplicates": pairs(self.near),
+        }
 
     def leaked(self, pairs: list[Pair]) -> list[int]:
         """Validation and test rows that have a duplicate in train."""

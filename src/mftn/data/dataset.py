@@ -1,8 +1,8 @@
 """What training and evaluation read: aligned crops of a prepared data set with their labels."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,12 +11,14 @@ from PIL import Image as PillowImage
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from mftn.data.duplicates import near_pairs
 from mftn.data.manifest import read_description, read_manifest
 from mftn.data.records import Split
 from mftn.data.votes import PROTOCOLS, Protocol, distributions, hard_labels
 from mftn.errors import DataError
 from mftn.labels import LABEL_SETS
 
+COLUMNS = ["path", "split", "label", "votes", "phash"]
 IN_MEMORY = 2 * 1024**3
 """Splits whose crops take at most this many bytes are read once and kept; larger ones are read batch by batch."""
 
@@ -54,6 +56,8 @@ class FaceDataset(Dataset[tuple[Tensor, Tensor, int]]):
         unaligned: The twin: the same data set prepared without a detector; empty for none.
         skip_unreadable: Leave out crops that cannot be read and name them in `unreadable`, instead of an error.
         in_memory: Keep the crops in memory where they fit; otherwise they are read batch by batch.
+        without_copies_of: Leave out images that are also, exactly or nearly, in this other split, so that it can be
+            trusted; `copies` counts them.
 
     Raises:
         DataError: The folder holds no manifest, or a crop is missing or unreadable.
@@ -68,34 +72,40 @@ class FaceDataset(Dataset[tuple[Tensor, Tensor, int]]):
         unaligned: str | Path = "",
         skip_unreadable: bool = False,
         in_memory: bool = True,
+        without_copies_of: Split | None = None,
     ) -> None:
         self.folder, self.channels, self.skip_unreadable = Path(folder), channels, skip_unreadable
         self.unaligned = Path(unaligned) if str(unaligned) else None
         if self.unaligned:
             read_manifest(self.unaligned, ["path"])  # says what to do where there is none
-        rows = read_manifest(folder, ["path", "split", "label", "votes"]).to_pydict()
-        chosen = [index for index, name in enumerate(rows["split"]) if name == split]
-        if not chosen:
-            raise DataError(f"{folder}: has no pictures in the split {split}")
+        rows = read_manifest(folder, COLUMNS).to_pylist()
+        self.copies = 0
+        if without_copies_of:
+            rows, self.copies = _other_than_copies(rows, split, without_copies_of)
+        rows = [row for row in rows if row["split"] == split]
+        if not rows:
+            raise DataError(f"{folder}: has no images in the split {split}")
         description = read_description(folder)
         self.classes = LABEL_SETS[description["classes"]]
         self.template = np.asarray(description["preparation"]["template"])  # (5, 2) landmarks, in shares of the side
-        votes: NDArray[np.int64] | None = None  # (n, columns)
-        if rows["votes"][chosen[0]] is not None:
-            votes = np.array([rows["votes"][index] for index in chosen], dtype=np.int64)
-            labels, targets = hard_labels(votes, protocol), distributions(votes)
+        self.paths = [row["path"] for row in rows]
+        self.votes = _votes(folder, rows)  # (n, columns)
+        if self.votes is not None:
+            labels, targets = hard_labels(self.votes, protocol), distributions(self.votes)
         else:
-            labels = np.array([self.classes.index(rows["label"][index]) for index in chosen])
+            labels = _labels(folder, rows, self.classes)
             targets = np.eye(len(self.classes), dtype=np.float32)[labels]
-        self.paths = [rows["path"][index] for index in chosen]
-        self.votes = votes
         self.labels = torch.from_numpy(labels)  # (n,)
         self.targets = torch.from_numpy(targets)  # (n, K)
         self._keep([place for place, label in enumerate(labels) if label >= 0])
         self.unreadable: list[str] = []
         self.crops: Tensor | None = None  # (n, C, H, W)
         self.others: Tensor | None = None  # (n, C, H, W)
-        self.excluded = len(chosen) - len(self)
+        self.excluded = len(rows) - len(self)
+        if not len(self):
+            raise DataError(
+                f"{folder}: the {protocol} protocol leaves out all {len(rows):,} images of the split {split}"
+            )
         if in_memory and description["preparation"]["size"] ** 2 * channels * len(self) <= IN_MEMORY:
             self._load()
 
@@ -193,3 +203,33 @@ class FaceDataset(Dataset[tuple[Tensor, Tensor, int]]):
         except (OSError, ValueError, SyntaxError) as error:
             raise DataError(f"{path}: cannot be read ({error}); prepare the data set again") from error
         return torch.from_numpy(pixels.reshape(*pixels.shape[:2], self.channels)).permute(2, 0, 1)
+
+
+def _votes(folder: str | Path, rows: Sequence[Mapping[str, Any]]) -> NDArray[np.int64] | None:
+    """The raters' votes (n, columns); None where nobody voted."""
+    unrated = [row["path"] for row in rows if row["votes"] is None]
+    if len(unrated) == len(rows):
+        return None
+    if unrated:
+        raise DataError(f"{folder}: {unrated[0]} has no votes, but other images of its split do; prepare it again")
+    return np.array([row["votes"] for row in rows], dtype=np.int64)
+
+
+def _labels(folder: str | Path, rows: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> NDArray[np.int64]:
+    """Class indices (n,)."""
+    for row in rows:
+        if row["label"] not in classes:
+            what = f"the label {row['label']!r}" if row["label"] else "no label"
+            raise DataError(
+                f"{folder}: {row['path']} has {what}; known are {', '.join(classes)}. "
+                "Correct the source and prepare it again"
+            )
+    return np.array([classes.index(row["label"]) for row in rows])
+
+
+def _other_than_copies(rows: list[dict[str, Any]], split: Split, other: Split) -> tuple[list[dict[str, Any]], int]:
+    """The rows whose image is not in both splits, and how many of `split` are left out by that."""
+    pairs = near_pairs(row["phash"] for row in rows)[:, :2]
+    both = {int(index) for pair in pairs for index in pair if {rows[i]["split"] for i in pair} == {split, other}}
+    copies = {index for index in both if rows[index]["split"] == split}
+    return [row for index, row in enumerate(rows) if index not in copies], len(copies)

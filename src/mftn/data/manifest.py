@@ -1,4 +1,4 @@
-"""The manifest: a row a face of a prepared data set, `manifest.parquet`; `dataset.json` beside it describes the whole.
+"""The manifest: `manifest.parquet`, one row per face of a prepared data set; `dataset.json` beside it describes it.
 
 Neither holds a date a second run would change: preparing the same data again gives the same bytes.
 """
@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from mftn.errors import DataError
 
+MANIFEST = "manifest.parquet"
 SCHEMA = pa.schema(
     {
         "path": pa.string(),  # of the crop, from the data set's folder
@@ -41,7 +42,7 @@ def read_manifest(folder: str | Path, columns: list[str] | None = None) -> pa.Ta
     Raises:
         DataError: There is none, it cannot be read, or an older version made it.
     """
-    path = Path(folder) / "manifest.parquet"
+    path = Path(folder) / MANIFEST
     if not path.is_file():
         raise DataError(f"{path}: missing; make it with `mftn prepare`")
     try:
@@ -54,11 +55,13 @@ def read_description(folder: str | Path) -> dict[str, Any]:
     """What `dataset.json` says.
 
     Raises:
-        DataError: It is missing or no JSON.
+        DataError: It is missing, no JSON or incomplete.
     """
     path = Path(folder) / "dataset.json"
     try:
         description: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read ({error}); prepare the data set again") from error
+    if missing := [key for key in ("classes", "pictures", "preparation") if key not in description]:
+        raise DataError(f"{path}: lacks {', '.join(missing)}; prepare the data set again")
     return description

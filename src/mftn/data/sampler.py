@@ -56,7 +56,7 @@ class BatchSampler(Sampler[list[int]]):
     def _order(self) -> NDArray[np.int64]:
         n, rng = len(self.labels), np.random.default_rng((self.seed, self.epoch))
         if self.balance:
-            weights = np.bincount(self.labels)[self.labels] ** -self.balance  # (n,)
+            weights = np.bincount(self.labels)[self.labels] ** -float(self.balance)  # (n,)
             order = rng.choice(n, n, p=weights / weights.sum())
         else:
             order = rng.permutation(n)

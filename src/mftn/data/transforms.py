@@ -5,47 +5,17 @@ once. torchvision's transforms draw one set of parameters a batch, or need a wor
 picture by picture.
 """
 
+import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from PIL import Image as PillowImage
 from torch import Tensor, nn
+from torchvision.transforms.v2 import functional as tv
 
-
-@dataclass(frozen=True, slots=True)
-class Augmentation:
-    """Ranges of the random changes; each is drawn evenly within ± its value unless said otherwise.
-
-    Attributes:
-        flip: Probability of a mirror image.
-        rotation: Degrees.
-        scale: Natural logarithm of the enlargement.
-        aspect: Natural logarithm of the ratio of width to height.
-        translation: Fraction of the side.
-        brightness: In standard deviations of the normalised input.
-        contrast: Natural logarithm of the factor.
-        noise: Largest standard deviation of added noise, normalised; each picture draws its own.
-        blur: Probability of a 3×3 binomial blur.
-        erasing: Probability of erasing a rectangle (Zhong et al., 2020).
-        erasing_area: Smallest and largest area of the rectangle, as fractions.
-        policy: Also RandAugment (two operations of magnitude 9) or TrivialAugment, picture by picture, which is slow.
-    """
-
-    flip: float = 0.5
-    rotation: float = 0.0
-    scale: float = 0.0
-    aspect: float = 0.0
-    translation: float = 0.0
-    brightness: float = 0.0
-    contrast: float = 0.0
-    noise: float = 0.0
-    blur: float = 0.0
-    erasing: float = 0.0
-    erasing_area: tuple[float, float] = (0.02, 0.1)
-    policy: Literal["none", "randaugment", "trivialaugment"] = "none"
+from mftn.data.augmentation import Augmentation
 
 
 class Preprocess(nn.Module):
@@ -111,8 +81,15 @@ class Preprocess(nn.Module):
         return torch.cat([linear, shift[:, :, None]], dim=2)
 
     def _random_values(self, x: Tensor) -> Tensor:
-        """Contrast, brightness, blur, noise and erasing on normalised input (B, C, H, W)."""
+        """What a camera and a file do to an image, and erasing, on normalised input (B, C, H, W)."""
         a, batch, device = self.augmentation, len(x), x.device
+        if a.low_resolution:
+            x = _low_resolution(x, _chosen(batch, a.low_resolution), a.low_resolution_side)
+        if a.defocus:
+            chosen = _chosen(batch, a.defocus)
+            low, high = a.defocus_sigma
+            sigma = self.size * (low + (high - low) * torch.rand(len(chosen), device=device))
+            x[chosen] = _gaussian_blur(x[chosen], sigma)
         if a.blur:
             kernel = torch.tensor([0.25, 0.5, 0.25], device=device)
             kernel = (kernel[:, None] * kernel).expand(x.shape[1], 1, 3, 3)
@@ -122,8 +99,21 @@ class Preprocess(nn.Module):
         x = x + _even(batch, a.brightness, device).view(-1, 1, 1, 1)
         if a.noise:
             x = x + torch.randn_like(x) * (a.noise * torch.rand(batch, 1, 1, 1, device=device))
+        if a.jpeg:
+            x = self._compress(x, _chosen(batch, a.jpeg))
         if a.erasing:
             x = x * ~self._random_rectangles(batch, device)
+        return x
+
+    def _compress(self, x: Tensor, chosen: Tensor) -> Tensor:
+        """The chosen images as JPEG files would give them back."""
+        low, high = self.augmentation.jpeg_quality
+        for place in chosen.tolist():
+            pixels = ((x[place] * self.std + self.mean) * 255).round().clamp(0, 255).to(torch.uint8)
+            file = io.BytesIO()
+            tv.to_pil_image(pixels.cpu()).save(file, "JPEG", quality=round(low + (high - low) * torch.rand(()).item()))
+            decoded = tv.pil_to_tensor(PillowImage.open(file)).to(x.device)
+            x[place] = (decoded.float() / 255 - self.mean) / self.std
         return x
 
     def _random_rectangles(self, batch: int, device: torch.device) -> Tensor:
@@ -141,6 +131,35 @@ class Preprocess(nn.Module):
         columns = (position - centre_x[:, None]).abs() < half_width[:, None]  # (B, size)
         chosen = torch.rand(batch, 1, 1, device=device) < a.erasing
         return (rows[:, :, None] & columns[:, None, :] & chosen)[:, None]
+
+
+def _chosen(batch: int, probability: float) -> Tensor:
+    """Indices of the images that a change is drawn for."""
+    return torch.nonzero(torch.rand(batch) < probability).flatten()
+
+
+def _low_resolution(x: Tensor, chosen: Tensor, sides: tuple[float, float]) -> Tensor:
+    """The chosen images scaled down to a side between two numbers of pixels, and up again."""
+    for place in chosen.tolist():
+        side = round(sides[0] + (sides[1] - sides[0]) * torch.rand(()).item())
+        small = F.interpolate(x[place, None], (side, side), mode="bilinear", antialias=True)
+        x[place] = F.interpolate(small, x.shape[2:], mode="bilinear", antialias=True)[0]
+    return x
+
+
+def _gaussian_blur(x: Tensor, sigma: Tensor) -> Tensor:
+    """Images (B, C, H, W) blurred, each by its own standard deviation in pixels (B,)."""
+    if not len(x):
+        return x
+    batch, channels, height, width = x.shape
+    reach = min(math.ceil(3 * float(sigma.max())), min(height, width) - 1)
+    steps = torch.arange(-reach, reach + 1, device=x.device)
+    kernel = torch.exp(-((steps / sigma[:, None]) ** 2) / 2)  # (B, 2 · reach + 1)
+    kernel = (kernel / kernel.sum(dim=1, keepdim=True)).repeat_interleave(channels, dim=0)[:, None]
+    x = F.pad(x, (reach,) * 4, mode="reflect").reshape(1, batch * channels, height + 2 * reach, width + 2 * reach)
+    x = F.conv2d(x, kernel[:, :, None], groups=batch * channels)
+    x = F.conv2d(x, kernel[:, :, :, None], groups=batch * channels)
+    return x.reshape(batch, channels, height, width)
 
 
 def _policy(name: str) -> nn.Module | None:

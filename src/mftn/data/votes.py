@@ -17,10 +17,11 @@ VOTE_COLUMNS = (*EXPRESSIONS, "unknown", "not-a-face")
 
 
 def hard_labels(votes: NDArray[np.int64], protocol: Protocol) -> NDArray[np.int64]:
-    """One class a picture, or -1 where the protocol leaves it out.
+    """One class per image, or -1 where the protocol leaves it out.
 
     *argmax* takes the first highest of the ten columns. *majority* sets single votes to zero and asks the top
-    column to hold more than half of what is left. Both keep a picture only if its top column is an expression.
+    column to hold more than half of what is left. Both keep an image only if its top column is an expression and has
+    votes.
 
     Args:
         votes: (n, 10) counts.
@@ -32,7 +33,7 @@ def hard_labels(votes: NDArray[np.int64], protocol: Protocol) -> NDArray[np.int6
     if protocol == "majority":
         votes = np.where(votes > 1, votes, 0)
     top = votes.argmax(axis=1)  # (n,)
-    kept = top < len(EXPRESSIONS)
+    kept = (top < len(EXPRESSIONS)) & votes.any(axis=1)
     if protocol == "majority":
         kept &= 2 * votes.max(axis=1) > votes.sum(axis=1)
     return np.where(kept, top, -1)

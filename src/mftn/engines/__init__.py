@@ -3,48 +3,50 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mftn.errors import ConfigError, ModelError
+from mftn.errors import ConfigError, UnknownModelError
+from mftn.spec import ModelSpec
 
 EngineName = Literal["auto", "onnxruntime", "openvino"]
 """What runs an exported model; auto is OpenVINO where it is installed, which is the faster one (docs/speed.md)."""
 
 DEFAULT_MODEL = "mftn_mobile_ferplus"
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ModelInfo:
-    """What an exported model says of itself.
-
-    Attributes:
-        name: Its name.
-        labels: Class names in the order of its output.
-        size: Height and width of its crops in pixels.
-        template: Where a face's landmarks go in the crop, 5×2 fractions of its side.
-    """
-
-    name: str
-    labels: tuple[str, ...]
-    size: tuple[int, int]
-    template: NDArray[np.float64]
+BATCH = 32
+"""Crops that a network sees at once: its memory grows with them, its speed hardly does any more."""
 
 
 class Engine(Protocol):
-    """Something that runs an exported model."""
+    """Something that runs an exported model.
 
-    info: ModelInfo
+    Attributes:
+        name: What `load_engine` calls it.
+        spec: What the model says of itself.
+    """
+
+    name: EngineName
+    spec: ModelSpec
 
     def probabilities(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """RGB crops (B, H, W, 3) to calibrated probabilities (B, K)."""
+        """RGB crops (B, H, W, 3) to calibrated probabilities (B, K); B may be 0, or more than memory takes at once."""
         ...
+
+
+def in_batches(
+    run: Callable[[NDArray[np.uint8]], NDArray[np.float32]], crops: NDArray[np.uint8], size: int, classes: int
+) -> NDArray[np.float32]:
+    """Probabilities (B, K) of crops (B, H, W, 3), of which `run` sees at most `size` at once."""
+    parts = [run(crops[start : start + size]) for start in range(0, len(crops), size)]
+    return np.concatenate([np.empty((0, classes), np.float32), *parts])
 
 
 class Mirrored:
@@ -55,13 +57,16 @@ class Mirrored:
     """
 
     def __init__(self, engine: Engine) -> None:
-        self.engine, self.info = engine, engine.info
+        self.engine, self.name, self.spec = engine, engine.name, engine.spec
 
     def probabilities(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """RGB crops (B, H, W, 3) to calibrated probabilities (B, K)."""
+        return in_batches(self._average, crops, BATCH // 2, len(self.spec.labels))
+
+    def _average(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         both = self.engine.probabilities(np.concatenate([crops, crops[:, :, ::-1]]))  # (2B, K)
-        answers: NDArray[np.float32] = both.reshape(2, len(crops), -1).mean(axis=0)
-        return answers
+        average: NDArray[np.float32] = both.reshape(2, len(crops), -1).mean(axis=0)
+        return average
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,23 +143,8 @@ def find_model(model: str | Path | None = None) -> Path:
     if Path(name).is_file():
         return Path(name)
     known = ", ".join(card.name for card in list_models())
-    raise ModelError(f"{name}: neither a model file nor a model that ships ({known})")
+    raise UnknownModelError(f"{name}: neither a model file nor a model that ships ({known})")
 
 
 def _shipped(name: str) -> Path:
     return Path(str(files("mftn.engines") / "weights" / f"{name}.onnx"))
-
-
-def parse_info(metadata: dict[str, Any], source: str) -> ModelInfo:
-    """The description in an exported file's metadata.
-
-    Raises:
-        ModelError: Something is missing.
-    """
-    lacking = {"name", "labels", "size", "template"} - metadata.keys()
-    if lacking:
-        raise ModelError(f"{source}: its description lacks {', '.join(sorted(lacking))}; export it again")
-    height, width = metadata["size"]
-    return ModelInfo(
-        metadata["name"], tuple(metadata["labels"]), (height, width), np.asarray(metadata["template"], np.float64)
-    )

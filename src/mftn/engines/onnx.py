@@ -1,13 +1,12 @@
 """ONNX Runtime, on the processor."""
 
-import json
-
 import numpy as np
 from numpy.typing import NDArray
 
-from mftn.engines import parse_info
+from mftn.engines import BATCH, EngineName, in_batches
 from mftn.errors import ModelError
-from mftn.runtime import open_session
+from mftn.runtime import Session
+from mftn.spec import ModelSpec
 
 
 class OnnxEngine:
@@ -22,17 +21,22 @@ class OnnxEngine:
         ModelError: The bytes are no ONNX model, or none that this package exported.
     """
 
+    name: EngineName = "onnxruntime"
+
     def __init__(self, model: bytes, source: str, threads: int = 0) -> None:
         try:
-            self.session = open_session(model, threads)
+            self.session = Session(model, threads)
         except Exception as error:  # onnxruntime's error classes are not public
             raise ModelError(f"{source}: not a complete ONNX model ({str(error).strip()[:200]})") from error
-        metadata = self.session.get_modelmeta().custom_metadata_map
+        metadata = self.session.metadata
         if "mftn" not in metadata:
             raise ModelError(f"{source}: an ONNX model, but no export of mftn: it has no description of its labels")
-        self.info = parse_info(json.loads(metadata["mftn"]), source)
+        self.spec = ModelSpec.from_json(metadata["mftn"], source)
 
     def probabilities(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """RGB crops (B, H, W, 3) to calibrated probabilities (B, K)."""
+        return in_batches(self._run, crops, BATCH, len(self.spec.labels))
+
+    def _run(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         probabilities: NDArray[np.float32] = self.session.run(["probabilities"], {"images": crops})[0]
         return probabilities

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from threading import Lock
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mftn.engines import parse_info
+from mftn.engines import BATCH, EngineName, in_batches
 from mftn.errors import ConfigError, ModelError
+from mftn.runtime import PerProcess
+from mftn.spec import ModelSpec
 
 
 class OpenVinoEngine:
@@ -25,7 +27,21 @@ class OpenVinoEngine:
         ModelError: The bytes are no ONNX model, or none that this package exported.
     """
 
+    name: EngineName = "openvino"
+
     def __init__(self, model: bytes, source: str, threads: int = 0) -> None:
+        self._network = PerProcess(_Network, model, source, threads)
+        self.spec = ModelSpec.from_json(self._network().metadata, source)
+
+    def probabilities(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """RGB crops (B, H, W, 3) to calibrated probabilities (B, K)."""
+        return in_batches(self._network().run, crops, BATCH, len(self.spec.labels))
+
+
+class _Network:
+    """A compiled network and the lock on its only request, whose buffers callers would share."""
+
+    def __init__(self, model: bytes, source: str, threads: int) -> None:
         try:
             import openvino
         except ImportError as error:
@@ -33,19 +49,17 @@ class OpenVinoEngine:
         core = openvino.Core()
         try:
             network = core.read_model(model)
-            metadata = network.get_rt_info(["framework", "mftn"]).astype(str)
+            self.metadata: str = network.get_rt_info(["framework", "mftn"]).astype(str)
         except RuntimeError as error:
             raise ModelError(f"{source}: not a complete ONNX model, or no export of mftn") from error
-        self.info = parse_info(json.loads(metadata), source)
-        # On processors with bfloat16 OpenVINO would round to it, and answer otherwise than ONNX Runtime.
-        options: dict[str, object] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+        # On processors with bfloat16 OpenVINO would round to it, and give other results than ONNX Runtime.
+        options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
         if threads:
             options["INFERENCE_NUM_THREADS"] = threads
         self.compiled = core.compile_model(network, "CPU", options)
-        self.lock = Lock()  # one request, whose buffers callers would share
+        self.lock = Lock()
 
-    def probabilities(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """RGB crops (B, H, W, 3) to calibrated probabilities (B, K)."""
+    def run(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         with self.lock:
             probabilities: NDArray[np.float32] = self.compiled({"images": crops})["probabilities"].copy()
         return probabilities

@@ -6,9 +6,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import nll_loss
 
+LOWEST, HIGHEST = 0.05, 20.0
+"""Where few samples are all right, or all wrong, no temperature is best: the fit would go to 0 or to infinity."""
+
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:
-    """The T that minimises the cross-entropy of softmax(logits / T) on held-out samples.
+    """The T from `LOWEST` to `HIGHEST` that minimises the cross-entropy of softmax(logits / T) on held-out samples.
 
     Args:
         logits: (n, K), or (V, n, K) of V views of the samples whose probabilities are averaged.
@@ -26,4 +29,4 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
         return loss
 
     optimizer.step(closure)  # type: ignore[no-untyped-call]
-    return log_temperature.exp().item()
+    return log_temperature.exp().clamp(LOWEST, HIGHEST).item()

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mftn.models import MFTN, Baseline, Logits
+from mftn.models import Logits, Network
 
 CELLS = 12
 """Cells a side that a deletion curve removes pictures by."""
@@ -40,7 +40,20 @@ class Explanation:
     attention: dict[str, Tensor]
 
 
-def explain(model: Baseline, x: Tensor, classes: Tensor | None = None) -> Explanation:
+@dataclass(frozen=True, slots=True)
+class Locations:
+    """Where the places of a map look, in shares of the image's side.
+
+    Attributes:
+        first: The centre of the first place.
+        pitch: From one place to the next.
+    """
+
+    first: float
+    pitch: float
+
+
+def explain(model: Network, x: Tensor, classes: Tensor | None = None) -> Explanation:
     """Class-activation maps of normalised pictures (B, C, H, W).
 
     Args:
@@ -50,7 +63,11 @@ def explain(model: Baseline, x: Tensor, classes: Tensor | None = None) -> Explan
     """
     attention: dict[str, Tensor] = {}
     with torch.enable_grad():
-        features, logits = _forward(model, x.detach().requires_grad_(), attention)
+        hooks = [_watch(aca, stage, attention) for stage, aca in model.attentions().items()]
+        features = model.feature_maps(x.detach().requires_grad_())
+        for hook in hooks:
+            hook.remove()
+        logits = model.logits_of(features)
         chosen = logits.fused.argmax(dim=1) if classes is None else classes
         score = logits.fused.gather(1, chosen[:, None]).sum()
         gradients = torch.autograd.grad(score, list(features.values()))
@@ -59,10 +76,10 @@ def explain(model: Baseline, x: Tensor, classes: Tensor | None = None) -> Explan
         for (name, feature), gradient in zip(features.items(), gradients, strict=True)
     }
     height, width = (max(part.shape[side] for part in maps.values()) for side in (1, 2))
-    starts = first_centres(model, x)
+    where = locations(model, x)
 
     def on_one_grid(parts: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {name: resample(part, height, width, starts.get(part.shape[2], 0.5)) for name, part in parts.items()}
+        return {name: resample(part, height, width, where.get(part.shape[2])) for name, part in parts.items()}
 
     maps, attention = on_one_grid(maps), on_one_grid(attention)
     maps["fused"] = torch.stack(list(maps.values())).sum(dim=0)
@@ -70,54 +87,38 @@ def explain(model: Baseline, x: Tensor, classes: Tensor | None = None) -> Explan
     return Explanation(plain, chosen, maps, attention)
 
 
-def first_centres(model: Baseline, x: Tensor) -> dict[int, float]:
-    """Where the first place of each feature looks, in places of that feature, by the feature's width.
+def locations(model: Network, x: Tensor) -> dict[int, Locations]:
+    """Where the features of the backbone look, by the width of their maps.
 
-    A patch convolution looks at the middle of its patch, half a place in. A 3×3 convolution of stride 2 with a border
-    of 1 looks at every second pixel from the first: its maps lie up and to the left of that.
+    A patch convolution looks at the middle of its patch. A 3×3 convolution of stride 2 with a border of 1 looks at
+    every second pixel from the first: its maps lie up and to the left of that. Without a border it misses the edge.
     """
-    seen: dict[int, tuple[float, int]] = {}  # by input width: shift in input pixels, stride
+    steps: dict[int, tuple[int, float, int]] = {}  # by input width: output width, shift in input pixels, stride
 
-    def note(module: torch.nn.Module, inputs: tuple[Tensor, ...], _output: Tensor) -> None:
-        assert isinstance(module, torch.nn.Conv2d) and isinstance(module.padding, tuple)
-        if module.stride[1] > 1:
-            seen[inputs[0].shape[3]] = ((module.kernel_size[1] - 1) / 2 - module.padding[1], module.stride[1])
+    def note(module: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        kernel, stride, padding = (_last(value) for value in (module.kernel_size, module.stride, module.padding))
+        if output.shape[3] < inputs[0].shape[3]:
+            steps[inputs[0].shape[3]] = (output.shape[3], (kernel - 1) / 2 - padding, stride)
 
-    hooks = [m.register_forward_hook(note) for m in model.backbone.modules() if isinstance(m, torch.nn.Conv2d)]
+    kinds = (torch.nn.Conv2d, torch.nn.MaxPool2d, torch.nn.AvgPool2d)
+    hooks = [m.register_forward_hook(note) for m in model.backbone.modules() if isinstance(m, kinds)]
     with torch.no_grad():
         model.backbone.forward_features(x[:1])
     for hook in hooks:
         hook.remove()
-    centre, jump, starts = 0.5, 1, {int(x.shape[3]): 0.5}  # of the first place, in pixels; pixels from place to place
-    for width in sorted(seen, reverse=True):
-        shift, stride = seen[width]
-        centre, jump = centre + shift * jump, jump * stride
-        starts[-(-int(x.shape[3]) // jump)] = centre / jump
-    return starts
+    side = width = int(x.shape[3])
+    centre, pitch = 0.5, 1  # in pixels
+    found = {width: Locations(centre / side, pitch / side)}
+    while width in steps:
+        width, shift, stride = steps[width]
+        centre, pitch = centre + shift * pitch, pitch * stride
+        found[width] = Locations(centre / side, pitch / side)
+    return found
 
 
-def _forward(model: Baseline, x: Tensor, attention: dict[str, Tensor]) -> tuple[dict[str, Tensor], Logits]:
-    """What the heads average, as maps (B, C, h, w), and the logits; fills in the attention."""
-    if not isinstance(model, MFTN):
-        final = model.backbone.forward_features(x)
-        logits = model.backbone.forward_head(final)
-        return {"backbone head": final}, Logits(fused=logits, backbone=logits)
-    final, maps = model.encode(x)
-    grids = [(int(part.shape[2]), int(part.shape[3])) for part in maps]
-    last_blocks: list[tuple[int, Any]] = [(i, b[-1]) for i, b in enumerate(model.mstn.branches, 2) if len(b)]  # type: ignore[arg-type,index]
-    hooks = [_watch(block.attn, f"stage {i}", attention) for i, block in last_blocks]
-    sequences = model.mstn.forward_features(maps)
-    for hook in hooks:
-        hook.remove()
-    # The tokens pass through maps, so that gradients come place by place.
-    features = {
-        f"stage {i}": tokens.transpose(1, 2).unflatten(2, grid)  # (B, N, C) to (B, C, h, w)
-        for i, (tokens, grid) in enumerate(zip(sequences, grids, strict=True), start=2)
-    }
-    own = final.clone()  # the last stage may be the same tensor: its gradient must not come through MsTN too
-    backbone = model.backbone.forward_head(own)
-    mstn = model.mstn.forward_head([part.flatten(2).transpose(1, 2) for part in features.values()])
-    return {**features, "backbone head": own}, Logits(backbone + mstn, backbone, mstn)
+def _last(value: int | tuple[int, ...]) -> int:
+    """The horizontal one of a module's sizes."""
+    return value if isinstance(value, int) else value[-1]
 
 
 def _watch(aca: torch.nn.Module, name: str, attention: dict[str, Tensor]) -> torch.utils.hooks.RemovableHandle:
@@ -129,17 +130,18 @@ def _watch(aca: torch.nn.Module, name: str, attention: dict[str, Tensor]) -> tor
     return aca.register_forward_hook(keep)
 
 
-def resample(part: Tensor, height: int, width: int, start: float = 0.5) -> Tensor:
-    """A map (B, h, w) on another grid, bilinear, with the same sum over places.
+def resample(part: Tensor, height: int, width: int, where: Locations | None = None) -> Tensor:
+    """A map (B, h, w) on another grid over the whole image, bilinear, with the same sum over places.
 
     Args:
         part: The map.
         height: Of the new grid.
         width: Of the new grid.
-        start: Where the first place looks, in places; 0.5 is its middle.
+        where: Where its places look; by default they divide the image evenly.
     """
     rows, columns = part.shape[1:]
-    theta = torch.tensor([[1, 0, (1 - 2 * start) / columns], [0, 1, (1 - 2 * start) / rows]])
+    down, right = (_along(count, where) for count in (rows, columns))
+    theta = torch.tensor([[right[0], 0, right[1]], [0, down[0], down[1]]])
     grid = F.affine_grid(theta.expand(len(part), 2, 3), [len(part), 1, height, width], align_corners=False)
     smooth = F.grid_sample(part[:, None], grid, padding_mode="border", align_corners=False)[:, 0]
     share = rows * columns / (height * width)
@@ -147,8 +149,15 @@ def resample(part: Tensor, height: int, width: int, start: float = 0.5) -> Tenso
     return share * smooth + (wanted - found) / (height * width)
 
 
+def _along(count: int, where: Locations | None) -> tuple[float, float]:
+    """Factor and shift from the image's coordinates, -1 to 1, to those of a map with `count` places along a side."""
+    where = where or Locations(0.5 / count, 1 / count)
+    span = count * where.pitch
+    return 1 / span, (1 - 2 * where.first + where.pitch) / span - 1
+
+
 def deletion_curves(
-    model: Baseline, x: Tensor, explanation: Explanation, fractions: tuple[float, ...], temperature: float = 1.0
+    model: Network, x: Tensor, explanation: Explanation, fractions: tuple[float, ...], temperature: float = 1.0
 ) -> Mapping[str, NDArray[np.float64]]:
     """How the explained class's probability falls as places are removed, hottest, coldest or random first.
 
@@ -181,17 +190,3 @@ def deletion_curves(
             probabilities.append(answer.gather(1, explanation.classes[:, None])[:, 0])
         curves[order] = torch.stack(probabilities, dim=1).double().numpy()
     return curves
-
-
-@torch.no_grad()
-def embeddings(model: Baseline, x: Tensor) -> dict[str, Tensor]:
-    """What the heads see of normalised pictures (B, C, H, W): features (B, D) of backbone, stages and their fusion."""
-    if not isinstance(model, MFTN):
-        return {"backbone head": model.backbone.forward_head(model.backbone.forward_features(x), pre_logits=True)}
-    final, maps = model.encode(x)
-    sequences = model.mstn.forward_features(maps)
-    pooled = {f"stage {i}": tokens.mean(dim=1) for i, tokens in enumerate(sequences, start=2)}
-    fused = torch.stack([layer(part) for layer, part in zip(model.mstn.fuse_layers, pooled.values(), strict=True)]).sum(
-        dim=0
-    )
-    return {**pooled, "MsTN head": fused, "backbone head": model.backbone.forward_head(final, pre_logits=True)}

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from mftn.evaluate.metrics import Counts
-from mftn.files import whole_file
+from mftn.files import atomic_write
 from mftn.labels import COLOURS, SHORT_NAMES
 
 Values = NDArray[Any]
@@ -37,7 +37,7 @@ def save_figure(figure: Figure, *paths: Path) -> None:
     """Write the figure to every path, in the format of its suffix."""
     for path in paths:
         metadata = {"CreationDate": None} if path.suffix == ".pdf" else None
-        with whole_file(path) as partial:
+        with atomic_write(path) as partial:
             figure.savefig(partial, format=path.suffix[1:], metadata=metadata)
 
 

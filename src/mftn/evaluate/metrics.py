@@ -37,8 +37,8 @@ def recall_per_class(counts: Counts) -> NDArray[np.float64]:
 
 
 def macro_recall(counts: Counts) -> float:
-    """Mean recall over the classes that have samples."""
-    return float(np.nanmean(recall_per_class(counts)))
+    """Mean recall over the classes that have samples; NaN without samples."""
+    return _mean_of_known(recall_per_class(counts))
 
 
 def precision_per_class(counts: Counts) -> NDArray[np.float64]:
@@ -55,19 +55,28 @@ def f1_per_class(counts: Counts) -> NDArray[np.float64]:
 
 
 def macro_f1(counts: Counts) -> float:
-    """Mean F1 over the classes that have samples."""
-    return float(np.nanmean(f1_per_class(counts)))
+    """Mean F1 over the classes that have samples; NaN without samples."""
+    return _mean_of_known(f1_per_class(counts))
+
+
+def _mean_of_known(values: NDArray[np.float64]) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")
 
 
 def cohen_kappa(counts: Counts) -> float:
-    """Agreement beyond chance (Cohen, 1960); NaN where chance agrees always."""
+    """Agreement beyond chance (Cohen, 1960); NaN where chance agrees always, and without samples."""
+    if not counts.sum():
+        return float("nan")
     shares = counts / counts.sum()
     expected = float(shares.sum(axis=0) @ shares.sum(axis=1))
     return (float(np.trace(shares)) - expected) / (1 - expected) if expected < 1 else float("nan")
 
 
 def top_k_accuracy(scores: NDArray[np.floating[Any]], labels: NDArray[Any], k: int = 2) -> float:
-    """Share of samples whose class is among the k highest of (n, K) scores."""
+    """Share of samples whose class is among the k highest of (n, K) scores; NaN without samples."""
+    if not len(labels):
+        return float("nan")
     highest = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     return float((highest == labels[:, None]).any(axis=1).mean())
 
@@ -75,10 +84,12 @@ def top_k_accuracy(scores: NDArray[np.floating[Any]], labels: NDArray[Any], k: i
 def bootstrap_interval(
     counts: Counts, metric: Callable[[Counts], float], samples: int = 2000, seed: int = 0
 ) -> tuple[float, float]:
-    """95 % percentile interval of a metric under resampling of the pictures.
+    """95 % percentile interval of a metric under resampling of the images; NaN without samples.
 
-    Drawing n pictures with replacement draws the cells of the count matrix from a multinomial distribution.
+    Drawing n images with replacement draws the cells of the count matrix from a multinomial distribution.
     """
+    if not counts.sum():
+        return float("nan"), float("nan")
     draws = np.random.default_rng(seed).multinomial(counts.sum(), counts.ravel() / counts.sum(), size=samples)
     values = [metric(draw.reshape(counts.shape)) for draw in draws]
     low, high = np.nanpercentile(values, [2.5, 97.5])
@@ -147,7 +158,12 @@ def reliability(
 
 
 def expected_calibration_error(probabilities: NDArray[np.floating[Any]], labels: NDArray[Any], bins: int = 15) -> float:
-    """Mean gap between confidence and accuracy over the bins, weighted by their counts (Guo et al., 2017)."""
+    """Mean gap between confidence and accuracy over the bins, weighted by their counts (Guo et al., 2017).
+
+    NaN without samples.
+    """
+    if not len(labels):
+        return float("nan")
     counts, confidence, right = reliability(probabilities, labels, bins)
     return float(np.nansum(counts * np.abs(right - confidence)) / len(labels))
 

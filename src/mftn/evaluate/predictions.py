@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mftn.data.dataset import FaceDataset
-from mftn.errors import DataError
+from mftn.errors import DataError, ModelError
 from mftn.evaluate.predict import predict_logits, preprocess_for
-from mftn.files import whole_file
-from mftn.models import Baseline, Logits
+from mftn.files import atomic_write
+from mftn.models import Logits, Network
 
 FUSED, FLIPPED = "fused", "fused, flip averaged"
 
@@ -63,7 +63,7 @@ def softmax(scores: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
 
 def predict_split(
     name: str,
-    model: Baseline,
+    model: Network,
     dataset: FaceDataset,
     cache: Path,
     key: Mapping[str, str],
@@ -81,22 +81,25 @@ def predict_split(
 
     Raises:
         DataError: A crop is missing or unreadable.
+        ModelError: Logits are no numbers.
     """
     kept = _read(name, cache)
     if kept is not None and kept[1] == key:
         return kept[0]
-    preprocess = preprocess_for(model.description, dataset)
+    spec = model.described()
+    preprocess = preprocess_for(spec, dataset)
     plain = predict_logits(model, dataset, preprocess, on_batch=on_batch)
     mirrored = predict_logits(model, dataset, preprocess, mirrored=True, on_batch=on_batch)
     about = {
-        "architecture": model.description["architecture"],
+        "architecture": spec.architecture,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "size": list(model.description["size"]),
+        "size": list(spec.size),
     }
-    labels, temperature = tuple(model.description["labels"]), float(model.description["temperature"])
-    made = Predictions(name, labels, temperature, about, _answers(plain, mirrored))
+    made = Predictions(name, spec.labels, spec.temperature, about, _answers(plain, mirrored))
     if any(len(logits) != len(dataset) for logits in made.logits.values()):
         raise DataError(f"{dataset.folder}: {len(dataset)} pictures, but not as many predictions")
+    if lost := int((~np.isfinite(made.logits[FUSED])).any(axis=1).sum()):
+        raise ModelError(f"{name}: gives no finite logits for {lost:,} of {len(dataset):,} images; train it anew")
     _write(cache, key, dataset, made)
     return made
 
@@ -139,7 +142,7 @@ def _write(path: Path, key: Mapping[str, str], dataset: FaceDataset, made: Predi
         columns[name] = pa.FixedSizeListArray.from_arrays(pa.array(logits.ravel()), logits.shape[1])
     about = {"labels": made.labels, "temperature": made.temperature, "about": made.about}
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         table = pa.table(columns).replace_schema_metadata({"mftn": json.dumps({"key": key, **about})})
         pq.write_table(table, partial)
 

@@ -19,7 +19,7 @@ from torchvision.transforms.v2 import functional as tv
 
 from mftn.data.dataset import FaceDataset
 from mftn.evaluate.predict import preprocess_for
-from mftn.models import Baseline
+from mftn.models import Network
 
 BATCH = 64
 
@@ -55,7 +55,7 @@ class Corruption:
 
 
 def measure(
-    model: Baseline,
+    model: Network,
     dataset: FaceDataset,
     indices: Sequence[int],
     seed: int = 0,
@@ -73,7 +73,7 @@ def measure(
     Yields:
         Name, strength and logits (n, K).
     """
-    preprocess = preprocess_for(model.description, dataset)
+    preprocess = preprocess_for(model.described(), dataset)
     for number, (corruption, strength) in enumerate(_plan()):
         batches = []
         for place, crops in enumerate(dataset.batches(BATCH, indices)):

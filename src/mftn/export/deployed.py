@@ -1,12 +1,10 @@
 """The network with everything around it that prediction needs: what an export holds."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
-from mftn.models import Baseline
+from mftn.models import Network
+from mftn.spec import ModelSpec
 
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in grey (ITU-R BT.601), as Pillow converts."""
@@ -17,15 +15,15 @@ class Normalise(nn.Module):
     convolution, x ↦ (luma · x / 255 − mean) / std.
 
     Args:
-        description: What a weights file says of its network.
+        spec: The network's description.
     """
 
-    def __init__(self, description: Mapping[str, Any]) -> None:
+    def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
-        channels = description["channels"]
+        channels = spec.channels
         mix = torch.tensor([LUMA]) if channels == 1 else torch.eye(3)  # (C, 3)
-        mean = torch.as_tensor(description["mean"], dtype=torch.float32).expand(channels)
-        std = torch.as_tensor(description["std"], dtype=torch.float32).expand(channels)
+        mean = torch.as_tensor(spec.mean, dtype=torch.float32).expand(channels)
+        std = torch.as_tensor(spec.std, dtype=torch.float32).expand(channels)
         self.register_buffer("weight", (mix / (255 * std[:, None]))[:, :, None, None])  # (C, 3, 1, 1)
         self.register_buffer("bias", -mean / std)  # (C,)
 
@@ -39,17 +37,15 @@ class Deployed(nn.Module):
     """The network with everything around it that prediction needs.
 
     Args:
-        model: The network; it is set to answer with fused logits alone.
-        config: What its weights file says of it.
+        model: The network, with its description.
     """
 
-    def __init__(self, model: Baseline, config: dict[str, Any]) -> None:
+    def __init__(self, model: Network) -> None:
         super().__init__()
-        model.fused_only = True
         self.model = model
-        self.normalise = Normalise(config)
-        self.temperature: float = config["temperature"]
+        self.normalise = Normalise(model.described())
+        self.temperature = model.described().temperature
 
     def forward(self, images: Tensor) -> Tensor:
         """uint8 crops (B, H, W, 3) to probabilities (B, K)."""
-        return (self.model(self.normalise(images)) / self.temperature).softmax(dim=1)
+        return (self.model(self.normalise(images)).fused / self.temperature).softmax(dim=1)

@@ -2,14 +2,12 @@
 
 The file takes uint8 crops (B, H, W, 3) named "images" and gives float32 "probabilities" (B, K): grey conversion,
 normalisation, both heads, their sum, the temperature and the softmax are all inside. Its metadata holds, under
-"mftn", JSON with the model's name, labels, input size and alignment template.
+"mftn", the model's whole description as JSON (`ModelSpec`).
 """
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -23,8 +21,9 @@ from mftn.export.deployed import Deployed
 from mftn.export.int8 import quantise
 from mftn.export.recover import load_network
 from mftn.export.storage import as_bytes, as_half, store_small
-from mftn.files import whole_file
-from mftn.runtime import open_session
+from mftn.files import write_bytes
+from mftn.runtime import Session
+from mftn.spec import ModelSpec
 
 Precision = Literal["fp32", "fp16", "int8-weights", "int8"]
 
@@ -79,9 +78,9 @@ def export_onnx(
     if precision == "int8" and data is None:
         raise ConfigError("int8 is calibrated on faces: name a prepared data set with --data")
     model = load_network(weights)
-    config = model.description
-    deployed = Deployed(model, config).eval()
-    height, width = config["size"]
+    spec = replace(model.described(), name=name, precision=precision)
+    deployed = Deployed(model).eval()
+    height, width = spec.size
     # Two pictures: with one the exporter would take the batch for a constant.
     crops = torch.randint(0, 256, (2, height, width, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     program = torch.onnx.export(
@@ -96,11 +95,8 @@ def export_onnx(
         store_small(proto, as_half if precision == "fp16" else as_bytes)
     if precision == "int8":
         assert data is not None
-        proto = quantise(proto, dataset_crops(config, FaceDataset(data, "train", config["channels"]), CALIBRATION))
-    description = {"name": name, "precision": precision} | {
-        key: config[key] for key in ("labels", "size", "channels", "template", "temperature", "architecture")
-    }
-    helper.set_model_props(proto, {"mftn": json.dumps(description)})
+        proto = quantise(proto, dataset_crops(spec, FaceDataset(data, "train", spec.channels), CALIBRATION))
+    helper.set_model_props(proto, {"mftn": spec.to_json()})
     content = proto.SerializeToString()
     result = compare(deployed, content, crops.numpy(), data)
     if precision == "int8" and result.lost > MAX_LOSS:
@@ -108,14 +104,13 @@ def export_onnx(
             f"{weights}: int8 loses {100 * result.lost:.2f} points of accuracy on {data}, over the "
             f"{100 * MAX_LOSS:.1f} allowed; nothing was written. Export it as fp16"
         )
-    with whole_file(Path(out)) as partial:
-        partial.write_bytes(content)
+    write_bytes(Path(out), content)
     return result
 
 
 def compare(deployed: Deployed, content: bytes, crops: NDArray[np.uint8], data: str | Path | None) -> Export:
     """A file's answers beside the network's, on given crops and on the validation faces of a data set."""
-    session = open_session(content, 0)
+    session = Session(content, 0)
 
     def run(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         answers = [session.run(["probabilities"], {"images": images[i : i + 64]})[0] for i in range(0, len(images), 64)]
@@ -128,9 +123,9 @@ def compare(deployed: Deployed, content: bytes, crops: NDArray[np.uint8], data: 
     result = Export(len(content) / 1e6, float(np.abs(run(crops) - network(crops)).max()))
     if data is None:
         return result
-    description = deployed.model.description
-    faces = FaceDataset(data, "valid", description["channels"])
-    images, labels = dataset_crops(description, faces, len(faces)), faces.labels.numpy()
+    spec = deployed.model.described()
+    faces = FaceDataset(data, "valid", spec.channels)
+    images, labels = dataset_crops(spec, faces, len(faces)), faces.labels.numpy()
     ours, exact = run(images), network(images)
     lost = np.mean(exact.argmax(axis=1) == labels) - np.mean(ours.argmax(axis=1) == labels)
     return replace(
@@ -142,10 +137,10 @@ def compare(deployed: Deployed, content: bytes, crops: NDArray[np.uint8], data: 
     )
 
 
-def dataset_crops(description: Mapping[str, Any], faces: FaceDataset, number: int) -> NDArray[np.uint8]:
+def dataset_crops(spec: ModelSpec, faces: FaceDataset, number: int) -> NDArray[np.uint8]:
     """Some of a data set's crops, evenly picked, as prediction cuts them: (n, H, W, 3)."""
     chosen = np.linspace(0, len(faces) - 1, min(number, len(faces))).astype(int).tolist()
-    plain = preprocess_for({**description, "mean": [0.0], "std": [1 / 255]}, faces)
+    plain = preprocess_for(replace(spec, mean=(0.0,), std=(1 / 255,)), faces)
     crops = torch.cat([plain(part).round().byte() for part in faces.batches(256, chosen)])
     crops = crops.permute(0, 2, 3, 1)  # (n, H, W, C)
     return crops.expand(-1, -1, -1, 3).contiguous().numpy()

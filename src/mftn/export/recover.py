@@ -1,12 +1,10 @@
 """A network back from its exported file: what ships can be explained, evaluated and trained on."""
 
-import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
-import timm
 import torch
 from onnx import TensorProto, numpy_helper
 from torch import Tensor, nn
@@ -15,22 +13,24 @@ from torch.nn.modules.batchnorm import _BatchNorm
 import mftn.models  # noqa: F401 (registers the networks)
 from mftn.errors import ModelError
 from mftn.export.deployed import LUMA, Deployed
-from mftn.models import Baseline, load_model
+from mftn.models import Network, load_model
+from mftn.models.checkpoint import build
+from mftn.spec import ModelSpec
 
 PARITY, PARITY_INT8 = 1e-3, 0.1
 """Largest difference of a probability between the file and the network made from it, which computes in float32."""
 
 
-def load_network(path: str | Path) -> Baseline:
+def load_network(path: str | Path) -> Network:
     """A network from a weights file of `mftn train` or an exported ONNX file, with its description, to evaluate.
 
     Raises:
         ModelError: The file cannot be read, or is not one of these.
     """
-    return recover(path) if Path(path).suffix == ".onnx" else load_model(path)[0]
+    return recover(path) if Path(path).suffix == ".onnx" else load_model(path)
 
 
-def recover(path: str | Path) -> Baseline:
+def recover(path: str | Path) -> Network:
     """The network in a file of `mftn export`; batch norm comes back folded into the convolutions, int8 as float32.
 
     Raises:
@@ -38,7 +38,7 @@ def recover(path: str | Path) -> Baseline:
     """
     try:
         proto = onnx.load(path)
-        metadata = json.loads({item.key: item.value for item in proto.metadata_props}["mftn"])
+        description = {item.key: item.value for item in proto.metadata_props}["mftn"]
     except Exception as error:  # protobuf and onnx raise their own kinds
         raise ModelError(f"{path}: not a file of `mftn export` ({type(error).__name__})") from error
     tensors = {
@@ -49,16 +49,18 @@ def recover(path: str | Path) -> Baseline:
     for name in [name for name in tensors if name.endswith(".int8")]:
         base = name.removesuffix(".int8")
         tensors[base] = tensors.pop(name) * tensors.pop(f"{base}.scale")
-    arguments = {
-        "num_classes": len(metadata["labels"]),
-        "in_chans": metadata["channels"],
-        "img_size": metadata["size"][0],
-    }
-    model: Baseline = timm.create_model(metadata["architecture"], **arguments)
+    spec = ModelSpec.from_json(description, str(path))
+    if not spec.arguments:  # a file of an earlier version: its description was shorter
+        arguments = {"num_classes": len(spec.labels), "in_chans": spec.channels, "img_size": spec.size[0]}
+        mean, std = _normalisation(path, tensors, spec.channels)
+        spec = replace(spec, arguments=arguments, mean=mean, std=std)
+    model = build(spec)
     folded = _folded_names(model)
     model.load_state_dict({key: _find(key, wanted, tensors, folded) for key, wanted in model.state_dict().items()})
-    model.description = metadata | {"arguments": arguments} | _normalisation(tensors, metadata["channels"])
-    _check(path, model.eval(), metadata["size"], PARITY_INT8 if metadata["precision"] == "int8" else PARITY)
+    for name, module in model.named_modules():
+        if isinstance(module, _BatchNorm) and f"model.{name}.running_var" not in tensors:
+            module.running_var -= module.eps  # type: ignore[operator,assignment]  # folded: what is left divides by 1
+    _check(path, model.eval(), PARITY_INT8 if spec.precision == "int8" else PARITY)
     return model
 
 
@@ -100,7 +102,7 @@ def _find(key: str, wanted: Tensor, tensors: dict[str, Tensor], folded: dict[str
         unnamed = (other for other, value in tensors.items() if _is_transposed(other, value, wanted))
         if found := next(unnamed, None):
             return tensors.pop(found).T.contiguous()
-    folded_norm = {"weight": 1.0, "running_mean": 0.0, "running_var": 1 - 1e-5, "num_batches_tracked": 1.0}
+    folded_norm = {"weight": 1.0, "running_mean": 0.0, "running_var": 1.0, "num_batches_tracked": 1.0}
     return torch.full_like(wanted, folded_norm.get(leaf, 0.0))
 
 
@@ -108,24 +110,28 @@ def _is_transposed(name: str, value: Tensor, wanted: Tensor) -> bool:
     return not name.startswith("model.") and value.shape == wanted.T.shape
 
 
-def _normalisation(tensors: dict[str, Tensor], channels: int) -> dict[str, Any]:
+def _normalisation(
+    path: str | Path, tensors: dict[str, Tensor], channels: int
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation from the first convolution."""
     weight = tensors.get("normalise.weight", tensors.get("weight"))
     bias = tensors.get("normalise.bias", tensors.get("bias"))
-    assert weight is not None and bias is not None
+    if weight is None or bias is None:
+        raise ModelError(f"{path}: does not say how its input is normalised; export it again")
     luma = torch.tensor([LUMA]) if channels == 1 else torch.eye(3)
     std = luma.sum(dim=1) / (255 * weight.sum(dim=(1, 2, 3)))  # (C,)
-    return {"mean": (-bias * std).tolist(), "std": std.tolist()}
+    return tuple((-bias * std).tolist()), tuple(std.tolist())
 
 
-def _check(path: str | Path, model: Baseline, size: list[int], tolerance: float) -> None:
+def _check(path: str | Path, model: Network, tolerance: float) -> None:
     import onnxruntime
 
-    crops = torch.randint(0, 256, (2, *size, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    crops = torch.randint(
+        0, 256, (2, *model.described().size, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     (expected,) = session.run(["probabilities"], {"images": crops.numpy()})
     with torch.no_grad():
-        found = Deployed(model, model.description).eval()(crops).numpy()
-    model.fused_only = False
+        found = Deployed(model).eval()(crops).numpy()
     if np.abs(found - expected).max() > tolerance:
         raise ModelError(f"{path}: its network cannot be made again; use the weights it was exported from")

@@ -7,6 +7,10 @@ from mftn.errors import ConfigError
 from mftn.types import Detection, Image
 
 DETECTORS = ("yunet", "mtcnn")
+"""What finds faces; "none" takes each image as one face."""
+
+SMALLEST_SIZE = 64
+"""Fewer pixels show no face to any detector."""
 
 
 class Detector(Protocol):
@@ -17,25 +21,42 @@ class Detector(Protocol):
         ...
 
 
-def load_detector(name: str = "yunet", *, min_score: float | None = None, threads: int = 1) -> Detector:
+class WholeImage:
+    """Takes each image as one face, for images that are face crops already."""
+
+    def detect(self, image: Image) -> list[Detection]:
+        """One face whose box is the H×W×3 image; it has neither score nor landmarks."""
+        height, width = image.shape[:2]
+        return [Detection((0.0, 0.0, float(width), float(height)), None, None)]
+
+
+def load_detector(
+    name: str = "yunet", *, min_score: float | None = None, threads: int = 1, detect_size: int | None = None
+) -> Detector:
     """Load a face detector.
 
     Args:
-        name: "yunet" (default, fast) or "mtcnn" (the published alignment).
+        name: "yunet" (default, fast), "mtcnn" (the published alignment), or "none" to take each image as one face.
         min_score: Faces below this score are left out, 0 to 1; the detector's own default if None.
         threads: Processor threads; 0 for all cores.
+        detect_size: Pixels to which the image's longer side is scaled, at most, to look for small faces: fewer are
+            faster and miss more of them. None looks at all of a large image (MTCNN: at half its resolution).
 
     Raises:
-        ConfigError: There is no such detector.
+        ConfigError: There is no such detector, or the size is too small.
     """
+    if detect_size is not None and detect_size < SMALLEST_SIZE:
+        raise ConfigError(f"detect_size is {detect_size}; it must be {SMALLEST_SIZE} or more pixels")
     if name == "yunet":
         from mftn.faces.yunet import YuNet
 
-        return YuNet(threads=threads) if min_score is None else YuNet(min_score, threads=threads)
+        return YuNet(min_score, threads=threads, detect_size=detect_size)
     if name == "mtcnn":
         from mftn.faces.mtcnn import MTCNN
 
-        return MTCNN(threads=threads) if min_score is None else MTCNN(min_score, threads=threads)
-    near = difflib.get_close_matches(name, DETECTORS, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(DETECTORS)}"
+        return MTCNN(min_score, threads=threads, detect_size=detect_size)
+    if name == "none":
+        return WholeImage()
+    near = difflib.get_close_matches(name, (*DETECTORS, "none"), n=1)
+    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(DETECTORS)} and none"
     raise ConfigError(f"{name}: no such face detector; {hint}")

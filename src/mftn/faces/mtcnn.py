@@ -10,69 +10,71 @@ from importlib.resources import files
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
-from PIL import ImageOps
 
-from mftn.faces.nms import non_maximum_suppression
-from mftn.runtime import open_session
-from mftn.types import Detection, Image
+from mftn.faces.boxes import non_maximum_suppression
+from mftn.faces.search import Rows, SearchingDetector, bordered
+from mftn.runtime import Session
+from mftn.types import Image
 
 CELL, STRIDE = 12, 2
 """P-Net's window and step, in pixels of a pyramid level."""
 
 
-class MTCNN:
+class MTCNN(SearchingDetector):
     """Find faces.
 
     Args:
-        min_score: Lowest score of the last network, 0 to 1.
-        min_face: Side of the smallest face in pixels; smaller takes longer.
+        min_score: Lowest score of the last network, 0 to 1; 0.8 if None.
+        min_face: Side of the smallest face in pixels of the largest scale; smaller takes longer.
         thresholds: Lowest scores that P-Net and R-Net let through.
         pyramid: Factor between two levels of the pyramid, 0 to 1.
-        max_side: Larger pictures are scaled down to this many pixels on the longer side.
         threads: Processor threads; 0 for all cores.
+        detect_size: Pixels of the image's longer side on the largest scale; chosen from its size if None.
+        turned: Look again, turned by quarters, where a face is doubtful or none was found.
     """
+
+    first_side, whole_side, finest, enlarges = 1280, 1280, 0.5, False
+    default_score, sure_score = 0.8, 0.97
 
     def __init__(
         self,
-        min_score: float = 0.8,
+        min_score: float | None = None,
         min_face: int = 20,
         thresholds: tuple[float, float] = (0.6, 0.7),
         pyramid: float = 0.709,
-        max_side: int = 1280,
         threads: int = 1,
+        detect_size: int | None = None,
+        turned: bool = True,
     ) -> None:
+        super().__init__(
+            min_score=min_score,
+            max_overlap=0.45,
+            detect_size=detect_size,
+            turned=turned,
+            threads=1,  # the networks use more
+        )
         weights = files("mftn.faces") / "weights"
         self.proposal, self.refinement, self.output = (
-            open_session((weights / f"{name}.onnx").read_bytes(), threads) for name in ("pnet", "rnet", "onet")
+            Session((weights / f"{name}.onnx").read_bytes(), threads) for name in ("pnet", "rnet", "onet")
         )
-        self.min_score, self.min_face, self.thresholds = min_score, min_face, thresholds
-        self.pyramid, self.max_side = pyramid, max_side
+        self.min_face, self.thresholds, self.pyramid = min_face, thresholds, pyramid
 
-    def detect(self, image: Image) -> list[Detection]:
-        """Faces of an H×W×3 picture, from the highest score to the lowest.
+    def look_first(self, image: Image) -> Rows:
+        """Faces of an H×W×3 image.
 
-        A face that fills the picture is often missed for want of surroundings, so where nothing is found a second
+        A face that fills the image is often missed for want of surroundings, so where nothing is found a second
         look adds a black border of a fifth of the longer side.
         """
-        picture = PillowImage.fromarray(image)
-        picture.thumbnail((self.max_side, self.max_side), PillowImage.Resampling.BILINEAR, reducing_gap=2.0)
-        scale = np.array([image.shape[1] / picture.width, image.shape[0] / picture.height])
-        found = self._cascade(picture)
-        border = 0
-        if not found:
-            border = round(max(picture.size) / 5)
-            found = self._cascade(ImageOps.expand(picture, border))
-        return [
-            Detection(
-                box=tuple(((box - border) * np.tile(scale, 2)).tolist()),
-                score=float(score),
-                landmarks=((landmarks - border) * scale).astype(np.float32),
-            )
-            for box, score, landmarks in found
-        ]
+        rows = self.look(image)
+        if not len(rows):
+            border = round(max(image.shape[:2]) / 5)
+            rows = self.look(bordered(image, border))
+            rows[:, :14] -= border
+        return rows
 
-    def _cascade(self, picture: PillowImage.Image) -> list[tuple[NDArray[np.float32], np.float32, NDArray[np.float32]]]:
-        """Box (4,), score and landmarks (5, 2) of every face."""
+    def look(self, image: Image) -> Rows:
+        """Faces of an H×W×3 image on its own scale."""
+        picture = PillowImage.fromarray(image)
         boxes = self._propose(picture)
 
         probabilities, offsets = self._look(self.refinement, picture, boxes, 24)
@@ -86,8 +88,7 @@ class MTCNN:
         landmarks = boxes[:, None, :2] + points.reshape(-1, 2, 5).transpose(0, 2, 1) * _sides(boxes)[:, None]
         boxes = _moved(boxes, offsets)
         chosen = non_maximum_suppression(boxes, scores, 0.7, over="smaller")
-
-        return [(boxes[i], scores[i], landmarks[i]) for i in chosen]
+        return np.column_stack([boxes, landmarks.reshape(-1, 10), scores])[chosen]
 
     def _propose(self, picture: PillowImage.Image) -> NDArray[np.float32]:
         """Square boxes (n, 4) that P-Net thinks may be faces."""

@@ -1,78 +1,64 @@
 """YuNet, a small face detector with five landmarks, on onnxruntime (weights: OpenCV Zoo, MIT).
 
-Two looks at a picture. The close look sees it at 256 pixels inside a black border, where faces that fill the
-picture are found and landmarks hold (they drift on faces above about 300 pixels). The wide look sees large
-pictures at up to 960 pixels, for small faces. Source: Wu et al., YuNet: a tiny millisecond-level face
-detector, 2023.
+The first scale shows the image at 256 pixels inside a black border, where faces that fill it are found and landmarks
+hold (they drift on faces above about 300 pixels). Source: Wu et al., YuNet: a tiny millisecond-level face detector,
+2023.
 """
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as PillowImage
 
-from mftn.faces.nms import non_maximum_suppression
-from mftn.runtime import open_session
-from mftn.types import Detection, Image
+from mftn.faces.search import Rows, SearchingDetector, bordered
+from mftn.runtime import Session
+from mftn.types import Image
 
 STRIDES = (8, 16, 32)
-CLOSE_SIDE, WIDE_SIDE = 256, 960
 
 
-class YuNet:
+class YuNet(SearchingDetector):
     """Find faces.
 
     Args:
-        min_score: Lowest score to report, 0 to 1.
+        min_score: Lowest score to report, 0 to 1; 0.5 if None.
         max_overlap: Of two boxes that overlap more than this (intersection over union) the better stays.
-        threads: Both looks at once with more than 1; 0 for as many as there are cores.
-        side: Of the close look, in pixels. Smaller than by default, it is the only look: faster, for a cut-out around
-            a face whose place is nearly known.
+        threads: Parts of an image looked at at once; 0 for as many as there are cores.
+        detect_size: Pixels of the image's longer side on the largest scale; chosen from its size if None.
+        turned: Look again, turned by quarters, where a face is doubtful or none was found.
     """
 
+    first_side, whole_side, finest, enlarges = 256, 960, 1.0, True
+    default_score, sure_score = 0.5, 0.9
+
     def __init__(
-        self, min_score: float = 0.5, max_overlap: float = 0.3, threads: int = 1, side: int = CLOSE_SIDE
+        self,
+        min_score: float | None = None,
+        max_overlap: float = 0.3,
+        threads: int = 1,
+        detect_size: int | None = None,
+        turned: bool = True,
     ) -> None:
+        super().__init__(
+            min_score=min_score, max_overlap=max_overlap, detect_size=detect_size, turned=turned, threads=threads
+        )
         weights = files("mftn.faces") / "weights" / "yunet.onnx"
         # One thread a look: a look is too small to share, and two looks at once are twice as fast.
-        self.session = open_session(weights.read_bytes(), 1)
-        threads = threads or os.cpu_count() or 1
-        self.pool = ThreadPoolExecutor(threads) if threads > 1 else None
-        self.min_score, self.max_overlap, self.side = min_score, max_overlap, side
+        self.session = Session(weights.read_bytes(), 1)
 
-    def detect(self, image: Image) -> list[Detection]:
-        """Faces of an H×W×3 picture, from the highest score to the lowest."""
-        longer = max(image.shape[:2])
-        looks = [(self.side / longer, self.side // 4)]
-        if longer > 1.5 * self.side and self.side >= CLOSE_SIDE:
-            looks.append((min(WIDE_SIDE / longer, 1.0), 0))
-        run = self.pool.map if self.pool and len(looks) > 1 else map
-        rows = np.concatenate(list(run(lambda look: self._look(image, *look), looks)))  # (n, 15)
-        rows = rows[non_maximum_suppression(rows[:, :4], rows[:, 14], self.max_overlap)]
-        return [
-            Detection(
-                box=(float(row[0]), float(row[1]), float(row[2]), float(row[3])),
-                score=float(row[14]),
-                landmarks=row[4:14].reshape(5, 2).astype(np.float32),
-            )
-            for row in rows
-        ]
-
-    def _look(self, image: Image, scale: float, border: int) -> NDArray[np.float32]:
-        """Detect at one scale, inside a border of so many scaled pixels; rows as in `decode`, in picture pixels."""
-        height, width = (max(1, round(side * scale)) for side in image.shape[:2])
-        scaled = PillowImage.fromarray(image).resize((width, height), PillowImage.Resampling.BILINEAR, reducing_gap=2.0)
-        canvas_size = [-(-(side + 2 * border) // 32) * 32 for side in (height, width)]
-        canvas = np.zeros((3, *canvas_size), np.float32)
-        inner = canvas[:, border : border + height, border : border + width]
-        inner[...] = np.asarray(scaled).transpose(2, 0, 1)[::-1]  # BGR
-        rows = self.decode(canvas)
-        offset, factor = np.float32(border), np.array([image.shape[1] / width, image.shape[0] / height], np.float32)
-        rows[:, :14] = (rows[:, :14] - offset) * np.tile(factor, 7)
+    def look_first(self, image: Image) -> Rows:
+        """Faces of a small H×W×3 image, those that fill it included."""
+        border = max(image.shape[:2]) // 4
+        rows = self.look(bordered(image, border))
+        rows[:, :14] -= border
         return rows
+
+    def look(self, image: Image) -> Rows:
+        """Faces of an H×W×3 image on its own scale."""
+        height, width = (-(-side // 32) * 32 for side in image.shape[:2])
+        canvas = np.zeros((3, height, width), np.float32)
+        canvas[:, : image.shape[0], : image.shape[1]] = image.transpose(2, 0, 1)[::-1]  # BGR
+        return self.decode(canvas)
 
     def decode(self, canvas: NDArray[np.float32]) -> NDArray[np.float32]:
         """Run the network on a BGR canvas (3, H, W) whose sides are multiples of 32.

@@ -3,7 +3,7 @@
 from mftn.models.attention import AdaptiveContextAttention, Block
 from mftn.models.checkpoint import load_checkpoint, load_model, save_model
 from mftn.models.loss import JointLoss
-from mftn.models.mftn import MFTN, Baseline, Logits
+from mftn.models.mftn import MFTN, Baseline, Logits, Network
 from mftn.models.mstn import MsTN
 from mftn.models.registry import CONVNEXT_SIZES
 
@@ -16,6 +16,7 @@ __all__ = [
     "JointLoss",
     "Logits",
     "MsTN",
+    "Network",
     "load_checkpoint",
     "load_model",
     "save_model",

@@ -3,7 +3,6 @@
 Nothing is skipped silently: whatever does not fit is named, tensor by tensor.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,11 +12,12 @@ import timm
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from mftn.errors import ModelError
-from mftn.files import whole_file
-from mftn.models.mftn import Baseline
+from mftn.files import write_bytes
+from mftn.models.mftn import Network
+from mftn.spec import ModelSpec
 
 Part = Literal["all", "backbone", "trunk"]
 """What to load: every tensor, the backbone with its head, or the backbone without its classifier."""
@@ -34,7 +34,7 @@ _RELEASED_CONVNEXT = (  # the released code names its backbone as the first Conv
 )
 
 
-def load_checkpoint(model: Baseline, path: str | Path, part: Part = "all") -> None:
+def load_checkpoint(model: Network, path: str | Path, part: Part = "all") -> None:
     """Load weights from a file into a network, converting the key names of other code.
 
     Understood are our own safetensors, the release's keys (`backbone.*`, `mstn.*`) and bare backbones
@@ -72,7 +72,7 @@ def load_checkpoint(model: Baseline, path: str | Path, part: Part = "all") -> No
     model.load_state_dict(found, strict=False)
 
 
-def load_timm(model: Baseline, name: str) -> None:
+def load_timm(model: Network, name: str) -> None:
     """Load the trunk of the backbone from a timm model's published weights, fetched where they are not cached.
 
     Args:
@@ -127,7 +127,7 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     return tensors
 
 
-def convert(tensors: Mapping[str, Tensor], model: Baseline) -> dict[str, Tensor]:
+def convert(tensors: Mapping[str, Tensor], model: Network) -> dict[str, Tensor]:
     """Rename tensors of other code to this package's names (`backbone.*` as in timm, `mstn.*`)."""
     named = {re.sub(r"^(module\.|_orig_mod\.|weights\.)+", "", key): value for key, value in tensors.items()}
     if not any(key.startswith(("backbone.", "mstn.")) for key in named):  # a bare backbone
@@ -154,47 +154,34 @@ def _as_convolution(tensor: Tensor, wanted: Tensor | None) -> Tensor:
     return tensor
 
 
-def classifier_keys(model: Baseline) -> set[str]:
+def classifier_keys(model: Network) -> set[str]:
     """Names of the parameters of the backbone's classifier."""
     classifier = {id(tensor) for tensor in model.get_classifier().parameters()}
     return {name for name, parameter in model.named_parameters() if id(parameter) in classifier}
 
 
-def save_model(model: Baseline, path: str | Path, config: Mapping[str, Any], dtype: torch.dtype | None = None) -> None:
+def save_model(model: nn.Module, path: str | Path, spec: ModelSpec | None, dtype: torch.dtype | None = None) -> None:
     """Write weights and what is needed to build the network again, atomically, as safetensors.
 
     Args:
         model: The network.
         path: The file to write.
-        config: JSON-ready; `load_model` needs "architecture" (a registered name) and "arguments". Empty for none.
+        spec: The network's description, which `load_model` needs; None for bare weights.
         dtype: Store floating-point tensors in this type, such as torch.float16; as they are by default.
     """
     tensors = {
         key: value.detach().to("cpu", dtype if value.is_floating_point() else None).contiguous()
         for key, value in model.state_dict().items()
     }
-    content = save(tensors, metadata={"mftn": json.dumps(config)} if config else None)
-    with whole_file(Path(path)) as partial:
-        partial.write_bytes(content)
+    content = save(tensors, metadata={"mftn": spec.to_json()} if spec else None)
+    write_bytes(Path(path), content)
 
 
-def read_config(path: str | Path) -> dict[str, Any]:
-    """The config that `save_model` wrote into a file.
-
-    Raises:
-        ModelError: The file is no safetensors file of this package.
-    """
-    config = read_metadata(path)
-    if not config:
-        raise ModelError(f"{path}: holds weights but no description of the network; use load_checkpoint")
-    return config
-
-
-def read_metadata(path: str | Path) -> dict[str, Any]:
-    """The config that `save_model` wrote into a file; empty where there is none.
+def read_spec(path: str | Path) -> ModelSpec | None:
+    """The description that `save_model` wrote into a file; None for bare weights.
 
     Raises:
-        ModelError: The file is no safetensors file.
+        ModelError: The file is no safetensors file, or its description is incomplete.
     """
     if not Path(path).is_file():
         raise ModelError(f"{path}: no such file")
@@ -203,21 +190,35 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
             metadata = file.metadata() or {}
     except SafetensorError as error:
         raise ModelError(f"{path}: not a complete safetensors file ({error})") from error
-    config: dict[str, Any] = json.loads(metadata.get("mftn", "{}"))
-    return config
+    return ModelSpec.from_json(metadata["mftn"], str(path)) if "mftn" in metadata else None
 
 
-def load_model(path: str | Path) -> tuple[Baseline, dict[str, Any]]:
+def load_model(path: str | Path) -> Network:
     """Build the network a file describes and load its weights.
 
     Returns:
-        The network in evaluation mode, in float32, and the file's config.
+        The network in evaluation mode, in float32, with the file's description as `spec`.
 
     Raises:
-        ModelError: As `read_config` and `load_checkpoint`.
+        ModelError: As `read_spec` and `load_checkpoint`; the file holds bare weights; timm knows no such architecture.
     """
-    config = read_config(path)
-    model: Baseline = timm.create_model(config["architecture"], **config["arguments"])
+    spec = read_spec(path)
+    if spec is None:
+        raise ModelError(f"{path}: holds weights but no description of the network; use load_checkpoint")
+    model = build(spec)
     load_checkpoint(model, path)
-    model.description = config
-    return model.eval(), config
+    return model.eval()
+
+
+def build(spec: ModelSpec) -> Network:
+    """The network that a description names, with random weights.
+
+    Raises:
+        ModelError: timm knows no such architecture, or it does not take the arguments.
+    """
+    try:
+        model: Network = timm.create_model(spec.architecture, **spec.arguments)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ModelError(f"{spec.architecture}: cannot be built with {dict(spec.arguments)} ({error})") from error
+    model.spec = spec
+    return model

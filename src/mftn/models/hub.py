@@ -5,6 +5,8 @@ from typing import Any
 
 from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
 
+from mftn.spec import ModelSpec
+
 _WEIGHTS = "model.safetensors"
 
 
@@ -15,18 +17,18 @@ class HubMixin(PyTorchModelHubMixin):
     (as `load_model` gives it): `mftn export` takes it.
     """
 
-    description: dict[str, Any]
+    spec: ModelSpec | None
 
     def _save_pretrained(self, save_directory: Path) -> None:
         from mftn.models.checkpoint import save_model
 
-        save_model(self, save_directory / _WEIGHTS, self.description)  # type: ignore[arg-type]
+        save_model(self, save_directory / _WEIGHTS, self.spec)  # type: ignore[arg-type]
 
     @classmethod
     def _from_pretrained(  # type: ignore[no-untyped-def]
         cls, *, model_id, revision, cache_dir, force_download, local_files_only, token, **arguments
     ):
-        from mftn.models.checkpoint import load_checkpoint, read_metadata
+        from mftn.models.checkpoint import load_checkpoint, read_spec
 
         path = Path(model_id) / _WEIGHTS
         if not path.is_file():
@@ -43,5 +45,5 @@ class HubMixin(PyTorchModelHubMixin):
             )
         model: Any = cls(**arguments)
         load_checkpoint(model, path)
-        model.description = read_metadata(path)
+        model.spec = read_spec(path)
         return model.eval()

@@ -1,8 +1,8 @@
 """MFTN-FER: a backbone with its own head, and a multi-stage transformer on its last three maps.
 
 Source: figure 1 of the MFTN-FER README and the code released with it (MIT). `Baseline` is the backbone of the
-published comparison; `MFTN` adds the MsTN. Both answer with `Logits`, so that training and evaluation treat
-them alike.
+published comparison; `MFTN` adds the MsTN. Both are a `Network` and return `Logits`, so that training and evaluation
+treat them alike.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,8 +12,10 @@ import timm
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
+from mftn.errors import ModelError
 from mftn.models.hub import HubMixin
 from mftn.models.mstn import MsTN
+from mftn.spec import ModelSpec
 
 
 class Logits(NamedTuple):
@@ -30,19 +32,30 @@ class Logits(NamedTuple):
     mstn: Tensor | None = None
 
 
-class Baseline(nn.Module, HubMixin, library_name="mftn", pipeline_tag="image-classification"):
-    """A timm network with its own head: the baseline of the published comparison.
+BACKBONE_HEAD, MSTN_HEAD = "backbone head", "MsTN head"
+"""What the heads, and the features that they read, are called."""
+
+STAGES = ("stage 2", "stage 3", "stage 4")
+"""What the three maps are called, after the backbone's stages in figure 1."""
+
+
+class Network(nn.Module, HubMixin, library_name="mftn", pipeline_tag="image-classification"):
+    """A timm network with its own head, and perhaps others beside it.
+
+    Its parts are what reports need: maps whose mean over places the heads read, and the logits from these maps.
 
     Args:
         backbone: Name of a timm network.
         num_classes: K; 0 for pooled features in place of logits.
         in_chans: Input channels: 3 for colour, 1 for grey.
         img_size: Height and width (or one number) the network is meant for, in pixels. It is a description:
-            any size that is a multiple of the backbone's stride runs.
+            any size that is a multiple of the backbone's stride runs, and none below it is taken.
         drop_rate: Dropout before the backbone's classifier.
         drop_path_rate: Stochastic depth of the last block.
-        fused_only: Answer with the fused logits alone, a (B, K) tensor, as exported networks do.
         backbone_args: More keyword arguments for `timm.create_model`.
+
+    Raises:
+        ModelError: The images are smaller than the backbone's stride.
     """
 
     def __init__(
@@ -53,13 +66,11 @@ class Baseline(nn.Module, HubMixin, library_name="mftn", pipeline_tag="image-cla
         img_size: int | tuple[int, int] = 224,
         drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
-        fused_only: bool = False,
         backbone_args: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.num_classes = num_classes
-        self.fused_only = fused_only
-        self.description = {}
+        self.spec: ModelSpec | None = None
         self.backbone: Any = timm.create_model(
             backbone,
             num_classes=num_classes,
@@ -70,6 +81,11 @@ class Baseline(nn.Module, HubMixin, library_name="mftn", pipeline_tag="image-cla
         )
         self.num_features: int = self.backbone.num_features
         height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
+        if min(height, width) < (stride := _stride(self.backbone)):
+            raise ModelError(
+                f"{backbone}: its last map has one location per {stride}×{stride} pixels, more than an image of "
+                f"{height}×{width} has; use images of at least {stride} pixels a side"
+            )
         self.pretrained_cfg = {
             "input_size": (in_chans, height, width),
             "num_classes": num_classes,
@@ -82,13 +98,39 @@ class Baseline(nn.Module, HubMixin, library_name="mftn", pipeline_tag="image-cla
         }
         self.default_cfg = self.pretrained_cfg
 
-    def forward(self, x: Tensor) -> Logits | Tensor:
+    def forward(self, x: Tensor) -> Logits:
         """Images (B, C, H, W), normalised, to logits (B, K)."""
-        logits = self.backbone(x)
-        return self._answer(Logits(fused=logits, backbone=logits))
+        raise NotImplementedError
 
-    def _answer(self, logits: Logits) -> Logits | Tensor:
-        return logits.fused if self.fused_only else logits
+    def described(self) -> ModelSpec:
+        """The network's description.
+
+        Raises:
+            ModelError: It has none, since it was not loaded from a file that has one.
+        """
+        if self.spec is None:
+            raise ModelError("this network has no description; load it with load_model, or set its `spec`")
+        return self.spec
+
+    def feature_maps(self, x: Tensor) -> dict[str, Tensor]:
+        """What the heads average over places, by name, each (B, C, h, w)."""
+        raise NotImplementedError
+
+    def logits_of(self, maps: Mapping[str, Tensor]) -> Logits:
+        """The logits from `feature_maps`."""
+        raise NotImplementedError
+
+    def embeddings(self, x: Tensor) -> dict[str, Tensor]:
+        """What the heads' last layers read of images (B, C, H, W), by name, each (B, D)."""
+        raise NotImplementedError
+
+    def heads(self) -> list[nn.Module]:
+        """The last layer of each head."""
+        return [self.get_classifier()]
+
+    def attentions(self) -> dict[str, nn.Module]:
+        """The last attention of each stage, by the stage's name."""
+        return {}
 
     def get_classifier(self) -> nn.Module:
         """The last layer of the backbone's head."""
@@ -119,7 +161,29 @@ class Baseline(nn.Module, HubMixin, library_name="mftn", pipeline_tag="image-cla
         return {f"backbone.{name}" for name in names}
 
 
-class MFTN(Baseline):
+class Baseline(Network):
+    """The backbone with its own head alone: the baseline of the published comparison."""
+
+    def forward(self, x: Tensor) -> Logits:
+        """Images (B, C, H, W), normalised, to logits (B, K)."""
+        logits = self.backbone(x)
+        return Logits(fused=logits, backbone=logits)
+
+    def feature_maps(self, x: Tensor) -> dict[str, Tensor]:
+        """The backbone's last map, (B, C, h, w)."""
+        return {BACKBONE_HEAD: self.backbone.forward_features(x)}
+
+    def logits_of(self, maps: Mapping[str, Tensor]) -> Logits:
+        """The logits from `feature_maps`."""
+        logits = self.backbone.forward_head(maps[BACKBONE_HEAD])
+        return Logits(fused=logits, backbone=logits)
+
+    def embeddings(self, x: Tensor) -> dict[str, Tensor]:
+        """The backbone's pooled feature, (B, D)."""
+        return {BACKBONE_HEAD: self.backbone.forward_head(self.backbone.forward_features(x), pre_logits=True)}
+
+
+class MFTN(Network):
     """The Multi-stage Feature-aware Transformer Network.
 
     Args:
@@ -130,7 +194,7 @@ class MFTN(Baseline):
         drop_path_rate: Stochastic depth of the last block, in the backbone and in each branch.
         branch_widths: Channels inside the branches; the maps' by default, as published.
         mlp_ratio: Width of the MLPs' hidden layers over the branch's.
-        **baseline: The other arguments of `Baseline`.
+        **network: The other arguments of `Network`.
     """
 
     def __init__(
@@ -142,9 +206,9 @@ class MFTN(Baseline):
         drop_path_rate: float = 0.0,
         branch_widths: Sequence[int] | None = None,
         mlp_ratio: float = 4.0,
-        **baseline: Any,
+        **network: Any,
     ) -> None:
-        super().__init__(backbone, num_classes, drop_path_rate=drop_path_rate, **baseline)
+        super().__init__(backbone, num_classes, drop_path_rate=drop_path_rate, **network)
         stages = self.backbone.feature_info[-3:] if isinstance(self.backbone.feature_info, list) else []
         if len(stages) < 3:
             raise ValueError(f"{backbone} gives {len(stages)} stage maps; MFTN needs three")
@@ -152,12 +216,48 @@ class MFTN(Baseline):
         widths = [stage["num_chs"] for stage in stages]
         self.mstn = MsTN(widths, num_classes, mstn_depths, fuse_width, drop_path_rate, branch_widths, mlp_ratio)
 
-    def forward(self, x: Tensor) -> Logits | Tensor:
+    def forward(self, x: Tensor) -> Logits:
         """Images (B, C, H, W), normalised, to logits (B, K)."""
         final, maps = self.encode(x)
         backbone = self.backbone.forward_head(final)  # (B, K)
         mstn = self.mstn(maps)  # (B, K)
-        return self._answer(Logits(fused=backbone + mstn, backbone=backbone, mstn=mstn))
+        return Logits(fused=backbone + mstn, backbone=backbone, mstn=mstn)
+
+    def feature_maps(self, x: Tensor) -> dict[str, Tensor]:
+        """The transformed stages and the backbone's last map, each (B, C, h, w)."""
+        final, maps = self.encode(x)
+        sequences = self.mstn.forward_features(maps)
+        stages = {
+            stage: tokens.transpose(1, 2).unflatten(2, part.shape[2:])  # (B, N, C) to (B, C, h, w)
+            for stage, tokens, part in zip(STAGES, sequences, maps, strict=True)
+        }
+        # The last stage's map may be the final one itself; a gradient of one must not be the other's too.
+        return {**stages, BACKBONE_HEAD: final.clone()}
+
+    def logits_of(self, maps: Mapping[str, Tensor]) -> Logits:
+        """The logits from `feature_maps`."""
+        backbone = self.backbone.forward_head(maps[BACKBONE_HEAD])
+        mstn = self.mstn.forward_head([maps[stage].flatten(2).transpose(1, 2) for stage in STAGES])
+        return Logits(fused=backbone + mstn, backbone=backbone, mstn=mstn)
+
+    def embeddings(self, x: Tensor) -> dict[str, Tensor]:
+        """The pooled stages, their fusion and the backbone's pooled feature, each (B, D)."""
+        final, maps = self.encode(x)
+        sequences = self.mstn.forward_features(maps)
+        return {
+            **{stage: tokens.mean(dim=1) for stage, tokens in zip(STAGES, sequences, strict=True)},
+            MSTN_HEAD: self.mstn.forward_head(sequences, pre_logits=True),
+            BACKBONE_HEAD: self.backbone.forward_head(final, pre_logits=True),
+        }
+
+    def heads(self) -> list[nn.Module]:
+        """The last layer of each head."""
+        return [self.get_classifier(), self.mstn.head]
+
+    def attentions(self) -> dict[str, nn.Module]:
+        """The last attention of each stage that has a block, by the stage's name."""
+        branches = zip(STAGES, self.mstn.branches, strict=True)
+        return {stage: branch[-1].attn for stage, branch in branches if len(branch)}  # type: ignore[arg-type,index]
 
     def forward_features(self, x: Tensor) -> tuple[Tensor, ...]:
         """The token sequences of the three branches, each (B, N, C), for class-activation maps.
@@ -181,6 +281,12 @@ class MFTN(Baseline):
         """Recompute activations in the backward pass instead of storing them."""
         super().set_grad_checkpointing(enable)
         self.mstn.grad_checkpointing = enable
+
+
+def _stride(backbone: Any) -> int:
+    """Pixels from one location of the last map to the next; 1 where timm does not say."""
+    stages = getattr(backbone, "feature_info", None)
+    return int(stages[-1]["reduction"]) if isinstance(stages, list) and stages else 1
 
 
 def _prefixed(prefix: str, names: Any) -> Any:

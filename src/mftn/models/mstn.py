@@ -77,13 +77,12 @@ class MsTN(nn.Module):
             sequences.append(x)
         return tuple(sequences)
 
-    def forward_head(self, sequences: Sequence[Tensor]) -> Tensor:
-        """Fuse the token sequences (B, N, C) into logits (B, K)."""
+    def forward_head(self, sequences: Sequence[Tensor], pre_logits: bool = False) -> Tensor:
+        """Fuse the token sequences (B, N, C) into logits (B, K), or with `pre_logits` into the feature before them."""
         # The mean is linear too, so it goes first: one row a picture to project instead of N.
         pooled = [x.mean(dim=1) for x in sequences]  # (B, C)
         fused = torch.stack([fuse(x) for fuse, x in zip(self.fuse_layers, pooled, strict=True)]).sum(dim=0)
-        logits: Tensor = self.head(fused)  # (B, fuse_width) to (B, K)
-        return logits
+        return fused if pre_logits else self.head(fused)  # (B, fuse_width) to (B, K)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Maps (B, C, H, W) of the three stages to logits (B, K)."""

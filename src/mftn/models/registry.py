@@ -5,14 +5,15 @@ from typing import Any
 
 from timm.models import register_model
 
+from mftn.models import inception_resnet  # noqa: F401 (registers its backbone)
 from mftn.models.backbones import own_arguments
-from mftn.models.mftn import MFTN, Baseline
+from mftn.models.mftn import MFTN, Baseline, Network
 
 CONVNEXT_SIZES = ("atto", "femto", "pico", "nano", "tiny", "small", "base", "large")
 
 
-def _register(name: str, network: type[Baseline], backbone: str, **defaults: Any) -> None:
-    def build(pretrained: bool = False, **kwargs: Any) -> Baseline:
+def _register(name: str, network: type[Network], backbone: str, **defaults: Any) -> None:
+    def build(pretrained: bool = False, **kwargs: Any) -> Network:
         return network(**({"backbone": backbone} | defaults | own_arguments(name, pretrained, kwargs)))
 
     build.__name__ = name
@@ -40,3 +41,16 @@ _register(
     **_MOBILE,
 )
 _register("baseline_mobile", Baseline, "mobilenetv1_100", **_MOBILE)
+
+_FACENET = {"in_chans": 1, "img_size": 160, "num_classes": 8}
+_register(
+    "mftn_facenet",
+    MFTN,
+    "inception_resnet_v1",
+    mstn_depths=(1, 1, 1),
+    branch_widths=(256, 384, 512),
+    mlp_ratio=2.0,
+    fuse_width=512,
+    **_FACENET,
+)
+_register("baseline_facenet", Baseline, "inception_resnet_v1", **_FACENET)

@@ -1,19 +1,19 @@
 """The temperature of a network, and its figures on the validation split."""
 
 import json
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from mftn.data.dataset import FaceDataset
-from mftn.evaluate import metrics
 from mftn.evaluate.calibration import fit_temperature
 from mftn.evaluate.predict import predict_logits, preprocess_for
+from mftn.evaluate.scores import Scores
 from mftn.files import write_text
-from mftn.models import MFTN, Baseline, load_model, save_model
+from mftn.models import Network, load_model, save_model
 
 
 def calibrate(
@@ -33,41 +33,31 @@ def calibrate(
     Returns:
         The figures, of every picture shown once, also written to metrics.json beside the file.
     """
-    model, config = load_model(path)
-    preprocess = preprocess_for(config, valid_set)
+    model = load_model(path)
+    spec = model.described()
+    preprocess = preprocess_for(spec, valid_set)
     seen, mirrored = (predict_logits(model, valid_set, preprocess, mirrored=mirror).fused for mirror in (False, True))
     logits = torch.stack([seen, mirrored])  # (2, n, K), averaged as `mftn predict` does
     temperature = fit_temperature(logits, valid_set.labels)
-    if adjustment and counts is not None and "logit_adjustment" not in config:
+    if adjustment and counts is not None and not spec.logit_adjustment:
         shift = temperature * adjustment * (counts.clamp(min=1) / counts.sum()).log()  # (K,)
         shift_logits(model, shift)
         logits = logits + shift
-        config["logit_adjustment"] = adjustment
+        spec = replace(spec, logit_adjustment=adjustment)
         temperature = fit_temperature(logits, valid_set.labels)
-    config["temperature"] = temperature
     probabilities = (logits[0] / temperature).softmax(dim=1).numpy()
     figures: dict[str, Any] = {"images": len(valid_set), "temperature": temperature}
     for protocol, labels in valid_set.protocols().items():
-        kept = labels >= 0
-        confusion = metrics.confusion_counts(labels[kept], probabilities[kept].argmax(axis=1), logits.shape[2])
-        figures[protocol] = {
-            "images": int(kept.sum()),
-            "accuracy": metrics.accuracy(confusion),
-            "interval": metrics.wilson_interval(int(np.trace(confusion)), int(kept.sum())),
-            "macro_recall": metrics.macro_recall(confusion),
-            "recall": metrics.recall_per_class(confusion).tolist(),
-            "calibration_error": metrics.expected_calibration_error(probabilities[kept], labels[kept]),
-            "confusion": confusion.tolist(),
-        }
-    config["validation"] = figures
-    save_model(model, path, config)
+        figures[protocol] = asdict(Scores.of(probabilities[labels >= 0], labels[labels >= 0]))
+    provenance = {**spec.provenance, "validation": figures}
+    save_model(model, path, replace(spec, temperature=temperature, provenance=provenance))
     write_text(path.with_name("metrics.json"), json.dumps(figures, indent=1))
     return figures
 
 
 @torch.no_grad()
-def shift_logits(model: Baseline, shift: Tensor) -> None:
+def shift_logits(model: Network, shift: Tensor) -> None:
     """Add `shift` (K,) to the fused logits, by equal parts in the biases of the heads."""
-    heads: list[Any] = [model.get_classifier(), *([model.mstn.head] if isinstance(model, MFTN) else [])]
+    heads = model.heads()
     for head in heads:
-        head.bias += shift / len(heads)
+        head.bias += shift / len(heads)  # type: ignore[operator]

@@ -53,7 +53,8 @@ rare classes are recognised worst: see the table. Not for judging people.
 ```python
 from mftn.models import load_model
 
-network, description = load_model("best.safetensors")  # labels, size, mean, std, template, temperature
+network = load_model("best.safetensors")
+print(network.spec)  # labels, size, mean, std, template, temperature
 ```
 
 `mftn export best.safetensors --out model.onnx` makes the file that `mftn predict --model` takes.

@@ -1,46 +1,122 @@
 """Settings that contradict each other, the data or the machine are refused before anything is written."""
 
+import math
 from pathlib import Path
+from typing import Any
 
 import timm
+import torch
 
 from mftn.data.dataset import FaceDataset
 from mftn.errors import ConfigError
+from mftn.limits import check_range
 from mftn.train.config import TrainConfig
+from mftn.train.network import build_model
+
+_SHARE, _COUNT, _ANY = (0.0, 1.0), (1.0, math.inf), (0.0, math.inf)
+_RANGES = {
+    "mixup": _ANY, "cutmix": _ANY, "mix_probability": _SHARE, "distillation": _SHARE, "epochs": _COUNT,
+    "batch_size": _COUNT, "accumulate": _COUNT, "small_epochs": _ANY, "small_size": _COUNT, "lambda_mstn": _SHARE,
+    "label_smoothing": _SHARE, "ema_decay": (0, 0.999999), "logit_adjustment": _ANY, "seed": _ANY,
+    "save_minutes": _ANY, "devices": _COUNT, "nodes": _COUNT,
+    "data.workers": _ANY, "data.balance": _ANY, "data.unaligned_share": _SHARE,
+    "model.size": _COUNT, "model.drop_rate": (0, 0.99), "model.drop_path_rate": (0, 0.99),
+    "optimizer.sam_rho": _ANY, "optimizer.lr": _ANY, "optimizer.weight_decay": _ANY, "optimizer.warmup_epochs": _ANY,
+    "optimizer.clip_norm": _ANY, "optimizer.freeze_epochs": _ANY,
+    "augmentation.flip": _SHARE, "augmentation.rotation": (0, 180), "augmentation.scale": _ANY,
+    "augmentation.aspect": _ANY, "augmentation.translation": _SHARE, "augmentation.brightness": _ANY,
+    "augmentation.contrast": _ANY, "augmentation.noise": _ANY, "augmentation.blur": _SHARE,
+    "augmentation.erasing": _SHARE, "augmentation.erasing_area": _SHARE, "data.mean": _SHARE,
+}  # fmt: skip
+"""Lowest and highest value of every number."""
+_ABOVE_ZERO = {"data.view": 1.0, "data.std": math.inf, "optimizer.decay": 1.0, "optimizer.layer_decay": 1.0}
+"""The highest value of numbers that must not be 0."""
 
 
 def check_settings(config: TrainConfig) -> None:
     """Refuse now what would otherwise fail, or mislead, after an epoch."""
+    _check_numbers(config)
     if config.data.unaligned_share and not config.data.unaligned:
         raise ConfigError(
-            f"data.unaligned_share is {config.data.unaligned_share}, but data.unaligned names no data set; "
+            f"--data.unaligned-share is {config.data.unaligned_share}, but --data.unaligned names no data set; "
             "make it with `mftn prepare … --detector none`"
         )
     if config.init_from and not Path(config.init_from).is_file() and not _is_timm(config.init_from):
-        raise ConfigError(f"init_from: {config.init_from}: no such file, and no timm model with weights")
+        raise ConfigError(f"--init-from {config.init_from}: no such file, and no timm model with weights")
     if missing := [path for path in config.teachers if not Path(path).is_file()]:
-        raise ConfigError(f"teachers: {missing[0]}: no such file")
+        raise ConfigError(f"--teachers {missing[0]}: no such file")
     if config.small_epochs >= config.epochs:
         raise ConfigError(
-            f"small_epochs is {config.small_epochs} of {config.epochs} epochs; the last must see pictures of model.size"
+            f"--small-epochs is {config.small_epochs} of {config.epochs} epochs; the last must see images of "
+            "--model.size"
         )
+    if config.model.channels not in (1, 3):
+        raise ConfigError(f"--model.channels is {config.model.channels}; it must be 1 (grey) or 3 (colour)")
     for name, values in (("mean", config.data.mean), ("std", config.data.std)):
         if len(values) not in (1, config.model.channels):
-            raise ConfigError(f"data.{name} has {len(values)} numbers for {config.model.channels} channels")
+            raise ConfigError(f"--data.{name} has {len(values)} numbers for {config.model.channels} channels")
+    low, high = config.augmentation.erasing_area
+    if low > high:
+        raise ConfigError(f"--augmentation.erasing-area is {low:g} to {high:g}; give the smaller one first")
+
+
+def _check_numbers(config: TrainConfig) -> None:
+    for name, (lowest, highest) in _RANGES.items():
+        for value in _values(config, name):
+            check_range(_option(name), value, lowest, highest)
+    for name, highest in _ABOVE_ZERO.items():
+        for value in _values(config, name):
+            check_range(_option(name), value, 0, highest, above=True)
+
+
+def _values(config: TrainConfig, name: str) -> tuple[float, ...]:
+    value: Any = config
+    for part in name.split("."):
+        value = getattr(value, part)
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def check_data(config: TrainConfig, train_set: FaceDataset, processes: int) -> None:
     """Refuse settings that the data or the processes contradict."""
-    classes = train_set.targets.shape[1]
+    classes, folder = train_set.targets.shape[1], config.data.folder
     if config.model.num_classes != classes:
-        raise ConfigError(f"model.num_classes is {config.model.num_classes}, but {config.data.folder} has {classes}")
+        raise ConfigError(f"--model.num-classes is {config.model.num_classes}, but {folder} has {classes}")
     if len(train_set) < config.batch_size:
-        raise ConfigError(f"batch_size is {config.batch_size}, but {config.data.folder} has {len(train_set)} pictures")
+        raise ConfigError(f"--batch-size is {config.batch_size}, but {folder} has {len(train_set)} training images")
     if config.batch_size % (processes * config.accumulate):
         raise ConfigError(
-            f"batch_size is {config.batch_size}, which {processes} processes × accumulate {config.accumulate} "
+            f"--batch-size is {config.batch_size}, which {processes} processes × --accumulate {config.accumulate} "
             "do not divide"
         )
+    check_network(config, config.batch_size // (processes * config.accumulate))
+
+
+def check_network(config: TrainConfig, images: int) -> None:
+    """Refuse a network that cannot learn from so many images at once, of the sizes that it will see.
+
+    The forward pass runs on the meta device: it computes shapes only.
+    """
+    with torch.device("meta"):
+        model = build_model(config).train()
+        for size in {config.model.size} | ({config.small_size} if config.small_epochs else set()):
+            option = "--model.size" if size == config.model.size else "--small-size"
+            try:
+                model(torch.empty(images, config.model.channels, size, size))
+            except ValueError as error:  # batch norm has no variance of one value
+                raise ConfigError(
+                    f"--batch-size is {config.batch_size}, which is {images} image at a time; "
+                    f"{config.model.architecture} needs at least 2 for its batch norm: raise it, "
+                    "or use fewer processes or a smaller --accumulate"
+                ) from error
+            except RuntimeError as error:
+                raise ConfigError(
+                    f"{option} is {size}, too small for {config.model.architecture}: its maps would be empty; "
+                    "use larger images"
+                ) from error
 
 
 def _is_timm(name: str) -> bool:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 
-from mftn.data.transforms import Augmentation
+from mftn.data.augmentation import Augmentation
 from mftn.errors import ConfigError
 
 Config = TypeVar("Config")
@@ -33,6 +33,7 @@ class DataConfig:
         balance: 0 draws pictures as they are, 1 draws every class equally often; between, by count^(−balance).
         unaligned: The same data set prepared with `--detector none`; empty for none.
         unaligned_share: Share of training pictures taken from there, so that crops which arrive as they are fare well.
+        drop_copies: Leave out training images that are also, exactly or nearly, in the validation split.
     """
 
     folder: Annotated[Path, tyro.conf.arg(aliases=["--data"])] = Path("data/ferplus")
@@ -45,6 +46,7 @@ class DataConfig:
     balance: float = 0.0
     unaligned: str = ""
     unaligned_share: float = 0.0
+    drop_copies: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,9 @@ follows from the seed, the step and the process, so that a run can go on from an
 
 import dataclasses
 import json
-import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,17 +19,13 @@ from lightning_fabric import Fabric
 from timm.utils import ModelEmaV3
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 
 from mftn.data.dataset import Batch, FaceDataset
-from mftn.data.sampler import BatchSampler
 from mftn.data.transforms import Preprocess
 from mftn.errors import DataError, MFTNError
-from mftn.evaluate import metrics
-from mftn.evaluate.predict import predict_logits
 from mftn.files import write_csv, write_text
-from mftn.models import save_model
+from mftn.models import Network, save_model
 from mftn.models.checkpoint import classifier_keys
 from mftn.train.calibrate import calibrate
 from mftn.train.card import write_card
@@ -38,12 +33,14 @@ from mftn.train.check import check_data, check_settings
 from mftn.train.config import TrainConfig
 from mftn.train.curves import draw_curves
 from mftn.train.distill import Teachers
-from mftn.train.network import build_model, describe, load_first_weights
+from mftn.train.network import describe
 from mftn.train.optimizer import build_optimizer, learning_rate, set_learning_rate
-from mftn.train.precision import choose_precision, spare_strided_depthwise
+from mftn.train.precision import choose_precision
 from mftn.train.run_folder import Row, check_run, load_state, open_run, save_state
+from mftn.train.setup import launch, make_loader, make_model
 from mftn.train.step import Step, StepResult
 from mftn.train.stop import StopRequest, raise_stopped
+from mftn.train.validate import validate
 
 TOLERATED = 0.01
 """Share of training pictures that may be unreadable before a run stops."""
@@ -89,7 +86,7 @@ def train(
         ConfigError: Settings contradict each other or the data, or the run folder holds another run, or none to
             resume.
         DataError: The data set is missing or incomplete, or more than 1 % of its training pictures are unreadable.
-        MFTNError: The loss is not a number.
+        MFTNError: The loss, or what the network predicts of validation images, is not a number.
     """
     config = dataclasses.replace(config, precision=choose_precision(config))
     check_settings(config)
@@ -113,12 +110,18 @@ class _Run:
         on_epoch: Callable[[Row], None] | None,
     ) -> None:
         self.config, self.out, self.stop = config, config.out, stop
-        self.fabric = fabric = _launch(config)
+        self.fabric = fabric = launch(config)
         self.on_step = on_step if fabric.is_global_zero else None
         self.on_epoch = on_epoch if fabric.is_global_zero else None
         data, channels = config.data, config.model.channels
         self.train_set = FaceDataset(
-            data.folder, "train", channels, data.protocol, data.unaligned if data.unaligned_share else "", True
+            data.folder,
+            "train",
+            channels,
+            data.protocol,
+            data.unaligned if data.unaligned_share else "",
+            skip_unreadable=True,
+            without_copies_of="valid" if data.drop_copies else None,
         )
         self.valid_set = FaceDataset(data.folder, "valid", channels, data.protocol)
         check_data(config, self.train_set, fabric.world_size)
@@ -128,38 +131,12 @@ class _Run:
         if fabric.is_global_zero and not resume:
             open_run(config)
 
-        self.sampler = BatchSampler(
-            self.train_set.labels.numpy(),
-            config.batch_size,
-            config.seed,
-            data.balance,
-            data.unaligned_share,
-            fabric.global_rank,
-            fabric.world_size,
-        )
-        self.loader = DataLoader(
-            self.train_set,
-            batch_sampler=self.sampler,
-            num_workers=data.workers,
-            collate_fn=_whole_batch,
-            pin_memory=fabric.device.type == "cuda",
-        )
+        self.loader, self.sampler = make_loader(config, self.train_set, fabric)
         self.preprocess = {
             size: fabric.to_device(Preprocess(size, data.view, data.mean, data.std, config.augmentation))
             for size in {config.small_size, config.model.size}
         }
-        torch.manual_seed(config.seed)
-        self.model = build_model(config)
-        if fabric.device.type == "cpu" and config.precision == "bf16":
-            spare_strided_depthwise(self.model)
-        if config.init_from:
-            load_first_weights(self.model, config)
-        if config.channels_last:
-            self.model = self.model.to(memory_format=torch.channels_last)
-        if fabric.world_size > 1 and fabric.device.type == "cuda":
-            self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
-        self.model.set_grad_checkpointing(config.model.grad_checkpointing)
-        fabric.to_device(self.model)
+        self.model = make_model(config, fabric)
         self.ema = ModelEmaV3(self.model, decay=config.ema_decay, use_warmup=True) if config.ema_decay else None
         self.optimizer = build_optimizer(self.model, config.optimizer)
         self.progress = load_state(self.out / "state.pt", self.model, self.ema, self.optimizer)
@@ -192,8 +169,8 @@ class _Run:
             result, stopped = self._together(own)
             if not math.isfinite(result.loss):
                 raise MFTNError(
-                    f"{self.out}: the loss became {result.loss} in epoch {epoch + 1}, batch {step + 1} "
-                    f"({', '.join(paths[:3])} and {len(paths) - 3} more); lower optimizer.lr"
+                    f"{self.out}: the loss became {result.loss} in epoch {epoch + 1}, step {step + 1} of {steps}, at a "
+                    f"learning rate of {rate:.3g} ({', '.join(paths[:3])} …); lower --optimizer.lr and start anew"
                 )
             if self.ema:
                 self.ema.update(self.model, step=epoch * steps + step)
@@ -217,7 +194,7 @@ class _Run:
         config, progress, out = self.config, self.progress, self.out
         start = time.perf_counter()
         size = self._size(epoch)
-        evaluated = self.ema.module if self.ema else self.model
+        evaluated: Network = self.ema.module if self.ema else self.model
         loss, backbone, mstn, accuracy, seconds = (value / len(self.sampler) for value in progress.sums)
         row: Row = {
             "epoch": epoch + 1,
@@ -227,7 +204,7 @@ class _Run:
             "train_loss_backbone": backbone,
             "train_loss_mstn": mstn,
             "train_accuracy": accuracy,
-            **self._validate(evaluated, self.preprocess[size]),
+            **validate(self.fabric, evaluated, self.valid_set, self.preprocess[size], epoch + 1),
             "seconds": seconds * len(self.sampler) + time.perf_counter() - start,
         }
         rivals = [other["valid_accuracy"] for other in progress.rows if other["size"] == size]
@@ -293,26 +270,6 @@ class _Run:
         result = StepResult(*(value / self.fabric.world_size for value in values))
         return result, (self.stop.signal or 2) if signals else 0
 
-    def _validate(self, model: nn.Module, preprocess: Preprocess) -> Row:
-        """Each process its share of the pictures, each picture once."""
-        rank, processes = self.fabric.global_rank, self.fabric.world_size
-        if processes > 1:
-            for buffer in model.buffers():
-                buffer.copy_(self.fabric.broadcast(buffer))
-        mine = range(rank, len(self.valid_set), processes)
-        logits = predict_logits(model, self.valid_set, preprocess, indices=mine).fused
-        labels = self.valid_set.labels[list(mine)]
-        counts = metrics.confusion_counts(labels.numpy(), logits.argmax(dim=1).numpy(), logits.shape[1])
-        if processes > 1:
-            counts = (
-                self.fabric.all_reduce(torch.from_numpy(counts).to(self.fabric.device), reduce_op="sum").cpu().numpy()
-            )  # type: ignore[union-attr]
-        return {
-            "valid_images": int(counts.sum()),
-            "valid_accuracy": metrics.accuracy(counts),
-            "valid_macro_recall": metrics.macro_recall(counts),
-        }
-
     def _save(self) -> None:
         if self.fabric.is_global_zero:
             save_state(self.out / "state.pt", self.model, self.ema, self.optimizer, self.progress)
@@ -328,33 +285,16 @@ class _Run:
             )
 
 
-def _launch(config: TrainConfig) -> Fabric:
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    fabric = Fabric(
-        accelerator=config.accelerator,
-        devices=config.devices,
-        num_nodes=config.nodes,
-        precision="bf16-mixed" if config.precision == "bf16" else "32-true",
-    )
-    fabric.launch()
-    return fabric
-
-
 def _seed_of(seed: int, rank: int, step: int) -> int:
     """The seed of one step's random numbers on one process."""
     return int(np.random.SeedSequence((seed, rank, step)).generate_state(1, np.uint64)[0] >> 1)
 
 
-def _numbered(loader: DataLoader[Any], first: int) -> Iterator[tuple[int, Batch]]:
+def _numbered(loader: Iterable[Any], first: int) -> Iterator[tuple[int, Batch]]:
     return enumerate(loader, start=first)
 
 
 def _teachers(fabric: Fabric, config: TrainConfig) -> Teachers | None:
     if not config.teachers:
         return None
-    student = describe(config, 0)
-    return Teachers(fabric, config, student["template"], student["labels"])
-
-
-def _whole_batch(batch: Any) -> Any:
-    return batch  # FaceDataset hands out whole batches already
+    return Teachers(fabric, config, describe(config, 0))

@@ -1,4 +1,4 @@
-"""The network of a run: built, given its first weights, and described for its weights file."""
+"""The network of a run: built, given its first weights, and described for its checkpoint."""
 
 from pathlib import Path
 from typing import Any
@@ -8,18 +8,19 @@ import timm
 
 from mftn.data.manifest import read_description
 from mftn.labels import LABEL_SETS
-from mftn.models import Baseline
+from mftn.models import Network
 from mftn.models.checkpoint import load_checkpoint, load_timm
+from mftn.spec import ModelSpec
 from mftn.train.config import TrainConfig, to_mapping
 
 
-def build_model(config: TrainConfig) -> Baseline:
+def build_model(config: TrainConfig) -> Network:
     """A fresh network as configured."""
-    model: Baseline = timm.create_model(config.model.architecture, **_arguments(config))
+    model: Network = timm.create_model(config.model.architecture, **_arguments(config))
     return model
 
 
-def load_first_weights(model: Baseline, config: TrainConfig) -> None:
+def load_first_weights(model: Network, config: TrainConfig) -> None:
     """Fill it, or the part that `init_part` says, with the weights that `init_from` names."""
     if Path(config.init_from).is_file():
         load_checkpoint(model, config.init_from, config.init_part)
@@ -27,23 +28,21 @@ def load_first_weights(model: Baseline, config: TrainConfig) -> None:
         load_timm(model, config.init_from)
 
 
-def describe(config: TrainConfig, epoch: int) -> dict[str, Any]:
-    """What goes into a weights file beside the weights: all that prediction needs, and where they come from."""
+def describe(config: TrainConfig, epoch: int) -> ModelSpec:
+    """What goes into a checkpoint beside the weights: all that prediction needs, and where they come from."""
     settings = read_description(config.data.folder)
     centred = (np.asarray(settings["preparation"]["template"]) - 0.5) / config.data.view
-    return {
-        "architecture": config.model.architecture,
-        "arguments": _arguments(config) | {"drop_rate": 0.0, "drop_path_rate": 0.0},
-        "labels": LABEL_SETS[config.model.num_classes],
-        "size": [config.model.size, config.model.size],
-        "channels": config.model.channels,
-        "mean": list(config.data.mean),
-        "std": list(config.data.std),
-        "template": np.round(centred + 0.5, 6).tolist(),
-        "temperature": 1.0,
-        "epoch": epoch,
-        "training": to_mapping(config),
-    }
+    return ModelSpec(
+        architecture=config.model.architecture,
+        labels=LABEL_SETS[config.model.num_classes],
+        size=(config.model.size, config.model.size),
+        template=tuple((x, y) for x, y in np.round(centred + 0.5, 6).tolist()),
+        channels=config.model.channels,
+        mean=config.data.mean,
+        std=config.data.std,
+        arguments=_arguments(config) | {"drop_rate": 0.0, "drop_path_rate": 0.0},
+        provenance={"epoch": epoch, "training": to_mapping(config)},
+    )
 
 
 def _arguments(config: TrainConfig) -> dict[str, Any]:

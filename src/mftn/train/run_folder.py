@@ -11,6 +11,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -19,9 +20,9 @@ from typing import Any
 import torch
 from timm.utils import ModelEmaV3
 
-from mftn.errors import ConfigError
-from mftn.files import whole_file, write_text
-from mftn.models import Baseline
+from mftn.errors import ConfigError, ModelError
+from mftn.files import atomic_write, write_text
+from mftn.models import Network
 from mftn.train.config import TrainConfig, to_mapping
 
 Row = dict[str, float]
@@ -67,21 +68,21 @@ def check_run(config: TrainConfig, resume: bool) -> None:
         return
     if not file.is_file():
         raise ConfigError(f"{config.out}: no run to resume; leave out --resume to start one")
-    before, now = json.loads(file.read_text(encoding="utf-8")), json.loads(json.dumps(to_mapping(config)))
+    before, now = _read_json(file), json.loads(json.dumps(to_mapping(config)))
     for settings in (before, now):
         for key in MAY_CHANGE:
             settings.pop(key, None)
-        settings["data"].pop("workers", None)
-        settings["data"].pop("folder", None)
-    others = [key for key in before.keys() | now.keys() if before.get(key) != now.get(key)]
-    if others:
+        for key in ("workers", "folder", "unaligned"):
+            settings.get("data", {}).pop(key, None)
+    if others := [f"{name} was {old}" for name, old in _differences(before, now)]:
         raise ConfigError(
             f"{file}: the run to resume was started with other settings ({', '.join(sorted(others))}); "
             "give the same, or another --out"
         )
-    known = json.loads((config.out / "environment.json").read_text(encoding="utf-8"))["data"]["manifest_sha256"]
-    if known != data_fingerprint(config.data.folder):
-        raise ConfigError(f"{config.data.folder}: not the data that {config.out} was started with (another manifest)")
+    known = _read_json(config.out / "environment.json").get("data", {})
+    for name, folder in _folders(config).items():
+        if known.get(name) != data_fingerprint(folder):
+            raise ConfigError(f"{folder}: not the data that {config.out} was started with (another manifest)")
 
 
 def open_run(config: TrainConfig) -> None:
@@ -96,11 +97,38 @@ def data_fingerprint(folder: Path) -> str:
     return hashlib.sha256((folder / "manifest.parquet").read_bytes()).hexdigest()
 
 
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{file}: cannot be read ({error}), so the run cannot go on; give another --out") from error
+    return content
+
+
+def _differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "--") -> Iterator[tuple[str, Any]]:
+    """Options whose values differ, as they are typed, with their former value."""
+    for key in before.keys() | now.keys():
+        option, old, new = f"{prefix}{key.replace('_', '-')}", before.get(key), now.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            yield from _differences(old, new, f"{option}.")
+        elif old != new:
+            yield option, old
+
+
+def _folders(config: TrainConfig) -> dict[str, Path]:
+    """The data sets that are learnt from, by the key of their fingerprint."""
+    folders = {"manifest_sha256": config.data.folder}
+    if config.data.unaligned_share:
+        folders["unaligned_manifest_sha256"] = Path(config.data.unaligned)
+    return folders
+
+
 def _environment(config: TrainConfig) -> dict[str, Any]:
     return {
         "command": sys.argv,
         "seed": config.seed,
-        "data": {"folder": str(config.data.folder), "manifest_sha256": data_fingerprint(config.data.folder)},
+        "data": {"folder": str(config.data.folder)}
+        | {name: data_fingerprint(folder) for name, folder in _folders(config).items()},
         "python": platform.python_version(),
         "packages": {name: version(name) for name in PACKAGES},
         "machine": {
@@ -130,7 +158,7 @@ def _git_state() -> dict[str, Any] | None:
     return {"commit": commit.stdout.strip(), "changed": bool(changes.stdout.strip())}
 
 
-def save_state(path: Path, model: Baseline, ema: ModelEmaV3 | None, optimizer: Any, progress: Progress) -> None:
+def save_state(path: Path, model: Network, ema: ModelEmaV3 | None, optimizer: Any, progress: Progress) -> None:
     """Write all that `load_state` needs to go on; random numbers follow from seed, step and process alone."""
     state = {
         "model": model.state_dict(),
@@ -138,15 +166,25 @@ def save_state(path: Path, model: Baseline, ema: ModelEmaV3 | None, optimizer: A
         "optimizer": optimizer.state_dict(),
         "progress": {name: getattr(progress, name) for name in Progress.__slots__},
     }
-    with whole_file(path) as partial, partial.open("wb") as file:
+    with atomic_write(path) as partial, partial.open("wb") as file:
         torch.save(state, file)
 
 
-def load_state(path: Path, model: Baseline, ema: ModelEmaV3 | None, optimizer: Any) -> Progress:
-    """Put everything back as `save_state` found it; without a file, nothing."""
+def load_state(path: Path, model: Network, ema: ModelEmaV3 | None, optimizer: Any) -> Progress:
+    """Put everything back as `save_state` found it; without a file, nothing.
+
+    Raises:
+        ModelError: The file is damaged.
+    """
     if not path.is_file():
         return Progress()
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises pickle, zip, key and runtime errors here
+        raise ModelError(
+            f"{path}: damaged ({type(error).__name__}), so the run cannot go on; give another --out, and "
+            f"--init-from {path.with_name('last.safetensors')} to start from its weights"
+        ) from error
     model.load_state_dict(state["model"])
     if ema:
         ema.module.load_state_dict(state["ema"])

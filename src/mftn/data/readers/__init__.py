@@ -10,7 +10,8 @@ from pathlib import Path
 
 from mftn.data.records import Record
 from mftn.errors import ConfigError, DataError
-from mftn.images import SUFFIXES
+from mftn.files import UniqueNames
+from mftn.sources import IMAGE_SUFFIXES, is_hidden
 
 DATA_SETS = ("raf-db", "affectnet", "expw", "ferplus", "fer2013", "folder", "table")
 
@@ -60,7 +61,7 @@ def find_data_set(name: str) -> DataSet:
 
 
 def read_records(name: str, root: str | Path, options: ReadOptions | None = None) -> Iterator[Record]:
-    """Every face of a data set in a fixed order, under names that differ.
+    """Every face of a data set in a fixed order, under names that differ on every disk.
 
     Args:
         name: One of `DATA_SETS`.
@@ -73,13 +74,11 @@ def read_records(name: str, root: str | Path, options: ReadOptions | None = None
     root, options = Path(root), options or ReadOptions()
     if not root.exists():
         raise DataError(f"{root}: no such file or folder; give what {find_data_set(name).title} was extracted to")
-    taken: Counter[str] = Counter()
+    names = UniqueNames(separator="_")
     for record in find_data_set(name).read(root, options):
         if record.label == "contempt" and options.classes == 7:
             continue
-        taken[record.name] += 1
-        number = taken[record.name]
-        yield record if number == 1 else replace(record, name=f"{record.name}_{number}")
+        yield replace(record, name=names.name(record.name))
 
 
 @dataclass(slots=True)
@@ -125,8 +124,8 @@ def survey(name: str, root: str | Path, options: ReadOptions | None = None) -> S
     if not found.total:
         raise DataError(f"{root}: holds no labelled picture")
     named = {source for source, _ in stems}
-    extra = [str(folder / name) for folder in files for name in sorted(files[folder])
-             if Path(name).suffix.lower() in SUFFIXES and str(folder / name) not in named]  # fmt: skip
+    images = (folder / name for folder in files for name in sorted(files[folder]) if not is_hidden(name))
+    extra = [str(path) for path in images if path.suffix.lower() in IMAGE_SUFFIXES and str(path) not in named]
     if extra:
         found.warnings.append(f"{len(extra):,} pictures have no label and are left out, the first is {extra[0]}")
     double = [source for (source, _), count in stems.items() if count > 1]

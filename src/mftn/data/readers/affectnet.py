@@ -15,6 +15,7 @@ import numpy as np
 from mftn.data.readers import DataSet, ReadOptions
 from mftn.data.records import Record, Split
 from mftn.errors import DataError
+from mftn.sources import is_hidden
 
 NUMBERS = dict(
     enumerate(("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt"), start=0)
@@ -28,7 +29,7 @@ OUT = {"train": "train", "test": "valid"}
 def read(root: Path, options: ReadOptions) -> Iterator[Record]:  # noqa: ARG001 (the classes are chosen after)
     """Either form, train first; what is no expression is left out."""
     present = [folder for folder in FOLDERS if (root / folder).is_dir()]
-    tables = sorted(root.glob("*.csv"))
+    tables = sorted(path for path in root.glob("*.csv") if not is_hidden(path.name))
     if present:
         for folder in present:
             yield from _read_folder(root / folder, FOLDERS[folder])
@@ -40,7 +41,8 @@ def read(root: Path, options: ReadOptions) -> Iterator[Record]:  # noqa: ARG001 
 
 
 def _read_folder(folder: Path, split: Split) -> Iterator[Record]:
-    annotations = sorted((folder / "annotations").glob("*_exp.npy"), key=lambda path: (len(path.name), path.name))
+    found = (path for path in (folder / "annotations").glob("*_exp.npy") if not is_hidden(path.name))
+    annotations = sorted(found, key=lambda path: (len(path.name), path.name))
     if not annotations:
         raise DataError(f"{folder / 'annotations'}: holds no *_exp.npy; extract the archive again")
     for annotation in annotations:
@@ -87,7 +89,7 @@ def _find_pictures(table: Path, path: str, where: str) -> Path:
     """The folder that paths in the table start from: the table's own, or up to two levels below."""
     for pattern in ("", "*/", "*/*/"):
         for folder in [table.parent] if not pattern else sorted(table.parent.glob(pattern)):
-            if (folder / path).is_file():
+            if (folder / path).is_file() and not any(map(is_hidden, folder.relative_to(table.parent).parts)):
                 return folder
     raise DataError(f"{where}: {path} is neither in {table.parent} nor up to two folders below; extract the pictures")
 

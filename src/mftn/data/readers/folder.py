@@ -6,8 +6,8 @@ from pathlib import Path
 from mftn.data.readers import DataSet, ReadOptions
 from mftn.data.records import Record, Split
 from mftn.errors import DataError
-from mftn.images import SUFFIXES
 from mftn.labels import find_expression
+from mftn.sources import Kind, is_hidden, walk
 
 SPLIT_NAMES: dict[str, Split] = {
     "train": "train",
@@ -37,16 +37,18 @@ def _read_classes(root: Path, split: Split | None) -> Iterator[Record]:
         label = find_expression(folder.name)
         if label is None:
             raise DataError(f"{folder}: its name is no expression; name it neutral, happiness, surprise, …")
-        for path in sorted(folder.rglob("*")):
-            if path.suffix.lower() in SUFFIXES and path.is_file():
-                stem = "_".join(path.relative_to(folder).with_suffix("").parts)
-                yield Record(path, str(folder), f"{split or 'all'}/{label}_{stem}", split, label)
+        found = list(walk(str(folder)))
+        if errors := [source.error for source in found if source.error and source.kind is not Kind.FOLDER]:
+            raise DataError(errors[0])
+        for path in sorted(Path(source.path) for source in found if source.kind is Kind.IMAGE):
+            stem = "_".join(path.relative_to(folder).with_suffix("").parts)
+            yield Record(path, str(folder), f"{split or 'all'}/{label}_{stem}", split, label)
 
 
 def _subfolders(root: Path) -> list[Path]:
     if not root.is_dir():
         raise DataError(f"{root}: not a folder; for a CSV or Parquet file use `mftn prepare table`")
-    return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return sorted(path for path in root.iterdir() if path.is_dir() and not is_hidden(path.name))
 
 
 DATA_SET = DataSet("a folder of class folders", read, {}, "your own: note it where you keep the pictures")

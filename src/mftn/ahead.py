@@ -1,0 +1,70 @@
+"""Reading ahead: an iterable in a thread of its own, so that nobody waits for the next item while others are ready."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterable, Iterator
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class ReadAhead(Generic[T]):
+    """An iterable that a thread of its own reads, so that what is there can be taken without waiting for more.
+
+    Args:
+        items: What is read.
+        size: Most items that wait.
+    """
+
+    def __init__(self, items: Iterable[T], size: int) -> None:
+        self._queue: queue.Queue[tuple[T] | BaseException | None] = queue.Queue(size)
+        self._closed = False
+        self.ended = False
+        threading.Thread(target=self._read, args=(iter(items),), daemon=True).start()
+
+    def _read(self, items: Iterator[T]) -> None:
+        try:
+            for item in items:
+                self._queue.put((item,))
+                if self._closed:
+                    return
+        except BaseException as error:
+            self._queue.put(error)
+        else:
+            self._queue.put(None)
+
+    def take(self, most: int, *, wait: bool) -> Iterator[T]:
+        """Up to `most` items that are there.
+
+        Args:
+            most: The limit.
+            wait: Wait for the first one; then there is none only at the end.
+        """
+        for number in range(most):
+            got = self._get(wait and number == 0)
+            if got is None:
+                return
+            yield got[0]
+
+    def _get(self, wait: bool) -> tuple[T] | None:
+        while not self.ended:
+            try:
+                got = self._queue.get(timeout=0.5) if wait else self._queue.get_nowait()
+            except queue.Empty:
+                if wait:  # in short turns, between which Windows hears Ctrl-C
+                    continue
+                return None
+            if isinstance(got, tuple):
+                return got
+            self.ended = True
+            if got is not None:
+                raise got
+        return None
+
+    def close(self) -> None:
+        """Let the thread end at its next item."""
+        self._closed = True
+        while not self._queue.empty():
+            self._queue.get_nowait()

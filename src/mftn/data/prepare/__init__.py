@@ -1,0 +1,106 @@
+"""From a data set as its owners give it to aligned crops, a manifest and a description.
+
+Every face stays: where the detector finds none, the annotated box or the whole image is taken and flagged, so that
+splits keep their size. Work is done in parts of a few faces, so a run that was stopped at any moment goes on where it
+was, and ends with the same bytes. Labels, votes and splits always come from the source as it is now; a crop is kept
+where its source is the same.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from mftn.data.manifest import MANIFEST
+from mftn.data.prepare.framing import Preparation, arcface_preparation, ferplus_preparation
+from mftn.data.prepare.identity import given
+from mftn.data.prepare.joining import join
+from mftn.data.prepare.parts import FOLDER, Task, in_parts, work
+from mftn.data.prepare.resume import changes, check_settings, reopen
+from mftn.data.records import Record
+from mftn.data.splits import Shares
+from mftn.errors import DataError, OutputError
+
+__all__ = ["PART", "Preparation", "Shares", "arcface_preparation", "ferplus_preparation", "prepare"]
+
+PART = 64
+"""Faces per part: what is done again, at most, after a run was stopped."""
+
+
+def prepare(
+    records: Iterable[Record],
+    out: str | Path,
+    preparation: Preparation,
+    *,
+    root: str | Path = "",
+    shares: Shares | None = None,
+    about: dict[str, Any] | None = None,
+    warnings: Sequence[str] = (),
+    workers: int = 2,
+    part_size: int = PART,
+    skip_damaged: bool = False,
+    on_part: Callable[[int], None] | None = None,
+    on_note: Callable[[str], None] | None = None,
+) -> Path:
+    """Write crops, `manifest.parquet` and `dataset.json`; go on with a stopped run, or follow a changed source.
+
+    Args:
+        records: The faces, in an order that is the same at every run.
+        out: The folder to make, to complete, or to bring up to date.
+        preparation: How crops are cut.
+        root: Source files are noted relative to it.
+        shares: What is split off where the owners give no split.
+        about: More for `dataset.json`: name, licence, options; a folder made with others is refused.
+        warnings: What was odd in the source; for `dataset.json` too.
+        workers: Processes; 1 works in this one.
+        part_size: Faces per part.
+        skip_damaged: Leave out images that cannot be read and name them in `dataset.json`, instead of stopping.
+        on_part: Called with the number of faces done, after each part.
+        on_note: Called with a line about what a complete folder has that is no longer so in the source.
+
+    Returns:
+        The manifest's path.
+
+    Raises:
+        DataError: `out` was prepared with other settings, or cannot be written to.
+        ImageError: An image cannot be read.
+    """
+    out, shares = Path(out), shares or Shares()
+    settings = (about or {}) | {"preparation": asdict(preparation), "shares": asdict(shares)}
+    settings = json.loads(json.dumps(settings))  # as it will be read back
+    with _explained(out):
+        check_settings(out, settings)
+        if (out / MANIFEST).exists():
+            records = list(records)
+            now = [given(record, str(root), preparation.format) for record in records]
+            if not (changed := changes(out, now)):
+                shutil.rmtree(out / FOLDER, ignore_errors=True)
+                return out / MANIFEST
+            if on_note:
+                on_note(f"{len(changed):,} faces have changed in the source since, the first is {changed[0]}")
+            reopen(out, now, part_size)
+        names = []
+        task = Task(out, str(root), preparation, skip_damaged)
+        for name, done in work(task, in_parts(records, part_size), workers):
+            names.append(name)
+            if on_part:
+                on_part(done)
+        more = settings | {"skip_damaged": skip_damaged, "warnings": list(warnings)}
+        join(out, [out / FOLDER / name for name in names], more, shares)
+        shutil.rmtree(out / FOLDER, ignore_errors=True)
+    return out / MANIFEST
+
+
+@contextmanager
+def _explained(out: Path) -> Iterator[None]:
+    """The system's refusals as errors that say what to do."""
+    try:
+        yield
+    except OSError as error:
+        reason = str(error) if isinstance(error, OutputError) else f"{error.filename or out}: {error.strerror or error}"
+        raise DataError(
+            f"{reason}; put it right and give the same command again: it goes on where it stopped"
+        ) from error

@@ -1,0 +1,43 @@
+"""What a record says, and what its crop depends on: so that a later run sees what has changed in the source."""
+
+import hashlib
+import json
+import os
+from typing import Any
+
+from mftn.data.records import Record
+
+
+def given(record: Record, root: str, suffix: str) -> dict[str, Any]:
+    """The columns that come from the data set as it is now, not from its pixels: they are never kept from before.
+
+    Args:
+        record: A face.
+        root: Sources are noted relative to it; empty for their names alone.
+        suffix: Of the crops' files.
+    """
+    source = os.path.relpath(record.source, root) if root else record.source.name
+    if record.pixels is not None:
+        source = f"{source}:{record.where.rpartition(':')[2]}"
+    return {
+        "path": f"{record.name}.{suffix}",
+        "split": record.split,
+        "label": record.label,
+        "votes": None if record.votes is None else list(record.votes),
+        "source": source,
+        "face": record.face,
+        "cut_from": _cut_from(record, source),
+    }
+
+
+def _cut_from(record: Record, source: str) -> str:
+    """Names the source's content and the box; of a file by its size and time of change, as build tools do."""
+    if record.pixels is not None:
+        content: Any = hashlib.sha256(record.pixels).hexdigest()
+    else:
+        try:
+            state = record.source.stat()
+            content = (source, state.st_size, state.st_mtime_ns)
+        except OSError:
+            content = (source, "missing")
+    return hashlib.sha256(json.dumps((content, record.box)).encode()).hexdigest()

@@ -1,0 +1,89 @@
+"""From finished parts to a complete folder: splits, sources.parquet, dataset.json, and last the manifest."""
+
+import json
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from mftn.data.manifest import MANIFEST, SCHEMA
+from mftn.data.prepare.resume import write_sources
+from mftn.data.records import SPLITS, Split
+from mftn.data.splits import Shares, complete_splits
+from mftn.errors import DataError
+from mftn.files import atomic_write, write_bytes
+
+_COLUMNS = ["path", "split", "label", "source", "phash", "face_found", "damaged"]
+
+
+def join(out: Path, parts: Sequence[Path], about: Mapping[str, Any], shares: Shares) -> None:
+    """Complete the folder; the manifest comes last, because it says that the folder is complete.
+
+    Args:
+        out: The folder.
+        parts: Files of all parts, in order.
+        about: More for dataset.json.
+        shares: What is split off where the owners give no split.
+
+    Raises:
+        DataError: There is no face, or two share a crop.
+    """
+    if not parts:
+        raise DataError(f"{out}: there is no face to prepare")
+    every = pa.concat_tables(pq.read_table(part, columns=_COLUMNS) for part in parts)
+    kept = every.filter(pc.is_null(every["damaged"])).to_pydict()
+    _check_names(out, every["path"].to_pylist(), every["source"].to_pylist())
+    split = complete_splits(kept["split"], kept["label"], kept["source"], kept["phash"], shares)
+    voted = pq.read_table(parts[0], columns=["votes"])["votes"].null_count == 0
+    damaged = [reason for reason in every["damaged"].to_pylist() if reason]
+    description = {
+        **about,
+        "classes": 8 if voted or "contempt" in kept["label"] else 7,
+        **_counts(split, kept["label"], kept["face_found"]),
+        "damaged": damaged,
+    }
+    write_sources(out, parts)
+    write_bytes(out / "dataset.json", json.dumps(description, indent=1, ensure_ascii=False).encode())
+    _write_manifest(out, parts, split)
+
+
+def _check_names(out: Path, names: Sequence[str], sources: Sequence[str]) -> None:
+    """No two crops may be one file, on any disk: some take upper and lower case, or é and e + ´, for the same."""
+    seen: dict[str, int] = {}
+    for index, name in enumerate(names):
+        first = seen.setdefault(unicodedata.normalize("NFC", name).casefold(), index)
+        if first != index:
+            raise DataError(
+                f"{out}: {sources[first]} and {sources[index]} would share the crop {name}; "
+                "give the records other names"
+            )
+
+
+def _counts(split: Sequence[Split], labels: Sequence[str | None], found: Sequence[bool]) -> dict[str, Any]:
+    """Faces by split and expression, and those that the detector did not find."""
+    splits = [name for name in SPLITS if name in split]
+    expressions = Counter((own, label or "none") for own, label in zip(split, labels, strict=True))
+    return {
+        "pictures": {name: split.count(name) for name in splits},
+        "expressions": {
+            name: {label: count for (own, label), count in sorted(expressions.items()) if own == name}
+            for name in splits
+        },
+        "without_face": dict(Counter(own for own, face in zip(split, found, strict=True) if not face)),
+    }
+
+
+def _write_manifest(out: Path, parts: Sequence[Path], split: Sequence[Split]) -> None:
+    start = 0
+    with atomic_write(out / MANIFEST) as partial, pq.ParquetWriter(partial, SCHEMA) as writer:
+        for part in parts:
+            table = pq.read_table(part)
+            table = table.filter(pc.is_null(table["damaged"])).select(SCHEMA.names)
+            column = pa.array(split[start : start + table.num_rows], pa.string())
+            writer.write_table(table.set_column(SCHEMA.get_field_index("split"), "split", column))
+            start += table.num_rows

@@ -1,0 +1,143 @@
+"""Work in parts of a few faces, by one process or several: a part's rows are written when its crops are."""
+
+import hashlib
+import io
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mftn.data.manifest import SCHEMA
+from mftn.data.prepare.cutting import Cutter
+from mftn.data.prepare.framing import Preparation
+from mftn.data.prepare.identity import given
+from mftn.data.records import Record
+from mftn.errors import ImageError
+from mftn.files import write_bytes
+
+FOLDER = ".parts"
+PART_SCHEMA = SCHEMA.append(pa.field("cut_from", pa.string())).append(pa.field("damaged", pa.string()))
+"""The manifest's columns, what the crop depends on, and why the source cannot be read."""
+
+
+def in_parts(records: Iterable[Record], size: int) -> Iterator[tuple[str, list[Record]]]:
+    """File names and records of the parts."""
+    iterator, number = iter(records), 0
+    while part := list(islice(iterator, size)):
+        yield f"{number:06d}.parquet", part
+        number += 1
+
+
+def read_part(file: Path) -> list[dict[str, Any]]:
+    """The rows of a part; none where it is not written yet."""
+    return pq.read_table(file).to_pylist() if file.exists() else []
+
+
+def write_part(file: Path, rows: list[dict[str, Any]]) -> None:
+    """Write a part atomically."""
+    content = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows, PART_SCHEMA), content)
+    write_bytes(file, content.getvalue())
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What every worker knows.
+
+    Attributes:
+        out: The data set's folder.
+        root: Sources are noted relative to it; empty for their names alone.
+        preparation: How crops are cut.
+        skip_damaged: Note images that cannot be read instead of stopping.
+    """
+
+    out: Path
+    root: str
+    preparation: Preparation
+    skip_damaged: bool
+
+
+class Worker:
+    """Brings parts up to date; one per process."""
+
+    def __init__(self, task: Task) -> None:
+        self.task, self.cut = task, Cutter(task.out, task.preparation)
+
+    def __call__(self, name: str, records: list[Record]) -> int:
+        """Bring a part up to date and return its number of faces; crops stay where what they depend on is the same."""
+        file = self.task.out / FOLDER / name
+        known = {row["path"]: row for row in read_part(file)}
+        rows = [self._row(record, known) for record in records]
+        if rows != list(known.values()):
+            write_part(file, rows)
+        return len(records)
+
+    def _row(self, record: Record, known: dict[str, dict[str, Any]]) -> dict[str, Any]:
+        row = given(record, self.task.root, self.task.preparation.format)
+        crop, before = self.task.out / row["path"], known.get(row["path"])
+        if before and before.get("cut_from") == row["cut_from"]:
+            if before["damaged"] and self.task.skip_damaged:
+                return before | row
+            if crop.is_file() and hashlib.sha256(crop.read_bytes()).hexdigest() == before["sha256"]:
+                return before | row
+        crop.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            return row | self.cut(record, row["path"])
+        except ImageError as error:
+            if self.task.skip_damaged:
+                return row | {"damaged": str(error)}
+            raise ImageError(f"{error} (named in {record.where}), or leave it out with --skip-damaged") from error
+
+
+def work(task: Task, parts: Iterator[tuple[str, list[Record]]], workers: int) -> Iterator[tuple[str, int]]:
+    """Name and faces of every part in order, once it is written; few parts wait at a time, so memory stays flat."""
+    if workers <= 1:
+        worker = Worker(task)
+        for name, records in parts:
+            yield name, worker(name, records)
+        return
+    context = multiprocessing.get_context("spawn")  # a fork would copy threads and locks of this process
+    pool = ProcessPoolExecutor(workers, context, _start_worker, (task,))
+    waiting: deque[tuple[str, Future[int]]] = deque()
+    try:
+        for name, records in parts:
+            waiting.append((name, pool.submit(_work, name, records)))
+            if len(waiting) >= 4 * workers:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        for name, future in waiting:
+            yield name, future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+_worker: Worker
+
+
+def _start_worker(task: Task) -> None:
+    global _worker  # noqa: PLW0603 (one detector per process)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _worker = Worker(task)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent:
+        wait([parent.sentinel])
+        os._exit(1)
+
+
+def _work(name: str, records: list[Record]) -> int:
+    return _worker(name, records)

@@ -1,0 +1,40 @@
+"""What a network says of a data set's labels: those it doubts, and what it owes to copies in train."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from mftn.data.audit import Audit, doubtful_labels
+from mftn.data.dataset import FaceDataset
+from mftn.data.records import Split
+from mftn.evaluate.predict import predict_logits, preprocess_for
+from mftn.models import load_model
+
+
+def ask_model(found: Audit, folder: Path, split: Split, weights: Path) -> Audit:
+    """The findings, completed by what a network says of one split.
+
+    Args:
+        found: An audit of the folder.
+        folder: The data set.
+        split: One that the network has not learnt from.
+        weights: Its weights file.
+
+    Raises:
+        ModelError: The weights cannot be read.
+        DataError: A crop cannot be read.
+        MissingExtraError: cleanlab is not installed.
+    """
+    model = load_model(weights)
+    spec = model.described()
+    dataset = FaceDataset(folder, split, spec.channels)
+    logits = predict_logits(model, dataset, preprocess_for(spec, dataset)).fused
+    probabilities = (logits / spec.temperature).softmax(dim=1).double().numpy()
+    row_of = {path: row for row, path in enumerate(found.paths)}
+    doubtful = [row_of[dataset.paths[i]] for i in doubtful_labels(dataset.labels.numpy(), probabilities)]
+    leaked = set(found.leaked(found.exact + found.near))
+    right = (logits.argmax(dim=1) == dataset.labels).tolist()
+    by_copy: dict[str, list[bool]] = {"with a copy in train": [], "without": []}
+    for path, correct in zip(dataset.paths, right, strict=True):
+        by_copy["with a copy in train" if row_of[path] in leaked else "without"].append(correct)
+    accuracy = {name: sum(values) / len(values) for name, values in by_copy.items() if values}
+    return replace(found, doubtful=doubtful, accuracy=accuracy)

@@ -1,0 +1,195 @@
+"""From predictions and networks to typed results."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.resources import files
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mftn.evaluate import explain, metrics, robustness
+from mftn.evaluate.predictions import FLIPPED, FUSED, Predictions
+from mftn.evaluate.results import Deletion, ModelResults, Pair, Published, Raters, Results, Robustness, Scores
+from mftn.evaluate.split import EvaluatedSplit
+from mftn.models import Network
+
+AGREEMENT = (0.0, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+FRACTIONS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.9, 1.0)
+"""Shares of locations removed in the deletion curves."""
+BATCH = 50
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, the images or steps done since the last call, and their total."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How much is measured beside the whole split's metrics.
+
+    Attributes:
+        robustness_images: Images that are corrupted, drawn with the seed; 0 omits it.
+        deletion_images: Images of the deletion curves; 0 omits them and the maps.
+        embedding_images: Images of the embedding plots; 0 omits them.
+        seed: Of the draws and the corruptions.
+    """
+
+    robustness_images: int = 500
+    deletion_images: int = 200
+    embedding_images: int = 1000
+    seed: int = 0
+
+
+def measure(
+    split: EvaluatedSplit,
+    predictions: Sequence[Predictions],
+    networks: Mapping[str, Network],
+    options: Options,
+    on_progress: Progress,
+) -> Results:
+    """Measure all models.
+
+    Args:
+        split: The images.
+        predictions: Of each model.
+        networks: By the models' names; one is missing where only its predictions are kept.
+        options: How much is measured.
+        on_progress: Told how far it is.
+    """
+    models = {
+        found.name: measure_model(split, found, networks.get(found.name), options, on_progress) for found in predictions
+    }
+    pairs = compare(split, predictions, options.seed)
+    return Results(split.summary(), models, pairs, published(split), split.main)
+
+
+def measure_model(
+    split: EvaluatedSplit, found: Predictions, network: Network | None, options: Options, on_progress: Progress
+) -> ModelResults:
+    """Measure one model; without its network, by its predictions alone."""
+    answers: dict[str, dict[str, Scores]] = {}
+    for answer in found.logits:
+        calibrated = answer in (FUSED, FLIPPED)  # the temperature is that of the sum
+        probabilities = found.probabilities(split.classes, answer)
+        answers[answer] = {
+            protocol: score(probabilities[labels >= 0], labels[labels >= 0], options.seed, calibrated)
+            for protocol, labels in split.dataset.protocols().items()
+        }
+    robust = network is not None and options.robustness_images
+    explained = network is not None and options.deletion_images
+    return ModelResults(
+        **found.about,
+        temperature=found.temperature,
+        classes_left_out=[name for name in found.labels if name not in split.classes],
+        classes_missing=[name for name in split.classes if name not in found.labels],
+        answers=answers,
+        raters=beside_raters(split, found),
+        robustness=measure_robustness(split, found.name, network, options, on_progress) if robust else None,  # type: ignore[arg-type]
+        deletion=measure_deletion(split, found.name, network, options, on_progress) if explained else None,  # type: ignore[arg-type]
+    )
+
+
+def score(
+    probabilities: NDArray[np.float64], labels: NDArray[np.int64], seed: int = 0, calibrated: bool = True
+) -> Scores:
+    """All metrics of probabilities (n, K) against class indices (n,)."""
+    counts = metrics.confusion_counts(labels, probabilities.argmax(axis=1), probabilities.shape[1])
+    return Scores(
+        images=len(labels),
+        accuracy=metrics.accuracy(counts),
+        wilson=metrics.wilson_interval(int(np.trace(counts)), len(labels)),
+        bootstrap=metrics.bootstrap_interval(counts, metrics.accuracy, seed=seed),
+        macro_recall=metrics.macro_recall(counts),
+        macro_recall_interval=metrics.bootstrap_interval(counts, metrics.macro_recall, seed=seed),
+        macro_f1=metrics.macro_f1(counts),
+        kappa=metrics.cohen_kappa(counts),
+        top2=metrics.top_k_accuracy(probabilities, labels, 2),
+        calibration_error=metrics.expected_calibration_error(probabilities, labels) if calibrated else None,
+        precision=metrics.precision_per_class(counts),
+        recall=metrics.recall_per_class(counts),
+        f1=metrics.f1_per_class(counts),
+        confusion=counts,
+    )
+
+
+def beside_raters(split: EvaluatedSplit, found: Predictions) -> Raters | None:
+    """Agreement and divergence; None where nobody voted."""
+    votes = split.dataset.votes
+    if votes is None:
+        return None
+    probabilities = found.probabilities(split.classes)
+    return Raters(
+        metrics.agreement_curve(votes, split.labels, probabilities.argmax(axis=1), AGREEMENT),
+        metrics.mean_divergence(split.dataset.targets.double().numpy(), probabilities),
+        float(np.median(votes[:, : len(split.classes)].sum(axis=1))),
+    )
+
+
+def is_right(split: EvaluatedSplit, found: Predictions) -> NDArray[np.bool_]:
+    """(n,) whether the model's most probable class is the label."""
+    right: NDArray[np.bool_] = found.scores(split.classes).argmax(axis=1) == split.labels
+    return right
+
+
+def compare(split: EvaluatedSplit, predictions: Sequence[Predictions], seed: int) -> list[Pair]:
+    """Every two models on the same images."""
+    pairs = []
+    for place, first in enumerate(predictions):
+        for second in predictions[place + 1 :]:
+            right = is_right(split, first), is_right(split, second)
+            tests = metrics.paired_difference(*right, seed=seed) | metrics.mcnemar(*right)
+            pairs.append(Pair(first.name, second.name, **tests))  # type: ignore[arg-type]  # counts are whole numbers
+    return pairs
+
+
+def measure_robustness(
+    split: EvaluatedSplit, name: str, network: Network, options: Options, on_progress: Progress
+) -> Robustness:
+    """Accuracy on corrupted images."""
+    indices = split.sample(options.robustness_images, options.seed)
+    labels, curves = split.labels[indices], dict[str, list[tuple[float, float]]]()
+    on_step = partial(on_progress, f"robustness of {name}", 1, robustness.steps())
+    steps = robustness.measure(network, split.dataset_of(network), indices, options.seed, on_step)
+    for corruption, strength, logits in steps:
+        found = Predictions(name, network.described().labels, 1.0, {}, {FUSED: logits})
+        right = float((found.scores(split.classes).argmax(axis=1) == labels).mean())
+        curves.setdefault(corruption, []).append((strength, right))
+    ((_, undamaged),) = curves.pop(robustness.UNDAMAGED.name)
+    return Robustness(
+        images=len(indices),
+        undamaged=undamaged,
+        mean=float(np.mean([right for points in curves.values() for _, right in points])),
+        by_corruption={kind: float(np.mean([right for _, right in points])) for kind, points in curves.items()},
+        curves=curves,
+    )
+
+
+def measure_deletion(
+    split: EvaluatedSplit, name: str, network: Network, options: Options, on_progress: Progress
+) -> Deletion:
+    """Mean deletion curves."""
+    indices, parts = split.sample(options.deletion_images, options.seed), []
+    for start in range(0, len(indices), BATCH):
+        x = split.input_of(network, indices[start : start + BATCH])
+        found = explain.explain(network, x)
+        parts.append(explain.deletion_curves(network, x, found, FRACTIONS, network.described().temperature))
+        on_progress(f"deletion curves of {name}", len(x), len(indices))
+    curves = {order: np.concatenate([part[order] for part in parts]).mean(axis=0) for order in parts[0]}
+    area = {order: float(np.trapezoid(values, FRACTIONS)) for order, values in curves.items()}
+    return Deletion(len(indices), FRACTIONS, curves, area)
+
+
+def published(split: EvaluatedSplit) -> Published | None:
+    """Figures from the literature; None where none are known."""
+    known = json.loads((files("mftn.evaluate") / "published.json").read_text(encoding="utf-8"))
+    name = str(split.about.get("name", ""))
+    key = f"{name}-{len(split.classes)}" if name == "affectnet" else name
+    if key not in known["accuracy"]:
+        return None
+    recall = {
+        row: [values[known["diagonal_order"].index(label)] for label in split.classes]
+        for row, values in known["diagonal"].get(key, {}).items()
+    }
+    accuracy = known["accuracy"][key]
+    return Published(known["source"], accuracy["rows"], accuracy.get("half_width"), recall)

@@ -1,0 +1,142 @@
+"""The geometry of boxes: overlap, suppression, a second look around a known box, the choice of one face."""
+
+from collections.abc import Iterable
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mftn.faces import Detector
+from mftn.types import Box, Detection, Image
+
+Over = Literal["union", "smaller"]
+"""What an intersection is divided by: the union of both areas, or the smaller one."""
+
+NESTED_REACH, NESTED_AREA = 0.9, 0.6
+"""How far from a face's centre its own features reach, in half sides of its box, and how large they are at most."""
+
+
+def overlap(first: ArrayLike, second: ArrayLike, over: Over = "union") -> NDArray[np.floating]:
+    """Share of the boxes' area that they have in common, 0 to 1; 0 for boxes without an area.
+
+    Args:
+        first: A box (left, top, right, bottom), or an array of boxes (…, 4).
+        second: The same; both are broadcast against each other.
+        over: What the intersection is divided by.
+
+    Returns:
+        The broadcast shape without its last axis.
+    """
+    first, second = np.asarray(first), np.asarray(second)
+    corner = np.minimum(first[..., 2:], second[..., 2:]) - np.maximum(first[..., :2], second[..., :2])
+    shared = np.maximum(corner, 0).prod(axis=-1)
+    whole = area(first) + area(second) - shared if over == "union" else np.minimum(area(first), area(second))
+    return np.divide(shared, whole, out=np.zeros_like(shared, np.result_type(shared, np.float32)), where=whole > 0)
+
+
+def area(boxes: ArrayLike) -> NDArray[np.floating]:
+    """Area of boxes (…, 4) in square pixels; 0 where left and right, or top and bottom, are swapped."""
+    boxes = np.asarray(boxes)
+    return np.maximum(boxes[..., 2:] - boxes[..., :2], 0).prod(axis=-1)
+
+
+def non_maximum_suppression(
+    boxes: NDArray[np.float32], scores: NDArray[np.float32], max_overlap: float, over: Over = "union"
+) -> NDArray[np.intp]:
+    """Indices of the boxes that stay, from the highest score to the lowest.
+
+    Args:
+        boxes: (n, 4) left, top, right, bottom.
+        scores: (n,).
+        max_overlap: Boxes that overlap a better one more than this go.
+        over: What the intersection is divided by.
+    """
+    order = np.argsort(-scores, kind="stable")
+    kept = []
+    while len(order):
+        best, order = order[0], order[1:]
+        kept.append(best)
+        order = order[overlap(boxes[best], boxes[order], over) <= max_overlap]
+    return np.array(kept, dtype=np.intp)
+
+
+def without_nested(boxes: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Which boxes (n, 4), sorted from the best to the worst, lie in no better one as features lie in a face.
+
+    On a large face an eye, a cheek or teeth are taken for a face of their own. Their box is much smaller and its
+    centre well inside; that of somebody beside or behind is at the larger box's edge or outside.
+    """
+    centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2
+    within = (np.abs(centre[:, None] - centre) < NESTED_REACH * half).all(axis=-1)  # row in column
+    smaller = area(boxes)[:, None] < NESTED_AREA * area(boxes)
+    return np.logical_not(np.tril(within & smaller).any(axis=1))
+
+
+def shift(face: Detection, x: float, y: float) -> Detection:
+    """A face moved by (x, y) pixels: from a cut-out into the image it was cut from."""
+    left, top, right, bottom = face.box
+    landmarks = None if face.landmarks is None else face.landmarks + np.array([x, y], np.float32)
+    return Detection((left + x, top + y, right + x, bottom + y), face.score, landmarks)
+
+
+def turn_points(points: NDArray[np.floating], turns: int, shape: tuple[int, ...]) -> NDArray[np.floating]:
+    """Points (…, 2) found in `np.rot90(image, turns)` in the coordinates of the image, whose shape is (H, W, …)."""
+    x, y = points[..., 0], points[..., 1]
+    height, width = shape[:2]
+    back = [(x, y), (width - y, x), (width - x, height - y), (y, height - x)]
+    return np.stack(back[turns], axis=-1)
+
+
+def turns_upright(face: Detection) -> int:
+    """The quarter turns counterclockwise, 0 to 3, that bring a face nearest to upright."""
+    if face.landmarks is None:
+        return 0
+    x, y = face.landmarks[1] - face.landmarks[0]
+    return round(float(np.arctan2(y, x)) / (np.pi / 2)) % 4
+
+
+def detect_near(
+    detector: Detector, image: Image, box: Box, *, margin: float, min_overlap: float, turns: int = 0
+) -> Detection | None:
+    """The face that overlaps a known box best, looked for in the box's surroundings only.
+
+    Args:
+        detector: Finds faces.
+        image: H×W×3.
+        box: Where the face is thought to be; it may reach past the image's edges.
+        margin: Pixels around the box that are looked at, in units of its longer side.
+        min_overlap: Lowest intersection over union of the box and the face.
+        turns: Quarter turns counterclockwise that bring the face upright.
+
+    Returns:
+        The face in the image's coordinates; None where there is none.
+    """
+    left, top, right, bottom = box
+    reach = margin * max(right - left, bottom - top)
+    x, y = max(int(left - reach), 0), max(int(top - reach), 0)
+    region = image[y : max(int(bottom + reach), y + 1), x : max(int(right + reach), x + 1)]
+    if not region.size:
+        return None
+    faces = detector.detect(np.ascontiguousarray(np.rot90(region, turns)))
+    found = [shift(_turned_back(face, turns, region.shape), x, y) for face in faces]
+    best = max(found, key=lambda face: float(overlap(face.box, box)), default=None)
+    return best if best and overlap(best.box, box) >= min_overlap else None
+
+
+def _turned_back(face: Detection, turns: int, shape: tuple[int, ...]) -> Detection:
+    left, top, right, bottom = np.sort(turn_points(np.reshape(face.box, (2, 2)), turns, shape), axis=0).ravel().tolist()
+    landmarks = None if face.landmarks is None else turn_points(face.landmarks, turns, shape).astype(np.float32)
+    return Detection((left, top, right, bottom), face.score, landmarks)
+
+
+def choose_face(faces: Iterable[Detection], image: Image) -> Detection | None:
+    """The face that an image of one person is about: large and central; None where there is none."""
+    height, width = image.shape[:2]
+    centre, diagonal = np.array([width / 2, height / 2]), np.hypot(height, width)
+
+    def prominence(face: Detection) -> float:
+        left, top, right, bottom = face.box
+        away = np.hypot(*(np.array([left + right, top + bottom]) / 2 - centre)) / diagonal
+        return float(np.sqrt(area(face.box)) / diagonal - away)
+
+    return max(faces, key=prominence, default=None)

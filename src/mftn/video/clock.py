@@ -1,0 +1,65 @@
+"""Raw timestamps made into one clock that starts at 0 and always moves forward."""
+
+from collections import deque
+from math import isfinite
+from statistics import median
+
+TOLERANCE = 0.2
+"""Seconds a timestamp may fall behind its predecessor before it counts as a restarted clock."""
+
+
+SHORTEST = 1e-6
+"""Seconds between two frames at least; less is rounding."""
+
+
+class Clock:
+    """A clock that follows raw timestamps as long as they make sense, and goes on by itself where they do not.
+
+    A gap stays a gap. A timestamp that is missing, that falls back, or that jumps further than `max_gap` becomes one
+    usual step. After a restart (two recordings in one file, a camera that was reset) the clock goes on from there.
+
+    Args:
+        step: Seconds from frame to frame, until the timestamps tell better.
+        max_gap: The longest gap in seconds that is believed.
+
+    Attributes:
+        time: Seconds of the latest frame; None before the first.
+        offset: What to add to a raw timestamp now to get its time; None before the first timestamp.
+    """
+
+    def __init__(self, step: float, max_gap: float) -> None:
+        self.max_gap = max_gap
+        self.time: float | None = None
+        self.offset: float | None = None
+        self._steps = deque([min(step, max_gap)], maxlen=9)
+
+    @property
+    def step(self) -> float:
+        """The usual seconds from frame to frame."""
+        return median(self._steps)
+
+    def tick(self, raw: float | None) -> float:
+        """The time of the next frame in seconds, after that of the one before.
+
+        Args:
+            raw: Its timestamp in seconds as the source has it; None where it has none.
+        """
+        self.time = self._next(raw if raw is not None and isfinite(raw) else None)
+        return self.time
+
+    def _next(self, raw: float | None) -> float:
+        expected = 0.0 if self.time is None else self.time + self.step
+        if raw is None:
+            return expected
+        if self.offset is None or self.time is None:
+            self.offset = expected - raw
+            return expected
+        moment = raw + self.offset
+        ahead = moment - self.time
+        if not -TOLERANCE < ahead <= self.max_gap:
+            self.offset = expected - raw
+            return expected
+        if ahead > SHORTEST:
+            self._steps.append(ahead)
+            return moment
+        return self.time + min(self.step, TOLERANCE / 2)  # the same moment twice: later timestamps catch up

@@ -1,0 +1,202 @@
+"""Writing: an annotated copy, each frame at its own time, with the clip's sound."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mftn.errors import ImageError
+from mftn.files import atomic_write
+from mftn.video.clip import Clip, load_av
+
+if TYPE_CHECKING:
+    from PIL import Image as PillowImage
+
+TICKS = 90000
+"""Of the copy's clock, per second."""
+
+PRIMING = 2112
+"""Samples of sound that encoders put before the first frame; players omit them by themselves."""
+
+OVERLAP = 0.001
+"""Seconds by which pieces of sound may overlap, for rounding."""
+
+AAC_RATES = (48000, 96000, 88200, 64000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
+"""Samples per second that AAC knows, the one for all others first."""
+
+SAVED_SUFFIXES = (".mp4", ".mov", ".mkv")
+"""File endings of copies."""
+
+
+@contextmanager
+def video_writer(path: Path, clip: Clip) -> Iterator[VideoWriter]:
+    """Writes a copy that takes its name when the block ends, also when it ends by Ctrl-C.
+
+    Args:
+        path: A file with one of `SAVED_SUFFIXES`.
+        clip: Whose rate and sound it gets.
+
+    Raises:
+        ImageError: The block wrote no frame.
+        OutputError: The disk refuses.
+    """
+    with atomic_write(path, keep=True, real_suffix=True) as partial:
+        writer = VideoWriter(partial, clip)
+        try:
+            yield writer
+        finally:
+            writer.close()
+        if writer.stream is None:
+            raise ImageError(f"{clip.source}: not one frame to write to {path}")
+
+
+class VideoWriter:
+    """Frames and the clip's sound into a file; see `video_writer`.
+
+    Args:
+        path: Where to write.
+        clip: Whose rate and sound it gets; its frames are read while this writes.
+    """
+
+    def __init__(self, path: Path, clip: Clip) -> None:
+        self.output = load_av().open(str(path), "w")
+        self.path, self.clip, self.sound = path, clip, clip.keep_sound()
+        self.stream: Any = None
+        self.voice: _Voice | None = None
+        self.begin, self.last = 0.0, -1
+        self.broken = False  # the disk refused; libavformat crashes on what comes after
+
+    def write(self, image: PillowImage.Image, time: float) -> None:
+        """Add a frame.
+
+        Args:
+            image: Of any size; all are fitted into that of the first.
+            time: Its timestamp in seconds, on the clip's clock.
+        """
+        av = load_av()
+        if self.stream is None:
+            self._start(image.size, time)
+        size = (self.stream.width, self.stream.height)
+        frame = av.VideoFrame.from_image(_fitted(image, size))
+        frame.time_base = Fraction(1, TICKS)
+        frame.pts = self.last = max(round((time - self.begin) * TICKS), self.last + 1)
+        self.mux(self.stream.encode(frame))
+        self._mux_sound(time)
+
+    def close(self) -> None:
+        """Finish the file."""
+        if self.stream is not None and not self.broken:
+            for packet in self.stream.encode(None):
+                if packet.pts == self.last:  # the last frame is shown as long as the others
+                    packet.duration = round(self.clip.clock.step * self.clip.every * TICKS)
+                self.mux(packet)
+            self._mux_sound(float("inf"))
+            if self.voice:
+                self.voice.close()
+        self.output.close()
+        if self.stream is None:
+            self.path.unlink(missing_ok=True)  # a file without a frame is none
+
+    def mux(self, packets: Any) -> None:
+        """Hand packets to the file."""
+        try:
+            self.output.mux(packets)
+        except load_av().FFmpegError:
+            self.broken = True
+            raise
+
+    def _start(self, size: tuple[int, int], time: float) -> None:
+        self.stream = self.output.add_stream("libx264", rate=self.clip.rate)
+        self.stream.width, self.stream.height = (max(side // 2 * 2, 2) for side in size)
+        self.stream.pix_fmt = "yuv420p"
+        self.stream.options = {"crf": "20", "preset": "veryfast"}
+        self.stream.codec_context.time_base = Fraction(1, TICKS)
+        self.begin = time
+        if self.sound:
+            if self.sound.ready and self.sound.ready[0][1] < time - PRIMING / self.sound.stream.rate:
+                self.begin = self.sound.ready[0][1]
+            self.voice = _Voice(self, self.sound.stream)
+
+    def _mux_sound(self, until: float) -> None:
+        while self.voice and self.sound and self.sound.ready and self.sound.ready[0][1] <= until:
+            self.voice.write(*self.sound.ready.popleft())
+
+
+class _Voice:
+    """The sound of a copy: the packets as they are where the container can hold them, otherwise AAC.
+
+    Args:
+        writer: Of the copy.
+        source: The clip's audio stream.
+    """
+
+    def __init__(self, writer: VideoWriter, source: Any) -> None:
+        self.writer, output = writer, writer.output
+        self.next = float("-inf")  # seconds from where there is no sound yet
+        self.copies = _can_hold(output.format.name, writer.clip.source)
+        if self.copies:
+            self.stream = output.add_stream_from_template(source)
+        else:
+            self.stream = output.add_stream("aac", rate=source.rate if source.rate in AAC_RATES else AAC_RATES[0])
+            self.stream.codec_context.layout = "mono" if source.channels == 1 else "stereo"
+
+    def write(self, packet: Any, time: float) -> None:
+        """Add a packet at a time in seconds on the clip's clock; what overlaps with the sound before is omitted."""
+        shift = time - self.writer.begin - float(packet.dts * packet.time_base)
+        if self.copies:
+            ticks = round(shift / packet.time_base)
+            packet.pts, packet.dts = (packet.dts if packet.pts is None else packet.pts) + ticks, packet.dts + ticks
+            if self._follows(packet.dts, packet):
+                packet.stream = self.stream
+                self.writer.mux(packet)
+            return
+        try:
+            frames = packet.decode()
+        except load_av().FFmpegError:
+            return  # what is damaged is silent
+        for frame in frames:
+            frame.pts = frame.pts and frame.pts + round(shift / frame.time_base)
+            if frame.pts is None or self._follows(frame.pts, frame):
+                self.writer.mux(self.stream.encode(frame))
+
+    def _follows(self, ticks: int, piece: Any) -> bool:
+        start = float(ticks * piece.time_base)
+        if start < self.next - OVERLAP:
+            return False
+        self.next = start + float((piece.duration or 1) * piece.time_base)
+        return True
+
+    def close(self) -> None:
+        """Write what the encoder still holds."""
+        if not self.copies:
+            self.writer.mux(self.stream.encode(None))
+
+
+def _can_hold(container: str, path: str) -> bool:
+    """Whether a container takes a clip's sound as it is: tried on the first packets, in memory."""
+    av = load_av()
+    try:
+        with av.open(path) as clip, av.open(io.BytesIO(), "w", format=container) as trial:
+            source = clip.streams.audio[0]
+            stream = trial.add_stream_from_template(source)
+            packets = (packet for packet in islice(clip.demux(), 2000) if packet.stream is source)
+            for packet in islice((packet for packet in packets if packet.dts is not None), 10):
+                packet.stream = stream
+                trial.mux(packet)
+    except (av.FFmpegError, ValueError):
+        return False
+    return True
+
+
+def _fitted(image: PillowImage.Image, size: tuple[int, int]) -> PillowImage.Image:
+    """An image of the copy's size: cropped by the odd pixel, or, where the clip changes its size, scaled into it."""
+    from PIL import ImageOps
+
+    if all(0 <= own - wanted <= 1 for own, wanted in zip(image.size, size, strict=True)):
+        return image.crop((0, 0, *size))
+    return ImageOps.pad(image, size)

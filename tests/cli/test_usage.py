@@ -1,0 +1,197 @@
+"""What `mftn` says to wrong usage, in one line and before any work."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image as PillowImage
+
+from mftn.cli import main
+from mftn.cli.doctor import find_extras
+
+PHOTOS = Path(__file__).parents[2] / "examples" / "photos"
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with an image, a clip that is none, and a list."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(PHOTOS / "astronaut.jpg", "a.jpg")
+    for name in ("clip.mp4", "b.partial.mp4", "b.jsonl.partial"):
+        Path(name).write_bytes(b"no clip")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("predict", "name an image"),
+        ("predict a.jpg --output faces.xlsx", "--output faces.xlsx: unknown suffix; use .jsonl, .csv or .parquet"),
+        ("predict a.jpg --format parquet", "add --output"),
+        ("predict a.jpg --model nope", "mftn_face_ferplus"),
+        ("predict a.jpg --top -3", "--top is -3; it must be at least 1"),
+        ("predict a.jpg --top 0", "--top is 0"),
+        ("predict a.jpg --threads -1", "--threads is -1"),
+        ("predict a.jpg --threads 100000", "--threads is 100000; it must be at least 0 and at most 1024"),
+        ("predict a.jpg --min-score 1.5", "--min-score is 1.5; it must be at least 0 and at most 1"),
+        ("predict a.jpg --min-score nan", "--min-score is nan"),
+        ("predict a.jpg --detector none --min-score 0.5", "--min-score is the detector's"),
+        ("predict a.jpg --smooth 0.5", "--smooth is for videos"),
+        ("predict a.jpg --start 1", "--start is for videos"),
+        ("predict a.jpg --end 1", "--end is for videos"),
+        ("predict a.jpg --every 2", "--every is for videos"),
+        ("predict a.jpg --detect-every 2", "--detect-every is for videos"),
+        ("predict a.jpg --save-video b.mp4", "--save-video is for videos"),
+        ("predict a.jpg --save-timeline b.png", "--save-timeline is for videos"),
+        ("predict clip.mp4 --save-images out", "--save-images is for images"),
+        ("predict clip.mp4 --save-crops out", "--save-crops is for images"),
+        ("predict clip.mp4 --strict", "--strict is for images"),
+        ("predict clip.mp4 --save-timeline t.xyz", "--save-timeline t.xyz: unknown suffix; use .png"),
+        ("predict clip.mp4 --save-timeline clip.mp4", "unknown suffix"),
+        ("predict clip.mp4 --save-video clip.mp4", "--save-video clip.mp4: is a source"),
+        ("predict clip.mp4 --output clip.mp4 --format csv", "--output clip.mp4: is a source"),
+        (
+            "predict clip.mp4 --output t.png --format csv --save-timeline ./t.png",
+            "--save-timeline t.png: is what --output",
+        ),
+        ("predict b.partial.mp4 --save-video b.mp4", "--save-video b.mp4: is a source, or its partial file would be"),
+        ("predict b.jsonl.partial --output b.jsonl", "--output b.jsonl: is a source, or its partial file would be"),
+        ("predict clip.mp4 a.jpg", "clip.mp4: give one video at a time"),
+        ("predict 0 a.jpg", "0: give one video at a time"),
+        ("predict a.jpg --null", "--null is for paths on standard input"),
+        ("predict - -", "- is given twice"),
+        ("predict a.jpg --output a.jpg --format csv", "--output a.jpg: is a source"),
+        ("predict a.jpg --output . --format csv", "--output .: is a folder; name a file"),
+        ("predict a.jpg --output a.jpg/o.csv", "a.jpg is no folder"),
+        ("predict . --save-images .", "--save-images .: is a source itself; choose another folder"),
+        ("predict . --save-crops .", "--save-crops .: is a source itself"),
+        ("predict a.jpg --save-images a.jpg", "--save-images a.jpg: is a source itself"),
+        ("benchmark --seconds 0", "--seconds is 0; it must be above 0"),
+        ("benchmark --photo a.jpg --output a.jpg", "--output a.jpg: is a source"),
+        ("benchmark --model nope", "nope: neither a model file"),
+        ("explain", "name the images to explain"),
+        ("explain a.jpg --model nope", "nope: neither a model file"),
+        ("explain a.jpg --out a.jpg", "--out a.jpg: is a source itself"),
+        ("export a.jpg --out a.jpg", "--out a.jpg: is a source"),
+        ("train --config nope", "recipes are"),
+        ("predcit", "did you mean predict"),
+        ("xyz", "there are predict"),
+    ],
+)
+def test_wrong_usage_exits_with_2(here: Path, capsys: pytest.CaptureFixture[str], arguments: str, message: str) -> None:
+    before = sorted(here.iterdir())
+    assert main(arguments.split()) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith("mftn: ") and printed.err.count("\n") == 1 and message in printed.err
+    assert printed.out == "" and sorted(here.iterdir()) == before
+
+
+@pytest.mark.parametrize("subcommand", ["predict", "models", "doctor", "benchmark", "explain", "export"])
+def test_an_unknown_option_exits_with_2(subcommand: str) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([subcommand, "--no-such-option"])
+    assert stop.value.code == 2
+
+
+@pytest.mark.parametrize(
+    "options",
+    ["--output o.csv", "--save-images out", "--save-crops out", "--output o.txt --format table"],
+)
+def test_what_exists_is_replaced_only_when_told(here: Path, capsys: pytest.CaptureFixture[str], options: str) -> None:
+    command = ["predict", "a.jpg", "--engine", "onnxruntime", *options.split()]
+    assert main(command) == 0
+    given = {"a.jpg", "clip.mp4", "b.partial.mp4", "b.jsonl.partial"}
+    (written,) = (path for path in here.rglob("*") if path.is_file() and path.name not in given)
+    made = written.read_bytes()
+    assert made
+    written.write_bytes(b"precious")
+    capsys.readouterr()
+    assert main(command) == 2
+    assert written.read_bytes() == b"precious"
+    assert "exists already; add --overwrite" in capsys.readouterr().err
+    assert main([*command, "--overwrite"]) == 0
+    assert written.read_bytes() == made
+    assert sorted(path.name for path in here.rglob("*.partial*")) == ["b.jsonl.partial", "b.partial.mp4"]
+
+
+@pytest.mark.parametrize("link", ["hard", "symbolic", "relative"])
+@pytest.mark.parametrize(("option", "name"), [("--save-images", "a_faces.jpg"), ("--save-crops", "a_face1.jpg")])
+def test_no_name_of_a_source_is_ever_written_to(here: Path, link: str, option: str, name: str) -> None:
+    source, out = here / "sub" / "b.jpg", here / "out"
+    source.parent.mkdir()
+    out.mkdir()
+    shutil.copy(PHOTOS / "grace_hopper.jpg", source)
+    before = source.read_bytes()
+    if link == "hard":
+        os.link(source, out / name)
+    elif link == "symbolic":
+        (out / name).symlink_to(source)
+    else:
+        source = source.rename(out / name)
+    given = str(source if link != "relative" else Path("sub", "..", "out", name))
+    assert main(["predict", "a.jpg", given, option, "out", "--overwrite", "--engine", "onnxruntime"]) == 2
+    assert source.read_bytes() == before == (out / name).read_bytes()
+    for command in (["predict", "a.jpg", given, "--format", "csv", "--output", f"out/{name}", "--overwrite"],):
+        assert main(command) == 2
+    assert source.read_bytes() == before == (out / name).read_bytes()
+
+
+def test_a_crop_that_nobody_planned_for_replaces_no_source_either(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    two = PillowImage.new("RGB", (1024, 512))
+    for left in (0, 512):
+        two.paste(PillowImage.open("a.jpg"), (left, 0))
+    two.save("two.png")
+    shutil.copy("a.jpg", "two_face2.jpg")
+    before = Path("two_face2.jpg").read_bytes()
+    command = ["predict", "two.png", "two_face2.jpg", "--save-crops", "../" + here.name, "--overwrite"]
+    assert main([*command, "--engine", "onnxruntime"]) == 1
+    assert "two_face2.jpg: is a source, which is never replaced" in capsys.readouterr().err
+    assert Path("two_face2.jpg").read_bytes() == before and Path("two_face1.jpg").exists()
+
+
+def test_the_outputs_of_a_run_are_no_sources_of_it(here: Path) -> None:
+    Path("p").mkdir()
+    shutil.move("a.jpg", "p/a.jpg")
+    command = ["predict", "p", "--save-images", "p/faces", "--format", "csv", "--engine", "onnxruntime"]
+    for run in ("1", "2"):
+        assert main([*command, "--overwrite", "--output", f"{run}.csv"]) == 0
+    assert len(Path("2.csv").read_text().splitlines()) == 2
+    assert [path.name for path in Path("p/faces").iterdir()] == ["a_faces.jpg"]
+
+
+def test_a_table_goes_to_its_file_and_what_folders_hold_besides_is_counted(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("b.heic").touch()
+    Path("._a.jpg").touch()
+    assert main(["predict", ".", "--format", "table", "--output", "t.txt", "--engine", "onnxruntime"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == "" and "not read: 1 HEIC image, 2 videos" in printed.err
+    text = Path("t.txt").read_text(encoding="utf-8")
+    assert "happiness" in text and "a.jpg" in text and "._a" not in text
+
+
+def test_a_doctor_names_what_is_missing() -> None:
+    extras = find_extras(
+        [
+            "pip>=1",
+            "no-such-package[x]>=2,<3",
+            "neither==1 ; extra == 'video'",
+            'pip; extra == "train"',
+            "pytest>=8; python_version>'3'",
+        ]
+    )
+    always, video, train = extras
+    assert always.missing == ("no-such-package>=2,<3",) and [name.split()[0] for name in always.found] == [
+        "pip",
+        "pytest",
+    ]
+    assert str(always).startswith("always: missing no-such-package>=2,<3\n  pip ") and "pip install 'mftn'" in str(
+        always
+    )
+    assert (video.name, video.found, video.missing) == ("video", (), ("neither==1",))
+    assert str(video) == "video: missing neither==1\n  get it: pip install 'mftn[video]'"
+    assert str(train).startswith("train: complete\n  pip ") and "get it" not in str(train)

@@ -1,0 +1,212 @@
+"""`mftn predict` on videos: rows, copies, timelines, tables, and what it refuses."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import av
+import pytest
+from PIL import Image as PillowImage
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from clips import FRAGMENTED, joined, make_clip, spans, stripes, truncated
+
+from mftn.cli import main
+
+
+@pytest.fixture(scope="module")
+def portrait(photos: Path) -> list[PillowImage.Image]:
+    """One smiling person who moves a little, 25 images."""
+    face = PillowImage.open(photos / "astronaut.jpg").convert("RGB").resize((240, 240))
+    images = []
+    for number in range(25):
+        image = PillowImage.new("RGB", (320, 240), (60, 70, 80))
+        image.paste(face, (20 + number, 0))
+        images.append(image)
+    return images
+
+
+@pytest.fixture(scope="module")
+def clip(portrait: list[PillowImage.Image], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One second with sound."""
+    return make_clip(tmp_path_factory.mktemp("clips") / "clip.mp4", portrait, sound="aac")
+
+
+def rows_of(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_rows_a_copy_and_a_timeline(clip: Path, tmp_path: Path) -> None:
+    outputs = ["--save-video", str(tmp_path / "copy.mp4"), "--save-timeline", str(tmp_path / "time.png")]
+    assert main(["predict", str(clip), "--output", str(tmp_path / "rows.jsonl"), "--every", "6", *outputs]) == 0
+    rows = rows_of(tmp_path / "rows.jsonl")
+    assert [row["frame"] for row in rows] == [0, 6, 12, 18, 24]
+    assert [row["time"] for row in rows] == pytest.approx([0, 0.24, 0.48, 0.72, 0.96], abs=2e-3)
+    assert [[(face["track"], face["expression"]) for face in row["faces"]] for row in rows] == [[(1, "happiness")]] * 5
+    assert spans(tmp_path / "copy.mp4")["video"] == pytest.approx((0, 1.2), abs=0.01)
+    assert {"video", "audio"} == set(spans(tmp_path / "copy.mp4"))
+    assert min(PillowImage.open(tmp_path / "time.png").size) > 200
+
+
+def test_recordings_joined_give_sane_rows_and_a_whole_copy(portrait: list[PillowImage.Image], tmp_path: Path) -> None:
+    part = make_clip(tmp_path / "part.ts", portrait)
+    both = joined(tmp_path / "both.ts", part, part)
+    assert (
+        main(["predict", str(both), "--output", str(tmp_path / "r.jsonl"), "--save-video", str(tmp_path / "c.mp4")])
+        == 0
+    )
+    rows = rows_of(tmp_path / "r.jsonl")
+    assert [row["time"] for row in rows] == pytest.approx([0.04 * n for n in range(50)], abs=2e-3)
+    for row in rows:
+        for face in row["faces"]:
+            assert all(0 <= value <= 1 for value in face["probabilities"].values())
+            assert sum(face["probabilities"].values()) == pytest.approx(1, abs=1e-4)
+    assert spans(tmp_path / "c.mp4")["video"] == pytest.approx((0, 2.0), abs=0.01)
+
+
+def test_smoothing_does_not_lag_behind_a_cut(portrait: list[PillowImage.Image], photos: Path, tmp_path: Path) -> None:
+    other = PillowImage.open(photos / "grace_hopper.jpg").convert("RGB").resize((320, 375)).crop((0, 0, 320, 240))
+    path = make_clip(tmp_path / "cut.mp4", portrait[:10] + [other] * 10)
+    expressions = {}
+    for smooth in ("0", "0.3"):
+        out = tmp_path / f"{smooth}.jsonl"
+        assert main(["predict", str(path), "--output", str(out), "--smooth", smooth]) == 0
+        expressions[smooth] = [(face["track"], face["expression"]) for row in rows_of(out) for face in row["faces"]]
+    assert expressions["0"] == expressions["0.3"]
+    assert [track for track, _ in expressions["0"]] == [1] * 10 + [2] * 10
+
+
+def test_the_persons_table_can_be_saved(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", str(clip), "--format", "table", "--output", str(tmp_path / "table.txt")]) == 0
+    lines = (tmp_path / "table.txt").read_text().splitlines()
+    assert lines[0].split() == ["person", "from", "to", "frames", "expressions"]
+    assert lines[1].split()[:6] == ["1", "0.0", "s", "1.0", "s", "25"] and "happiness 100%" in lines[1]
+    assert main(["predict", str(clip), "--format", "table", "--every", "12"]) == 0
+    assert "happiness 100%" in capsys.readouterr().out
+
+
+def test_a_copy_shows_the_number_of_each_person(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from PIL import ImageDraw
+
+    written: list[str] = []
+    draw = ImageDraw.ImageDraw.text
+    monkeypatch.setattr(
+        ImageDraw.ImageDraw,
+        "text",
+        lambda self, xy, text, *a, **k: (written.append(text), draw(self, xy, text, *a, **k)),
+    )
+    outputs = ["--output", str(tmp_path / "r.csv"), "--save-video", str(tmp_path / "c.mp4")]
+    assert main(["predict", str(clip), "--every", "12", *outputs]) == 0
+    assert sum(text.startswith("1 · happiness ") for text in written) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [("a.mkv", {}, "of 3.0 s"), ("a.mp4", FRAGMENTED, "in the middle of a frame")],
+)
+def test_a_cut_off_file_keeps_its_rows_and_fails(
+    name: str, options: dict[str, str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = truncated(make_clip(tmp_path / name, stripes(75), options=options))
+    assert main(["predict", str(path), "--output", str(tmp_path / "r.jsonl")]) == 1
+    error = capsys.readouterr().err
+    assert f"{path}: the file is cut off: it ends at 1." in error and said in error
+    assert 30 <= len(rows_of(tmp_path / "r.jsonl")) <= 40
+
+
+def test_a_start_beyond_the_end_is_said(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    outputs = ["--output", str(tmp_path / "r.jsonl"), "--save-video", str(tmp_path / "c.mp4")]
+    assert main(["predict", str(clip), "--start", "5", *outputs]) == 1
+    assert "the start at 5 s is beyond the end of the clip at 1.0 s" in capsys.readouterr().err
+    assert not (tmp_path / "c.mp4").exists()
+
+
+def test_ctrl_c_keeps_every_frame_that_is_done(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mftn.track import FaceTracker
+
+    update = FaceTracker.update
+
+    def interrupted(self: FaceTracker, image: object, time: float) -> object:
+        if time > 0.5:
+            raise KeyboardInterrupt
+        return update(self, image, time)
+
+    monkeypatch.setattr(FaceTracker, "update", interrupted)
+    outputs = ["--output", str(tmp_path / "r.jsonl"), "--save-video", str(tmp_path / "c.mp4")]
+    assert main(["predict", str(clip), *outputs]) == 130
+    assert [row["frame"] for row in rows_of(tmp_path / "r.jsonl")] == list(range(13))
+    assert spans(tmp_path / "c.mp4")["video"][1] == pytest.approx(0.52, abs=0.01)
+    assert "13 frames are done and kept" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--save-video", "--save-timeline"])
+def test_a_source_is_never_replaced(
+    option: str, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "clip.mp4"
+    source.write_bytes(clip.read_bytes())
+    suffix = ".mp4" if option == "--save-video" else ".png"
+    os.link(source, tmp_path / f"hard{suffix}")
+    (tmp_path / f"soft{suffix}").symlink_to(source)
+    monkeypatch.chdir(tmp_path)
+    for name in (
+        f"hard{suffix}",
+        f"soft{suffix}",
+        *(["clip.mp4", "./../" + tmp_path.name + "/clip.mp4"] * (suffix == ".mp4")),
+    ):
+        assert main(["predict", "clip.mp4", "--overwrite", option, name, "--format", "jsonl"]) == 2
+        assert "is a source" in capsys.readouterr().err
+    assert source.read_bytes() == clip.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--every", "0"], "--every is 0"),
+        (["--detect-every", "0"], "--detect-every is 0"),
+        (["--smooth", "-1"], "--smooth is -1"),
+        (["--smooth", "nan"], "--smooth is nan"),
+        (["--smooth", "1e9"], "--smooth is 1e+09"),
+        (["--start", "-1"], "--start is -1"),
+        (["--start", "inf"], "--start is inf"),
+        (["--start", "2", "--end", "1"], "--end is 1"),
+        (["--save-images", "x"], "--save-images is for images"),
+        (["--save-video", "x.txt"], "x.txt: unknown suffix"),
+        (["--save-timeline", "x.txt"], "x.txt: unknown suffix"),
+    ],
+)
+def test_wrong_usage_is_refused_before_any_work(
+    arguments: list[str], message: str, clip: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", str(clip), *arguments, "--format", "jsonl"]) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err and captured.out == ""
+
+
+@pytest.mark.parametrize("option", [["--smooth", "0.5"], ["--every", "2"], ["--save-video", "x.mp4"]])
+def test_options_of_videos_are_refused_with_photographs(
+    option: list[str], photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", str(photos / "astronaut.jpg"), *option]) == 2
+    assert f"{option[0]} is for videos" in capsys.readouterr().err
+
+
+def test_what_is_no_video_is_named(tmp_path: Path, clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "text.mp4").write_text("no video")
+    with av.open(str(tmp_path / "sound.mp4"), "w") as out:
+        voice = out.add_stream("aac", rate=8000)
+        frame = av.AudioFrame(format="fltp", layout="mono", samples=1024)
+        frame.sample_rate = 8000
+        out.mux(voice.encode(frame))
+        out.mux(voice.encode(None))
+    for sources, message in (
+        (["nowhere.mp4"], "nowhere.mp4: no such file"),
+        ([str(tmp_path / "text.mp4")], "text.mp4: cannot be opened as a video"),
+        ([str(tmp_path / "sound.mp4")], "sound.mp4: holds no images"),
+        ([str(clip), "photo.jpg"], "one video at a time"),
+    ):
+        assert main(["predict", *sources, "--format", "jsonl"]) in (1, 2)
+        assert message in capsys.readouterr().err

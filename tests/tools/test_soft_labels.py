@@ -1,0 +1,81 @@
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import timm
+import torch
+from PIL import Image as PillowImage
+
+from mftn.data.dataset import FaceDataset
+from mftn.data.manifest import read_manifest
+from mftn.data.prepare import ferplus_preparation, prepare
+from mftn.data.readers import read_records
+from mftn.data.votes import distributions
+from mftn.evaluate.predict import preprocess_for
+from mftn.models import load_model, save_model
+from mftn.train.config import load_config
+from mftn.train.network import describe
+
+TOOL = Path(__file__).parents[2] / "tools" / "soft_labels.py"
+
+
+def test_students_learn_from_raters_and_teachers_and_from_faces_nobody_labelled(
+    prepared: Path, ferplus_root: Path, tmp_path: Path, photos: Path
+) -> None:
+    whole = tmp_path / "whole"
+    about = {"name": "ferplus", "title": "a made FERPlus"}
+    prepare(
+        read_records("ferplus", ferplus_root), whole, ferplus_preparation(64, detector="none"), about=about, workers=1
+    )
+    loose = tmp_path / "loose" / "train" / "neutral"
+    loose.mkdir(parents=True)
+    for number in range(3):
+        photo = PillowImage.open(photos / "astronaut.jpg").convert("L")
+        photo.crop((140 + number, 40, 310 + number, 210)).save(loose / f"{number}.png")
+    faces = []
+    for detector in ("yunet", "none"):
+        faces.append(tmp_path / f"faces-{detector}")
+        records = read_records("folder", tmp_path / "loose")
+        prepare(records, faces[-1], ferplus_preparation(64, detector=detector), about={"name": "faces"}, workers=1)
+    config = load_config("ferplus")
+    config = replace(config, data=replace(config.data, folder=prepared))
+    teachers = []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        teachers.append(tmp_path / f"teacher{seed}.safetensors")
+        model = timm.create_model("mftn_face")
+        save_model(model, teachers[-1], replace(describe(config, 1), temperature=0.5))
+    command = [sys.executable, TOOL, tmp_path / "out", "--share", "0.25", "--teachers", *teachers]
+    subprocess.run([*command, "--data", prepared, whole, "--faces", *faces], check=True)
+
+    taught = FaceDataset(tmp_path / "out" / "aligned", "train", unaligned=tmp_path / "out" / "whole")
+    original = FaceDataset(prepared, "train", unaligned=whole, without_copies_of="valid")
+    assert len(taught) == len(original) + 3
+    assert taught.paths[0] == f"labelled/{original.paths[0]}" and taught.paths[-1].startswith("unlabelled/")
+    torch.testing.assert_close(taught.read([0])[0], original.read([0])[0])
+    torch.testing.assert_close(taught.read([len(taught)])[0], original.read([len(original)])[0])
+
+    expected = torch.zeros(8)
+    for path in teachers:
+        model = load_model(path)
+        preprocess = preprocess_for(model.spec, original)
+        for index in (0, len(original)):
+            x = preprocess(original.read([index]))
+            for seen in (x, x.flip(3)):
+                expected += (model.eval()(seen).fused[0].detach() / 0.5).softmax(dim=0) / 8
+    assert original.votes is not None and taught.votes is not None
+    blend = 0.75 * distributions(original.votes)[0] + 0.25 * expected.numpy()
+    np.testing.assert_allclose(taught.votes[0, :8] / 1000, blend, atol=1e-3)
+    assert (np.abs(taught.votes.sum(axis=1) - 1000) <= 4).all()
+
+    table = read_manifest(tmp_path / "out" / "aligned")
+    valid = [row for row in table.to_pylist() if row["split"] == "valid"]
+    before = [row for row in read_manifest(prepared).to_pylist() if row["split"] == "valid"]
+    assert [row["votes"] for row in valid] == [row["votes"] for row in before]
+    assert (
+        isinstance(table, pa.Table) and pq.read_schema(tmp_path / "out" / "whole" / "manifest.parquet") == table.schema
+    )

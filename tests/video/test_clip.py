@@ -1,0 +1,132 @@
+"""Clips are read on one clock, upright and square; what is missing is said."""
+
+import struct
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as PillowImage
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from clips import FRAGMENTED, joined, make_clip, stripes, truncated
+
+from mftn.errors import ImageError
+from mftn.video import Clip
+
+
+def times_of(clip: Clip) -> list[float]:
+    return [frame.time for frame in clip]
+
+
+def test_frames_come_at_their_own_times(tmp_path: Path) -> None:
+    moments = [40 * n if n < 12 else 480 + 100 * (n - 12) for n in range(24)]
+    clip = Clip(str(make_clip(tmp_path / "a.mp4", stripes(24), moments)))
+    frames = list(clip)
+    assert clip.frames == len(frames) == 24 and clip.damaged == 0 and clip.cut_off() is None and not clip.live
+    assert [f.number for f in frames] == list(range(24)) and frames[0].image.shape == (120, 160, 3)
+    assert [f.time for f in frames] == pytest.approx([moment / 1000 for moment in moments], abs=2e-3)
+
+
+def test_start_end_and_every(tmp_path: Path) -> None:
+    path = str(make_clip(tmp_path / "a.mp4", stripes(24)))
+    assert [f.number for f in Clip(path, every=10)] == [0, 10, 20]
+    assert [f.number for f in Clip(path, start=0.4, end=0.53)] == [10, 11, 12, 13]
+
+
+@pytest.mark.parametrize("first", [0, 3_600_000], ids=["back", "ahead"])
+def test_two_recordings_in_one_file_go_on_one_after_the_other(first: int, tmp_path: Path) -> None:
+    parts = [
+        make_clip(tmp_path / f"{count}.ts", stripes(count), range(start, start + 40 * count, 40))
+        for start, count in ((0, 30), (first, 20))
+    ]
+    path = str(joined(tmp_path / "both.ts", *parts))
+    assert times_of(Clip(path)) == pytest.approx([0.04 * k for k in range(50)], abs=2e-3)
+    assert [f.number for f in Clip(path, start=1.0, end=1.5)] == list(range(25, 38))
+
+
+def test_a_gap_in_the_times_is_kept(tmp_path: Path) -> None:
+    moments = [0, 40, 80, 30_080, 30_120]
+    assert times_of(Clip(str(make_clip(tmp_path / "a.mkv", stripes(5), moments)))) == pytest.approx(
+        [moment / 1000 for moment in moments]
+    )
+
+
+@pytest.mark.parametrize("first", [-800, 5000])
+def test_times_count_from_the_first_frame(first: int, tmp_path: Path) -> None:
+    clip = Clip(str(make_clip(tmp_path / "a.mkv", stripes(20), range(first, first + 800, 40))))
+    assert times_of(clip) == pytest.approx([0.04 * k for k in range(20)], abs=2e-3)
+    assert clip.cut_off() is None
+
+
+def test_a_turned_clip_is_upright(tmp_path: Path) -> None:
+    image = PillowImage.new("RGB", (64, 48))
+    image.paste((255, 255, 255), (0, 0, 32, 24))
+    path = make_clip(tmp_path / "turned.mp4", [image] * 4)
+    content = bytearray(path.read_bytes())
+    matrix = content.index(b"tkhd") + 4 + 4 + 20 + 8 + 8  # ISO 14496-12: version and flags, times and id, reserved
+    content[matrix : matrix + 36] = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 48 << 16, 0, 1 << 30)
+    path.write_bytes(content)  # a quarter clockwise, as telephones write
+    shown = next(iter(Clip(str(path)))).image
+    assert shown.shape == (64, 48, 3)
+    assert shown[10, 40].min() > 200 and shown[10, 8].max() < 60 and shown[50, 40].max() < 60
+
+
+@pytest.mark.parametrize(("shape", "size"), [(Fraction(64, 45), (228, 120)), (Fraction(8, 9), (160, 135))])
+def test_pixels_become_square(shape: Fraction, size: tuple[int, int], tmp_path: Path) -> None:
+    image = PillowImage.new("RGB", (160, 120))
+    image.paste((255, 255, 255), (80, 60, 160, 120))
+    shown = next(iter(Clip(str(make_clip(tmp_path / "a.mp4", [image] * 3, shape=shape))))).image
+    assert shown.shape[1::-1] == size
+    white = np.argwhere(shown.min(axis=2) > 128)
+    assert white.min(axis=0) == pytest.approx([size[1] / 2, size[0] / 2], abs=2)
+
+
+def test_frames_keep_their_own_size_when_it_changes(tmp_path: Path) -> None:
+    parts = [make_clip(tmp_path / f"{w}.ts", stripes(12, (w, h))) for w, h in ((160, 120), (240, 176))]
+    frames = list(Clip(str(joined(tmp_path / "both.ts", *parts))))
+    assert [frame.image.shape[:2] for frame in frames] == [(120, 160)] * 12 + [(176, 240)] * 12
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("a.mkv", {}, "ends at 2.0 s of 4.0 s"),
+        ("a.mp4", {"movflags": "faststart"}, "ends at 2.0 s of 4.0 s"),
+        ("a.mp4", FRAGMENTED, "ends at 2.0 s, in the middle of a frame"),
+        ("a.mp4", {"movflags": "dash+global_sidx+" + FRAGMENTED["movflags"]}, "ends at 2.0 s of 4.0 s"),
+    ],
+)
+def test_a_cut_off_file_gives_its_frames_and_says_so(
+    name: str, options: dict[str, str], said: str, tmp_path: Path
+) -> None:
+    path = make_clip(tmp_path / name, stripes(100), options=options)
+    whole = Clip(str(path))
+    assert len(list(whole)) == 100 and whole.cut_off() is None
+    short = Clip(str(truncated(path)))
+    assert 45 <= len(list(short)) <= 52
+    assert said in (short.cut_off() or "").replace("1.9 s", "2.0 s").replace("4.1 s", "4.0 s")
+
+
+def test_an_end_of_ones_own_choice_is_no_cut(tmp_path: Path) -> None:
+    clip = Clip(str(make_clip(tmp_path / "a.mkv", stripes(50))), end=1.0)
+    assert len(list(clip)) == 26 and clip.cut_off() is None
+
+
+def test_sound_that_lasts_longer_is_no_cut(tmp_path: Path) -> None:
+    clip = Clip(str(make_clip(tmp_path / "a.mkv", stripes(25), sound="aac", sound_from=2000)))
+    assert len(list(clip)) == 25 and clip.cut_off() is None
+
+
+def test_why_there_is_no_frame(tmp_path: Path) -> None:
+    path = str(make_clip(tmp_path / "a.mp4", stripes(25)))
+    with pytest.raises(ImageError, match=r"start at 9 s is beyond the end of the clip at 1.0 s"):
+        list(Clip(path, start=9))
+    with pytest.raises(ImageError, match="between start and end"):
+        list(Clip(path, start=0.41, end=0.42))
+    with pytest.raises(ImageError, match="no such file"):
+        Clip("nowhere.mp4")
+    (tmp_path / "text.mp4").write_text("no video")
+    with pytest.raises(ImageError, match="cannot be opened"):
+        Clip(str(tmp_path / "text.mp4"))

@@ -1,0 +1,107 @@
+"""Make the data a student learns from: raters' distributions blended with a teacher's, and faces nobody labelled.
+
+    python tools/soft_labels.py OUT --teachers MODEL... --data ALIGNED WHOLE [--faces ALIGNED WHOLE] [--share 0.5]
+
+ALIGNED is a data set prepared as usual, WHOLE the same prepared with `--detector none`. The teachers' output is the
+mean of their calibrated probabilities over aligned and whole crops and their horizontal flips, without augmentation.
+OUT gets `aligned` and `whole`, two prepared data sets with the same rows: the training images of `--data` with targets
+(1 − share) · raters + share · teachers, the images of `--faces` with the teachers' alone, and the validation split as
+it was. Training images that are also in the validation split are omitted. Votes count in thousandths.
+
+Source: Hinton et al., Distilling the knowledge in a neural network, 2015; Xie et al., Self-training with noisy student,
+2020.
+"""
+
+import argparse
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from mftn.data.dataset import FaceDataset
+from mftn.data.manifest import SCHEMA, read_description, read_manifest
+from mftn.data.records import Split
+from mftn.data.votes import VOTE_COLUMNS, distributions
+from mftn.evaluate.predict import predict_logits, preprocess_for
+from mftn.export.recover import load_network
+from mftn.files import write_text
+from mftn.labels import EXPRESSIONS
+from mftn.models import Network
+
+SCALE = 1000
+"""Votes that stand for certainty."""
+
+
+def teach(networks: list[Network], faces: FaceDataset) -> NDArray[np.float64]:
+    """The teachers' mean probabilities (n, 8) for a split with its unaligned twin."""
+    n = len(faces)
+    total = np.zeros((n, len(EXPRESSIONS)))
+    for network in networks:
+        preprocess = preprocess_for(network.described(), faces)
+        for indices in (range(n), range(n, 2 * n)):  # aligned, whole
+            for flipped in (False, True):
+                logits = predict_logits(network, faces, preprocess, indices=indices, mirrored=flipped).fused
+                total += (logits / network.described().temperature).softmax(dim=1).double().numpy()
+    return total / (4 * len(networks))
+
+
+def targets_by_path(
+    networks: list[Network], folders: tuple[Path, Path], share: float, without_copies_of: Split | None
+) -> dict[str, list[int]]:
+    """Votes in thousandths for each training image, by its path in the data set."""
+    aligned, whole = folders
+    faces = FaceDataset(aligned, "train", unaligned=whole, without_copies_of=without_copies_of)
+    taught = teach(networks, faces)
+    if faces.votes is not None:
+        taught = (1 - share) * distributions(faces.votes) + share * taught
+    counts = np.rint(SCALE * taught).astype(int)  # (n, 8)
+    padding = [0] * (len(VOTE_COLUMNS) - len(EXPRESSIONS))
+    return {path: [*row, *padding] for path, row in zip(faces.paths, counts.tolist(), strict=True)}
+
+
+def rows_of(folder: Path, name: str, out: Path, targets: dict[str, list[int]]) -> list[dict[str, Any]]:
+    """A data set's rows for the manifest in `out`, whose folder `name` becomes a link to the data set."""
+    (out / name).unlink(missing_ok=True)
+    (out / name).symlink_to(os.path.relpath(folder, out), target_is_directory=True)
+    rows = []
+    for row in read_manifest(folder).to_pylist():
+        if row["split"] == "train":
+            if row["path"] not in targets:
+                continue
+            votes = targets[row["path"]]
+            row |= {"votes": votes, "label": EXPRESSIONS[int(np.argmax(votes[: len(EXPRESSIONS)]))]}
+        rows.append(row | {"path": f"{name}/{row['path']}"})
+    return rows
+
+
+def main() -> None:
+    """Write both data sets."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--teachers", nargs="+", required=True)
+    parser.add_argument("--data", nargs=2, type=Path, required=True)
+    parser.add_argument("--faces", nargs=2, type=Path)
+    parser.add_argument("--share", type=float, default=0.5)
+    arguments = parser.parse_args()
+    networks = [load_network(path) for path in arguments.teachers]
+    parts = {"labelled": (arguments.data, targets_by_path(networks, arguments.data, arguments.share, "valid"))}
+    if arguments.faces:
+        parts["unlabelled"] = (arguments.faces, targets_by_path(networks, arguments.faces, 1.0, None))
+    for place, kind in enumerate(("aligned", "whole")):
+        out = arguments.out / kind
+        out.mkdir(parents=True, exist_ok=True)
+        rows: list[dict[str, Any]] = []
+        for name, (folders, targets) in parts.items():
+            rows += rows_of(folders[place], name, out, targets)
+        pq.write_table(pa.Table.from_pylist(rows, SCHEMA), out / "manifest.parquet")
+        write_text(out / "dataset.json", json.dumps(read_description(arguments.data[place]), indent=1))
+        print(f"{out}: {sum(row['split'] == 'train' for row in rows):,} training images")
+
+
+if __name__ == "__main__":
+    main()
