@@ -219,3 +219,14 @@ def test_prediction_and_help_import_nothing_of_it() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip().endswith("[]")
+
+
+def test_without_its_extra_the_error_says_what_to_install() -> None:
+    code = (
+        "import sys; sys.modules['pandas'] = None; from mftn.cli import main; print(main(['summarize', 'x.csv']));"
+        "import mftn\ntry: mftn.summarize\nexcept mftn.errors.MissingExtraError as error: print(error)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines()[0] == "1"
+    for said in (result.stderr, result.stdout):
+        assert "pip install 'mftn[analysis]'" in said
