@@ -14,19 +14,22 @@ import pytest
 from PIL import Image
 
 ROOT = Path(__file__).parents[2]
-BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(
+    r"(?:^<!-- (?P<what>file|not run): (?P<which>[^>]+) -->\n)?^```(?P<language>\w+)\n(?P<text>.*?)^```$",
+    re.DOTALL | re.MULTILINE,
+)
 
 
 def make_film(path: Path, photos: Path, smiles: list[tuple[float, float]]) -> None:
-    """Thirty seconds at three frames a second: a face that smiles in between."""
+    """Thirty seconds at two frames a second: a face that smiles in between."""
     neutral = Image.open(photos / "grace_hopper.jpg").convert("RGB").crop((110, 40, 426, 356)).resize((240, 240))
     smile = Image.open(photos / "astronaut.jpg").convert("RGB").crop((100, 0, 360, 260)).resize((240, 240))
     with av.open(str(path), "w") as out:
-        stream = out.add_stream("libx264", rate=Fraction(3))
+        stream = out.add_stream("libx264", rate=Fraction(2))
         stream.width = stream.height = 240
         stream.pix_fmt = "yuv420p"
-        for number in range(90):
-            smiling = any(start <= number / 3 < end for start, end in smiles)
+        for number in range(60):
+            smiling = any(start <= number / 2 < end for start, end in smiles)
             picture = np.asarray(smile if smiling else neutral)
             out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         out.mux(stream.encode(None))
@@ -45,11 +48,10 @@ def test_the_page_runs_as_it_is_written(tmp_path: Path, photos: Path) -> None:
     environment = os.environ | {"PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"}
     environment["PYTHONPATH"] = str(ROOT / "src")
     ran = []
-    for language, word, text in BLOCK.findall((ROOT / "docs" / "study.md").read_text(encoding="utf-8")):
-        if word == "no-run":
-            continue
-        if language == "csv":
-            (tmp_path / word).write_text(text)
+    for what, which, language, text in BLOCK.findall((ROOT / "docs" / "study.md").read_text(encoding="utf-8")):
+        if what == "file":
+            (tmp_path / which).write_text(text)
+        if what:
             continue
         shell = ["bash", "-euc", text] if language == "sh" else [sys.executable, "-c", text]
         result = subprocess.run(shell, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
