@@ -9,13 +9,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mftn.analysis.settings import Settings
+    from mftn.analysis.summary import Summary, summarize
     from mftn.engines import list_models
     from mftn.models import MFTN
     from mftn.recognize import load, predict
     from mftn.types import Face, Prediction
 
 __version__ = "0.1.0"
-__all__ = ["MFTN", "Face", "Prediction", "list_models", "load", "predict"]
+__all__ = ["MFTN", "Face", "Prediction", "Settings", "Summary", "list_models", "load", "predict", "summarize"]
 
 _HOMES = {
     "load": "mftn.recognize",
@@ -24,7 +26,13 @@ _HOMES = {
     "Face": "mftn.types",
     "Prediction": "mftn.types",
     "MFTN": "mftn.models",
+    "Settings": "mftn.analysis.settings",
+    "Summary": "mftn.analysis.summary",
+    "summarize": "mftn.analysis.summary",
 }
+
+
+_EXTRAS = {"mftn.models": ("The network", "train"), "mftn.analysis.summary": ("mftn.summarize", "analysis")}
 
 
 def __getattr__(name: str) -> Any:
@@ -34,10 +42,10 @@ def __getattr__(name: str) -> Any:
     try:
         value = getattr(import_module(_HOMES[name]), name)
     except ModuleNotFoundError as error:
-        if _HOMES[name] != "mftn.models":
+        if _HOMES[name] not in _EXTRAS or (error.name or "").startswith("mftn"):
             raise
         from mftn.errors import MissingExtraError
 
-        raise MissingExtraError("The network", "train") from error
+        raise MissingExtraError(*_EXTRAS[_HOMES[name]]) from error
     globals()[name] = value
     return value

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
@@ -198,7 +199,7 @@ def test_what_is_no_video_is_named(tmp_path: Path, clip: Path, capsys: pytest.Ca
     (tmp_path / "text.mp4").write_text("no video")
     with av.open(str(tmp_path / "sound.mp4"), "w") as out:
         voice = out.add_stream("aac", rate=8000)
-        frame = av.AudioFrame(format="fltp", layout="mono", samples=1024)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
         frame.sample_rate = 8000
         out.mux(voice.encode(frame))
         out.mux(voice.encode(None))

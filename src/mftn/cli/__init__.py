@@ -17,6 +17,7 @@ from mftn.files import readable
 
 SUBCOMMANDS = {
     "predict": "recognise expressions in photographs and videos",
+    "summarize": "turn faces per frame into what a study needs: measures, events, comparisons, one page",
     "models": "list the models that ship",
     "benchmark": "measure this machine: faces a second by threads and batch, photographs end to end",
     "doctor": "show versions, and what is installed or missing",

@@ -1,0 +1,117 @@
+"""Each person's own baseline: what their face shows when nothing happens, taken off everything else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mftn.analysis.clock import overlaps
+from mftn.analysis.people import Person
+from mftn.analysis.segments import Segment
+from mftn.analysis.settings import parse_seconds
+from mftn.analysis.sheets import Sheet, Sources, read_sheet, seconds
+from mftn.analysis.table import Floats
+from mftn.errors import ConfigError, DataError
+
+SHORT = 1.0
+"""Seconds of seen baseline below which a note is due."""
+
+
+class Baseline:
+    """Collects everybody's baseline while recordings are read, and gives it when all are.
+
+    Args:
+        spec: FROM:TO in seconds, the name of a segment, or a table with the columns source or person, start and end
+            (empty for the whole recording or an image); None where there is none.
+        sources: Of the table.
+        notes: Takes what the reader of the results must know.
+    """
+
+    def __init__(self, spec: Sheet | None, sources: Sources, notes: list[str]) -> None:
+        self.spec, self.notes = spec, notes
+        self.text = ""
+        self.segment: str | None = None
+        self._span: tuple[float, float] | None = None
+        self._rows: list[tuple[dict[str, str], float, float]] = []
+        self._found: dict[str, dict[str, tuple[Floats, float]]] = {}  # person → recording → mean, weight
+        if spec is None:
+            return
+        if isinstance(spec, str) and (match := re.fullmatch(r"([\d.]+)(?:s|):([\d.]+)(?:s|)", spec.strip())):
+            self._span = parse_seconds(match[1]), parse_seconds(match[2])
+            if self._span[1] <= self._span[0]:
+                raise ConfigError(f"baseline {spec}: it must end after it starts, as in 0:10")
+            self.text = f"from {self._span[0]:g} to {self._span[1]:g} s of each recording"
+        elif isinstance(spec, str) and Path(spec).suffix.lower() not in (".csv", ".tsv", ".txt"):
+            self.segment = spec
+            self.text = f"the segment {spec}"
+        else:
+            self._read(spec, sources)
+            self.text = "the stretches that a table of the study names"
+
+    def add(self, person: Person, segments: Sequence[Segment]) -> None:
+        """Take in one person of one recording, with the recording's segments."""
+        if self.spec is None or not len(person.times):
+            return
+        total, weight = np.zeros(person.values.shape[1]), 0.0
+        for start, end in self._spans(person, segments):
+            part, seen = slice(None), person.durations
+            if not np.isnan(start):
+                part, _, seen = overlaps(person.times, person.durations, start, end)
+            total += seen @ person.values[part]
+            weight += float(seen.sum())
+        if weight > 0:
+            self._found.setdefault(person.name, {})[person.source] = (total / weight, weight)
+            if not np.isnan(person.times[0]) and weight < SHORT:
+                self.notes.append(f"{person.source}: the baseline of {person.name} is only {weight:.2f} s long")
+
+    def of(self, person: str, source: str) -> Floats:
+        """(9,) the person's baseline in this recording; without one, the mean of all their recordings'; else NaN."""
+        own = self._found.get(person, {})
+        if source in own:
+            return own[source][0]
+        if not own:
+            return np.full(9, np.nan)
+        weights = np.array([weight for _, weight in own.values()])
+        return weights @ np.array([mean for mean, _ in own.values()]) / weights.sum()
+
+    def tell_missing(self, people: Sequence[str]) -> None:
+        """Note who has none.
+
+        Raises:
+            DataError: Nobody has one.
+        """
+        if self.spec is None:
+            return
+        if not self._found:
+            raise DataError(f"baseline {self.spec if isinstance(self.spec, str) else ''}: nobody is seen in it")
+        self.notes += [f"{person}: is never seen in the baseline" for person in people if person not in self._found]
+
+    def _read(self, sheet: Sheet, sources: Sources) -> None:
+        table = read_sheet(sheet, "baseline", [])
+        name = table.attrs["name"]
+        keys = [column for column in ("source", "person") if column in table]
+        if not keys:
+            raise DataError(f"{name}: needs a column source or person, to say whose baseline a row holds")
+        for number, row in table.iterrows():
+            key = {column: row[column] for column in keys if row[column]}
+            if "source" in key:
+                source = sources.find(key["source"], name)
+                if source is None:
+                    self.notes.append(f"{name}: row {int(str(number)) + 2}: the table has no source {key['source']}")
+                    continue
+                key["source"] = source
+            start, end = seconds(row, "start", name), seconds(row, "end", name)
+            self._rows.append((key, -np.inf if start is None else start, np.inf if end is None else end))
+
+    def _spans(self, person: Person, segments: Sequence[Segment]) -> list[tuple[float, float]]:
+        still = bool(np.isnan(person.times[0]))
+        if self._span:
+            return [] if still else [self._span]
+        if self.segment is not None:
+            return [(one.start, one.end) for one in segments if one.name == self.segment]
+        identity = {"source": person.source, "person": person.name}
+        rows = [row for row in self._rows if row[0].items() <= identity.items()]
+        return [(np.nan, np.nan) if still else (start, end) for _, start, end in rows]

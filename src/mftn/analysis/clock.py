@@ -1,0 +1,116 @@
+"""Time: how long each frame lasts, which part of a stretch it fills, and averages over stretches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mftn.analysis.table import Floats
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Clock:
+    """The frames of a recording.
+
+    Attributes:
+        times: (F,) seconds, ascending; empty for an image.
+        durations: (F,) seconds: to the next frame, or the usual interval before a gap and at the end.
+        gaps: Seconds in gaps between frames.
+    """
+
+    times: Floats
+    durations: Floats
+    gaps: float
+
+    @property
+    def start(self) -> float:
+        """The first frame's moment."""
+        return float(self.times[0])
+
+    @property
+    def end(self) -> float:
+        """The moment at which the last frame ends."""
+        return float(self.times[-1] + self.durations[-1])
+
+
+def make_clock(times: Floats, max_gap: float | None = None) -> Clock:
+    """How long each frame lasts.
+
+    Args:
+        times: (F,) ascending.
+        max_gap: Seconds; frames further apart have a gap between them. None is 1 s or 3 usual intervals.
+    """
+    intervals = np.diff(times)
+    if not len(intervals):
+        return Clock(times, np.full(len(times), 0.04), 0.0)
+    usual = float(np.median(intervals))
+    durations = np.append(intervals, usual)
+    gap = durations > (max(1.0, 3 * usual) if max_gap is None else max_gap)
+    lost = float((durations[gap] - usual).clip(0).sum())
+    return Clock(times, np.where(gap, np.minimum(usual, durations), durations), lost)
+
+
+def overlaps(times: Floats, durations: Floats, start: float, end: float) -> tuple[slice, Floats, Floats]:
+    """The samples that fill a part of [start, end): which, from which second on, and for how many seconds."""
+    first = max(int(np.searchsorted(times, start, side="right")) - 1, 0)
+    last = int(np.searchsorted(times, end, side="left"))
+    part = slice(first, max(first, last))
+    begins = np.maximum(times[part], start)
+    return part, begins, (np.minimum(times[part] + durations[part], end) - begins).clip(0)
+
+
+class Integral:
+    """The values of a person as a step function of time, integrated; unseen time has no weight.
+
+    Args:
+        times: (n,) ascending.
+        durations: (n,) for which each value stands.
+        values: (n, M)
+    """
+
+    def __init__(self, times: Floats, durations: Floats, values: Floats) -> None:
+        self.knots = np.column_stack([times, times + durations]).ravel()
+        weighted = np.column_stack([durations, durations[:, None] * values])
+        ends = np.cumsum(weighted, axis=0)
+        self.sums = np.stack([ends - weighted, ends], axis=1).reshape(-1, weighted.shape[1])
+
+    def means(self, starts: Floats, ends: Floats) -> tuple[Floats, Floats]:
+        """Averages over stretches.
+
+        Args:
+            starts: (B,)
+            ends: (B,)
+
+        Returns:
+            (B, M) means, NaN where nothing was seen, and (B,) seconds seen.
+        """
+        if not len(self.knots):
+            return np.full((len(starts), self.sums.shape[1] - 1), np.nan), np.zeros(len(starts))
+        between = self._at(ends) - self._at(starts)
+        seen = between[:, 0]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(seen[:, None] > 1e-9, between[:, 1:] / seen[:, None], np.nan), seen
+
+    def _at(self, moments: Floats) -> Floats:
+        """The integrals up to each moment."""
+        right = np.searchsorted(self.knots, moments).clip(1, len(self.knots) - 1)
+        low, high = self.knots[right - 1], self.knots[right]
+        part = np.divide(moments - low, high - low, out=np.zeros(len(moments)), where=high > low).clip(0, 1)
+        return self.sums[right - 1] + part[:, None] * (self.sums[right] - self.sums[right - 1])
+
+
+def smooth(times: Floats, durations: Floats, values: Floats, width: float) -> Floats:
+    """Centred moving average over `width` seconds of seen time, weighted by time: it delays nothing.
+
+    Args:
+        times: (n,)
+        durations: (n,)
+        values: (n, M)
+        width: Seconds; 0 leaves the values as they are.
+    """
+    if width <= 0 or not len(times):
+        return values
+    centres = times + durations / 2
+    means, _ = Integral(times, durations, values).means(centres - width / 2, centres + width / 2)
+    return np.where(np.isnan(means), values, means)

@@ -1,0 +1,233 @@
+"""Comparisons between conditions with the person as the unit: one value per person and condition, never a frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mftn.analysis import permutation
+from mftn.analysis.effects import effect_of_groups, effect_of_pairs
+from mftn.analysis.settings import Settings
+from mftn.analysis.table import Floats
+from mftn.labels import EXPRESSIONS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MOST_PAIRS = 6
+"""Levels of a factor up to which each is compared with each."""
+
+FEWEST = 3
+"""People that a comparison needs: in each condition, or, where people are compared with themselves, in all."""
+
+SIGNALS = (*EXPRESSIONS, "valence_index")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Units:
+    """The values that are compared, U of them: one per person and stretch.
+
+    Attributes:
+        people: (U,) names.
+        levels: (U,) the factor's level.
+        values: (U, 9) probabilities, then the valence index.
+        weights: (U,) seconds seen, or images.
+    """
+
+    people: NDArray[np.object_]
+    levels: NDArray[np.object_]
+    values: Floats
+    weights: Floats
+
+    def means(self) -> dict[str, dict[str, Floats]]:
+        """level → person → (9,): each person's mean over the stretches of a level, weighted by seen time."""
+        found: dict[str, dict[str, Floats]] = {}
+        for level in sorted(set(self.levels)):
+            for person in dict.fromkeys(self.people[self.levels == level]):
+                chosen = (self.levels == level) & (self.people == person)
+                weights = self.weights[chosen]
+                found.setdefault(level, {})[person] = weights @ self.values[chosen] / weights.sum()
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One test of one signal.
+
+    Attributes:
+        factor: What differs.
+        contrast: "A - B", or "any" for the test that all levels are alike.
+        signal: The expression, or valence_index.
+        design: within (people with themselves) or between (different people).
+        test: The test's name.
+        people: How many people are in it.
+        statistic: t or F.
+        p: Of the test alone.
+        mean_a: Mean over people in the contrast's first level; this and what follows is NaN for "any".
+        mean_b: In its second.
+        difference: The first minus the second.
+        low: Lower bound of the difference.
+        high: Upper bound.
+        effect: d_z (within) or g (between), corrected for small samples; d of the mixed model.
+        effect_low: Its lower bound.
+        effect_high: Its upper bound.
+    """
+
+    factor: str
+    contrast: str
+    signal: str
+    design: str
+    test: str
+    people: int
+    statistic: float
+    p: float
+    mean_a: float = float("nan")
+    mean_b: float = float("nan")
+    difference: float = float("nan")
+    low: float = float("nan")
+    high: float = float("nan")
+    effect: float = float("nan")
+    effect_low: float = float("nan")
+    effect_high: float = float("nan")
+
+
+def compare(factor: str, units: Units, settings: Settings, notes: list[str]) -> list[Comparison]:
+    """Every comparison between the levels of a factor.
+
+    People who were seen in several levels are compared with themselves; people who lack a level that is compared are
+    left out of that comparison, and named. Where nobody was seen in two, groups of people are compared.
+
+    Args:
+        factor: Its name.
+        units: The values.
+        settings: The test, the permutations and the confidence.
+        notes: Takes who is left out, and what cannot be tested.
+    """
+    seen = units.weights > 0
+    units = Units(units.people[seen], units.levels[seen], units.values[seen], units.weights[seen])
+    means = units.means()
+    levels = list(means)
+    if len(levels) < 2:
+        notes.append(f"{factor}: only {levels[0] if levels else 'nothing'} is there, so nothing to compare it with")
+        return []
+    within = any(sum(person in means[level] for level in levels) > 1 for person in set(units.people))
+    if settings.test == "mixed":
+        from mftn.analysis.mixed import compare_mixed
+
+        return compare_mixed(factor, units, levels, within, settings, notes)
+    found: list[Comparison] = []
+    if len(levels) > 2:
+        found += _any(factor, means, within, settings, notes)
+    if len(levels) > MOST_PAIRS:
+        notes.append(f"{factor}: has {len(levels)} levels, so pairs of them are not compared")
+        return found
+    for one, other in combinations(levels, 2):
+        found += _pair(factor, one, other, means, within, settings, notes)
+    return found
+
+
+def _pair(
+    factor: str,
+    one: str,
+    other: str,
+    means: dict[str, dict[str, Floats]],
+    within: bool,
+    settings: Settings,
+    notes: list[str],
+) -> Iterator[Comparison]:
+    first, second = means[one], means[other]
+    name = f"{one} - {other}"
+    if within:
+        both = [person for person in first if person in second]
+        _tell_left_out(factor, name, sorted({*first, *second} - set(both)), notes)
+        a, b = _stack(first, both), _stack(second, both)
+        enough = len(both) >= FEWEST
+    else:
+        a, b = _stack(first, list(first)), _stack(second, list(second))
+        enough = min(len(a), len(b)) >= FEWEST
+    if not enough:
+        notes.append(f"{factor}: {name} has too few people ({len(a)} and {len(b)}; {FEWEST} are needed): not tested")
+        return
+    effect = (effect_of_pairs if within else effect_of_groups)(a, b, settings.confidence)
+    p = (permutation.pairs if within else permutation.groups)(a, b, settings.permutations, settings.seed)
+    for place, signal in enumerate(SIGNALS):
+        yield Comparison(
+            factor,
+            name,
+            signal,
+            "within" if within else "between",
+            "sign-flip permutation" if within else "permutation of Welch's t",
+            len(a) if within else len(a) + len(b),
+            float(effect.statistic[place]),
+            float(p[place]),
+            float(a[:, place].mean()),
+            float(b[:, place].mean()),
+            float(effect.difference[place]),
+            float(effect.low[place]),
+            float(effect.high[place]),
+            float(effect.size[place]),
+            float(effect.size_low[place]),
+            float(effect.size_high[place]),
+        )
+
+
+def _any(
+    factor: str, means: dict[str, dict[str, Floats]], within: bool, settings: Settings, notes: list[str]
+) -> Iterator[Comparison]:
+    everybody = sorted({person for level in means.values() for person in level})
+    if within:
+        complete = [person for person in everybody if all(person in level for level in means.values())]
+        _tell_left_out(factor, "the test over all levels", sorted(set(everybody) - set(complete)), notes)
+        groups = [_stack(level, complete) for level in means.values()]
+        count = len(complete)
+    else:
+        groups = [_stack(level, list(level)) for level in means.values()]
+        count = len(everybody)
+    if min(map(len, groups)) < FEWEST:
+        notes.append(f"{factor}: too few people for a test over all levels ({FEWEST} are needed)")
+        return
+    test = permutation.any_pairs if within else permutation.any_groups
+    statistic, p = test(groups, settings.permutations, settings.seed)
+    for place, signal in enumerate(SIGNALS):
+        yield Comparison(
+            factor,
+            "any",
+            signal,
+            "within" if within else "between",
+            "permutation of F",
+            count,
+            float(statistic[place]),
+            float(p[place]),
+        )
+
+
+def _stack(values: dict[str, Floats], people: Sequence[str]) -> Floats:
+    return np.array([values[person] for person in people]).reshape(len(people), len(SIGNALS))
+
+
+def _tell_left_out(factor: str, what: str, people: Sequence[str], notes: list[str]) -> None:
+    if people:
+        shown = ", ".join(people[:8]) + (" …" if len(people) > 8 else "")
+        notes.append(f"{factor}: {len(people)} of the people lack a level and are left out of {what}: {shown}")
+
+
+def correct(comparisons: pd.DataFrame) -> pd.DataFrame:
+    """Add p_holm and tests: Holm's correction over the expressions (and pairs) of each factor.
+
+    The valence index is tested apart, since it is made from the expressions; its p is corrected over pairs alone.
+    """
+    from statsmodels.stats.multitest import multipletests
+
+    found = comparisons.assign(p_holm=np.nan, tests=0)
+    apart = found["signal"] == "valence_index"
+    for _, rows in found.groupby([found["factor"], found["contrast"] == "any", apart]):
+        known = rows.index[rows["p"].notna()]
+        found.loc[rows.index, "tests"] = len(known)
+        if len(known):
+            found.loc[known, "p_holm"] = multipletests(found.loc[known, "p"], method="holm")[1]
+    return found

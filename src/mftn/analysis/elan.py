@@ -1,0 +1,102 @@
+"""Events for others: ELAN's annotation files, so that a coder can check them against the film, and BIDS-like tables."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
+
+from mftn import __version__
+from mftn.files import UniqueNames, atomic_write, write_text
+from mftn.sources import VIDEO_SUFFIXES
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_SCHEMA = "http://www.mpi.nl/tools/elan/EAFv3.0.xsd"
+_MIME = {".mp4": "video/mp4", ".mov": "video/quicktime", ".mpg": "video/mpeg", ".mpeg": "video/mpeg"}
+
+
+def write_elan(events: pd.DataFrame, folder: Path) -> list[Path]:
+    """An .eaf file for each recording, with a tier for each person and expression; the film is linked, not copied.
+
+    Args:
+        events: The table of events.
+        folder: Where the files go.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    names = file_names(list(dict.fromkeys(events["source"])))
+    written = []
+    for source, rows in events.groupby("source", sort=False):
+        path = folder / f"{names[str(source)]}.eaf"
+        tree = ET.ElementTree(_document(str(source), rows))
+        ET.indent(tree)
+        with atomic_write(path) as partial:
+            tree.write(partial, encoding="UTF-8", xml_declaration=True)
+        written.append(path)
+    return written
+
+
+def _document(source: str, events: pd.DataFrame) -> ET.Element:
+    about = {"AUTHOR": f"MFTN {__version__}", "DATE": datetime.now(UTC).isoformat(timespec="seconds")}
+    about |= {"FORMAT": "3.0", "VERSION": "3.0", "xmlns:xsi": "http://www.w3.org/2001/XMLSchema-instance"}
+    document = ET.Element("ANNOTATION_DOCUMENT", about | {"xsi:noNamespaceSchemaLocation": _SCHEMA})
+    header = ET.SubElement(document, "HEADER", {"MEDIA_FILE": "", "TIME_UNITS": "milliseconds"})
+    film = Path(source)
+    media = {"MEDIA_URL": film.absolute().as_uri(), "MIME_TYPE": _MIME.get(film.suffix.lower(), "video/*")}
+    ET.SubElement(header, "MEDIA_DESCRIPTOR", media | {"RELATIVE_MEDIA_URL": f"./{film.name}"})
+    moments = ET.SubElement(document, "TIME_ORDER")
+    slots_of: list[tuple[int, str]] = []
+    number = 0
+    for (person, expression), rows in events.groupby(["person", "expression"], sort=False):
+        tier = {"LINGUISTIC_TYPE_REF": "expression", "TIER_ID": f"{person} {expression}", "PARTICIPANT": str(person)}
+        annotations = ET.SubElement(document, "TIER", tier | {"ANNOTATOR": f"MFTN {__version__}"})
+        for event in rows.itertuples():
+            number += 1
+            slots = {f"TIME_SLOT_REF{k}": f"ts{2 * number - 2 + k}" for k in (1, 2)}
+            for slot, moment in zip(slots.values(), (event.onset, event.offset), strict=True):
+                slots_of.append((round(1000 * moment), slot))
+            annotation = ET.SubElement(annotations, "ANNOTATION")
+            row = ET.SubElement(annotation, "ALIGNABLE_ANNOTATION", {"ANNOTATION_ID": f"a{number}"} | slots)
+            ET.SubElement(row, "ANNOTATION_VALUE").text = f"{event.expression} {event.peak:.2f}"
+    for moment, slot in sorted(slots_of):
+        ET.SubElement(moments, "TIME_SLOT", {"TIME_SLOT_ID": slot, "TIME_VALUE": str(moment)})
+    kind = {"GRAPHIC_REFERENCES": "false", "LINGUISTIC_TYPE_ID": "expression", "TIME_ALIGNABLE": "true"}
+    ET.SubElement(document, "LINGUISTIC_TYPE", kind)
+    return document
+
+
+def write_bids(events: pd.DataFrame, folder: Path) -> None:
+    """Tables named as BIDS names events: sub-PERSON/sub-PERSON_task-RECORDING_events.tsv, onset and duration first.
+
+    Args:
+        events: The table of events.
+        folder: Where the files go.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    people = file_names(list(dict.fromkeys(events["person"])), "")
+    sources = file_names(list(dict.fromkeys(events["source"])), "")
+    for (source, person), rows in events.groupby(["source", "person"], sort=False):
+        name = f"sub-{people[str(person)]}"
+        (folder / name).mkdir(exist_ok=True)
+        table = rows.rename(columns={"expression": "trial_type"})
+        table = table[["onset", "duration", "trial_type", "apex", "peak", "segment", "cut_start", "cut_end"]]
+        with atomic_write(folder / name / f"{name}_task-{sources[str(source)]}_events.tsv") as partial:
+            table.to_csv(partial, sep="\t", index=False, na_rep="n/a", float_format="%.4f")
+    about = {"Name": "Expression events", "BIDSVersion": "1.9.0", "DatasetType": "derivative"}
+    made = {"GeneratedBy": [{"Name": "mftn", "Version": __version__}]}
+    write_text(folder / "dataset_description.json", json.dumps(about | made, indent=1))
+
+
+def file_names(names: list[str], joiner: str = "_") -> dict[str, str]:
+    """A name for a file for each name: letters, digits and `joiner`, and none twice on any disk."""
+    unique = UniqueNames(separator=joiner)
+    found = {}
+    for name in names:
+        path = Path(name)
+        stem = path.stem if path.suffix.lower() in VIDEO_SUFFIXES else path.name
+        found[name] = unique.name(re.sub(r"[^A-Za-z0-9]+", joiner, stem).strip("_") or "unnamed")
+    return found

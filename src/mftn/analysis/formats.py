@@ -1,0 +1,214 @@
+"""JSONL, CSV, Parquet and data frames as batches of rows with one schema.
+
+Parquet is read as it is. The others are first copied into a temporary Parquet file of the columns that are needed.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.json
+import pyarrow.parquet as pq
+
+from mftn.errors import DataError
+from mftn.labels import EXPRESSIONS
+from mftn.types import Prediction
+
+Table = str | Path | Sequence[str | Path] | Iterable[Prediction] | Any
+"""A path or several, a pandas, polars or pyarrow table, or predictions."""
+
+PROBABILITIES = tuple(f"p_{name}" for name in EXPRESSIONS)
+BOX = ("left", "top", "right", "bottom")
+TYPES: dict[str, pa.DataType] = {
+    "source": pa.string(),
+    **dict.fromkeys((*BOX, "score", *PROBABILITIES), pa.float32()),
+    "error": pa.string(),
+    "time": pa.float64(),
+    "track": pa.int32(),
+    "model": pa.string(),
+}
+_NEEDED = ("source",)
+_ENDINGS = {".parquet": "parquet", ".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+_ROWS = 1 << 17
+
+
+class _Memory:
+    """A table that is in memory already."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self.name, self.table, self.names = "the table", table, frozenset(table.column_names)
+
+    def batches(self, columns: Sequence[str]) -> Iterator[pa.Table]:
+        for start in range(0, self.table.num_rows, _ROWS):
+            yield self.table.select(columns).slice(start, _ROWS)
+
+
+class _Parquet:
+    """A Parquet file."""
+
+    def __init__(self, name: str, path: Path) -> None:
+        self.name, self.file = name, pq.ParquetFile(path, pre_buffer=False)  # read ahead, it would keep the whole file
+        self.names = frozenset(self.file.schema_arrow.names)
+
+    def batches(self, columns: Sequence[str]) -> Iterator[pa.Table]:
+        for batch in self.file.iter_batches(_ROWS, columns=list(columns)):
+            yield pa.Table.from_batches([batch])
+
+
+Part = _Memory | _Parquet
+
+
+def open_part(part: str | Path | pa.Table, files: ExitStack) -> Part:
+    """A table that gives its rows in batches.
+
+    Args:
+        part: A file or a table in memory.
+        files: Removes the temporary file that a CSV or JSONL table is copied to.
+
+    Raises:
+        DataError: The file is missing or unreadable, or lacks the columns that nothing can be done without.
+    """
+    if isinstance(part, pa.Table):
+        return _checked(_Memory(part))
+    path = Path(part)
+    kind = _ENDINGS.get(path.suffix.lower())
+    if not kind:
+        raise DataError(f"{path}: unknown ending; a table of faces ends in .parquet, .csv or .jsonl")
+    if not path.is_file():
+        raise DataError(f"{path}: there is no such file; name what `mftn predict --output` wrote")
+    try:
+        if kind == "parquet":
+            return _checked(_Parquet(str(path), path))
+        folder = Path(files.enter_context(tempfile.TemporaryDirectory(prefix="mftn-")))
+        batches = _csv_batches(path) if kind == "csv" else _jsonl_batches(path)
+        return _checked(_Parquet(str(path), _copy(batches, folder / "faces.parquet", str(path))))
+    except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
+        raise DataError(f"{path}: not a readable {kind} table: {str(error).splitlines()[0]}") from error
+
+
+def split_input(table: Table) -> list[str | Path | pa.Table]:
+    """The files or tables in memory that make up what was given.
+
+    Raises:
+        DataError: It is nothing of the kind.
+    """
+    if isinstance(table, str | Path):
+        return [table]
+    if isinstance(table, pa.Table):
+        return [table]
+    if hasattr(table, "__arrow_c_stream__"):  # pandas, polars, duckdb
+        return [pa.table(table)]
+    items = list(table)
+    if items and all(isinstance(item, str | Path) for item in items):
+        return items
+    if all(isinstance(item, Prediction) for item in items):
+        return [pa.Table.from_pylist([row for item in items for row in item.to_rows()])] if items else []
+    raise DataError("a table of faces is a path, several paths, a data frame, or predictions")
+
+
+def _checked(part: Part) -> Part:
+    missing = [name for name in _NEEDED if name not in part.names]
+    if missing or not any(name in part.names for name in PROBABILITIES):
+        missing += [] if any(name in part.names for name in PROBABILITIES) else ["p_neutral … p_contempt"]
+        raise DataError(f"{part.name}: lacks the column {', '.join(missing)}; is it what `mftn predict` wrote?")
+    if "time" in part.names and "track" not in part.names:
+        raise DataError(f"{part.name}: lacks the column track, which says who is who in a video")
+    return part
+
+
+def conform(batch: pa.Table, schema: pa.Schema, name: str) -> pa.Table:
+    """The batch with these columns and types; a column it lacks is empty.
+
+    Raises:
+        DataError: A column holds something else.
+    """
+    columns = []
+    for field in schema:
+        if field.name not in batch.column_names:
+            columns.append(pa.nulls(batch.num_rows, field.type))
+            continue
+        try:
+            columns.append(batch[field.name].cast(field.type, safe=False))
+        except pa.ArrowException as error:
+            raise DataError(f"{name}: column {field.name} does not hold {field.type}: {error}") from error
+    return pa.table(columns, schema=schema)
+
+
+def _copy(batches: Iterator[pa.Table], path: Path, name: str) -> Path:
+    """Write the columns that are needed of what the batches hold."""
+    writer: pq.ParquetWriter | None = None
+    schema = pa.schema({})
+    for batch in batches:
+        if writer is None:
+            schema = pa.schema([(column, TYPES[column]) for column in batch.column_names if column in TYPES])
+            writer = pq.ParquetWriter(path, schema, compression="lz4")
+        writer.write_table(conform(batch, schema, name))
+    if writer is None:
+        raise DataError(f"{name}: the table is empty")
+    writer.close()
+    return path
+
+
+def _csv_batches(path: Path) -> Iterator[pa.Table]:
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        first = file.readline()
+    separator = "\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=first.count)
+    names = [name.strip().strip('"') for name in first.strip().split(separator)]
+    convert = pa.csv.ConvertOptions(
+        column_types=TYPES, include_columns=[name for name in names if name in TYPES], strings_can_be_null=True
+    )
+    parse = pa.csv.ParseOptions(delimiter=separator, newlines_in_values=True)
+    for batch in pa.csv.open_csv(path, parse_options=parse, convert_options=convert):
+        yield pa.Table.from_batches([batch])
+
+
+def _jsonl_batches(path: Path) -> Iterator[pa.Table]:
+    number, text = pa.float32(), pa.string()
+    face = pa.struct(
+        {
+            "box": pa.list_(number),
+            "score": number,
+            "probabilities": pa.struct(dict.fromkeys(EXPRESSIONS, number)),
+            "track": pa.int32(),
+        }
+    )
+    image = {"source": text, "faces": pa.list_(face), "error": text, "time": pa.float64(), "model": text}
+    parse = pa.json.ParseOptions(explicit_schema=pa.schema(image), unexpected_field_behavior="ignore")
+    for batch in pa.json.open_json(path, parse_options=parse):
+        yield _flat(pa.Table.from_batches([batch]))
+
+
+def _flat(images: pa.Table) -> pa.Table:
+    """One row per face; an image without one has a row without values."""
+    faces = images["faces"].combine_chunks()
+    lengths = np.diff(faces.offsets.to_numpy()) if len(faces) else np.zeros(0, np.int64)
+    lengths = np.where(faces.is_null().to_numpy(zero_copy_only=False), 0, lengths)
+    rows = np.repeat(np.arange(len(lengths)), np.maximum(lengths, 1))
+    place = np.full(len(rows), -1)
+    place[lengths[rows] > 0] = np.arange(lengths.sum())
+    flat = faces.flatten().take(pa.array(place, mask=place < 0))
+    boxes = flat.field("box")
+    columns = {name: images[name].take(pa.array(rows)) for name in ("source", "error", "time", "model")}
+    columns |= {name: _element(boxes, number) for number, name in enumerate(BOX)}
+    columns |= {"score": _valid(flat, "score"), "track": _valid(flat, "track")}
+    known = _valid(flat, "probabilities")
+    return pa.table(columns | {f"p_{name}": _valid(known, name) for name in EXPRESSIONS})
+
+
+def _valid(values: pa.StructArray, name: str) -> pa.Array:
+    return pc.struct_field(values, name)
+
+
+def _element(boxes: pa.ListArray, number: int) -> pa.Array:
+    missing = boxes.is_null().to_numpy(zero_copy_only=False)
+    filled = pc.list_element(boxes.drop_null(), number) if not missing.all() else pa.array([], pa.float32())
+    place = np.cumsum(~missing) - 1
+    return filled.take(pa.array(place, mask=missing))

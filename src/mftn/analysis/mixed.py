@@ -1,0 +1,140 @@
+"""Comparisons by a linear mixed model: value ~ level with a random intercept for each person (statsmodels)."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mftn.analysis.settings import Settings
+from mftn.analysis.table import Floats
+
+if TYPE_CHECKING:
+    from mftn.analysis.conditions import Comparison, Units
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fit:
+    """A fitted model of L levels.
+
+    Attributes:
+        means: (L,) of the levels.
+        covariance: (L, L) of these means.
+        spread: Standard deviation of a single value: people and residual together.
+        freedom: Degrees of freedom of a contrast between levels.
+    """
+
+    means: Floats
+    covariance: Floats
+    spread: float
+    freedom: float
+
+
+def fit(values: Floats, levels: Sequence[str], people: Sequence[str], within: bool) -> Fit | None:
+    """Fit by restricted maximum likelihood; None where it does not converge.
+
+    The degrees of freedom are those of the between-within method (Schluchter & Elashoff 1990): statsmodels' own normal
+    approximation finds too much in small samples. With one value per person it is ordinary least squares.
+    """
+    import statsmodels.api as sm
+
+    names = sorted(set(levels))
+    design = np.array([[level == name for name in names] for level in levels], float)
+    count, persons, width = len(values), len(set(people)), len(names)
+    if count == persons:
+        ols = sm.OLS(values, design).fit()
+        return Fit(ols.params, ols.cov_params(), float(np.sqrt(ols.scale)), float(count - width))
+    freedom = count - persons - (width - 1) if within else persons - width
+    if freedom < 1:
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a variance of people at 0 is no error: their values do not hang together
+        try:
+            model = sm.MixedLM(values, design, groups=np.asarray(people)).fit(
+                reml=True, method=["bfgs", "lbfgs", "powell"]
+            )
+        except (np.linalg.LinAlgError, ValueError):
+            return None
+    covariance = np.asarray(model.cov_params())[:width, :width]
+    if not np.isfinite(covariance).all() or not model.converged:
+        return None
+    spread = float(np.sqrt(model.scale + np.asarray(model.cov_re)[0, 0]))
+    return Fit(np.asarray(model.fe_params), covariance, spread, float(freedom))
+
+
+def compare_mixed(
+    factor: str, units: Units, levels: Sequence[str], within: bool, settings: Settings, notes: list[str]
+) -> list[Comparison]:
+    """Every comparison between a factor's levels by mixed models, one for each signal."""
+    from mftn.analysis.conditions import FEWEST, MOST_PAIRS, SIGNALS
+
+    count = len(set(units.people))
+    if count < FEWEST + (0 if within else len(levels)):
+        notes.append(f"{factor}: too few people ({count}) for a mixed model: not tested")
+        return []
+    found: list[Comparison] = []
+    for place, signal in enumerate(SIGNALS):
+        values = units.values[:, place]
+        if np.isnan(values).any() or not values.std():
+            notes.append(f"{factor}: {signal} has no spread or is not known everywhere: not tested")
+            continue
+        model = fit(values, list(units.levels), list(units.people), within)
+        if model is None:
+            notes.append(f"{factor}: the mixed model of {signal} does not converge: not tested")
+            continue
+        tell = (factor, signal, "within" if within else "between", count)
+        if len(levels) > 2:
+            found.append(_any(model, *tell))
+        if len(levels) <= MOST_PAIRS:
+            found += _pairs(model, levels, settings, *tell)
+    return found
+
+
+def _any(model: Fit, factor: str, signal: str, design: str, people: int) -> Comparison:
+    from scipy.stats import f
+
+    from mftn.analysis.conditions import Comparison
+
+    width = len(model.means)
+    contrasts = np.eye(width)[1:] - np.eye(width)[0]
+    difference = contrasts @ model.means
+    wald = difference @ np.linalg.solve(contrasts @ model.covariance @ contrasts.T, difference) / (width - 1)
+    p = float(f.sf(wald, width - 1, model.freedom))
+    return Comparison(factor, "any", signal, design, "mixed model", people, float(wald), p)
+
+
+def _pairs(
+    model: Fit, levels: Sequence[str], settings: Settings, factor: str, signal: str, design: str, people: int
+) -> Iterator[Comparison]:
+    from scipy.stats import t
+
+    from mftn.analysis.conditions import Comparison
+
+    for i, j in combinations(range(len(levels)), 2):
+        difference = float(model.means[i] - model.means[j])
+        variance = model.covariance[i, i] + model.covariance[j, j] - 2 * model.covariance[i, j]
+        error = float(np.sqrt(variance))
+        reach = float(t.ppf(0.5 + settings.confidence / 2, model.freedom)) * error
+        low, high = difference - reach, difference + reach
+        yield Comparison(
+            factor,
+            f"{levels[i]} - {levels[j]}",
+            signal,
+            design,
+            "mixed model",
+            people,
+            difference / error,
+            float(2 * t.sf(abs(difference / error), model.freedom)),
+            float(model.means[i]),
+            float(model.means[j]),
+            difference,
+            low,
+            high,
+            difference / model.spread,
+            low / model.spread,
+            high / model.spread,
+        )

@@ -1,0 +1,135 @@
+"""A summary's files: tables for R and pandas, figures for a paper, notes, methods, and one page that holds all."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from mftn.analysis.elan import file_names, write_bids, write_elan
+from mftn.analysis.methods import methods, versions
+from mftn.analysis.summary import TABLES, Summary
+from mftn.analysis.synchrony import ALL
+from mftn.errors import MissingExtraError
+from mftn.files import atomic_write, write_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from mftn.analysis.courses import Course
+
+OUTPUTS = (
+    *(f"{name}{suffix}" for name in TABLES for suffix in (".csv", ".parquet")),
+    "summary.html",
+    "summary.json",
+    "methods.txt",
+    "notes.txt",
+)
+"""Files of the folder, beside those in figures/, elan/ and bids/."""
+
+MOST_CURVES = 6
+"""Segments whose mean curves are drawn."""
+
+
+def write_summary(summary: Summary, folder: Path, *, elan: bool, bids: bool) -> Path:
+    """Write everything; the page's path is returned.
+
+    Args:
+        summary: The results.
+        folder: Where the files go.
+        elan: Whether to write ELAN's files.
+        bids: Whether to write BIDS-like tables.
+
+    Raises:
+        OSError: A file cannot be written; the error names it.
+    """
+    (folder / "figures").mkdir(parents=True, exist_ok=True)
+    for name, frame in summary.frames().items():
+        write_table(frame, folder / name)
+    pictures = {}
+    for name, figure in _figures(summary):
+        for kind in ("png", "pdf"):
+            path = folder / "figures" / f"{name}.{kind}"
+            with atomic_write(path) as partial:
+                figure.savefig(partial, format=kind, metadata={"CreationDate": None} if kind == "pdf" else None)
+            figure.set_layout_engine("none")  # what was laid out for the first format holds for the second
+        image = (folder / "figures" / f"{name}.png").read_bytes()
+        pictures[name] = "data:image/png;base64," + base64.b64encode(image).decode()
+    if elan:
+        write_elan(summary.events, folder / "elan")
+    if bids:
+        write_bids(summary.events, folder / "bids")
+    write_text(folder / "methods.txt", "\n\n".join(methods(summary)) + "\n")
+    write_text(folder / "notes.txt", "".join(f"{note}\n" for note in summary.notes))
+    about = {"settings": asdict(summary.settings), "study": asdict(summary.study), "versions": versions()}
+    write_text(folder / "summary.json", json.dumps(about, indent=1, ensure_ascii=False))
+    page = folder / "summary.html"
+    write_text(page, _page(summary, pictures))
+    return page
+
+
+def write_table(frame: pd.DataFrame, path: Path) -> None:
+    """Write PATH.csv and PATH.parquet.
+
+    The CSV is what R's readr and pandas read without being told: a header of plain names, commas, UTF-8, NA for what is
+    missing, TRUE and FALSE, points in decimals.
+    """
+    flags = [name for name in frame if frame[name].dtype == bool]
+    words = frame.assign(**{name: frame[name].map({True: "TRUE", False: "FALSE"}) for name in flags})
+    with atomic_write(path.with_suffix(".csv")) as partial:
+        words.to_csv(partial, index=False, na_rep="NA", float_format="%.8g", lineterminator="\n")
+    with atomic_write(path.with_suffix(".parquet")) as partial:
+        frame.to_parquet(partial, index=False)
+
+
+def _figures(summary: Summary) -> Iterator[tuple[str, Figure]]:
+    try:
+        from mftn.analysis import compare_figures, figures
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("Figures of a summary", "analysis") from error
+    confidence = summary.settings.confidence
+    if summary.presence:
+        yield "presence", figures.draw_presence(summary.presence)
+    if summary.courses:
+        yield "people", figures.draw_bands(summary.courses)
+        yield "events", figures.draw_raster(summary.events, summary.presence)
+    for name, courses, levels in curve_groups(summary):
+        yield f"curves_{name}", figures.draw_curves(courses, levels, confidence)
+    if len(summary.transitions):
+        yield "transitions", figures.draw_transitions(summary.transitions)
+    what = "difference from the own baseline" if summary.study.baseline else "mean probability"
+    names = file_names(list(summary.units))
+    for factor, units in summary.units.items():
+        if (summary.conditions["factor"] == factor).any():
+            figure = compare_figures.draw_conditions(factor, units, summary.conditions, confidence, what)
+            yield f"conditions_{names[factor]}", figure
+    if len(summary.synchrony):
+        each = summary.synchrony[(summary.synchrony["kind"] == "pair") | (summary.synchrony["person"] == ALL)]
+        yield "synchrony", compare_figures.draw_synchrony(each)
+    yield "quality", figures.draw_quality(summary.persons)
+
+
+def curve_groups(summary: Summary) -> Iterator[tuple[str, list[Course], list[str]]]:
+    """Segments with their courses, and the level of the first factor of each; nobody unknown where people are known."""
+    known = any(course.known for course in summary.courses)
+    chosen = [course for course in summary.courses if course.known or not known]
+    segments = list(dict.fromkeys(course.segment.name for course in chosen))[:MOST_CURVES]
+    names = file_names(segments)
+    factor = next(iter(summary.study.factors), None)
+    for segment in segments:
+        courses = [course for course in chosen if course.segment.name == segment]
+        levels = [
+            course.segment.conditions.get(factor, "") or "no condition" if factor else "all" for course in courses
+        ]
+        yield names[segment], courses, levels
+
+
+def _page(summary: Summary, pictures: dict[str, str]) -> str:
+    from mftn.analysis.page import render
+
+    return render(summary, pictures)

@@ -1,0 +1,103 @@
+"""summary.html: one self-contained page, for the screen, a phone and paper."""
+
+from __future__ import annotations
+
+import math
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from mftn import __version__
+from mftn.analysis.compare_figures import format_p
+from mftn.analysis.methods import methods
+from mftn.analysis.synchrony import ALL
+from mftn.labels import EXPRESSIONS
+
+if TYPE_CHECKING:
+    from mftn.analysis.summary import Summary
+
+MOST_ROWS = 24
+"""Rows of a table on the page; all are in the files."""
+
+
+def render(summary: Summary, pictures: dict[str, str]) -> str:
+    """The page.
+
+    Args:
+        summary: The results.
+        pictures: Figures as data URLs, by name.
+    """
+    from jinja2 import Environment
+
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"number": _number, "percent": _percent, "clock": _clock, "p": _p}
+    template = environment.from_string((files("mftn.analysis") / "summary.html.j2").read_text(encoding="utf-8"))
+    return template.render(
+        study=summary.study,
+        settings=summary.settings,
+        notes=summary.notes,
+        pictures=pictures,
+        expressions=EXPRESSIONS,
+        segments=_segment_means(summary),
+        persons=_records(summary.persons),
+        persons_left=max(len(summary.persons) - MOST_ROWS, 0),
+        events=_event_rows(summary),
+        tests=_records(summary.conditions, 200),
+        tests_left=max(len(summary.conditions) - 200, 0),
+        synchrony=_records(summary.synchrony.sort_values("person", key=lambda names: names != ALL, kind="stable")),
+        synchrony_left=max(len(summary.synchrony) - MOST_ROWS, 0),
+        methods=methods(summary),
+        tables=list(summary.frames()),
+        version=__version__,
+    )
+
+
+def _segment_means(summary: Summary) -> list[dict[str, Any]]:
+    """One row per segment and levels: how many people, and the mean over people of each expression."""
+    keys = ["segment", *summary.study.factors]
+    value = "difference" if summary.study.baseline else "mean"
+    found = []
+    frame = summary.expressions
+    for names, rows in frame.groupby(keys, sort=False, dropna=False):
+        each = rows.groupby(["person", "expression"])[value].mean().unstack().reindex(columns=EXPRESSIONS)
+        said = [str(name) for name in names if isinstance(name, str) and name]
+        found.append({"name": " · ".join(said), "people": int(each.notna().any(axis=1).sum()), **each.mean().to_dict()})
+    return found[:60]
+
+
+def _event_rows(summary: Summary) -> list[dict[str, Any]]:
+    """One row per expression: events, people who show any, and medians."""
+    found = []
+    for name in EXPRESSIONS:
+        rows = summary.events[summary.events["expression"] == name]
+        if len(rows):
+            medians = {"duration": rows["duration"].median(), "peak": rows["peak"].median()}
+            cut = int((rows["cut_start"] | rows["cut_end"]).sum())
+            found.append({"name": name, "count": len(rows), "people": rows["person"].nunique(), "cut": cut, **medians})
+    return found
+
+
+def _records(frame: pd.DataFrame, most: int = MOST_ROWS) -> list[dict[str, Any]]:
+    return frame.head(most).to_dict("records")
+
+
+def _number(value: float | None, digits: int = 2, sign: bool = False) -> str:
+    if value is None or math.isnan(value):
+        return "–"
+    return f"{value:{'+' if sign else ''}.{digits}f}".replace("-", "−")
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None or math.isnan(value) else f"{100 * value:.1f} %"
+
+
+def _p(value: float) -> str:
+    return "–" if math.isnan(value) else format_p(value).removeprefix("p ").removeprefix("= ")
+
+
+def _clock(value: float) -> str:
+    """Seconds with hundredths, or minutes and seconds where there are many."""
+    if math.isnan(value):
+        return "–"
+    return f"{value:.2f} s" if value < 180 else f"{int(value // 60)}:{value % 60:05.2f} min"

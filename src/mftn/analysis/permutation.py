@@ -1,0 +1,151 @@
+"""Permutation tests of M signals at once, over people: exact where few enough arrangements exist, else drawn.
+
+Every test permutes people (or each person's own conditions), so it holds its level whatever the values' distribution,
+where people are exchangeable under the null hypothesis. p counts the observed arrangement among the drawn ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import combinations, product
+from math import comb
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mftn.analysis.table import Floats
+
+_CHUNK = 1 << 22
+"""Numbers held at once."""
+
+
+def pairs(a: Floats, b: Floats, draws: int, seed: int) -> Floats:
+    """Two-sided p of a paired comparison: the sign of each person's difference is flipped.
+
+    Args:
+        a: (n, M)
+        b: (n, M) of the same people.
+        draws: Arrangements; all 2ⁿ are taken where they are no more.
+        seed: Of the draws.
+
+    Returns:
+        (M,) NaN where a signal is unknown.
+    """
+    difference = a - b
+    n = len(difference)
+    if 2**n <= draws:
+        signs = np.array(list(product((1.0, -1.0), repeat=n)))
+    else:
+        signs = np.random.default_rng(seed).choice((-1.0, 1.0), (draws, n))
+    return _p(np.abs(difference.sum(axis=0)), lambda part: np.abs(part @ difference), signs, 2**n <= draws)
+
+
+def groups(a: Floats, b: Floats, draws: int, seed: int) -> Floats:
+    """Two-sided p of a comparison of two groups of people by Welch's t, which allows unequal spreads.
+
+    Args:
+        a: (n, M)
+        b: (m, M)
+        draws: Arrangements; all are taken where they are no more.
+        seed: Of the draws.
+    """
+    everybody = np.concatenate([a, b])
+    exact = comb(len(everybody), len(a)) <= draws
+    masks = _choices(len(everybody), len(a), draws, seed, exact)
+    observed = np.zeros((1, len(everybody)))
+    observed[0, : len(a)] = 1
+    centred = everybody - everybody.mean(axis=0)
+    return _p(np.abs(_welch(observed, centred))[0], lambda part: np.abs(_welch(part, centred)), masks, exact)
+
+
+def any_groups(levels: Sequence[Floats], draws: int, seed: int) -> tuple[Floats, Floats]:
+    """(M,) F of one-way analysis of variance, and its p by permuting people between levels.
+
+    Args:
+        levels: (n_k, M) for each level.
+        draws: Arrangements.
+        seed: Of the draws.
+    """
+    everybody = np.concatenate(list(levels))
+    sizes = [len(level) for level in levels]
+    centred = everybody - everybody.mean(axis=0)
+    total = (centred**2).sum(axis=0)
+    edges = np.cumsum([0, *sizes])[:-1]
+    weights = np.array(sizes, float)[:, None]
+
+    def f(orders: NDArray[Any]) -> Floats:
+        sums = np.add.reduceat(centred[orders], edges, axis=1)  # (B, levels, M)
+        between = (sums**2 / weights).sum(axis=1)
+        return _ratio(between / (len(sizes) - 1), (total - between) / (len(everybody) - len(sizes)))
+
+    rng = np.random.default_rng(seed)
+    orders = rng.permuted(np.tile(np.arange(len(everybody)), (draws, 1)), axis=1)
+    observed = f(np.arange(len(everybody))[None])[0]
+    return observed, _p(observed, f, orders, exact=False, width=everybody.size)
+
+
+def any_pairs(levels: Sequence[Floats], draws: int, seed: int) -> tuple[Floats, Floats]:
+    """(M,) F of repeated measures, and its p by permuting each person's own levels.
+
+    Args:
+        levels: (n, M) of the same people for each level.
+        draws: Arrangements.
+        seed: Of the draws.
+    """
+    values = np.stack(list(levels), axis=1)  # (n, levels, M)
+    n, k, _ = values.shape
+    centred = values - values.mean(axis=1, keepdims=True)
+    total = (centred**2).sum(axis=(0, 1))
+    rng = np.random.default_rng(seed)
+
+    def f(orders: NDArray[Any]) -> Floats:
+        moved = np.take_along_axis(centred[None], orders[..., None], axis=2)  # (B, n, levels, M)
+        between = (moved.sum(axis=1) ** 2).sum(axis=1) / n
+        return _ratio(between / (k - 1), (total - between) / ((n - 1) * (k - 1)))
+
+    orders = rng.permuted(np.tile(np.arange(k), (draws, n, 1)), axis=2)
+    observed = f(np.tile(np.arange(k), (1, n, 1)))[0]
+    return observed, _p(observed, f, orders, exact=False, width=values.size)
+
+
+def _choices(total: int, chosen: int, draws: int, seed: int, exact: bool) -> Floats:
+    """(B, total) 1 for those in the first group."""
+    if exact:
+        picks = np.array(list(combinations(range(total), chosen)))
+    else:
+        picks = np.random.default_rng(seed).permuted(np.tile(np.arange(total), (draws, 1)), axis=1)[:, :chosen]
+    masks = np.zeros((len(picks), total))
+    np.put_along_axis(masks, picks, 1.0, axis=1)
+    return masks
+
+
+def _welch(masks: Floats, values: Floats) -> Floats:
+    """(B, M) t of the masked people against the others."""
+    n = masks.sum(axis=1, keepdims=True)
+    m = masks.shape[1] - n
+    first, squares = masks @ values, masks @ values**2
+    second, rest = values.sum(axis=0) - first, (values**2).sum(axis=0) - squares
+    error = (squares - first**2 / n) / (n * (n - 1)) + (rest - second**2 / m) / (m * (m - 1))
+    return _ratio(first / n - second / m, np.sqrt(error.clip(0)))
+
+
+def _ratio(value: Floats, by: Floats) -> Floats:
+    """Where there is no spread, 0 without a difference and infinity with one."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where((by <= 1e-15) & (np.abs(value) <= 1e-15), 0.0, value / by)
+
+
+def _p(
+    observed: Floats,
+    statistic: Callable[[NDArray[Any]], Floats],
+    arrangements: NDArray[Any],
+    exact: bool,
+    width: int = 0,
+) -> Floats:
+    as_high = np.zeros(len(observed))
+    step = max(_CHUNK // max(width, len(observed), 1), 1)
+    for start in range(0, len(arrangements), step):
+        as_high += (statistic(arrangements[start : start + step]) >= observed * (1 - 1e-9) - 1e-15).sum(axis=0)
+    p = as_high / len(arrangements) if exact else (as_high + 1) / (len(arrangements) + 1)
+    return np.where(np.isnan(observed), np.nan, p)

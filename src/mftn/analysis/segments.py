@@ -1,0 +1,202 @@
+"""Stretches of a recording: segments (stimuli, questions), windows, and where conditions change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations, pairwise
+
+import numpy as np
+
+from mftn.analysis.clock import Clock
+from mftn.analysis.sheets import Sheet, Sources, read_sheet, seconds
+from mftn.errors import DataError
+
+WHOLE = "all"
+"""Name of the segment where none were given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A named stretch of one recording.
+
+    Attributes:
+        name: As the study names it.
+        start: Seconds; NaN for an image.
+        end: Seconds, not part of it; NaN for an image.
+        conditions: The levels of the study's factors that hold in it; "" where none is given.
+    """
+
+    name: str
+    start: float
+    end: float
+    conditions: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    source: str | None
+    name: str
+    start: float | None
+    end: float | None
+
+
+class Segments:
+    """The segments of each recording.
+
+    Args:
+        sheet: Columns name, source (empty for every recording), start and end (empty for the whole recording); None for
+            one segment that is the whole recording.
+        sources: Of the table.
+        notes: Takes what the reader of the results must know.
+    """
+
+    def __init__(self, sheet: Sheet | None, sources: Sources, notes: list[str]) -> None:
+        self.given = sheet is not None
+        self.notes = notes
+        self.rows: list[_Row] = []
+        if sheet is None:
+            return
+        table = read_sheet(sheet, "segments", ["name"])
+        self._sheet = table.attrs["name"]
+        for number, row in table.iterrows():
+            where = f"{self._sheet}: row {int(str(number)) + 2}"
+            start, end = seconds(row, "start", self._sheet), seconds(row, "end", self._sheet)
+            if not row["name"]:
+                raise DataError(f"{where}: has no name")
+            if start is not None and end is not None and end <= start:
+                raise DataError(f"{where}: {row['name']} ends at {end:g} s, not after its start at {start:g} s")
+            word = row.get("source", "")
+            source = sources.find(word, self._sheet) if word else None
+            if word and source is None:
+                notes.append(f"{where}: the table has no source {word}")
+            else:
+                self.rows.append(_Row(source, row["name"], start, end))
+
+    def of(self, source: str, clock: Clock) -> list[Segment]:
+        """The segments of a recording; none of an image's has a start."""
+        if not self.given:
+            return [Segment(WHOLE, clock.start, clock.end) if len(clock.times) else Segment(WHOLE, np.nan, np.nan)]
+        rows = [row for row in self.rows if row.source in (source, None)]
+        if not rows:
+            self.notes.append(f"{source}: has no segment in {self._sheet}, so nothing of it is in the results")
+        if not len(clock.times):
+            return [Segment(row.name, np.nan, np.nan) for row in rows]
+        found = []
+        for row in rows:
+            start = clock.start if row.start is None else row.start
+            end = clock.end if row.end is None else row.end
+            if end <= start:
+                self.notes.append(f"{source}: segment {row.name} ends at {end:g} s before it starts: left out")
+            else:
+                found.append(Segment(row.name, start, end))
+        self._tell(source, found, clock)
+        return found
+
+    def _tell(self, source: str, segments: Sequence[Segment], clock: Clock) -> None:
+        for one in segments:
+            beyond = one.end - max(clock.end, one.start)
+            if beyond > max(0.1, 2 * float(clock.durations[-1])):
+                self.notes.append(
+                    f"{source}: segment {one.name} ends at {one.end:g} s, the recording at {clock.end:.2f} s: "
+                    "the rest is missing time"
+                )
+        for one, other in combinations(segments, 2):
+            shared = min(one.end, other.end) - max(one.start, other.start)
+            if shared > 1e-6:
+                self.notes.append(
+                    f"{source}: segments {one.name} and {other.name} overlap for {shared:.2f} s, which counts in both"
+                )
+
+
+class Conditions:
+    """The conditions of each person in each stretch.
+
+    Args:
+        sheet: Columns source or person or both, start and end where a condition holds for a time, and one column per
+            factor; None where there are none.
+        sources: Of the table.
+        taken: Names of columns of the results, which no factor may have.
+        notes: Takes what the reader of the results must know.
+    """
+
+    def __init__(self, sheet: Sheet | None, sources: Sources, taken: Sequence[str], notes: list[str]) -> None:
+        self.factors: tuple[str, ...] = ()
+        self.notes = notes
+        self.rows: list[tuple[dict[str, str], float, float, dict[str, str], str]] = []
+        self._used: set[int] = set()
+        if sheet is None:
+            return
+        table = read_sheet(sheet, "groups", [])
+        name = table.attrs["name"]
+        keys = [column for column in ("source", "person") if column in table]
+        if not keys:
+            raise DataError(f"{name}: needs a column source or person, to say whose condition a row holds")
+        self.factors = tuple(column for column in table if column not in (*keys, "start", "end"))
+        if not self.factors:
+            raise DataError(f"{name}: has no column of conditions beside {', '.join(keys)}")
+        if clash := set(self.factors) & set(taken):
+            raise DataError(f"{name}: rename the column {', '.join(sorted(clash))}: the results have one of that name")
+        for number, row in table.iterrows():
+            where = f"{name}: row {int(str(number)) + 2}"
+            key = {column: row[column] for column in keys if row[column]}
+            if "source" in key:
+                source = sources.find(key["source"], name)
+                if source is None:
+                    notes.append(f"{where}: the table has no source {key['source']}")
+                    continue
+                key["source"] = source
+            start, end = seconds(row, "start", name), seconds(row, "end", name)
+            span = (-np.inf if start is None else start, np.inf if end is None else end)
+            if span[1] <= span[0]:
+                raise DataError(f"{where}: ends at {span[1]:g} s, not after its start at {span[0]:g} s")
+            self.rows.append((key, *span, {factor: row[factor] for factor in self.factors}, where))
+
+    def split(self, segment: Segment, source: str, person: str) -> Iterator[Segment]:
+        """The parts of a segment between which this person's conditions change, with the conditions of each."""
+        if not self.factors:
+            yield segment
+            return
+        identity = {"source": source, "person": person}
+        rows = [number for number, row in enumerate(self.rows) if row[0].items() <= identity.items()]
+        self._used |= set(rows)
+        still = np.isnan(segment.start)
+        edges = [] if still else sorted({segment.start, segment.end, *self._edges(rows, segment)})
+        for start, end in pairwise(edges) if len(edges) > 1 else [(segment.start, segment.end)]:
+            holding = [
+                self.rows[number] for number in rows if still or self.rows[number][1] <= start < self.rows[number][2]
+            ]
+            yield Segment(segment.name, start, end, self._levels(holding))
+
+    def tell_unused(self) -> None:
+        """Note the rows that fit nobody."""
+        self.notes += [
+            f"{row[4]}: no {' and '.join(f'{key} {value}' for key, value in row[0].items())} in the table"
+            for number, row in enumerate(self.rows)
+            if number not in self._used
+        ]
+
+    def _edges(self, rows: Sequence[int], segment: Segment) -> Iterator[float]:
+        for number in rows:
+            for moment in self.rows[number][1:3]:
+                if segment.start < moment < segment.end:
+                    yield moment
+
+    def _levels(self, rows: Sequence[tuple[dict[str, str], float, float, dict[str, str], str]]) -> dict[str, str]:
+        levels = dict.fromkeys(self.factors, "")
+        said: dict[str, str] = {}
+        for _, _, _, values, where in rows:
+            for factor, value in values.items():
+                if value and levels[factor] not in ("", value):
+                    raise DataError(f"{where}: {factor} is {value}, but {levels[factor]} in {said[factor]}")
+                if value:
+                    levels[factor], said[factor] = value, where
+        return levels
+
+
+def windows(segment: Segment, width: float) -> Iterator[Segment]:
+    """A segment cut into stretches of `width` seconds from its start; the last one may be shorter."""
+    count = max(int(np.ceil((segment.end - segment.start) / width - 1e-9)), 1)
+    for number in range(count):
+        start = segment.start + number * width
+        yield Segment(segment.name, start, min(start + width, segment.end), segment.conditions)

@@ -1,0 +1,100 @@
+"""The study's own tables (people, segments, conditions, baselines), as people write them in a spreadsheet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePath
+from typing import TypeAlias
+
+import pandas as pd
+
+from mftn.analysis.settings import parse_seconds
+from mftn.errors import ConfigError, DataError
+
+Sheet: TypeAlias = str | Path | pd.DataFrame
+"""A CSV file or a data frame."""
+
+
+def read_sheet(sheet: Sheet, what: str, needed: Sequence[str]) -> pd.DataFrame:
+    """A table of words: names of columns in lower case, cells without surrounding spaces, empty cells as "".
+
+    Args:
+        sheet: A CSV file with commas, semicolons or tabs, or a data frame.
+        what: What error messages call it where it has no file name.
+        needed: Columns that it must have.
+
+    Raises:
+        DataError: The file is missing or unreadable, empty, or lacks a column.
+    """
+    name = what if isinstance(sheet, pd.DataFrame) else str(sheet)
+    frame = sheet if isinstance(sheet, pd.DataFrame) else _read_csv(Path(sheet))
+    words = frame.astype(object).where(frame.notna(), "").astype(str).apply(lambda column: column.str.strip())
+    words.columns = [str(column).strip().lower() for column in frame.columns]
+    missing = [column for column in needed if column not in words]
+    if missing:
+        raise DataError(
+            f"{name}: lacks the column {', '.join(missing)}; it has {', '.join(words.columns) or 'none'} "
+            f"({what} need {', '.join(needed)})"
+        )
+    if len(set(words.columns)) < len(words.columns):
+        raise DataError(f"{name}: two columns have the same name: {', '.join(words.columns)}")
+    words = words[(words != "").any(axis=1)].reset_index(drop=True)
+    if words.empty:
+        raise DataError(f"{name}: has no rows")
+    words.attrs["name"] = name
+    return words
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    if not path.is_file():
+        raise DataError(f"{path}: there is no such file")
+    try:
+        first = path.open(encoding="utf-8-sig").readline()
+        separator = max(",;\t", key=first.count)
+        return pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except (UnicodeDecodeError, ValueError) as error:  # pandas' own errors are ValueErrors
+        raise DataError(f"{path}: not a readable CSV table (save it as CSV UTF-8): {error}") from error
+
+
+def seconds(row: pd.Series, column: str, name: str) -> float | None:
+    """The moment in a cell; None where it is empty or the column is missing.
+
+    Raises:
+        DataError: The cell holds no time.
+    """
+    word = row.get(column, "")
+    if word == "":
+        return None
+    try:
+        return parse_seconds(word, column)
+    except ConfigError as error:
+        raise DataError(f"{name}: row {int(str(row.name)) + 2}: {error}") from error
+
+
+class Sources:
+    """Finds a table's source by the name that a person wrote: the path as it is, the file's name, or its stem.
+
+    Args:
+        names: The sources of the table.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.names = tuple(names)
+        self._by: dict[str, dict[str, None]] = {}
+        for name in self.names:
+            path = PurePath(name)
+            for key in {path.name, path.stem}:
+                self._by.setdefault(key, {})[name] = None
+
+    def find(self, word: str, name: str) -> str | None:
+        """The source, or None.
+
+        Raises:
+            DataError: The word fits several sources.
+        """
+        if word in self.names:
+            return word
+        found = list(self._by.get(PurePath(word).name, {}))
+        if len(found) > 1:
+            raise DataError(f"{name}: {word} may be {' or '.join(found[:3])}; write the path as the table has it")
+        return found[0] if found else None

@@ -1,0 +1,237 @@
+"""Synchrony: whether people's expressions move together, more than chance lets them.
+
+Two people in one recording: correlation in windows, with the lag at which it is highest; chance is what the same
+windows give when they are paired at random. Viewers of one stimulus: inter-subject correlation, each person with the
+mean of all others; chance is what the same courses give when each is shifted in time by a random amount. Both keep how
+smooth each person's course is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mftn.analysis.conditions import SIGNALS
+from mftn.analysis.courses import Course, align, nan_mean
+from mftn.analysis.settings import Settings
+from mftn.analysis.table import Floats
+
+MOST_DRAWS = 1000
+"""Draws of a test of synchrony at most."""
+
+ALL = "all"
+"""Stands for the mean over viewers."""
+
+FEWEST_WINDOWS = 5
+"""Windows below which chance cannot be told."""
+
+LEAST = 0.5
+"""Share of a window in which both must be seen."""
+
+STILL = 1e-7
+"""Variance below which a course does not move, so that nothing can go with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Synchrony:
+    """One pair of people, or one person among viewers, and one signal.
+
+    Attributes:
+        kind: pair (windowed correlation) or viewers (inter-subject correlation).
+        segment: The stretch.
+        source: The recording of a pair; None for viewers.
+        person: One of them; "all" for the mean over viewers.
+        other: The other; "others" for viewers.
+        signal: The expression, or valence_index.
+        seconds: In which both, or the viewer, are seen.
+        r: Mean correlation without a lag, by Fisher's z: over windows of a pair; of a viewer with the others' mean.
+        peak_r: Of a pair, the mean over windows of the highest correlation within the lags.
+        lag: Of a pair, the median lag of these in seconds; positive where `other` follows `person`.
+        chance: What random arrangements give of the tested value: `peak_r` of a pair, `r` of viewers.
+        p: Share of random arrangements that give as much; one-sided. NaN where the stretch is too short to tell.
+    """
+
+    kind: str
+    segment: str
+    source: str | None
+    person: str
+    other: str
+    signal: str
+    seconds: float
+    r: float
+    peak_r: float
+    lag: float
+    chance: float
+    p: float
+
+
+def synchronise(courses: Sequence[Course], settings: Settings) -> list[Synchrony]:
+    """Every pair in each recording, and every group of viewers of a segment in different recordings.
+
+    Args:
+        courses: Of everybody.
+        settings: Windows, lags and draws.
+    """
+    together: dict[tuple[str, str, float], list[Course]] = {}
+    viewers: dict[str, dict[str, Course]] = {}
+    for course in courses:
+        key = (course.source, course.segment.name, course.segment.start)
+        together.setdefault(key, []).append(course)
+        if course.known:
+            viewers.setdefault(course.segment.name, {}).setdefault(course.person, course)
+    found: list[Synchrony] = []
+    for group in together.values():
+        for one, other in combinations(group, 2):
+            found += _pair(one, other, settings)
+    for name, each in viewers.items():
+        if len(each) > 2 and len({course.source for course in each.values()}) == len(each):
+            found += _viewers(name, list(each.values()), settings)
+    return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Windowed:
+    """Correlations of two courses in W windows.
+
+    Attributes:
+        z: (W,) Fisher's z without a lag; NaN where too little is seen or nothing moves.
+        lags: (W,) bins by which the other is later where the correlation is highest.
+        peaks: (W, W) the highest z within the lags of each window of one with each window of the other.
+    """
+
+    z: Floats
+    lags: Floats
+    peaks: Floats
+
+
+def windowed(one: Floats, other: Floats, window: int, lags: int) -> Windowed:
+    """Correlate two courses in windows that follow each other.
+
+    Args:
+        one: (b,) NaN where not seen.
+        other: (b,)
+        window: Bins of a window; what remains at the end is left out.
+        lags: Bins by which `other` may be later or earlier.
+    """
+    window = min(window, len(one))
+    count = len(one) // window
+    starts = window * np.arange(count)[:, None] + np.arange(window)
+    padded = np.concatenate([np.full(lags, np.nan), other, np.full(lags, np.nan)])
+    peaks, best, at_once = np.full((count, count), -np.inf), np.full(count, np.nan), np.full(count, np.nan)
+    for lag in sorted(range(-lags, lags + 1), key=abs):  # the smallest lag wins a draw
+        z = np.arctanh(_correlations(one[starts], padded[starts + lags + lag]).clip(-0.9999, 0.9999))
+        own = z.diagonal()
+        at_once = own.copy() if lag == 0 else at_once
+        best = np.where(own > peaks.diagonal(), lag, best)
+        peaks = np.fmax(peaks, z)
+    return Windowed(at_once, best, np.where(np.isinf(peaks), np.nan, peaks))
+
+
+def _correlations(one: Floats, other: Floats) -> Floats:
+    """(W, V) Pearson's r of each row with each row, over the bins in which both are known.
+
+    Args:
+        one: (W, w)
+        other: (V, w)
+    """
+    known, known_other = (~np.isnan(values) for values in (one, other))
+    x = np.where(known, one - nan_mean(one, axis=1)[:, None], 0.0)
+    y = np.where(known_other, other - nan_mean(other, axis=1)[:, None], 0.0)
+    here, there = known.astype(float), known_other.astype(float).T
+    n = here @ there
+    with np.errstate(invalid="ignore", divide="ignore"):
+        vx = (x * x) @ there - (x @ there) ** 2 / n
+        vy = here @ (y * y).T - (here @ y.T) ** 2 / n
+        r = (x @ y.T - (x @ there) * (here @ y.T) / n) / np.sqrt(vx * vy)
+    return np.where((n >= max(LEAST * one.shape[1], 3)) & (vx > STILL * n) & (vy > STILL * n), r, np.nan)
+
+
+def _pair(one: Course, other: Course, settings: Settings) -> Iterator[Synchrony]:
+    a, b = one.full(), other.full()
+    window, lags = round(settings.synchrony_window * one.rate), round(settings.synchrony_lag * one.rate)
+    rng = np.random.default_rng(settings.seed)
+    for place, signal in enumerate(SIGNALS):
+        x, y = a[:, place], b[:, place]
+        found = windowed(x, y, window, lags)
+        own = found.peaks.diagonal()
+        usable = np.flatnonzero(~np.isnan(own))
+        if not len(usable):
+            continue
+        peaks = found.peaks[np.ix_(usable, usable)]
+        draws = MOST_DRAWS if len(usable) >= FEWEST_WINDOWS else 0
+        orders = rng.permuted(np.tile(np.arange(len(usable)), (min(settings.permutations, draws), 1)), axis=1)
+        chances = nan_mean(peaks[np.arange(len(usable)), orders], axis=1)
+        yield Synchrony(
+            "pair",
+            one.segment.name,
+            one.source,
+            one.person,
+            other.person,
+            signal,
+            float((~(np.isnan(x) | np.isnan(y))).sum() / one.rate),
+            float(np.tanh(nan_mean(found.z, axis=0))),
+            float(np.tanh(own[usable].mean())),
+            float(np.median(found.lags[usable])) / one.rate,
+            *_against(own[usable].mean(), chances),
+        )
+
+
+def _viewers(name: str, courses: Sequence[Course], settings: Settings) -> Iterator[Synchrony]:
+    rng = np.random.default_rng(settings.seed)
+    values = align(courses)  # (C, bins, 9)
+    count, bins, _ = values.shape
+    draws = min(settings.permutations, MOST_DRAWS) if bins >= 8 else 0
+    least = min(round(settings.synchrony_window * courses[0].rate), bins // 4)
+    shifts = rng.integers(least, bins - least + 1, (draws, count))
+    for place, signal in enumerate(SIGNALS):
+        signals = values[:, :, place]
+        z = inter_subject(signals)
+        chances = np.array([inter_subject(_shifted(signals, row)) for row in shifts]).reshape(-1, count)
+        seen = (~np.isnan(signals)).sum(axis=1) / courses[0].rate
+        for number, course in enumerate(courses):
+            if not np.isnan(z[number]):
+                r, against = float(np.tanh(z[number])), _against(z[number], chances[:, number])
+                who = (name, None, course.person, "others", signal, float(seen[number]))
+                yield Synchrony("viewers", *who, r, float("nan"), float("nan"), *against)
+        if not np.isnan(z).all():
+            mean = float(nan_mean(z, axis=0))
+            against = _against(mean, nan_mean(chances, axis=1))
+            who = (name, None, ALL, "others", signal, float(seen.mean()))
+            yield Synchrony("viewers", *who, float(np.tanh(mean)), float("nan"), float("nan"), *against)
+
+
+def inter_subject(signals: Floats) -> Floats:
+    """(C,) Fisher's z of each person with the mean of all others; NaN where nothing moves.
+
+    Args:
+        signals: (C, b) NaN where not seen.
+    """
+    known = ~np.isnan(signals)
+    values = np.where(known, signals, 0.0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        others = (values.sum(axis=0) - values) / (known.sum(axis=0) - known)
+        both = known & ~np.isnan(others)
+        n = both.sum(axis=1)
+        x = np.where(both, values - (np.where(both, values, 0).sum(axis=1) / n)[:, None], 0)
+        y = np.where(both, others - (np.where(both, others, 0).sum(axis=1) / n)[:, None], 0)
+        vx, vy = (x * x).sum(axis=1), (y * y).sum(axis=1)
+        r = (x * y).sum(axis=1) / np.sqrt(vx * vy)
+    r = np.where((n >= 3) & (vx > STILL * n) & (vy > STILL * n), r, np.nan)
+    return np.arctanh(r.clip(-0.9999, 0.9999))
+
+
+def _shifted(signals: Floats, shifts: NDArray[np.int64]) -> Floats:
+    places = (np.arange(signals.shape[1]) - shifts[:, None]) % signals.shape[1]
+    return np.take_along_axis(signals, places, axis=1)
+
+
+def _against(observed: float, chances: Floats) -> tuple[float, float]:
+    """The mean r that chance gives, and the share of draws that are as high."""
+    chances = chances[~np.isnan(chances)]
+    if not len(chances):
+        return float("nan"), float("nan")
+    return float(np.tanh(chances.mean())), float(((chances >= observed - 1e-12).sum() + 1) / (len(chances) + 1))

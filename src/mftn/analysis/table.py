@@ -1,0 +1,160 @@
+"""Tables of faces → recordings: one after the other, so that a hundred hours need the memory of one film.
+
+A scan of the `source` column says where each recording's last row is; its rows are held from its first to its last one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from mftn.analysis.formats import BOX, PROBABILITIES, TYPES, Table, conform, open_part, split_input
+from mftn.errors import DataError
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recording:
+    """What a table holds of one source, with N faces.
+
+    Attributes:
+        source: As the table names it.
+        times: (F,) seconds of its frames, ascending, each once; empty for an image.
+        face_times: (N,) seconds of the frame of each face; NaN in an image.
+        tracks: (N,) the person's number in the recording; 0 where there is none, as in images.
+        probabilities: (N, 8) in the package's order of expressions; NaN for an expression that the model does not know.
+        sizes: (N,) square root of the box's area in pixels; NaN where the table has no boxes.
+        scores: (N,) the detector's confidence; NaN where there is none.
+        errors: Rows that say why the source could not be read.
+    """
+
+    source: str
+    times: Floats
+    face_times: Floats
+    tracks: NDArray[np.int32]
+    probabilities: NDArray[np.float32]
+    sizes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    errors: int
+
+    @property
+    def is_image(self) -> bool:
+        """Whether its rows have no time."""
+        return not len(self.times)
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What is known of a table before its rows are read.
+
+    Attributes:
+        sources: In the order in which they appear.
+        absent: Documented columns that no file has.
+        models: Names of the models that made it, where the table says so.
+        rows: How many there are.
+    """
+
+    sources: tuple[str, ...]
+    absent: tuple[str, ...]
+    models: tuple[str, ...]
+    rows: int
+
+
+class Tables:
+    """The rows of one or more tables, as recordings; use it as a context manager, since it may hold temporary files.
+
+    Args:
+        table: What to read.
+
+    Raises:
+        DataError: A file is missing or unreadable, or lacks the columns that nothing can be done without.
+    """
+
+    def __init__(self, table: Table) -> None:
+        self._stack = ExitStack()
+        with ExitStack() as cleanup:
+            cleanup.push(self._stack)
+            self._parts = [open_part(part, self._stack) for part in split_input(table)]
+            self._stack = cleanup.pop_all()
+        if not self._parts:
+            raise DataError("no table was given; name what `mftn predict` wrote")
+        self._last: dict[str, int] = {}
+        self.scan = self._scan()
+
+    def __enter__(self) -> Tables:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def recordings(self) -> Iterator[Recording]:
+        """Every recording once, complete, in the order in which their last rows come."""
+        held: dict[str, list[pa.Table]] = {}
+        offset = 0
+        for batch in self._batches(list(TYPES)):
+            sources = batch["source"].combine_chunks()
+            starts = _run_starts(sources)
+            for start, end in zip(starts, [*starts[1:], len(sources)], strict=True):
+                source = sources[start].as_py()
+                held.setdefault(source, []).append(batch.slice(start, end - start))
+                if self._last[source] < offset + end:
+                    yield _recording(source, pa.concat_tables(held.pop(source)))
+            offset += batch.num_rows
+
+    def _scan(self) -> Scan:
+        models: dict[str, None] = {}
+        offset = 0
+        for batch in self._batches(["source", "model"]):
+            sources = batch["source"].combine_chunks()
+            if sources.null_count:
+                raise DataError(f"row {offset + 1} or later has no source; each row names the file that it is from")
+            starts = _run_starts(sources)
+            for start, end in zip(starts, [*starts[1:], len(sources)], strict=True):
+                self._last[sources[start].as_py()] = offset + end - 1
+            models |= dict.fromkeys(name for name in batch["model"].unique().to_pylist() if name)
+            offset += batch.num_rows
+        names = {name for part in self._parts for name in part.names}
+        expected = [name for name in TYPES if name not in ("model", "error")]
+        absent = tuple(name for name in expected if name not in names)
+        return Scan(tuple(self._last), absent, tuple(models), offset)
+
+    def _batches(self, columns: Sequence[str]) -> Iterator[pa.Table]:
+        schema = pa.schema([(name, TYPES[name]) for name in columns])
+        for part in self._parts:
+            for batch in part.batches([name for name in columns if name in part.names]):
+                if batch.num_rows:
+                    yield conform(batch, schema, part.name)
+
+
+def _run_starts(sources: pa.Array) -> list[int]:
+    """Where a new source begins."""
+    codes = sources.dictionary_encode().indices.to_numpy(zero_copy_only=False)
+    return [0, *(np.flatnonzero(np.diff(codes)) + 1).tolist()]
+
+
+def _recording(source: str, rows: pa.Table) -> Recording:
+    times = rows["time"].to_numpy()
+    probabilities = np.column_stack([rows[name].to_numpy() for name in PROBABILITIES])
+    face = ~np.isnan(probabilities).all(axis=1)
+    if 0 < np.isnan(times).sum() < len(times):
+        raise DataError(f"{source}: some of its rows have a time and some have none; predict it again")
+    left, top, right, bottom = (rows[name].to_numpy() for name in BOX)
+    order = np.flatnonzero(face)
+    order = order[np.argsort(times[order], kind="stable")]
+    return Recording(
+        source,
+        np.unique(times[~np.isnan(times)]),
+        times[order],
+        rows["track"].fill_null(0).to_numpy()[order],
+        probabilities[order],
+        np.sqrt(np.maximum((right - left) * (bottom - top), 0))[order],
+        rows["score"].to_numpy()[order],
+        pc.sum(pc.greater(pc.utf8_length(rows["error"]), 0)).as_py() or 0,
+    )

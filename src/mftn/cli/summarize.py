@@ -1,0 +1,89 @@
+"""Turn faces per frame into what a study needs: measures, events, comparisons, figures, one page."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from mftn.analysis.settings import Settings
+from mftn.cli import say
+from mftn.errors import ConfigError, MissingExtraError
+
+_SHOWN = 20
+"""Notes that are printed."""
+
+_INPUTS = ("groups", "segments", "people", "baseline")
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What `mftn summarize` takes.
+
+    Attributes:
+        tables: What `mftn predict` wrote: .parquet, .csv or .jsonl, one or many.
+        out: Folder for the tables, the figures and summary.html.
+        groups: Conditions: a CSV file with source or person or both, start and end where a condition holds for a time,
+            and a column for each factor.
+        segments: Stimuli or questions: a CSV file with name, source (empty for every recording), start, end.
+        people: Who is who: a CSV file with source, track (empty where a recording shows one person), person; or the
+            word one, where each recording shows one person.
+        baseline: Each person's own: FROM:TO in seconds (0:10), a segment's name, or a CSV file with source or person,
+            start, end.
+        window: Also cut segments into windows this long (10s, 2min).
+        elan: Also write the events for ELAN, one .eaf for each recording.
+        bids: Also write the events under BIDS-like names.
+        settings: How expressions are measured and compared.
+    """
+
+    tables: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    out: Path = Path("summary")
+    groups: Path | None = None
+    segments: Path | None = None
+    people: str | None = None
+    baseline: str | None = None
+    window: str | None = None
+    elan: bool = False
+    bids: bool = False
+    settings: Annotated[Settings, tyro.conf.arg(name="")] = field(default_factory=Settings)
+
+
+def run(arguments: Arguments) -> int:
+    """Summarise, write, say what the reader must know, and return the exit status."""
+    try:
+        from mftn.analysis.summary import summarize
+
+        _refuse_to_replace(arguments)
+
+        summary = summarize(
+            arguments.tables,
+            groups=arguments.groups,
+            segments=arguments.segments,
+            people=arguments.people,
+            baseline=arguments.baseline,
+            window=arguments.window,
+            settings=arguments.settings,
+        )
+        page = summary.write(arguments.out, elan=arguments.elan, bids=arguments.bids)
+    except ModuleNotFoundError as error:
+        if (error.name or "mftn").startswith("mftn"):
+            raise
+        raise MissingExtraError("mftn summarize", "analysis") from error
+    for note in summary.notes[:_SHOWN]:
+        say(f"note: {note}")
+    if len(summary.notes) > _SHOWN:
+        say(f"{len(summary.notes) - _SHOWN} more notes are in {arguments.out / 'notes.txt'}")
+    print(f"{page}: {summary.study.people} people, {len(summary.events)} events")
+    return 0
+
+
+def _refuse_to_replace(arguments: Arguments) -> None:
+    """A study's own conditions.csv beside the page would be replaced by the results of that name."""
+    from mftn.analysis.output import OUTPUTS
+    from mftn.files import file_identity
+
+    written = {file_identity(arguments.out / name): name for name in OUTPUTS}
+    inputs = [*arguments.tables, *(getattr(arguments, name) for name in _INPUTS)]
+    for path in inputs:
+        if path is not None and (identity := file_identity(path)) and identity in written:
+            raise ConfigError(f"{path} would be replaced by results of the same name; give another folder with --out")

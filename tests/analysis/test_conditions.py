@@ -1,0 +1,194 @@
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.stats
+import statsmodels.formula.api as smf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from statsmodels.stats.anova import AnovaRM
+from statsmodels.stats.multitest import multipletests
+
+import mftn
+from mftn import Settings
+from mftn.analysis import permutation
+from mftn.analysis.conditions import SIGNALS, Units, compare
+from mftn.analysis.effects import effect_of_groups, effect_of_pairs
+from mftn.labels import EXPRESSIONS
+
+RNG = np.random.default_rng(0)
+
+
+def units(people: list[str], levels: list[str], happiness: np.ndarray) -> Units:
+    values = np.zeros((len(people), len(SIGNALS)))
+    values[:, 1] = happiness
+    return Units(np.array(people, object), np.array(levels, object), values, np.ones(len(people)))
+
+
+def of_happiness(found: list, contrast: str | None = None):  # type: ignore[no-untyped-def, type-arg]
+    return next(c for c in found if c.signal == "happiness" and contrast in (None, c.contrast))
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(3, 7), st.integers(0, 2**32 - 1))
+def test_exact_permutations_agree_with_scipy(n: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    a, b = rng.normal(0, 1, (n, 2)), rng.normal(0.8, 2, (n, 2))
+    paired = scipy.stats.permutation_test((a, b), lambda x, y, axis: (x - y).mean(axis), permutation_type="samples")
+    np.testing.assert_allclose(permutation.pairs(a, b, 10**6, 0), paired.pvalue, atol=1e-9)
+    b = b[: max(n - 1, 3)]
+
+    def welch(x: np.ndarray, y: np.ndarray, axis: int) -> np.ndarray:
+        return np.abs(scipy.stats.ttest_ind(x, y, axis=axis, equal_var=False).statistic)
+
+    grouped = scipy.stats.permutation_test((a, b), welch, alternative="greater", n_resamples=10**6)
+    np.testing.assert_allclose(permutation.groups(a, b, 10**6, 0), grouped.pvalue, atol=1e-9)
+
+
+def test_drawn_permutations_come_near_the_exact_ones() -> None:
+    a, b = RNG.normal(0, 1, (10, 3)), RNG.normal(0.7, 1, (10, 3))
+    np.testing.assert_allclose(permutation.pairs(a, b, 1000, 0), permutation.pairs(a, b, 2000, 0), atol=0.04)
+    assert (permutation.groups(a, b, 999, 0) >= 1 / 1000).all()
+
+
+def test_f_over_several_levels_agrees_with_scipy_and_statsmodels() -> None:
+    levels = [RNG.normal(shift, 1, (9, 1)) for shift in (0, 0.4, 0.8)]
+    f, p = permutation.any_groups(levels, 4000, 0)
+    oracle = scipy.stats.f_oneway(*[level[:, 0] for level in levels])
+    assert f[0] == pytest.approx(oracle.statistic)
+    assert p[0] == pytest.approx(oracle.pvalue, abs=0.03)
+    rows = [(person, k, level[person, 0]) for k, level in enumerate(levels) for person in range(9)]
+    frame = pd.DataFrame(rows, columns=["person", "level", "value"])
+    table = AnovaRM(frame, "value", "person", within=["level"]).fit().anova_table
+    f, p = permutation.any_pairs(levels, 4000, 0)
+    assert f[0] == pytest.approx(table["F Value"].iloc[0])
+    assert p[0] == pytest.approx(table["Pr > F"].iloc[0], abs=0.03)
+
+
+def test_intervals_of_differences_agree_with_scipy() -> None:
+    a, b = RNG.normal(0, 1, (12, 2)), RNG.normal(0.5, 2, (12, 2))
+    paired = scipy.stats.ttest_rel(a, b)
+    effect = effect_of_pairs(a, b, 0.9)
+    np.testing.assert_allclose(effect.statistic, paired.statistic)
+    bounds = paired.confidence_interval(0.9)
+    np.testing.assert_allclose([effect.low, effect.high], [bounds.low, bounds.high])
+    welch = scipy.stats.ttest_ind(a, b[:7], equal_var=False)
+    effect = effect_of_groups(a, b[:7], 0.95)
+    np.testing.assert_allclose(effect.statistic, welch.statistic)
+    bounds = welch.confidence_interval(0.95)
+    np.testing.assert_allclose([effect.low, effect.high], [bounds.low, bounds.high])
+
+
+def test_effect_sizes_are_hedges_with_noncentral_bounds() -> None:
+    a, b = RNG.normal(1, 1, (15, 1)), RNG.normal(0, 1, (10, 1))
+    effect = effect_of_groups(a, b, 0.95)
+    pooled = np.sqrt((14 * a.var(ddof=1) + 9 * b.var(ddof=1)) / 23)
+    g = (a.mean() - b.mean()) / pooled
+    assert effect.size[0] == pytest.approx(g * (1 - 3 / (4 * 23 - 1)), rel=1e-3)  # Hedges' approximate correction
+    t, scale = g / np.sqrt(1 / 15 + 1 / 10), np.sqrt(1 / 15 + 1 / 10)
+    correction = effect.size[0] / g
+    for bound, tail in ((effect.size_low, 0.025), (effect.size_high, 0.975)):
+        assert scipy.stats.nct.sf(t, 23, bound[0] / scale / correction) == pytest.approx(tail, abs=1e-4)
+
+
+def test_bounds_hold_the_true_effect_as_often_as_they_say() -> None:
+    draws = 2000
+    a, b = RNG.normal(0.6, 1, (2, 20, draws))[0], RNG.normal(0, 1, (20, draws))
+    effect = effect_of_groups(a, b, 0.95)
+    assert 0.935 < ((effect.size_low < 0.6) & (effect.size_high > 0.6)).mean() < 0.965
+    assert 0.935 < ((effect.low < 0.6) & (effect.high > 0.6)).mean() < 0.965
+
+
+@pytest.mark.parametrize("design", ["pairs", "groups"])
+def test_without_an_effect_one_in_twenty_is_found(design: str) -> None:
+    draws = 2000
+    if design == "pairs":
+        person = RNG.normal(0, 1, (12, draws))
+        a, b = person + RNG.gamma(0.5, 1, (12, draws)), person + RNG.gamma(0.5, 1, (12, draws))
+        p = permutation.pairs(a, b, 999, 1)
+    else:
+        p = permutation.groups(RNG.gamma(0.5, 1, (10, draws)), RNG.gamma(0.5, 1, (14, draws)), 999, 1)
+    assert (p <= 0.05).mean() == pytest.approx(0.05, abs=0.015)
+
+
+def test_the_mixed_model_agrees_with_statsmodels() -> None:
+    people = [f"p{number}" for number in range(10) for _ in range(4)]
+    levels = ["a", "a", "b", "b"] * 10
+    shift = np.repeat(RNG.normal(0, 1, 10), 4)
+    values = shift + np.array([0, 0, 0.6, 0.6] * 10) + RNG.normal(0, 0.5, 40)
+    found = of_happiness(compare("x", units(people, levels, values), Settings(test="mixed"), []))
+    frame = pd.DataFrame({"value": values, "level": levels, "person": people})
+    model = smf.mixedlm("value ~ C(level)", frame, groups=frame["person"]).fit(reml=True)
+    difference, error = -model.params.iloc[1], model.bse.iloc[1]
+    assert found.difference == pytest.approx(difference, rel=1e-4)
+    assert found.statistic == pytest.approx(difference / error, rel=1e-3)
+    assert found.p == pytest.approx(2 * scipy.stats.t.sf(abs(difference / error), 40 - 10 - 1), rel=1e-2)
+    assert found.effect == pytest.approx(difference / np.sqrt(model.scale + model.cov_re.iloc[0, 0]), rel=1e-3)
+
+
+def test_the_mixed_model_of_one_value_each_is_a_t_test() -> None:
+    a, b = RNG.normal(0, 1, 9), RNG.normal(1, 1, 8)
+    people = [f"p{number}" for number in range(17)]
+    found = of_happiness(
+        compare("x", units(people, ["a"] * 9 + ["b"] * 8, np.concatenate([a, b])), Settings(test="mixed"), [])
+    )
+    oracle = scipy.stats.ttest_ind(a, b)
+    assert (found.statistic, found.p) == pytest.approx((oracle.statistic, oracle.pvalue))
+
+
+def test_a_person_counts_once_however_many_stretches_they_have() -> None:
+    people = ["p1"] * 50 + ["p2", "p3", "p4"] + ["q1", "q2", "q3"]
+    values = np.concatenate([np.full(50, 0.9), [0.1, 0.1, 0.1], [0.5, 0.5, 0.4]])
+    found = of_happiness(compare("x", units(people, ["a"] * 53 + ["b"] * 3, values), Settings(), []))
+    assert found.people == 7
+    assert found.mean_a == pytest.approx((0.9 + 0.3) / 4)
+
+
+def test_stretches_of_a_person_are_weighted_by_seen_time() -> None:
+    people, levels = ["p", "p", "q", "q"], ["a"] * 4
+    made = Units(
+        np.array(people, object), np.array(levels, object), np.arange(36.0).reshape(4, 9), np.array([1, 3, 1, 1])
+    )
+    assert made.means()["a"]["p"][0] == pytest.approx(0.25 * 0 + 0.75 * 9)
+
+
+def test_people_who_lack_a_level_are_named() -> None:
+    people = [f"p{number}" for number in range(6)] * 2 + ["late"]
+    levels = ["a"] * 6 + ["b"] * 6 + ["b"]
+    notes: list[str] = []
+    found = of_happiness(compare("x", units(people, levels, RNG.random(13)), Settings(), notes))
+    assert (found.design, found.people) == ("within", 6)
+    assert notes == ["x: 1 of the people lack a level and are left out of a - b: late"]
+
+
+def test_more_than_two_levels_are_tested_together_and_in_pairs() -> None:
+    people = [f"p{number}" for number in range(8)] * 3
+    values = np.concatenate([RNG.normal(shift, 0.1, 8) for shift in (0, 0, 1)])
+    found = compare("x", units(people, ["a"] * 8 + ["b"] * 8 + ["c"] * 8, values), Settings(), [])
+    assert of_happiness(found, "any").p < 0.01
+    assert of_happiness(found, "a - c").p < 0.01 < of_happiness(found, "a - b").p
+    assert len(found) == 4 * len(SIGNALS)
+
+
+def test_the_studys_effect_is_found_and_corrected_openly(
+    study: pd.DataFrame, segments: pd.DataFrame, groups: pd.DataFrame
+) -> None:
+    summary = mftn.summarize(study, people="one", segments=segments, groups=groups, baseline="rest")
+    conditions = summary.conditions
+    group = conditions[(conditions["factor"] == "group") & (conditions["signal"] != "valence_index")]
+    assert group["signal"].tolist() == list(EXPRESSIONS)
+    assert (group["tests"] == 8).all()
+    np.testing.assert_allclose(group["p_holm"], multipletests(group["p"], method="holm")[1])
+    happiness = group.set_index("signal").loc["happiness"]
+    assert happiness["contrast"] == "control - treated" and happiness["design"] == "between"
+    assert happiness["difference"] == pytest.approx(-0.2, abs=0.05)
+    assert happiness["p_holm"] < 0.05 and happiness["high"] < 0
+    within = conditions[(conditions["factor"] == "segment") & (conditions["signal"] == "happiness")].iloc[0]
+    assert within["contrast"] == "question 1 - question 2" and within["design"] == "within" and within["people"] == 12
+
+
+def test_tracks_are_not_taken_for_people(study: pd.DataFrame, groups: pd.DataFrame) -> None:
+    broken = study.assign(track=np.where(study["time"] < 10, 1, 2))
+    summary = mftn.summarize(broken, groups=groups)
+    assert summary.conditions.empty
+    assert any("conditions are not compared" in note for note in summary.notes)
+    assert len(mftn.summarize(broken, groups=groups, people="one").conditions) == 9

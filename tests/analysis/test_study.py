@@ -1,0 +1,174 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import mftn
+from mftn.errors import ConfigError, DataError
+
+Faces = Callable[..., pd.DataFrame]
+TIMES = np.arange(100) / 10
+
+
+@pytest.fixture
+def two(faces: Faces) -> pd.DataFrame:
+    """Ten seconds: track 1 all along; track 2 for four seconds, lost for two, then back as track 3, happy."""
+    second = ["neutral"] * 40 + [None] * 60
+    third = [None] * 60 + ["happiness"] * 40
+    parts = [faces("films/a.mp4", TIMES, ["neutral"] * 100, 1)]
+    parts += [
+        faces("films/a.mp4", TIMES, shown, track).dropna(subset="track") for track, shown in ((2, second), (3, third))
+    ]
+    return pd.concat(parts)
+
+
+def test_tracks_of_one_person_are_joined_and_the_time_between_is_missing(two: pd.DataFrame) -> None:
+    people = pd.DataFrame({"source": ["a.mp4"] * 3, "track": [1, 2, 3], "person": ["Ann", "Ben", "Ben"]})
+    summary = mftn.summarize(two, people=people)
+    persons = summary.persons.set_index("person")
+    assert persons["seen"].to_dict() == pytest.approx({"Ann": 10, "Ben": 8})
+    assert persons.loc["Ben", "missing"] == pytest.approx(2)
+    assert persons.loc["Ben", "tracks"] == "#2 #3"
+    happiness = summary.expressions[summary.expressions["expression"] == "happiness"].set_index("person")
+    assert happiness["share"].to_dict() == pytest.approx({"Ann": 0, "Ben": 0.5})
+    assert not summary.notes
+
+
+def test_without_a_map_each_track_is_somebody(two: pd.DataFrame) -> None:
+    assert set(mftn.summarize(two).persons["person"]) == {f"films/a.mp4#{track}" for track in (1, 2, 3)}
+
+
+def test_one_person_per_recording_takes_the_largest_face(faces: Faces) -> None:
+    rows = pd.concat(
+        [faces("a.mp4", TIMES, ["happiness"] * 100, 1), faces("a.mp4", TIMES[:30], ["fear"] * 30, 2, side=40)]
+    )
+    summary = mftn.summarize(rows, people="one")
+    assert summary.persons["person"].tolist() == ["a.mp4"]
+    assert summary.expressions.set_index("expression").loc["happiness", "share"] == 1
+    assert any("seen twice at once in 30 faces" in note for note in summary.notes)
+
+
+def test_every_unmatched_row_is_named_and_nobody_is_dropped(two: pd.DataFrame) -> None:
+    people = pd.DataFrame(
+        {"source": ["a.mp4", "a.mp4", "b.mp4"], "track": [1, 9, 1], "person": ["Ann", "Zoe", "Nobody"]}
+    )
+    groups = pd.DataFrame({"person": ["Ann", "Eve"], "group": ["x", "y"]})
+    segments = pd.DataFrame({"source": ["a.mp4", "c.mp4"], "name": ["s", "s"], "start": [0, 0], "end": [5, 5]})
+    summary = mftn.summarize(two, people=people, groups=groups, segments=segments)
+    notes = "\n".join(summary.notes)
+    for said in (
+        "people: row 4: the table has no source b.mp4",
+        "people: films/a.mp4 has no track 9 (Zoe)",
+        "films/a.mp4: track 2 (40 faces, 0.0–3.9 s) is nobody in people",
+        "groups: row 3: no person Eve in the table",
+        "segments: row 3: the table has no source c.mp4",
+    ):
+        assert said in notes
+    persons = summary.persons.set_index("person")
+    assert set(persons.index) == {"Ann", "Zoe", "films/a.mp4#2", "films/a.mp4#3"}
+    assert persons.loc["Zoe", "seen"] == 0 and persons.loc["Zoe", "missing"] == pytest.approx(5)
+
+
+def test_a_recording_without_a_segment_is_named(faces: Faces) -> None:
+    rows = pd.concat([faces(name, TIMES, ["neutral"] * 100) for name in ("a.mp4", "b.mp4")])
+    summary = mftn.summarize(rows, segments=pd.DataFrame({"source": ["a"], "name": ["s"], "start": [0], "end": [5]}))
+    assert any(note.startswith("b.mp4: has no segment in segments") for note in summary.notes)
+    assert set(summary.persons["source"]) == {"a.mp4"}
+
+
+def test_overlapping_segments_are_named_and_each_is_measured(faces: Faces) -> None:
+    segments = pd.DataFrame({"name": ["s", "t"], "start": [0, 4], "end": [6, 10]})
+    summary = mftn.summarize(faces("a.mp4", TIMES, ["neutral"] * 100), segments=segments)
+    assert "a.mp4: segments s and t overlap for 2.00 s, which counts in both" in summary.notes
+    assert summary.persons["seen"].tolist() == pytest.approx([6, 6])
+
+
+def test_conditions_that_change_over_time_split_a_segment(faces: Faces) -> None:
+    rows = faces("a.mp4", TIMES, ["neutral"] * 50 + ["happiness"] * 50)
+    groups = pd.DataFrame({"source": ["a", "a"], "start": ["0", "0:05"], "end": ["5s", ""], "light": ["dim", "bright"]})
+    summary = mftn.summarize(rows, groups=groups)
+    happiness = summary.expressions[summary.expressions["expression"] == "happiness"].set_index("light")
+    assert happiness["share"].to_dict() == {"dim": 0, "bright": 1}
+    assert happiness["end"].to_dict() == pytest.approx({"dim": 5, "bright": 10})
+
+
+def test_rows_that_contradict_each_other_are_refused(faces: Faces) -> None:
+    rows = faces("a.mp4", TIMES, ["neutral"] * 100)
+    with pytest.raises(DataError, match=r"row 3: group is y, but x in groups: row 2"):
+        mftn.summarize(rows, groups=pd.DataFrame({"source": ["a.mp4"] * 2, "group": ["x", "y"]}))
+    with pytest.raises(DataError, match="row 3"):
+        people = pd.DataFrame({"source": ["a.mp4"] * 2, "track": [1, 1], "person": ["Ann", "Ben"]})
+        mftn.summarize(rows, people=people)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"people": {"source": ["a"]}}, "people: lacks the column person"),
+        ({"segments": {"start": [1]}}, "segments: lacks the column name"),
+        ({"segments": {"name": ["x"], "start": [3], "end": [2]}}, "row 2: x ends at 2 s, not after its start"),
+        ({"segments": {"name": ["x"], "start": ["soon"], "end": [2]}}, "row 2: start 'soon' is no time"),
+        ({"groups": {"group": ["x"]}}, "needs a column source or person"),
+        ({"groups": {"source": ["a"]}}, "no column of conditions"),
+        ({"groups": {"source": ["a"], "mean": ["x"]}}, "rename the column mean"),
+        ({"people": {"source": ["a"], "track": ["first"], "person": ["Ann"]}}, "track 'first' is no number"),
+    ],
+)
+def test_unusable_tables_of_the_study_are_refused(faces: Faces, arguments: dict[str, dict], message: str) -> None:
+    rows = faces("a.mp4", TIMES, ["neutral"] * 100)
+    with pytest.raises(DataError, match=message):
+        mftn.summarize(rows, **{name: pd.DataFrame(columns) for name, columns in arguments.items()})
+
+
+def test_names_that_fit_two_sources_are_refused(faces: Faces) -> None:
+    rows = pd.concat([faces(name, TIMES, ["neutral"] * 100) for name in ("x/a.mp4", "y/a.mp4")])
+    with pytest.raises(DataError, match=r"a\.mp4 may be x/a\.mp4 or y/a\.mp4"):
+        mftn.summarize(rows, people=pd.DataFrame({"source": ["a.mp4"], "person": ["Ann"]}))
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_tables_from_any_spreadsheet_are_read(faces: Faces, tmp_path: Path, separator: str) -> None:
+    path = tmp_path / "segments.csv"
+    lines = [["Name", "Source", "Start", "End"], ["Frage 1 – ä", "a.mp4", "1,5" if separator == ";" else "1.5", "0:04"]]
+    path.write_text("\r\n".join(separator.join(line) for line in lines) + "\r\n", encoding="utf-8-sig")
+    person = mftn.summarize(faces("a.mp4", TIMES, ["neutral"] * 100), segments=path).persons.iloc[0]
+    assert (person["segment"], person["start"], person["end"]) == ("Frage 1 – ä", 1.5, 4)
+
+
+def test_the_baseline_is_each_persons_own(faces: Faces) -> None:
+    parts = []
+    for name, rest in (("a.mp4", 0.1), ("b.mp4", 0.4)):
+        values = np.zeros((100, 8))
+        values[:, 1] = np.where(TIMES < 4, rest, rest + 0.3)
+        values[:, 0] = 1 - values[:, 1]
+        parts.append(faces(name, TIMES, values))
+    segments = pd.DataFrame({"name": ["rest", "film"], "start": [0, 4], "end": [4, 10]})
+    file = pd.DataFrame({"source": ["a", "b"], "start": [0, 0], "end": [4, 4]})
+    for baseline in ("0:4", "rest", file):
+        summary = mftn.summarize(pd.concat(parts), segments=segments, baseline=baseline)
+        found = summary.expressions[summary.expressions["expression"] == "happiness"].set_index(["source", "segment"])
+        assert found.loc[("a.mp4", "film"), "baseline"] == pytest.approx(0.1)
+        assert found.loc[("b.mp4", "film"), "baseline"] == pytest.approx(0.4)
+        assert found["difference"].to_list() == pytest.approx([0, 0.3, 0, 0.3])
+        valence = summary.persons.set_index(["source", "segment"])["valence_difference"]
+        assert valence[("b.mp4", "film")] == pytest.approx(0.3)
+
+
+def test_a_person_without_a_baseline_in_a_recording_has_that_of_their_others(faces: Faces) -> None:
+    rows = pd.concat([faces("a.mp4", TIMES, ["neutral"] * 100), faces("b.mp4", TIMES, ["happiness"] * 100)])
+    people = pd.DataFrame({"source": ["a", "b"], "person": ["Ann", "Ann"]})
+    summary = mftn.summarize(rows, people=people, baseline=pd.DataFrame({"source": ["a"]}))
+    found = summary.expressions[summary.expressions["expression"] == "happiness"].set_index("source")
+    assert found.loc["b.mp4", "difference"] == pytest.approx(0.92)
+
+
+def test_baselines_that_are_nowhere_are_refused(faces: Faces) -> None:
+    rows = faces("a.mp4", TIMES, ["neutral"] * 100)
+    with pytest.raises(ConfigError, match="no segment has this name"):
+        mftn.summarize(rows, baseline="rest")
+    with pytest.raises(DataError, match="nobody is seen in it"):
+        mftn.summarize(rows, baseline="50:60")
+    with pytest.raises(ConfigError, match="must end after"):
+        mftn.summarize(rows, baseline="10:5")

@@ -1,0 +1,143 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+import mftn
+from mftn.analysis.table import Recording, Tables
+from mftn.errors import DataError
+from mftn.labels import EXPRESSIONS
+from mftn.output import open_writer
+from mftn.types import Face, Prediction
+
+Faces = Callable[..., pd.DataFrame]
+
+
+def face(number: int, track: int | None = 1) -> Face:
+    values = np.full(8, 0.02)
+    values[number % 8] = 0.86
+    probabilities = dict(zip(EXPRESSIONS, values.tolist(), strict=True))
+    return Face((1.0, 2.0, 101.0, 66.0), 0.75, np.full((5, 2), 3, np.float32), probabilities, track)
+
+
+def recordings(table: object) -> list[Recording]:
+    with Tables(table) as tables:
+        return list(tables.recordings())
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet"])
+def test_what_predict_writes_is_read_alike_from_every_format(tmp_path: Path, kind: str) -> None:
+    predictions = [
+        Prediction("clip, one.mp4", 640, 480, (face(0), face(1, 2)), frame=0, time=0.0),
+        Prediction("clip, one.mp4", 640, 480, (), frame=1, time=0.04),
+        Prediction("clip, one.mp4", 640, 480, (face(3, 2),), frame=2, time=0.08),
+        Prediction("Foto “ä”.jpg", 64, 48, (face(5, None),)),
+        Prediction("empty.jpg", 64, 48, ()),
+        Prediction("gone.jpg", 0, 0, (), error="gone.jpg: no such file"),
+    ]
+    path = tmp_path / f"faces.{kind}"
+    with open_writer(path, kind) as writer:
+        for prediction in predictions:
+            writer.write(prediction)
+    for found in (recordings(path), recordings(predictions)):
+        clip, photo, empty, gone = found
+        assert (clip.source, photo.source) == ("clip, one.mp4", "Foto “ä”.jpg")
+        np.testing.assert_allclose(clip.times, [0, 0.04, 0.08])
+        np.testing.assert_allclose(clip.face_times, [0, 0, 0.08])
+        assert clip.tracks.tolist() == [1, 2, 2]
+        assert clip.probabilities.argmax(axis=1).tolist() == [0, 1, 3]
+        np.testing.assert_allclose(clip.probabilities.sum(axis=1), 1, atol=1e-5)
+        np.testing.assert_allclose(clip.sizes, 80)  # √(100 · 64)
+        np.testing.assert_allclose(clip.scores, 0.75)
+        assert photo.is_image and len(photo.tracks) == 1 and not photo.errors
+        assert empty.is_image and not len(empty.tracks) and not empty.errors
+        assert gone.errors == 1
+
+
+def test_recordings_whose_rows_lie_apart_come_whole(faces: Faces, tmp_path: Path) -> None:
+    one, other = (faces(name, np.arange(40) / 10, ["neutral"] * 40) for name in ("a.mp4", "b.mp4"))
+    mixed = pd.concat([one[:10], other[:30], one[10:], other[30:]])
+    mixed.to_parquet(tmp_path / "mixed.parquet")
+    found = recordings(tmp_path / "mixed.parquet")
+    assert [recording.source for recording in found] == ["a.mp4", "b.mp4"]
+    assert all(len(recording.times) == len(recording.face_times) == 40 for recording in found)
+
+
+def test_rows_in_any_order_are_put_in_order_of_time(faces: Faces) -> None:
+    shown = ["neutral"] * 10 + ["happiness"] * 10
+    rows = faces("a.mp4", np.arange(20) / 10, shown).sample(frac=1, random_state=1)
+    (found,) = recordings(rows)
+    assert (np.diff(found.face_times) > 0).all()
+    assert found.probabilities.argmax(axis=1).tolist() == [0] * 10 + [1] * 10
+
+
+def test_several_files_and_arrow_tables_are_one_table(faces: Faces, tmp_path: Path) -> None:
+    first, second = (faces("a.mp4", np.arange(10) / 10 + start, ["neutral"] * 10) for start in (0, 1))
+    first.to_csv(tmp_path / "1.csv", index=False)
+    second.to_parquet(tmp_path / "2.parquet")
+    (found,) = recordings([tmp_path / "1.csv", tmp_path / "2.parquet"])
+    assert len(found.times) == 20
+    (same,) = recordings(pa.Table.from_pandas(pd.concat([first, second])))
+    np.testing.assert_array_equal(same.probabilities, found.probabilities)
+
+
+def test_unknown_columns_are_left_alone_and_the_model_is_named(faces: Faces) -> None:
+    rows = faces("a.mp4", [0, 1], ["neutral"] * 2).assign(face=7, model="mftn_mobile_ferplus", blink=0.5)
+    with Tables(rows) as tables:
+        assert tables.scan.models == ("mftn_mobile_ferplus",)
+        assert len(list(tables.recordings())) == 1
+
+
+@pytest.mark.parametrize(
+    ("drop", "message"),
+    [(["source"], "lacks the column source"), (["track"], "track"), ([f"p_{n}" for n in EXPRESSIONS], "p_neutral")],
+)
+def test_what_nothing_can_be_done_without_is_named(faces: Faces, tmp_path: Path, drop: list[str], message: str) -> None:
+    path = tmp_path / "faces.csv"
+    faces("a.mp4", [0, 1], ["neutral"] * 2).drop(columns=drop).to_csv(path, index=False)
+    with pytest.raises(DataError, match=message) as error:
+        mftn.summarize(path)
+    assert str(path) in str(error.value)
+
+
+def test_other_missing_columns_are_a_note(faces: Faces) -> None:
+    rows = faces("a.mp4", np.arange(50) / 10, ["neutral"] * 50).drop(columns=["score", "left", "p_contempt"])
+    summary = mftn.summarize(rows)
+    assert any("left, score, p_contempt" in note for note in summary.notes)
+    assert summary.persons["score"].isna().all() and summary.persons["face_size"].isna().all()
+    contempt = summary.expressions[summary.expressions["expression"] == "contempt"]
+    assert contempt[["mean", "share", "peak", "peak_time", "slope"]].isna().all(axis=None)
+    assert summary.expressions["mean"].notna().sum() == 7
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.txt", "x", "unknown ending"),
+        ("a.parquet", "no parquet", "not a readable parquet"),
+        ("a.csv", "", "a.csv"),
+        ("a.csv", "source,p_neutral\na.mp4,much\n", "a.csv"),
+        ("a.jsonl", "{", "not a readable jsonl"),
+    ],
+)
+def test_unreadable_tables_are_named(tmp_path: Path, name: str, text: str, message: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match=message):
+        mftn.summarize(tmp_path / name)
+
+
+def test_missing_files_and_no_table_are_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such file"):
+        mftn.summarize(tmp_path / "none.parquet")
+    with pytest.raises(DataError, match="no table"):
+        mftn.summarize([])
+
+
+def test_a_recording_with_and_without_times_is_refused(faces: Faces) -> None:
+    rows = faces("a.mp4", [0, 1, 2], ["neutral"] * 3)
+    rows.loc[1, "time"] = np.nan
+    with pytest.raises(DataError, match=r"a\.mp4: some of its rows have a time"):
+        mftn.summarize(rows)
