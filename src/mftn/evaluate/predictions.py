@@ -181,6 +181,5 @@ def _read(name: str, path: Path) -> tuple[Predictions, dict[str, str]] | None:
         for column in table.column_names
         if column not in ("path", "label")
     }
-    return Predictions(name, labels, metadata["temperature"], NetworkSummary(**metadata["about"]), logits), metadata[
-        "key"
-    ]
+    network = NetworkSummary(**metadata["about"])
+    return Predictions(name, labels, metadata["temperature"], network, logits), metadata["key"]
