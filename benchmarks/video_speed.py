@@ -37,7 +37,7 @@ def make_clip(path: Path, persons: int) -> None:
 
 def main() -> None:
     """Measure and print medians of the runs."""
-    recognizer = load(mirror=False)  # as `mftn predict` has it for videos
+    recognizer = load(flip=False)  # as `mftn predict` has it for videos
     with tempfile.TemporaryDirectory() as folder:
         for persons in (1, 2):
             path = Path(folder) / f"{persons}.mp4"

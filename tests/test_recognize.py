@@ -234,10 +234,10 @@ def test_a_stream_reads_no_further_than_it_must(photos: Path) -> None:
 
 def test_recognizers_say_what_they_are() -> None:
     assert repr(mftn.load(engine="onnxruntime")) == (
-        "Recognizer(mftn_mobile_ferplus, detector=YuNet, engine=onnxruntime, mirror=True)"
+        "Recognizer(mftn_mobile_ferplus, detector=YuNet, engine=onnxruntime, flip=True)"
     )
-    assert repr(mftn.load("mftn_face_ferplus", engine="openvino", detector="none", mirror=False)) == (
-        "Recognizer(mftn_face_ferplus, detector=WholeImage, engine=openvino, mirror=False)"
+    assert repr(mftn.load("mftn_face_ferplus", engine="openvino", detector="none", flip=False)) == (
+        "Recognizer(mftn_face_ferplus, detector=WholeImage, engine=openvino, flip=False)"
     )
 
 
@@ -251,16 +251,24 @@ def test_settings_reach_the_detector_and_the_threads(astronaut: Image) -> None:
 
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
-@pytest.mark.parametrize("mirror", [True, False])
-def test_predict_takes_what_load_takes(astronaut: Image, engine: str, mirror: bool) -> None:
-    found = mftn.predict(astronaut, engine=engine, mirror=mirror)  # type: ignore[arg-type]
-    expected = mftn.load(engine=engine, mirror=mirror).predict(astronaut)  # type: ignore[arg-type]
+@pytest.mark.parametrize("flip", [True, False])
+def test_predict_takes_what_load_takes(astronaut: Image, engine: str, flip: bool) -> None:
+    found = mftn.predict(astronaut, engine=engine, flip=flip)  # type: ignore[arg-type]
+    expected = mftn.load(engine=engine, flip=flip).predict(astronaut)  # type: ignore[arg-type]
     assert found.faces[0].probabilities == pytest.approx(expected.faces[0].probabilities, abs=1e-6)
-    assert (
-        found.faces[0].probabilities != mftn.predict(astronaut, engine=engine, mirror=not mirror).faces[0].probabilities
-    )  # type: ignore[arg-type]
+    assert found.faces[0].probabilities != mftn.predict(astronaut, engine=engine, flip=not flip).faces[0].probabilities  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="no such engine"):
         mftn.predict(astronaut, engine="fastest")  # type: ignore[arg-type]
+
+
+def test_the_deprecated_name_of_flip_still_works(astronaut: Image) -> None:
+    for expected in (True, False):
+        with pytest.warns(DeprecationWarning, match="mirror has been renamed: use flip"):
+            assert repr(mftn.load(mirror=expected)).endswith(f"flip={expected})")
+        with pytest.warns(DeprecationWarning, match="use flip") as caught:
+            found = mftn.predict(astronaut, mirror=expected)
+        assert caught[0].filename == __file__
+        assert found.faces[0].probabilities == mftn.predict(astronaut, flip=expected).faces[0].probabilities
 
 
 def test_predict_names_its_source(photos: Path) -> None:

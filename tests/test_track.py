@@ -18,7 +18,7 @@ GROUND = (60, 70, 80)
 
 @pytest.fixture(scope="module")
 def recognizer() -> Recognizer:
-    return load(mirror=False, threads=1)
+    return load(flip=False, threads=1)
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mftn.ahead import ReadAhead
-from mftn.engines import BATCH, Engine, EngineName, Mirrored, find_model, load_engine
+from mftn.engines import BATCH, Engine, EngineName, Flipped, find_model, load_engine
 from mftn.errors import ConfigError, ImageError
 from mftn.faces import Detector, WholeImage, load_detector
 from mftn.faces.align import align
@@ -64,9 +65,9 @@ class Recognizer:
         self.workers = workers or os.cpu_count() or 1
 
     def __repr__(self) -> str:
-        mirror = isinstance(self.engine, Mirrored)
+        flip = isinstance(self.engine, Flipped)
         detector = type(self.detector).__name__
-        return f"Recognizer({self.engine.spec.name}, detector={detector}, engine={self.engine.name}, mirror={mirror})"
+        return f"Recognizer({self.engine.spec.name}, detector={detector}, engine={self.engine.name}, flip={flip})"
 
     def predict(self, image: ImageSource) -> Prediction:
         """Recognise the expressions in one image.
@@ -178,8 +179,9 @@ def load(
     min_score: float | None = None,
     threads: int = 0,
     engine: EngineName = "auto",
-    mirror: bool = True,
+    flip: bool = True,
     detect_size: int | None = None,
+    mirror: bool | None = None,
 ) -> Recognizer:
     """Load a model and a face detector once, for many images.
 
@@ -189,9 +191,10 @@ def load(
         min_score: Faces below this score are omitted, 0 to 1; the detector's own default if None.
         threads: Processor threads; 0 for all cores.
         engine: What runs the network: "onnxruntime", "openvino", or "auto" for the faster one that is installed.
-        mirror: Average the outputs for every face and its horizontal flip: more accurate, and twice the network's work.
+        flip: Average the outputs for every face and its horizontal flip: more accurate, and twice the network's work.
         detect_size: Pixels to which an image's longer side is scaled, at most, to look for small faces; fewer are
             faster and miss more of them. None chooses by the image's size.
+        mirror: Deprecated name of `flip`.
 
     Raises:
         ModelError: There is no such model.
@@ -201,9 +204,10 @@ def load(
         raise ConfigError(f"min_score is {min_score}; it must be 0 to 1")
     if threads < 0:
         raise ConfigError(f"threads is {threads}; give 1 or more, or 0 for all cores")
+    flip = _renamed(flip, mirror)
     network = load_engine(model, threads=threads, engine=engine)
-    if mirror:
-        network = Mirrored(network)
+    if flip:
+        network = Flipped(network)
     finder = load_detector(detector, min_score=min_score, threads=threads, detect_size=detect_size)
     return Recognizer(network, finder, threads)
 
@@ -216,7 +220,8 @@ def predict(
     min_score: float | None = None,
     threads: int = 0,
     engine: EngineName = "auto",
-    mirror: bool = True,
+    flip: bool = True,
+    mirror: bool | None = None,
 ) -> Prediction:
     """Recognise the expressions in one image; `load` is quicker for several settings in turn.
 
@@ -229,17 +234,19 @@ def predict(
         min_score: As in `load`.
         threads: As in `load`.
         engine: As in `load`.
-        mirror: As in `load`.
+        flip: As in `load`.
+        mirror: Deprecated name of `flip`.
 
     Raises:
         ImageError: The image cannot be read.
         ModelError: There is no such model.
         ConfigError: There is no such detector or engine, or a number is out of its range.
     """
+    flip = _renamed(flip, mirror)
     file = find_model(model).resolve()
     state = file.stat()
     version = (file, state.st_mtime_ns, state.st_size, state.st_ino)
-    return _loaded(model, version, detector, min_score, threads, engine, mirror).predict(image)
+    return _loaded(model, version, detector, min_score, threads, engine, flip).predict(image)
 
 
 @lru_cache(maxsize=2)
@@ -250,6 +257,13 @@ def _loaded(
     min_score: float | None,
     threads: int,
     engine: EngineName,
-    mirror: bool,
+    flip: bool,
 ) -> Recognizer:
-    return load(model, detector=detector, min_score=min_score, threads=threads, engine=engine, mirror=mirror)
+    return load(model, detector=detector, min_score=min_score, threads=threads, engine=engine, flip=flip)
+
+
+def _renamed(flip: bool, mirror: bool | None) -> bool:
+    if mirror is None:
+        return flip
+    warnings.warn("mirror has been renamed: use flip", DeprecationWarning, stacklevel=3)
+    return mirror

@@ -136,12 +136,15 @@ def test_ctrl_c_keeps_what_is_done_and_says_so(tmp_path: Path) -> None:
     assert f"interrupted; {done} images are done and kept in {out}" in process.stderr.read()
 
 
-def test_a_face_can_be_shown_without_its_mirror_image() -> None:
-    both, once = (
-        json.loads(mftn("predict", PHOTOS / "grace_hopper.jpg", "--format", "jsonl", *flags).stdout)["faces"][0]
-        for flags in ((), ("--no-mirror",))
-    )
+def test_faces_can_be_classified_without_their_horizontal_flip() -> None:
+    runs = [
+        mftn("predict", PHOTOS / "grace_hopper.jpg", "--format", "jsonl", *flags)
+        for flags in ((), ("--no-flip",), ("--no-mirror",))
+    ]
+    both, once, renamed = (json.loads(run.stdout)["faces"][0] for run in runs)
     assert both["box"] == once["box"] and both["probabilities"] != once["probabilities"]
+    assert renamed == once
+    assert [run.stderr for run in runs] == ["", "", "mftn: --no-mirror has been renamed: use --no-flip\n"]
 
 
 def test_a_reader_that_goes_away_is_no_error() -> None:

@@ -50,7 +50,7 @@ class Arguments:
         model: Name of a model that ships, or an exported file.
         threads: Processor threads; 0 for all cores.
         engine: Runs the network; auto is OpenVINO where it is installed.
-        mirror: Average every face's prediction with its horizontal flip's: more accurate, and twice the network's work.
+        flip: Average every face's prediction with its horizontal flip's: more accurate, and twice the network's work.
             Videos are averaged over time instead.
         strict: Stop at the first image that cannot be read.
         start: Of a video, seconds from where frames are read.
@@ -76,7 +76,7 @@ class Arguments:
     model: str | None = None
     threads: int = 0
     engine: Literal["auto", "onnxruntime", "openvino"] = "auto"
-    mirror: bool = True
+    flip: bool = True
     strict: bool = False
     start: float = 0.0
     end: float | None = None
@@ -90,6 +90,17 @@ class Arguments:
 FOR_VIDEOS = ("start", "end", "every", "detect_every", "smooth", "save_video", "save_timeline")
 FOR_IMAGES = ("save_images", "save_crops", "strict")
 TIMELINES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".webp")
+RENAMED = {"--mirror": "--flip", "--no-mirror": "--no-flip"}
+"""Options under their deprecated names."""
+
+
+def parse(arguments: list[str]) -> Arguments:
+    """The arguments; deprecated names are taken with a warning."""
+    for old, new in RENAMED.items():
+        if old in arguments:
+            say(f"{old} has been renamed: use {new}")
+    arguments = [RENAMED.get(argument, argument) for argument in arguments]
+    return tyro.cli(Arguments, prog="mftn predict", description=__doc__, args=arguments)
 
 
 def run(arguments: Arguments) -> int:
@@ -109,7 +120,7 @@ def run(arguments: Arguments) -> int:
 def _run_images(arguments: Arguments, given: Sequence[Source], kind: str) -> int:
     unread: Counter[str] = Counter()
     sources, folders = _checked_sources(arguments, given, unread)
-    recognizer = _load(arguments, flip=arguments.mirror)
+    recognizer = _load(arguments, flip=arguments.flip)
     total = len(sources) if isinstance(sources, list) else None
     failed = done = 0
     try:
@@ -147,7 +158,7 @@ def _load(arguments: Arguments, flip: bool) -> "Recognizer":
         detect_size=arguments.detect_size,
         threads=arguments.threads,
         engine=arguments.engine,
-        mirror=flip,
+        flip=flip,
     )
 
 

@@ -49,11 +49,11 @@ def in_batches(
     return np.concatenate([np.empty((0, classes), np.float32), *parts])
 
 
-class Mirrored:
-    """An engine that shows every crop and its mirror image and averages both answers.
+class Flipped:
+    """An engine with horizontal-flip test-time augmentation: the mean of its outputs for a crop and the flipped crop.
 
     Args:
-        engine: What answers.
+        engine: Runs on both.
     """
 
     def __init__(self, engine: Engine) -> None:
