@@ -1,12 +1,14 @@
 """The errors a user meets. Each message names the file, what is wrong and what to do."""
 
+from collections.abc import Collection
+
 
 class MFTNError(Exception):
     """Base of every error this package raises on purpose; the command line prints it in one line."""
 
 
 class ImageError(MFTNError):
-    """A picture that cannot be read: missing, empty, truncated, not an image, or too large."""
+    """An image that cannot be read: missing, empty, truncated, not an image, or too large."""
 
 
 class ConfigError(MFTNError):
@@ -34,3 +36,14 @@ class MissingExtraError(MFTNError):
 
     def __init__(self, feature: str, extra: str) -> None:
         super().__init__(f"{feature} needs packages that are not installed: pip install 'mftn[{extra}]'")
+
+
+def did_you_mean(name: str, known: Collection[str]) -> str:
+    """The end of an error message about an unknown name: the nearest known one, or else all of them."""
+    import difflib
+
+    near = difflib.get_close_matches(name, known, n=1)
+    if near:
+        return f"did you mean {near[0]}?"
+    *others, last = known
+    return f"there are {', '.join(others)} and {last}"

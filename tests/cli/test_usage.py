@@ -74,7 +74,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("explain a.jpg --model nope", "nope: neither a model file"),
         ("explain a.jpg --out a.jpg", "--out a.jpg: is a source itself"),
         ("export a.jpg --out a.jpg", "--out a.jpg: is a source"),
-        ("train --config nope", "recipes are"),
+        ("train --config nope", "nor a recipe; there are affectnet_7"),
         ("predcit", "did you mean predict"),
         ("xyz", "there are predict"),
     ],

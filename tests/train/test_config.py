@@ -37,7 +37,7 @@ def test_mistakes_are_refused_with_the_nearest_key(tmp_path: Path, text: str, me
 
 
 def test_an_unknown_recipe_names_those_there_are() -> None:
-    with pytest.raises(ConfigError, match=r"recipes are .*ferplus"):
+    with pytest.raises(ConfigError, match=r"there are .*ferplus"):
         load_config("fer-plus")
 
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from importlib import import_module
 
 from mftn import __version__
-from mftn.errors import ConfigError, MFTNError, MissingExtraError
+from mftn.errors import ConfigError, MFTNError, MissingExtraError, did_you_mean
 from mftn.files import readable
 
 SUBCOMMANDS = {
@@ -44,11 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"mftn {__version__}")
         return 0
     if subcommand not in SUBCOMMANDS:
-        import difflib
-
-        near = difflib.get_close_matches(subcommand, SUBCOMMANDS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(SUBCOMMANDS)}"
-        say(f"no subcommand {subcommand}; {hint}")
+        say(f"no subcommand {subcommand}; {did_you_mean(subcommand, SUBCOMMANDS)}")
         return WRONG_USAGE
     try:
         status = _run(subcommand, rest)

@@ -1,9 +1,8 @@
 """Find faces and align them. Detectors share one interface and run on onnxruntime."""
 
-import difflib
 from typing import Protocol
 
-from mftn.errors import ConfigError
+from mftn.errors import ConfigError, did_you_mean
 from mftn.types import Detection, Image
 
 DETECTORS = ("yunet", "mtcnn")
@@ -57,6 +56,4 @@ def load_detector(
         return MTCNN(min_score, threads=threads, detect_size=detect_size)
     if name == "none":
         return WholeImage()
-    near = difflib.get_close_matches(name, (*DETECTORS, "none"), n=1)
-    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(DETECTORS)} and none"
-    raise ConfigError(f"{name}: no such face detector; {hint}")
+    raise ConfigError(f"{name}: no such face detector; {did_you_mean(name, (*DETECTORS, 'none'))}")

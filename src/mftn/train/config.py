@@ -2,7 +2,6 @@
 `extends`; flags override both."""
 
 import dataclasses
-import difflib
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import tyro
 
 from mftn.data.augmentation import Augmentation
-from mftn.errors import ConfigError
+from mftn.errors import ConfigError, did_you_mean
 
 Config = TypeVar("Config")
 
@@ -195,9 +194,7 @@ def _read_recipe(recipe: str) -> dict[str, Any]:
     elif Path(recipe).is_file():
         text = Path(recipe).read_text(encoding="utf-8")
     else:
-        near = difflib.get_close_matches(recipe, recipes(), n=1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        raise ConfigError(f"{recipe}: neither a file nor a recipe{hint}; recipes are {', '.join(recipes())}")
+        raise ConfigError(f"{recipe}: neither a file nor a recipe; {did_you_mean(recipe, recipes())}")
     try:
         values = yaml.safe_load(text) or {}
     except yaml.YAMLError as error:
@@ -226,9 +223,7 @@ def from_mapping(cls: type[Config], values: Mapping[str, Any], source: str) -> C
     arguments: dict[str, Any] = {}
     for key, value in values.items():
         if key not in types:
-            near = difflib.get_close_matches(key, types, n=1)
-            hint = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(types)}"
-            raise ConfigError(f"{source}: unknown key {key}{hint}")
+            raise ConfigError(f"{source}: unknown key {key}; {did_you_mean(key, types)}")
         kind = types[key]
         if dataclasses.is_dataclass(kind):
             if not isinstance(value, Mapping):

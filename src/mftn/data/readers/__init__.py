@@ -1,6 +1,5 @@
 """A short reader a data set: what its owners give becomes records, checked against what they publish."""
 
-import difflib
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -9,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 from mftn.data.records import Record
-from mftn.errors import ConfigError, DataError
+from mftn.errors import ConfigError, DataError, did_you_mean
 from mftn.files import UniqueNames
 from mftn.sources import IMAGE_SUFFIXES, is_hidden
 
@@ -54,8 +53,7 @@ def find_data_set(name: str) -> DataSet:
         ConfigError: There is none of that name.
     """
     if name not in DATA_SETS:
-        near = difflib.get_close_matches(name, DATA_SETS, n=1)
-        raise ConfigError(f"{name}: no such data set; {f'did you mean {near[0]}?' if near else ', '.join(DATA_SETS)}")
+        raise ConfigError(f"{name}: no such data set; {did_you_mean(name, DATA_SETS)}")
     found: DataSet = import_module(f"mftn.data.readers.{name.replace('-', '_')}").DATA_SET
     return found
 
