@@ -12,13 +12,13 @@ from contextlib import suppress
 from importlib import import_module
 
 from mftn import __version__
-from mftn.errors import ConfigError, MFTNError, MissingExtraError, did_you_mean
+from mftn.errors import ConfigError, MFTNError, MissingExtraError, did_you_mean, did_you_mean
 from mftn.files import readable
 
 SUBCOMMANDS = {
     "predict": "recognise expressions in photographs and videos",
-    "models": "list the models that ship",
-    "benchmark": "measure this machine: faces a second by threads and batch, photographs end to end",
+    "models": "list the installed models",
+    "benchmark": "measure this machine: faces per second by threads and batch, photographs end to end",
     "doctor": "show versions, and what is installed or missing",
     "prepare": "align and document a data set for training",
     "audit": "look through a prepared data set: duplicates, leaks, doubtful labels",

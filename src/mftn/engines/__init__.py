@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from dataclasses import dataclass
-from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mftn.errors import ConfigError, UnknownModelError
+from mftn.engines.installed import DEFAULT_MODEL, ModelCard, find_model, is_shipped, list_models
+from mftn.errors import ConfigError, did_you_mean
 from mftn.spec import ModelSpec
+
+__all__ = [
+    "BATCH",
+    "DEFAULT_MODEL",
+    "Engine",
+    "EngineName",
+    "Flipped",
+    "ModelCard",
+    "find_model",
+    "in_batches",
+    "installed_engines",
+    "list_models",
+    "load_engine",
+]
 
 EngineName = Literal["auto", "onnxruntime", "openvino"]
 """What runs an exported model; auto is OpenVINO where it is installed, which is the faster one (docs/speed.md)."""
-
-DEFAULT_MODEL = "mftn_mobile_ferplus"
 
 BATCH = 32
 """Crops that a network sees at once: its memory grows with them, its speed hardly does any more."""
@@ -69,38 +79,8 @@ class Flipped:
         return average
 
 
-@dataclass(frozen=True, slots=True)
-class ModelCard:
-    """A model that ships, as its card describes it.
-
-    Attributes:
-        name: What `load` takes.
-        summary: One line.
-        input: Size and colour of its crops.
-        parameters: Number of weights.
-        megabytes: Size of its file.
-        accuracy: Measured shares by what they were measured on.
-        licence: Of the weights.
-    """
-
-    name: str
-    summary: str
-    input: str
-    parameters: int
-    megabytes: float
-    accuracy: dict[str, float]
-    licence: str
-
-
-def list_models() -> list[ModelCard]:
-    """Cards of the models that ship with the package."""
-    folder = files("mftn.engines") / "weights"
-    cards = sorted((item for item in folder.iterdir() if item.name.endswith(".json")), key=lambda item: item.name)
-    return [ModelCard(**json.loads(card.read_text(encoding="utf-8"))) for card in cards]
-
-
 def load_engine(model: str | Path | None = None, *, threads: int = 0, engine: EngineName = "auto") -> Engine:
-    """Load a model that ships by its name, or an exported file by its path.
+    """Load an installed model by its name, or an exported file by its path.
 
     Args:
         model: Name or path; the default model if None.
@@ -112,7 +92,7 @@ def load_engine(model: str | Path | None = None, *, threads: int = 0, engine: En
         ConfigError: There is no such engine, or it is not installed.
     """
     path = find_model(model)
-    source = path.stem if _shipped(path.stem) == path else str(path)
+    source = path.stem if is_shipped(path) else str(path)
     if engine == "auto":
         engine = installed_engines()[-1]
     if engine == "openvino":
@@ -123,28 +103,9 @@ def load_engine(model: str | Path | None = None, *, threads: int = 0, engine: En
         from mftn.engines.onnx import OnnxEngine
 
         return OnnxEngine(path.read_bytes(), source, threads)
-    raise ConfigError(f"{engine}: no such engine; there are onnxruntime, openvino and auto")
+    raise ConfigError(f"{engine}: no such engine; {did_you_mean(engine, get_args(EngineName))}")
 
 
 def installed_engines() -> list[EngineName]:
     """The engines that can be used, the fastest last."""
     return ["onnxruntime", "openvino"] if find_spec("openvino") else ["onnxruntime"]
-
-
-def find_model(model: str | Path | None = None) -> Path:
-    """The file of a model that ships, by its name, or the path itself.
-
-    Raises:
-        ModelError: There is neither.
-    """
-    name = str(model or DEFAULT_MODEL)
-    if Path(name).name == name and _shipped(name).is_file():
-        return _shipped(name)
-    if Path(name).is_file():
-        return Path(name)
-    known = ", ".join(card.name for card in list_models())
-    raise UnknownModelError(f"{name}: neither a model file nor a model that ships ({known})")
-
-
-def _shipped(name: str) -> Path:
-    return Path(str(files("mftn.engines") / "weights" / f"{name}.onnx"))
