@@ -29,6 +29,7 @@ from mftn.data.records import SPLITS
 from mftn.data.votes import PROTOCOLS, hard_labels
 from mftn.engines import EngineName
 from mftn.evaluate.scores import Scores
+from mftn.faces import DetectorName
 from mftn.faces.boxes import choose_face
 from mftn.images import read_image
 from mftn.labels import EXPRESSIONS
@@ -46,7 +47,7 @@ class Classify(Protocol):
 
 
 def probabilities(
-    paths: list[Path], whole: bool, how: tuple[str | None, str, EngineName], flip: bool
+    paths: list[Path], whole: bool, how: tuple[str | None, DetectorName, EngineName], flip: bool
 ) -> tuple[NDArray[np.float64], int]:
     """(n, 8) probabilities, zeros where no face is found, and the faces found; `whole` then takes the image.
 

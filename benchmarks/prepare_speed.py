@@ -21,7 +21,7 @@ from mftn.data.prepare import arcface_preparation, prepare
 from mftn.data.prepare.cutting import encode, laplacian_variance, perceptual_hash
 from mftn.data.readers import read_records
 from mftn.data.records import Record
-from mftn.faces import load_detector
+from mftn.faces import DetectorName, load_detector
 from mftn.faces.align import align
 from mftn.faces.boxes import choose_face
 from mftn.images import read_image
@@ -50,7 +50,7 @@ def rate(root: Path, folder: Path, workers: int, detector: str, count: int) -> f
     return count / (time.perf_counter() - start)
 
 
-def shares(root: Path, name: str, pictures: int = 60) -> dict[str, float]:
+def shares(root: Path, name: DetectorName, pictures: int = 60) -> dict[str, float]:
     """Milliseconds a picture of each step, in one process with one thread."""
     detector, preparation = load_detector(name, min_score=0.3, threads=1), arcface_preparation(112, format="jpg")
     template = np.asarray(preparation.template)

@@ -325,12 +325,17 @@ class Grid:
 
 
 def test_many_faces_are_each_recognised_as_alone(astronaut: Image, tmp_path: Path) -> None:
-    """More faces in an image than a network sees at once, and images whose faces share a batch."""
-    PillowImage.fromarray(astronaut).save(tmp_path / "a.png")
+    """More faces in an image than a network sees at once, whether their crops or the image takes more memory."""
+    small, large = tmp_path / "small.png", tmp_path / "large.png"
+    PillowImage.fromarray(astronaut).save(small)
+    PillowImage.fromarray(np.pad(astronaut, ((0, 1500), (0, 1500), (0, 0)))).save(large)
     engine = mftn.load(engine="onnxruntime").engine
     count = 2 * BATCH + 5
-    predictions = list(Recognizer(engine, Grid(count), 2).stream([tmp_path / "a.png"] * 3))
-    assert [len(prediction.faces) for prediction in predictions] == [count] * 3
+    recognizer = Recognizer(engine, Grid(count), 2)
+    predictions = list(recognizer.stream([small, large, small, small, large]))
+    assert [len(prediction.faces) for prediction in predictions] == [count] * 5
+    assert predictions[1].to_dict()["faces"] == recognizer.predict(large).to_dict()["faces"]
+    predictions = [predictions[index] for index in (0, 2, 3)]
     for number in (0, 1, BATCH // 2, BATCH, count - 1):
         (crop,) = Recognizer(engine, Grid(count), 1).crops(astronaut, [Grid(count).detect(astronaut)[number]])
         expected = engine.probabilities(crop[None])[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections import deque
@@ -9,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import count
+from itertools import chain, count, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from mftn.ahead import ReadAhead
 from mftn.engines import BATCH, Engine, EngineName, Flipped, find_model, load_engine
 from mftn.errors import ConfigError, ImageError
-from mftn.faces import Detector, WholeImage, load_detector
+from mftn.faces import Detector, DetectorName, WholeImage, load_detector
 from mftn.faces.align import align
 from mftn.images import read_image
 from mftn.runtime import Room
@@ -42,11 +43,24 @@ BYTES_PER_PIXEL = 15
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """An image between detection and network: its prediction without faces, the faces, their crops (n, H, W, 3)."""
+    """An image between detection and network.
+
+    Attributes:
+        prediction: Its prediction without faces.
+        faces: What was detected.
+        crops: (n, H, W, 3); None where they would take more memory than the image, which is then kept.
+        image: The image where there are no crops.
+    """
 
     prediction: Prediction
     faces: Sequence[Detection]
-    crops: NDArray[np.uint8]
+    crops: NDArray[np.uint8] | None
+    image: Image | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of its pixels."""
+        return sum(pixels.nbytes for pixels in (self.crops, self.image) if pixels is not None)
 
 
 class Recognizer:
@@ -134,21 +148,24 @@ class Recognizer:
             found = self._locate(image, source.path)
         except ImageError as error:
             found = self._without_faces(Prediction(source.path, 0, 0, (), str(error)))
-        room.keep(number, found.crops.nbytes)
+        room.keep(number, found.nbytes)
         return found
 
     def _locate(self, image: Image, source: str) -> _Found:
-        """Detect and crop; the image itself is not kept."""
+        """Detect, and crop unless the crops would take more memory than the image."""
         height, width = image.shape[:2]
-        faces = self.detector.detect(image)
-        return _Found(Prediction(source, width, height, ()), faces, self.crops(image, faces))
+        faces, prediction = self.detector.detect(image), Prediction(source, width, height, ())
+        crop_bytes = 3 * math.prod(self.engine.spec.size)
+        if len(faces) > BATCH and len(faces) * crop_bytes > image.nbytes:
+            return _Found(prediction, faces, None, image)
+        return _Found(prediction, faces, self.crops(image, faces))
 
     def _without_faces(self, prediction: Prediction) -> _Found:
         return _Found(prediction, [], np.empty((0, *self.engine.spec.size, 3), np.uint8))
 
     def _classify(self, found: Sequence[_Found]) -> Iterator[Prediction]:
         """The second half: the faces of several images together."""
-        rows = iter(self.engine.probabilities(np.concatenate([image.crops for image in found])).tolist())
+        rows = chain.from_iterable(self.engine.probabilities(crops).tolist() for crops in self._batches(found))
         labels = self.engine.spec.labels
         for image in found:
             faces = tuple(
@@ -156,6 +173,17 @@ class Recognizer:
                 for face in image.faces
             )
             yield replace(image.prediction, faces=faces)
+
+    def _batches(self, found: Sequence[_Found]) -> Iterator[NDArray[np.uint8]]:
+        """The crops of several images in their order: those that were kept, or some at a time of an image."""
+        for kept, images in groupby(found, key=lambda each: each.image is None):
+            if kept:
+                yield np.concatenate([each.crops for each in images if each.crops is not None])
+                continue
+            for each in images:
+                assert each.image is not None
+                for start in range(0, len(each.faces), BATCH):
+                    yield self.crops(each.image, each.faces[start : start + BATCH])
 
 
 def crop_face(image: Image, face: Detection, size: tuple[int, int], template: ArrayLike) -> Image:
@@ -168,14 +196,14 @@ def crop_face(image: Image, face: Detection, size: tuple[int, int], template: Ar
     scale = min(height / size[0], width / size[1])
     half_height, half_width = size[0] * scale / 2, size[1] * scale / 2
     box = (width / 2 - half_width, height / 2 - half_height, width / 2 + half_width, height / 2 + half_height)
-    picture = PillowImage.fromarray(image)
-    return np.asarray(picture.resize(size[::-1], PillowImage.Resampling.BILINEAR, box=box, reducing_gap=3.0))
+    whole = PillowImage.fromarray(image)
+    return np.asarray(whole.resize(size[::-1], PillowImage.Resampling.BILINEAR, box=box, reducing_gap=3.0))
 
 
 def load(
     model: str | Path | None = None,
     *,
-    detector: str = "yunet",
+    detector: DetectorName = "yunet",
     min_score: float | None = None,
     threads: int = 0,
     engine: EngineName = "auto",
@@ -216,7 +244,7 @@ def predict(
     image: ImageSource,
     model: str | Path | None = None,
     *,
-    detector: str = "yunet",
+    detector: DetectorName = "yunet",
     min_score: float | None = None,
     threads: int = 0,
     engine: EngineName = "auto",
@@ -253,7 +281,7 @@ def predict(
 def _loaded(
     model: str | Path | None,
     _version: tuple[object, ...],
-    detector: str,
+    detector: DetectorName,
     min_score: float | None,
     threads: int,
     engine: EngineName,

@@ -9,7 +9,7 @@ from threading import Condition, Lock
 from typing import Any, Generic, TypeVar
 from weakref import WeakSet
 
-LARGE = 200_000_000
+LARGE = 60_000_000
 """Bytes that are worth the time it takes to return them to the system."""
 
 T = TypeVar("T")

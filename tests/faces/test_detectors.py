@@ -92,6 +92,15 @@ def test_min_score_is_respected(astronaut: Image) -> None:
     assert load_detector("yunet", min_score=0.99).detect(astronaut) == []
 
 
+def test_without_a_minimum_score_the_best_faces_are_reported(astronaut: Image, monkeypatch: pytest.MonkeyPatch) -> None:
+    yunet = YuNet(min_score=0, turned=False)
+    scores = [face.score for face in yunet.detect(astronaut)]
+    assert len(scores) > 50
+    monkeypatch.setattr("mftn.faces.search.MOST_FACES", 20)
+    best = [face.score for face in yunet.detect(astronaut)]
+    assert 10 < len(best) <= 20 and best == scores[: len(best)]
+
+
 def test_yunets_decode_agrees_with_opencv(astronaut: Image) -> None:
     yunet = YuNet(min_score=0.6)
     rows = yunet.decode(astronaut.transpose(2, 0, 1)[::-1].astype(np.float32))

@@ -8,6 +8,7 @@ import tyro
 
 from mftn.cli import say
 from mftn.cli.outputs import check_folders, check_outputs
+from mftn.faces import DetectorName
 from mftn.files import UniqueNames, readable
 from mftn.labels import EXPRESSIONS
 from mftn.sources import find_sources
@@ -38,7 +39,7 @@ class Arguments:
     model: str | None = None
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("explanations")
     expression: Literal[EXPRESSIONS] | None = None  # type: ignore[valid-type]
-    detector: Literal["yunet", "mtcnn", "none"] = "yunet"
+    detector: DetectorName = "yunet"
     overwrite: bool = False
 
 

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mftn.cli import INTERRUPTED, say
 from mftn.cli.outputs import check_folders, check_outputs
+from mftn.cli.progress import progress_bar
 from mftn.cli.sink import ImageTable, sink
+from mftn.engines import EngineName
 from mftn.errors import ConfigError, MissingExtraError
+from mftn.faces import DetectorName
 from mftn.files import file_identity
 from mftn.limits import check_range
 from mftn.output import PictureFolder
@@ -69,13 +70,13 @@ class Arguments:
     save_crops: Path | None = None
     overwrite: bool = False
     null: Annotated[bool, tyro.conf.arg(aliases=["-0"])] = False
-    detector: Literal["yunet", "mtcnn", "none"] = "yunet"
+    detector: DetectorName = "yunet"
     min_score: float | None = None
     detect_size: int | None = None
     top: int = 3
     model: str | None = None
     threads: int = 0
-    engine: Literal["auto", "onnxruntime", "openvino"] = "auto"
+    engine: EngineName = "auto"
     flip: bool = True
     strict: bool = False
     start: float = 0.0
@@ -126,7 +127,7 @@ def _run_images(arguments: Arguments, given: Sequence[Source], kind: str) -> int
     try:
         with ExitStack() as stack:
             write = stack.enter_context(sink(arguments.output, kind, ImageTable(arguments.top)))
-            advance = stack.enter_context(_progress(total))
+            advance = stack.enter_context(progress_bar("images", total))
             for prediction in recognizer.stream(sources):
                 write(prediction)
                 done += 1
@@ -135,7 +136,7 @@ def _run_images(arguments: Arguments, given: Sequence[Source], kind: str) -> int
                     say(error)
                     if arguments.strict:
                         return 1
-                advance()
+                advance(1)
     except KeyboardInterrupt:
         of = f" of {total}" if total is not None else ""
         where = f" in {arguments.output}" if arguments.output else ""
@@ -287,16 +288,3 @@ def _save(arguments: Arguments, prediction: Prediction, recognizer: "Recognizer"
     except (FileExistsError, ImageError) as error:
         return str(error)
     return None
-
-
-@contextmanager
-def _progress(total: int | None) -> Iterator[Callable[[], None]]:
-    """A function that moves the bar on by one; silent off a terminal and for a single image."""
-    console = Console(stderr=True)
-    if total in (0, 1) or not console.is_terminal:
-        yield lambda: None
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("images", total=total)
-        yield lambda: progress.advance(task)

@@ -7,11 +7,10 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from mftn.cli import INTERRUPTED, say
+from mftn.cli.progress import progress_bar
 from mftn.cli.sink import sink
 from mftn.errors import ConfigError
 from mftn.limits import check_range
@@ -98,10 +97,7 @@ def _outputs(
 
     row = stack.enter_context(sink(arguments.output, kind, persons))
     video = stack.enter_context(video_writer(arguments.save_video, clip)) if arguments.save_video else None
-    console = Console(stderr=True)
-    columns = (TextColumn("frames"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    progress = stack.enter_context(Progress(*columns, console=console, transient=True, disable=not console.is_terminal))
-    task = progress.add_task("frames", total=clip.frames or None)
+    advance = stack.enter_context(progress_bar("frames", clip.frames or None))
 
     def write(faces: tuple[Face, ...], held: tuple[Prediction, Image | None]) -> None:
         prediction, image = held
@@ -112,7 +108,7 @@ def _outputs(
         if video and image is not None:
             assert prediction.time is not None
             video.write(annotate(image, faces, arguments.top), prediction.time)
-        progress.advance(task)
+        advance(1)
 
     return write
 

@@ -1,4 +1,4 @@
-"""The geometry of boxes: overlap, suppression, a second look around a known box, the choice of one face."""
+"""The geometry of boxes: overlap, suppression, detection around a known box, the choice of one face."""
 
 from collections.abc import Iterable
 from typing import Literal
@@ -41,7 +41,11 @@ def area(boxes: ArrayLike) -> NDArray[np.floating]:
 
 
 def non_maximum_suppression(
-    boxes: NDArray[np.float32], scores: NDArray[np.float32], max_overlap: float, over: Over = "union"
+    boxes: NDArray[np.float32],
+    scores: NDArray[np.float32],
+    max_overlap: float,
+    over: Over = "union",
+    most: int | None = None,
 ) -> NDArray[np.intp]:
     """Indices of the boxes that stay, from the highest score to the lowest.
 
@@ -50,10 +54,11 @@ def non_maximum_suppression(
         scores: (n,).
         max_overlap: Boxes that overlap a better one more than this go.
         over: What the intersection is divided by.
+        most: How many stay at most; None for all.
     """
     order = np.argsort(-scores, kind="stable")
-    kept = []
-    while len(order):
+    kept: list[np.intp] = []
+    while len(order) and (most is None or len(kept) < most):
         best, order = order[0], order[1:]
         kept.append(best)
         order = order[overlap(boxes[best], boxes[order], over) <= max_overlap]

@@ -41,6 +41,12 @@ turned: the more is looked at, the more is taken for a face."""
 UNLIKE_A_FACE = 0.08
 """Root mean square distance of landmarks from the alignment template, in sides of the crop, that raises doubts."""
 
+MOST_FACES = 2000
+"""Faces reported of one image, the best ones: with a minimum score near 0 nearly every location would be a face."""
+
+MOST_TURNED = 1000
+"""Doubtful faces that are looked at again, turned; the best ones."""
+
 TURNED_SIDE, TURNED_MARGIN = 160, 0.6
 """Pixels to which a doubtful face and its surroundings are scaled, and how far these reach, in sides of the box."""
 
@@ -190,13 +196,13 @@ class SearchingDetector(ABC):
 
     def _merged(self, rows: Rows) -> Rows:
         """One row per face, from the highest score to the lowest."""
-        rows = rows[non_maximum_suppression(rows[:, :4], rows[:, 14], self.max_overlap)]
+        rows = rows[non_maximum_suppression(rows[:, :4], rows[:, 14], self.max_overlap, most=MOST_FACES)]
         return rows[without_nested(rows[:, :4])]
 
     def _look_turned(self, image: Image, rows: Rows) -> Rows:
         """Put right what was taken for upright, and find what is not upright where nothing else was found."""
         rows, turns = rows.copy(), set() if len(rows) else {1, 2, 3}
-        for index in np.flatnonzero(self._is_doubtful(rows)):
+        for index in np.flatnonzero(self._is_doubtful(rows))[:MOST_TURNED]:
             found = self._look_around(image, rows[index])
             if found:
                 turns.add(found[0])

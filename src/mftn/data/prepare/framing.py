@@ -6,6 +6,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from mftn.faces import DetectorName
 from mftn.faces.align import ARCFACE
 from mftn.types import Box
 
@@ -27,7 +28,7 @@ class Preparation:
     size: int
     template: tuple[tuple[float, float], ...]
     whole: Box
-    detector: str = "yunet"
+    detector: DetectorName = "yunet"
     min_score: float = 0.3
     format: Literal["png", "jpg"] = "png"
     quality: int = 95
