@@ -12,7 +12,7 @@ from contextlib import suppress
 from importlib import import_module
 
 from mftn import __version__
-from mftn.errors import ConfigError, MFTNError, MissingExtraError, did_you_mean, did_you_mean
+from mftn.errors import ConfigError, MFTNError, MissingExtraError, did_you_mean
 from mftn.files import readable
 
 SUBCOMMANDS = {

@@ -72,6 +72,6 @@ def _refuse_name(weights: Path) -> None:
 
     if not weights.exists() and str(weights) in {card.name for card in list_models()}:
         raise ConfigError(
-            f"{weights}: is an installed model, exported already: use it as --model {weights}, or export its file again "
-            f"with mftn export {find_model(str(weights))} --out NEW.onnx"
+            f"{weights}: is an installed model, exported already: use it as --model {weights}, or export its file "
+            f"again with mftn export {find_model(str(weights))} --out NEW.onnx"
         )
