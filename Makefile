@@ -1,13 +1,14 @@
-# Two commands do all the set-up: `make demo` (light install, photographs to a table and pictures) and `make test`.
+# Two commands do all the set-up: `make demo` (light install, photographs to a table and annotated images) and `make test`.
 PYTHON ?= python3
 SHARED ?= $(wildcard ../shared)
-PYTEST = OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n auto
+COVERAGE ?=
+PYTEST = OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n auto $(COVERAGE)
 
-.PHONY: demo test check lint types layers clean
+.PHONY: demo test check lint types layers docs dist clean
 
 demo: .venv-light/installed
-	.venv-light/bin/mftn predict examples/photos --format table --save-images demo
-	@echo "annotated pictures: $$(ls demo/*.jpg | tr '\n' ' ')"
+	.venv-light/bin/mftn predict examples/photos --format table --save-images demo --overwrite
+	@echo "annotated images: $$(ls demo/*.jpg | tr '\n' ' ')"
 
 test: .venv/installed
 	$(PYTEST) -m "not shared"
@@ -17,12 +18,30 @@ check: .venv/installed lint types layers
 
 lint: .venv/installed
 	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
 
 types: .venv/installed
 	.venv/bin/mypy
 
 layers: .venv/installed
 	.venv/bin/lint-imports
+
+docs: .venv/installed
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build
+	@echo "open it: .venv/bin/python -m http.server --directory build/site"
+
+# The wheel is tried as a stranger would: in an environment of its own, from another folder, on a copy of the photographs.
+dist: .venv/installed
+	rm -rf dist build/dist
+	.venv/bin/python -m build --no-isolation --outdir dist
+	.venv/bin/twine check --strict dist/*
+	.venv/bin/python tools/check_dist.py dist
+	$(PYTHON) -m venv build/dist/env
+	build/dist/env/bin/python -m pip install --quiet dist/*.whl
+	cp -r examples/photos build/dist/photos
+	cd build/dist && env -u PYTHONPATH env/bin/mftn --version
+	cd build/dist && env -u PYTHONPATH env/bin/mftn predict photos --format table --save-images annotated
+	test "$$(ls build/dist/annotated | wc -l)" = "$$(ls examples/photos | wc -l)"
 
 .venv-light/installed: pyproject.toml
 	$(PYTHON) -m venv .venv-light
@@ -31,8 +50,8 @@ layers: .venv/installed
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet --editable '.[train,test]'
+	.venv/bin/python -m pip install --quiet --editable '.[train,test,docs,dev]'
 	touch $@
 
 clean:
-	rm -rf .venv .venv-light demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-light build dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

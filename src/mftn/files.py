@@ -168,13 +168,14 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 class UniqueNames:
     """Makes names that differ on every disk, also on one that takes upper and lower case, or é and e + ´, for the same.
 
-    >>> names = UniqueNames()
-    >>> [names.name(stem) for stem in ("x", "X", "x-2", "x")]
-    ['x', 'X-2', 'x-2-2', 'x-3']
-
     Args:
         taken: Names that are in use already.
         separator: Comes before the number.
+
+    Examples:
+        >>> names = UniqueNames()
+        >>> [names.name(stem) for stem in ("x", "X", "x-2", "x")]
+        ['x', 'X-2', 'x-2-2', 'x-3']
     """
 
     LONGEST = 200
@@ -203,6 +204,7 @@ class UniqueNames:
 
 
 def as_disks_see(name: str) -> str:
+    """A name as the least particular disk compares it: without upper case, in one form of Unicode."""
     return unicodedata.normalize("NFD", unicodedata.normalize("NFD", name).casefold())
 
 

@@ -171,7 +171,9 @@ class FaceTracker:
         due = cut or self._since_look + 1 >= self.detect_every or now - self._looked >= STALE
         if due:
             self._since_look, self._looked = 0, now
-            return self.whole.detect(image)
+            # Where all are upright nobody is looked for turned: a flash would otherwise show faces that are none.
+            turned = not self.tracks or any(turns_upright(track.face) for track in self.tracks)
+            return (self.whole if turned else self.upright).detect(image)
         self._since_look += 1
         if self.tracks:
             found, lost = self._look_near(image, last)

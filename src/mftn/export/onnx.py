@@ -26,6 +26,7 @@ from mftn.runtime import Session
 from mftn.spec import ModelSpec
 
 Precision = Literal["fp32", "fp16", "int8-weights", "int8"]
+"""How an exported file stores its weights, and for int8 computes."""
 
 MAX_LOSS = 0.003
 """Share of right answers that int8 may cost."""

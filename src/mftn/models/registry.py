@@ -10,6 +10,7 @@ from mftn.models.backbones import own_arguments
 from mftn.models.mftn import MFTN, Baseline, Network
 
 CONVNEXT_SIZES = ("atto", "femto", "pico", "nano", "tiny", "small", "base", "large")
+"""Sizes of ConvNeXt for which `mftn_SIZE` and `baseline_SIZE` are registered."""
 
 
 def _register(name: str, network: type[Network], backbone: str, **defaults: Any) -> None:

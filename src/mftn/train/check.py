@@ -26,6 +26,8 @@ _RANGES = {
     "augmentation.flip": _SHARE, "augmentation.rotation": (0, 180), "augmentation.scale": _ANY,
     "augmentation.aspect": _ANY, "augmentation.translation": _SHARE, "augmentation.brightness": _ANY,
     "augmentation.contrast": _ANY, "augmentation.noise": _ANY, "augmentation.blur": _SHARE,
+    "augmentation.defocus": _SHARE, "augmentation.defocus_sigma": (0.0001, 1.0), "augmentation.low_resolution": _SHARE,
+    "augmentation.low_resolution_side": _COUNT, "augmentation.jpeg": _SHARE, "augmentation.jpeg_quality": (1, 100),
     "augmentation.erasing": _SHARE, "augmentation.erasing_area": _SHARE, "data.mean": _SHARE,
 }  # fmt: skip
 """Lowest and highest value of every number."""
@@ -55,9 +57,11 @@ def check_settings(config: TrainConfig) -> None:
     for name, values in (("mean", config.data.mean), ("std", config.data.std)):
         if len(values) not in (1, config.model.channels):
             raise ConfigError(f"--data.{name} has {len(values)} numbers for {config.model.channels} channels")
-    low, high = config.augmentation.erasing_area
-    if low > high:
-        raise ConfigError(f"--augmentation.erasing-area is {low:g} to {high:g}; give the smaller one first")
+    for name in ("erasing_area", "defocus_sigma", "low_resolution_side", "jpeg_quality"):
+        low, high = getattr(config.augmentation, name)
+        if low > high:
+            option = _option(f"augmentation.{name}")
+            raise ConfigError(f"{option} is {low:g} to {high:g}; give the smaller one first")
 
 
 def _check_numbers(config: TrainConfig) -> None:

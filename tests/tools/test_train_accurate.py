@@ -1,0 +1,33 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import timm
+
+import mftn
+from mftn.models import load_model, save_model
+
+SCRIPT = Path(__file__).parents[2] / "tools" / "train_accurate.sh"
+SHORT = ["--epochs=1", "--small-epochs=0", "--batch-size=12", "--model.size=96", "--precision=fp32"]  # two steps
+
+
+@pytest.mark.slow
+def test_one_command_goes_from_facenet_to_a_file_that_predicts(
+    ferplus_root: Path, photos: Path, tmp_path: Path
+) -> None:
+    initial = tmp_path / "initial.safetensors"
+    save_model(timm.create_model("inception_resnet_v1", in_chans=1, num_classes=0), initial, None)
+    out, environment = tmp_path / "out", os.environ | {"PYTHON": sys.executable}
+    subprocess.run([SCRIPT, ferplus_root, initial, out, *SHORT], env=environment, check=True)
+    face = mftn.load(out / "mftn_facenet_ferplus.onnx").predict(photos / "astronaut.jpg").faces[0]
+    assert abs(sum(face.probabilities.values()) - 1) < 1e-3
+    trained = load_model(out / "ferplus_facenet_stage2" / "best.safetensors").spec.provenance["training"]
+    assert trained["optimizer"]["sam_rho"] > 0 and trained["init_part"] == "all"
+
+    # A kept checkpoint of the first stage takes the place of the package, heads included.
+    checkpoint = out / "ferplus_facenet" / "best.safetensors"
+    subprocess.run([SCRIPT, ferplus_root, checkpoint, tmp_path / "again", *SHORT], env=environment, check=True)
+    settings = load_model(tmp_path / "again" / "ferplus_facenet" / "best.safetensors").spec.provenance["training"]
+    assert settings["init_part"] == "all" and settings["init_from"] == str(checkpoint)

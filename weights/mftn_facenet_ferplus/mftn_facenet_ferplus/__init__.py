@@ -1,0 +1,1 @@
+"""Weights for MFTN: mftn_facenet_ferplus.onnx and its card."""
