@@ -58,9 +58,9 @@ def make_clip(
         voice = out.add_stream(sound, rate=samples) if sound else None
         if voice:
             voice.codec_context.layout = "mono"
-        for image, moment in zip(images, milliseconds, strict=True):
+        for image, timestamp in zip(images, milliseconds, strict=True):
             frame = av.VideoFrame.from_image(image)
-            frame.time_base, frame.pts = Fraction(1, 1000), moment
+            frame.time_base, frame.pts = Fraction(1, 1000), timestamp
             out.mux(stream.encode(frame))
         out.mux(stream.encode(None))
         if voice:

@@ -17,9 +17,9 @@ def test_all_engines_agree_on_the_model_that_ships(photos: Path) -> None:
         ours, theirs = first.predict(photos / name).faces[0], second.predict(photos / name).faces[0]
         assert ours.probabilities == pytest.approx(theirs.probabilities, abs=1e-3)
     crops = np.random.default_rng(0).integers(0, 256, (5, *first.engine.spec.size, 3), dtype=np.uint8)
-    answers = [recognizer.engine.probabilities(crops) for recognizer in (first, second)]
-    np.testing.assert_allclose(answers[0], answers[1], atol=1e-3)
-    assert answers[1].sum(axis=1) == pytest.approx(1, abs=1e-5)
+    outputs = [recognizer.engine.probabilities(crops) for recognizer in (first, second)]
+    np.testing.assert_allclose(outputs[0], outputs[1], atol=1e-3)
+    assert outputs[1].sum(axis=1) == pytest.approx(1, abs=1e-5)
 
 
 def test_a_face_and_its_horizontal_flip_count_as_much(photos: Path) -> None:

@@ -17,7 +17,7 @@ from mftn.engines import BATCH, find_model
 from mftn.errors import ConfigError, ImageError, ModelError
 from mftn.faces.align import ARCFACE, align
 from mftn.labels import EXPRESSIONS
-from mftn.recognize import AHEAD, Recognizer, crop_face
+from mftn.recognize import READ_AHEAD_IMAGES, Recognizer, crop_face
 from mftn.sources import Kind, Source
 from mftn.types import Detection, Image, Prediction
 
@@ -33,12 +33,12 @@ def test_the_astronaut_smiles(photos: Path) -> None:
 
 
 def test_paths_arrays_and_pillow_images_give_the_same(photos: Path, astronaut: Image) -> None:
-    answers = [
+    outputs = [
         mftn.predict(source).faces[0].probabilities
         for source in (str(photos / "astronaut.jpg"), astronaut, PillowImage.fromarray(astronaut))
     ]
-    assert answers[0] == pytest.approx(answers[1], abs=1e-5)
-    assert answers[0] == pytest.approx(answers[2], abs=1e-5)
+    assert outputs[0] == pytest.approx(outputs[1], abs=1e-5)
+    assert outputs[0] == pytest.approx(outputs[2], abs=1e-5)
 
 
 def test_a_turned_photograph_gives_the_same_face(tmp_path: Path, photos: Path) -> None:
@@ -112,7 +112,7 @@ def test_mtcnn_recognises_too(photos: Path) -> None:
     assert mftn.predict(photos / "astronaut.jpg", detector="mtcnn").faces[0].expression == "happiness"
 
 
-def test_a_stream_keeps_order_and_goes_on_after_bad_pictures(tmp_path: Path, photos: Path) -> None:
+def test_a_stream_keeps_order_and_goes_on_after_bad_images(tmp_path: Path, photos: Path) -> None:
     (tmp_path / "text.jpg").write_text("hello")
     sources = [photos / "grace_hopper.jpg", tmp_path / "text.jpg", tmp_path / "gone.jpg", photos / "astronaut.jpg"]
     predictions = list(mftn.load().stream(sources))
@@ -188,13 +188,13 @@ def test_the_command_line_keeps_pillows_warnings_to_itself(tmp_path: Path, recwa
     assert not recwarn.list
 
 
-def test_a_stream_answers_as_single_pictures_do_in_their_order(tmp_path: Path, photos: Path, astronaut: Image) -> None:
-    """More pictures than are read ahead, of differing faces and sizes, with failures between."""
+def test_a_stream_predicts_as_single_images_do_in_their_order(tmp_path: Path, photos: Path, astronaut: Image) -> None:
+    """More images than are read ahead, of differing faces and sizes, with failures between."""
     names = []
-    for number in range(3 * AHEAD):
+    for number in range(3 * READ_AHEAD_IMAGES):
         name = tmp_path / f"{number:03}.png"
         if number % 7 == 3:
-            name.write_text("no picture")
+            name.write_text("no image")
         elif number % 5 == 4:
             PillowImage.new("RGB", (64, 40 + number)).save(name)
         else:
@@ -202,7 +202,7 @@ def test_a_stream_answers_as_single_pictures_do_in_their_order(tmp_path: Path, p
         names.append(str(name))
     found = list(mftn.load().stream(names))
     assert [prediction.source for prediction in found] == names
-    for name, prediction in zip(names[:: AHEAD // 2], found[:: AHEAD // 2], strict=True):
+    for name, prediction in zip(names[:: READ_AHEAD_IMAGES // 2], found[:: READ_AHEAD_IMAGES // 2], strict=True):
         try:
             alone = mftn.predict(name)
         except ImageError as error:
@@ -229,7 +229,7 @@ def test_a_stream_reads_no_further_than_it_must(photos: Path) -> None:
     for _ in range(3):
         assert next(stream).faces
     stream.close()  # type: ignore[attr-defined]
-    assert taken <= 3 + 2 * AHEAD + recognizer.workers
+    assert taken <= 3 + 2 * READ_AHEAD_IMAGES + recognizer.workers
 
 
 def test_recognizers_say_what_they_are() -> None:
@@ -347,7 +347,7 @@ def test_many_faces_are_each_recognised_as_alone(astronaut: Image, tmp_path: Pat
 def test_a_stream_takes_no_more_images_at_once_than_it_has_room_for(
     astronaut: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int, together: bool
 ) -> None:
-    monkeypatch.setattr("mftn.recognize.ROOM", room)
+    monkeypatch.setattr("mftn.recognize.THREAD_BYTES", room)
     PillowImage.fromarray(astronaut).save(tmp_path / "a.png")
     (tmp_path / "text.png").write_text("no image")
     earlier = Source("before", Kind.UNREADABLE, "an earlier failure")

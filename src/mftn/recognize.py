@@ -1,4 +1,4 @@
-"""The main job: images → faces → crops → probabilities → predictions."""
+"""The pipeline: images → faces → crops → probabilities → predictions."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
     from mftn.images import ImageSource
 
 
-AHEAD = 16
-"""Images that `stream` reads ahead, besides those its threads are at."""
+READ_AHEAD_IMAGES = 16
+"""Images that `stream` reads ahead, besides those that its threads are working on."""
 
-ROOM = 200_000_000
-"""Bytes that each thread of `stream` has for images and crops; a larger image waits until it is due, and goes alone."""
+THREAD_BYTES = 200_000_000
+"""Bytes per thread of `stream` for images and crops; a larger image waits until it is due and is processed alone."""
 
 BYTES_PER_PIXEL = 15
-"""Of an image while it is decoded and faces are detected: Pillow's copies and ours."""
+"""Memory of an image while it is decoded and its faces are detected: Pillow's copies and ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +64,14 @@ class _Found:
 
 
 class Recognizer:
-    """Faces and their expressions in images; make one with `load` and use it for many.
+    """Recognises faces and their expressions; create one with `load` and use it for many images.
 
-    It may be used by several threads, go on in a forked process, and be pickled.
+    It can be shared by threads, used after a fork, and pickled.
 
     Args:
-        engine: The exported network.
+        engine: Runs the exported network.
         detector: Finds faces; None takes each image as one face.
-        workers: Threads that read and detect in `stream`; 0 for one a core.
+        workers: Threads that read and detect in `stream`; 0 for one per core.
     """
 
     def __init__(self, engine: Engine, detector: Detector | None, workers: int = 0) -> None:
@@ -88,7 +88,10 @@ class Recognizer:
 
         Args:
             image: A file's path, its content as bytes or a binary file object, a Pillow image, or an array of shape
-                H×W or H×W×3 (RGB), as `read_image` takes them.
+                H×W (grey) or H×W×3 (RGB): uint8, uint16 or floating point from 0 to 1.
+
+        Returns:
+            Its faces, from the highest detector score to the lowest; none if no face was found.
 
         Raises:
             ImageError: The image cannot be read.
@@ -100,20 +103,20 @@ class Recognizer:
     def stream(self, sources: str | Path | Iterable[str | Path | Source]) -> Iterator[Prediction]:
         """Predictions for many images, one by one, in their order.
 
-        Reading and detection run in a thread per core, beside the network, which takes the faces of several images at
-        once. At most some twenty images are read ahead, fewer where they or their faces take much memory. An image that
-        cannot be read becomes a prediction with `error`; the rest goes on.
+        Reading and detection run in one thread per core, in parallel with the network, which takes the faces of several
+        images at once. About twenty images are read ahead, fewer if they or their faces take much memory. An image that
+        cannot be read becomes a prediction with `error`, and the stream continues.
 
         Args:
-            sources: Files, folders and globs, or what `find_sources` made of them. They are taken as they come: a
-                prediction does not wait for the next source.
+            sources: Files, folders and globs, or results of `find_sources`. They are consumed lazily: a prediction does
+                not wait for the next source.
         """
-        items = ReadAhead(find_sources([sources] if isinstance(sources, str | Path) else sources), AHEAD)
-        pool, room, numbers = ThreadPoolExecutor(self.workers), Room(self.workers * ROOM), count()
+        items = ReadAhead(find_sources([sources] if isinstance(sources, str | Path) else sources), READ_AHEAD_IMAGES)
+        pool, room, numbers = ThreadPoolExecutor(self.workers), Room(self.workers * THREAD_BYTES), count()
         waiting: deque[Future[_Found]] = deque()
         try:
             while True:
-                for item in items.take(AHEAD + self.workers - len(waiting), wait=not waiting):
+                for item in items.take(READ_AHEAD_IMAGES + self.workers - len(waiting), wait=not waiting):
                     waiting.append(pool.submit(self._find, item, next(numbers), room))
                 if not waiting:
                     return
@@ -131,7 +134,7 @@ class Recognizer:
             pool.shutdown(cancel_futures=True)
 
     def crops(self, image: Image, faces: Iterable[Detection]) -> NDArray[np.uint8]:
-        """What the network sees of each face, (n, H, W, 3)."""
+        """The aligned crop of each face, (n, H, W, 3), as the network sees it."""
         info = self.engine.spec
         faces = list(faces)
         crops = np.empty((len(faces), *info.size, 3), np.uint8)
@@ -140,7 +143,7 @@ class Recognizer:
         return crops
 
     def _find(self, source: Source, number: int, room: Room) -> _Found:
-        """The first half for one source of `stream`; a failure is passed on."""
+        """The first half for one source of `stream`; a failure becomes the prediction's error."""
         try:
             if source.error:
                 raise ImageError(source.error)
@@ -214,14 +217,14 @@ def load(
     """Load a model and a face detector once, for many images.
 
     Args:
-        model: Name of a model that ships, or an exported file; the default model if None.
+        model: Name of an installed model (`list_models` lists them), or an exported file; the default model if None.
         detector: "yunet", "mtcnn", or "none" to take each image as one face crop.
-        min_score: Faces below this score are omitted, 0 to 1; the detector's own default if None.
+        min_score: Lowest detector score of a face, 0 to 1; if None, 0.5 for YuNet and 0.8 for MTCNN.
         threads: Processor threads; 0 for all cores.
         engine: What runs the network: "onnxruntime", "openvino", or "auto" for the faster one that is installed.
         flip: Average the outputs for every face and its horizontal flip: more accurate, and twice the network's work.
-        detect_size: Pixels to which an image's longer side is scaled, at most, to look for small faces; fewer are
-            faster and miss more of them. None chooses by the image's size.
+        detect_size: Largest size, in pixels of the longer side, at which faces are searched; smaller is faster and
+            misses more small faces. None chooses by the image's size.
         mirror: Deprecated name of `flip`.
 
     Raises:
@@ -251,9 +254,9 @@ def predict(
     flip: bool = True,
     mirror: bool | None = None,
 ) -> Prediction:
-    """Recognise the expressions in one image; `load` is quicker for several settings in turn.
+    """Recognise the expressions in one image; with changing settings, `load` is faster.
 
-    The model stays loaded for the next call, and is loaded again when its file has changed.
+    The model stays loaded for the next call and is reloaded when its file has changed.
 
     Args:
         image: As in `Recognizer.predict`.

@@ -29,32 +29,32 @@ __all__ = [
 ]
 
 EngineName = Literal["auto", "onnxruntime", "openvino"]
-"""What runs an exported model; auto is OpenVINO where it is installed, which is the faster one (docs/speed.md)."""
+"""What runs an exported model; auto is OpenVINO, the faster one (docs/speed.md), where it is installed."""
 
 BATCH = 32
-"""Crops that a network sees at once: its memory grows with them, its speed hardly does any more."""
+"""Most crops per run of the network: more need more memory and are hardly faster."""
 
 
 class Engine(Protocol):
-    """Something that runs an exported model.
+    """Runs an exported model.
 
     Attributes:
-        name: What `load_engine` calls it.
-        spec: What the model says of itself.
+        name: Its name in `load_engine`.
+        spec: The model's description.
     """
 
     name: EngineName
     spec: ModelSpec
 
     def probabilities(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """RGB crops (B, H, W, 3) to calibrated probabilities (B, K); B may be 0, or more than memory takes at once."""
+        """RGB crops (B, H, W, 3) to calibrated probabilities (B, K); B may be 0 or any size."""
         ...
 
 
 def in_batches(
     run: Callable[[NDArray[np.uint8]], NDArray[np.float32]], crops: NDArray[np.uint8], size: int, classes: int
 ) -> NDArray[np.float32]:
-    """Probabilities (B, K) of crops (B, H, W, 3), of which `run` sees at most `size` at once."""
+    """Probabilities (B, K) of crops (B, H, W, 3), computed by `run` for at most `size` crops at once."""
     parts = [run(crops[start : start + size]) for start in range(0, len(crops), size)]
     return np.concatenate([np.empty((0, classes), np.float32), *parts])
 
@@ -85,7 +85,7 @@ def load_engine(model: str | Path | None = None, *, threads: int = 0, engine: En
     Args:
         model: Name or path; the default model if None.
         threads: Processor threads; 0 for all cores.
-        engine: What runs it.
+        engine: The engine that runs it.
 
     Raises:
         ModelError: There is no such model, or the file is no export of this package.
@@ -107,5 +107,5 @@ def load_engine(model: str | Path | None = None, *, threads: int = 0, engine: En
 
 
 def installed_engines() -> list[EngineName]:
-    """The engines that can be used, the fastest last."""
+    """The installed engines, the fastest last."""
     return ["onnxruntime", "openvino"] if find_spec("openvino") else ["onnxruntime"]
