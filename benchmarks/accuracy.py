@@ -2,7 +2,6 @@
 
     python benchmarks/accuracy.py ferplus FOLDER [--split valid] [--detector yunet|none] [--model NAME] [--no-flip]
     python benchmarks/accuracy.py photos FOLDER_WITH_labels.csv
-
     python benchmarks/accuracy.py portraits FOLDER_WITH_people.csv
 
 `ferplus` takes the official folders and measures both protocols; an image in which no face is found is taken whole.
@@ -34,7 +33,7 @@ from mftn.faces.boxes import choose_face
 from mftn.images import read_image
 from mftn.labels import EXPRESSIONS
 
-ENOUGH = 60
+MIN_IMAGES = 60
 """Images that a class of the photographs needs to be judged."""
 
 
@@ -104,8 +103,8 @@ def measure_photos(arguments: argparse.Namespace, classify: Classify) -> None:
     labels = np.array([EXPRESSIONS.index(entry["expression"]) for entry in entries])
     print(f"photographs, detector {arguments.detector}: face found in {found:,} of {len(entries):,}")
     print_scores("end to end", labels, rows)
-    judged = np.isin(labels, np.flatnonzero(np.bincount(labels) >= ENOUGH))
-    print_scores(f"classes with at least {ENOUGH} images", labels[judged], rows[judged])
+    judged = np.isin(labels, np.flatnonzero(np.bincount(labels) >= MIN_IMAGES))
+    print_scores(f"classes with at least {MIN_IMAGES} images", labels[judged], rows[judged])
 
 
 def measure_portraits(arguments: argparse.Namespace, classify: Classify) -> None:

@@ -1,4 +1,4 @@
-"""Shot cuts found and false alarms, on scenes made of photographs: frame pairs and the changes that are no cut.
+"""Shot cuts found and false alarms, on scenes made of photographs: pairs of frames, and changes that are no cut.
 
 python benchmarks/cuts.py FOLDER_OF_PHOTOGRAPHS [FOLDER_OF_PORTRAITS] --count 40
 """
