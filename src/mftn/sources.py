@@ -183,23 +183,20 @@ def walk(folder: str, skip: Collection[Path] = (), unread: Counter[str] | None =
         skip: Resolved folders that are not walked.
         unread: Counts what is not read, by kind.
     """
-    counts: Counter[str] = Counter()
-    found = False
+    counts, found = Counter[str](), False
     waiting = [Path(folder)]
     while waiting:
         directory = waiting.pop()
         try:
-            entries = sorted(os.scandir(directory), key=lambda entry: entry.name)
+            entries = _entries(directory)
         except OSError as error:
             found = True
-            reason = error.strerror or error
-            yield Source(str(directory), Kind.UNREADABLE, f"{directory}: the folder cannot be read: {reason}")
+            reason = f"the folder cannot be read: {error.strerror or error}"
+            yield Source(str(directory), Kind.UNREADABLE, f"{directory}: {reason}")
             continue
         subfolders = []
         for entry in entries:
             path = directory / entry.name
-            if is_hidden(entry.name):
-                continue
             if _is_folder(entry):
                 if entry.is_symlink():
                     counts["linked folder"] += 1
@@ -216,6 +213,11 @@ def walk(folder: str, skip: Collection[Path] = (), unread: Counter[str] | None =
     if not found:
         but = f", but {describe(counts)}" if counts else ""
         yield Source(folder, Kind.FOLDER, f"{folder}: the folder holds no image{but}")
+
+
+def _entries(directory: Path) -> list[os.DirEntry[str]]:
+    """What a folder holds, sorted, without hidden names."""
+    return sorted((each for each in os.scandir(directory) if not is_hidden(each.name)), key=lambda each: each.name)
 
 
 def describe(unread: Counter[str]) -> str:
