@@ -169,6 +169,9 @@ def test_a_detectors_error_ends_a_stream_and_its_threads(astronaut: Image, tmp_p
     before = threading.active_count()
     with pytest.raises(ZeroDivisionError):
         list(Recognizer(mftn.load().engine, Broken(), 2).stream([tmp_path / "a.png"] * 9))
+    deadline = time.monotonic() + 10
+    while threading.active_count() > before and time.monotonic() < deadline:
+        time.sleep(0.01)  # the thread that reads ahead ends at its next item
     assert threading.active_count() <= before
 
 
