@@ -1,8 +1,7 @@
 """Accuracy of a shipped model through the whole pipeline: read, detect, align, classify.
 
-    python benchmarks/accuracy.py ferplus FOLDER [--split valid] [--detector yunet|none] [--model NAME] [--no-mirror]
+    python benchmarks/accuracy.py ferplus FOLDER [--split valid] [--detector yunet|none] [--model NAME] [--no-flip]
     python benchmarks/accuracy.py photos FOLDER_WITH_labels.csv
-
     python benchmarks/accuracy.py portraits FOLDER_WITH_people.csv
 
 `ferplus` takes the official folders and measures both protocols; an image in which no face is found is taken whole.
@@ -29,11 +28,12 @@ from mftn.data.records import SPLITS
 from mftn.data.votes import PROTOCOLS, hard_labels
 from mftn.engines import EngineName
 from mftn.evaluate.scores import Scores
+from mftn.faces import DetectorName
 from mftn.faces.boxes import choose_face
 from mftn.images import read_image
 from mftn.labels import EXPRESSIONS
 
-ENOUGH = 60
+MIN_IMAGES = 60
 """Images that a class of the photographs needs to be judged."""
 
 
@@ -46,7 +46,7 @@ class Classify(Protocol):
 
 
 def probabilities(
-    paths: list[Path], whole: bool, how: tuple[str | None, str, EngineName], mirror: bool
+    paths: list[Path], whole: bool, how: tuple[str | None, DetectorName, EngineName], flip: bool
 ) -> tuple[NDArray[np.float64], int]:
     """(n, 8) probabilities, zeros where no face is found, and the faces found; `whole` then takes the image.
 
@@ -54,12 +54,12 @@ def probabilities(
         paths: The images.
         whole: Take an image in which no face is found as one face.
         how: Model, detector and engine.
-        mirror: Average with the horizontal flip.
+        flip: Average with the horizontal flip.
     """
     model, detector, engine = how
     min_score = 0.3 if detector != "none" else None
-    recognizer = mftn.load(model, detector=detector, min_score=min_score, engine=engine, mirror=mirror)
-    fallback = mftn.load(model, detector="none", engine=engine, mirror=mirror)
+    recognizer = mftn.load(model, detector=detector, min_score=min_score, engine=engine, flip=flip)
+    fallback = mftn.load(model, detector="none", engine=engine, flip=flip)
     rows, found = np.zeros((len(paths), len(EXPRESSIONS))), 0
     for row, path in zip(rows, paths, strict=True):
         prediction = recognizer.predict(path)
@@ -103,8 +103,8 @@ def measure_photos(arguments: argparse.Namespace, classify: Classify) -> None:
     labels = np.array([EXPRESSIONS.index(entry["expression"]) for entry in entries])
     print(f"photographs, detector {arguments.detector}: face found in {found:,} of {len(entries):,}")
     print_scores("end to end", labels, rows)
-    judged = np.isin(labels, np.flatnonzero(np.bincount(labels) >= ENOUGH))
-    print_scores(f"classes with at least {ENOUGH} images", labels[judged], rows[judged])
+    judged = np.isin(labels, np.flatnonzero(np.bincount(labels) >= MIN_IMAGES))
+    print_scores(f"classes with at least {MIN_IMAGES} images", labels[judged], rows[judged])
 
 
 def measure_portraits(arguments: argparse.Namespace, classify: Classify) -> None:
@@ -136,10 +136,10 @@ def main() -> None:
     parser.add_argument("--detector", default="yunet", choices=("yunet", "mtcnn", "none"))
     parser.add_argument("--model")
     parser.add_argument("--engine", default="onnxruntime", choices=("onnxruntime", "openvino"))
-    parser.add_argument("--mirror", default=True, action=argparse.BooleanOptionalAction)
+    parser.add_argument("--flip", default=True, action=argparse.BooleanOptionalAction)
     arguments = parser.parse_args()
     how = (arguments.model, arguments.detector, arguments.engine)
-    MEASURES[arguments.kind](arguments, partial(probabilities, how=how, mirror=arguments.mirror))
+    MEASURES[arguments.kind](arguments, partial(probabilities, how=how, flip=arguments.flip))
 
 
 if __name__ == "__main__":

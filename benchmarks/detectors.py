@@ -192,8 +192,8 @@ def scaled_to_face(portrait: Portrait, height: float) -> tuple[PillowImage.Image
     photograph, face = portrait
     scale = height / (face.box[3] - face.box[1])
     size = round(photograph.shape[1] * scale), round(photograph.shape[0] * scale)
-    picture = PillowImage.fromarray(photograph).resize(size, PillowImage.Resampling.BICUBIC)
-    return picture, np.array(face.box) * scale
+    scaled = PillowImage.fromarray(photograph).resize(size, PillowImage.Resampling.BICUBIC)
+    return scaled, np.array(face.box) * scale
 
 
 def pair(front: Portrait, back: Portrait, size: float, hidden: float) -> tuple[Image, list[Box]]:
@@ -202,35 +202,35 @@ def pair(front: Portrait, back: Portrait, size: float, hidden: float) -> tuple[I
     head, box = scaled_to_face(front, side)
     other, behind = scaled_to_face(back, side * size)
     canvas = PillowImage.new("RGB", (4 * side, 2 * side), GREY)
-    place = np.array([0.7 * side - box[0], side - (box[1] + box[3]) / 2])
-    edge = place[0] + box[2] - hidden * (behind[2] - behind[0])
+    location = np.array([0.7 * side - box[0], side - (box[1] + box[3]) / 2])
+    edge = location[0] + box[2] - hidden * (behind[2] - behind[0])
     at = np.array([edge - behind[0], 0.9 * side - (behind[1] + behind[3]) / 2])
     canvas.paste(other, (round(at[0]), round(at[1])))
     mask = PillowImage.new("L", head.size, 0)
     reach = np.array([0.08, 0.18, 0.08, 0.1]) * np.tile(box[2:] - box[:2], 2) * (-1, -1, 1, 1)
     ImageDraw.Draw(mask).ellipse(tuple(box + reach), fill=255)
-    canvas.paste(head, (round(place[0]), round(place[1])), mask.filter(ImageFilter.GaussianBlur(4)))
-    boxes = [tuple((box + np.tile(place, 2)).tolist()), tuple((behind + np.tile(at, 2)).tolist())]
+    canvas.paste(head, (round(location[0]), round(location[1])), mask.filter(ImageFilter.GaussianBlur(4)))
+    boxes = [tuple((box + np.tile(location, 2)).tolist()), tuple((behind + np.tile(at, 2)).tolist())]
     return np.asarray(canvas), boxes
 
 
 def group(portraits: list[Portrait], width: int, height: int, side: int) -> tuple[Image, list[Box]]:
-    """An image of so many pixels with all portraits, their faces `side` pixels high, at uneven places."""
+    """An image of so many pixels with all portraits, their faces `side` pixels high, at irregular locations."""
     columns = round((len(portraits) * width / height) ** 0.5)
     rows = -(-len(portraits) // columns)
     canvas, rng, boxes = PillowImage.new("RGB", (width, height), GREY), np.random.default_rng(0), []
     for index, portrait in enumerate(portraits):
-        picture, box = scaled_to_face(portrait, side)
+        image, box = scaled_to_face(portrait, side)
         row, column = divmod(index, columns)
-        free = max(width // columns - picture.width, 1), max(height // rows - picture.height, 1)
+        free = max(width // columns - image.width, 1), max(height // rows - image.height, 1)
         at = column * (width // columns) + rng.integers(free[0]), row * (height // rows) + rng.integers(free[1])
-        canvas.paste(picture, (int(at[0]), int(at[1])))
+        canvas.paste(image, (int(at[0]), int(at[1])))
         boxes.append(tuple((box + np.tile(at, 2)).tolist()))
     return np.asarray(canvas), boxes
 
 
 def is_found(faces: list[Detection], box: Box) -> bool:
-    """Whether a face lies about where it should."""
+    """Whether a face lies about where it is expected."""
     return any(overlap(face.box, box) > 0.4 for face in faces)
 
 

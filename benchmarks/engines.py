@@ -56,7 +56,7 @@ def matrix_peak() -> float:
 
 
 def operations(model: str) -> float:
-    """GFLOP a face of an exported file, from its convolutions and matrix products (torch's counter)."""
+    """GFLOP per face of an exported file, from its convolutions and matrix products (torch's counter)."""
     from torch.utils.flop_counter import FlopCounterMode
 
     network = load_network(find_model(model))
@@ -79,17 +79,17 @@ def compare_models(models: list[str], data: Path | None) -> None:
         line = f"{name}: {BATCH / seconds:,.0f} faces/s"
         if data is not None:
             faces = dataset_crops(engines[name].spec, FaceDataset(data, "valid"), FACES)
-            answers = classify(engines[name].probabilities, faces)
-            first = answers if first is None else first
-            same = np.mean(answers.argmax(axis=1) == first.argmax(axis=1))
-            line += f", labels as the first {same:.1%}, largest difference {np.abs(answers - first).max():.1e}"
+            outputs = classify(engines[name].probabilities, faces)
+            first = outputs if first is None else first
+            same = np.mean(outputs.argmax(axis=1) == first.argmax(axis=1))
+            line += f", labels as the first {same:.1%}, largest difference {np.abs(outputs - first).max():.1e}"
         print(line)
     for model in models:
         try:
             gigaflops = operations(model)
         except ModelError:  # an int8 file: its network cannot be made again
             continue
-        print(f"{model}: {gigaflops:.3f} GFLOP a face, so {peak / gigaflops:,.0f} faces/s at the peak")
+        print(f"{model}: {gigaflops:.3f} GFLOP per face, so {peak / gigaflops:,.0f} faces/s at the peak")
 
 
 def classify(run: Callable[[NDArray[np.uint8]], NDArray[np.float32]], crops: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -1,11 +1,11 @@
 """Images per second and peak memory of `mftn predict` on a folder, by the folder's size.
 
-The folder holds photographs of 350×350 pixels with a face each, or group photographs, or very large ones:
+The folder holds photographs of 350×350 pixels with one face each, or group photographs, or very large ones:
 
-python benchmarks/folder.py [--pictures 1000 10000]
-python benchmarks/folder.py --faces 48 --pictures 20
-python benchmarks/folder.py --faces 1000 --pictures 4
-python benchmarks/folder.py --megapixels 100 --pictures 6
+python benchmarks/folder.py [--images 1000 10000]
+python benchmarks/folder.py --faces 48 --images 20
+python benchmarks/folder.py --faces 1000 --images 4
+python benchmarks/folder.py --megapixels 100 --images 6
 """
 
 import argparse
@@ -25,12 +25,12 @@ PHOTOS = Path(__file__).parents[1] / "examples" / "photos"
 DIFFERENT = 50
 
 
-def make_folder(folder: Path, pictures: int) -> None:
+def make_folder(folder: Path, images: int) -> None:
     """Cut-outs of the public-domain photographs, all different in the first fifty, then links to these."""
     folder.mkdir()
     rng = np.random.default_rng(0)
     photos = [Image.open(path).convert("RGB") for path in sorted(PHOTOS.glob("*.jpg"))]
-    for number in range(pictures):
+    for number in range(images):
         path = folder / f"{number:05}.jpg"
         if number >= DIFFERENT:
             path.symlink_to(folder / f"{number % DIFFERENT:05}.jpg")
@@ -40,7 +40,7 @@ def make_folder(folder: Path, pictures: int) -> None:
         photo.resize((350, 350), box=(photo.width - side, 0, photo.width, side)).save(path, quality=90)
 
 
-def make_large_folder(folder: Path, pictures: int, faces: int, megapixels: float) -> None:
+def make_large_folder(folder: Path, images: int, faces: int, megapixels: float) -> None:
     """Links to one image: a face of 75×95 pixels, so many times, on grey that fills so many megapixels."""
     folder.mkdir()
     face = Image.open(PHOTOS / "astronaut.jpg").convert("RGB").crop((150, 30, 300, 220)).resize((75, 95))
@@ -51,24 +51,24 @@ def make_large_folder(folder: Path, pictures: int, faces: int, megapixels: float
     for number in range(faces):
         photo.paste(face, (number % columns * 75, number // columns * 95))
     photo.save(folder / "photo.jpg", quality=90)
-    for number in range(1, pictures):
+    for number in range(1, images):
         (folder / f"{number:05}.jpg").symlink_to(folder / "photo.jpg")
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=int, nargs="+", default=[1000, 10000])
+    parser.add_argument("--images", type=int, nargs="+", default=[1000, 10000])
     parser.add_argument("--faces", type=int, default=0, help="faces in each image; 0 for photographs of one")
     parser.add_argument("--megapixels", type=float, default=0, help="size of each image; 0 for what its faces need")
     parser.add_argument("--engine", default="onnxruntime", choices=("onnxruntime", "openvino"))
     arguments = parser.parse_args()
-    for pictures in sorted(arguments.pictures):
+    for images in sorted(arguments.images):
         with tempfile.TemporaryDirectory() as work:
             if arguments.faces or arguments.megapixels:
-                make_large_folder(Path(work) / "photos", pictures, arguments.faces or 1, arguments.megapixels)
+                make_large_folder(Path(work) / "photos", images, arguments.faces or 1, arguments.megapixels)
             else:
-                make_folder(Path(work) / "photos", pictures)
+                make_folder(Path(work) / "photos", images)
             command = [sys.executable, "-m", "mftn", "predict", f"{work}/photos", "--output", f"{work}/faces.jsonl"]
             start = time.perf_counter()
             subprocess.run([*command, "--engine", arguments.engine], check=True, stderr=subprocess.DEVNULL)

@@ -19,10 +19,10 @@ def megabytes(folder: Path) -> float:
 
 def main() -> None:
     """Install, measure, print."""
-    with tempfile.TemporaryDirectory() as place:
-        venv.create(place, with_pip=True)
-        python = Path(place) / ("Scripts" if sys.platform == "win32" else "bin") / "python"
-        (site,) = Path(place).rglob("site-packages")
+    with tempfile.TemporaryDirectory() as folder:
+        venv.create(folder, with_pip=True)
+        python = Path(folder) / ("Scripts" if sys.platform == "win32" else "bin") / "python"
+        (site,) = Path(folder).rglob("site-packages")
         before = megabytes(site)
         subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-compile", str(ROOT)], check=True)
         sizes = {item.name: megabytes(item) for item in site.iterdir() if item.is_dir() and "-info" not in item.name}

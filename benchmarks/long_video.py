@@ -52,13 +52,13 @@ def simulate(hours: int, rate: int) -> None:
     for hour in range(hours):
         begin = time.perf_counter()
         for number in range(3600 * rate):
-            moment = clock.tick(number / rate)
+            timestamp = clock.tick(number / rate)
             minute = hour * 60 + number // (60 * rate)
             faces = tuple(
                 Face((0, 0, 9, 9), 0.9, None, rows[(number + track) % 1000], track)
                 for track in (2 * minute + 1, 2 * minute + 2)
             )
-            for smoothed, held in smoother.push(moment, faces, Prediction("a", 9, 9, (), None, number, moment)):
+            for smoothed, held in smoother.push(timestamp, faces, Prediction("a", 9, 9, (), None, number, timestamp)):
                 prediction = Prediction("a", 9, 9, smoothed, None, held.frame, held.time)
                 persons.add(prediction)
                 if number % 25 == 0:

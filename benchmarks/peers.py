@@ -1,9 +1,9 @@
-"""mftn beside packages that carry their weights too: size, start, speed, memory and answers on the same photographs.
+"""mftn beside packages that include weights: size, start, speed, memory and predictions on the same photographs.
 
     python benchmarks/peers.py PHOTOS LABELS.csv --count 100 --work FOLDER --csv benchmarks/results/peers.csv
 
-Each package gets its own environment under --work, made once. The processor alone is used. A photograph's answer is its
-largest face's expression; one without a face found is wrong.
+Each package gets its own environment under --work, made once. The processor alone is used. A photograph's prediction is
+its largest face's expression; one without a face found is wrong.
 """
 
 import argparse
@@ -29,21 +29,21 @@ ROOT = Path(__file__).parents[1]
 COLD_RUNS, WARM_UP = 3, 5
 NAMES = {"angry": "anger", "happy": "happiness", "sad": "sadness", "surprised": "surprise"}
 
-Answer = str | None
+Expression = str | None
 """The expression of a photograph's largest face; None without a face."""
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A package ready to answer.
+    """A package ready to predict.
 
     Attributes:
-        predict: Answers for one file.
-        stream: Answers for many files, in order; None where the package takes one at a time.
+        predict: Expressions for one file.
+        stream: Expressions for many files, in order; None where the package takes one at a time.
     """
 
-    predict: Callable[[str], Answer]
-    stream: Callable[[Sequence[str]], Iterable[Answer]] | None = None
+    predict: Callable[[str], Expression]
+    stream: Callable[[Sequence[str]], Iterable[Expression]] | None = None
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Peer:
     load: Callable[[], Loaded]
 
 
-def largest(faces: Iterable[tuple[float, str]]) -> Answer:
+def largest(faces: Iterable[tuple[float, str]]) -> Expression:
     """The expression of the face with the largest area."""
     _, expression = max(faces, default=(0.0, None))
     return NAMES.get(expression, expression) if expression else None
@@ -73,15 +73,15 @@ def load_mftn() -> Loaded:
     """The default model and detector."""
     recognizer = importlib.import_module("mftn").load()
 
-    def answer(prediction: Any) -> Answer:
+    def expression_of(prediction: Any) -> Expression:
         if prediction.error:
             raise RuntimeError(prediction.error)
         return largest(((f.box[2] - f.box[0]) * (f.box[3] - f.box[1]), f.expression) for f in prediction.faces)
 
-    def stream(paths: Sequence[str]) -> Iterator[Answer]:
-        return map(answer, recognizer.stream(paths))
+    def stream(paths: Sequence[str]) -> Iterator[Expression]:
+        return map(expression_of, recognizer.stream(paths))
 
-    return Loaded(lambda path: answer(recognizer.predict(path)), stream)
+    return Loaded(lambda path: expression_of(recognizer.predict(path)), stream)
 
 
 def load_fer(mtcnn: bool) -> Loaded:
@@ -89,7 +89,7 @@ def load_fer(mtcnn: bool) -> Loaded:
     cv2, fer = importlib.import_module("cv2"), importlib.import_module("fer.fer")
     detector = fer.FER(mtcnn=mtcnn)
 
-    def predict(path: str) -> Answer:
+    def predict(path: str) -> Expression:
         faces = detector.detect_emotions(cv2.imread(path))
         return largest((float(f["box"][2] * f["box"][3]), best(f["emotions"])) for f in faces)
 
@@ -101,7 +101,7 @@ def load_facex() -> Loaded:
     cv2 = importlib.import_module("cv2")
     pool = importlib.import_module("facex").PoolManager(pool_size=1)
 
-    def predict(path: str) -> Answer:
+    def predict(path: str) -> Expression:
         faces = pool.predict(cv2.imread(path))
         return largest((float(f["bbox"][2] * f["bbox"][3]), best(f["emot"])) for f in faces)
 
@@ -129,23 +129,23 @@ def work(name: str, task: str) -> None:
     loaded = PEERS[name].load()
     if task == "cold":
         loaded.predict(paths[0])
-        print(f"\n{json.dumps({'answered': time.time()})}")
+        print(f"\n{json.dumps({'finished': time.time()})}")
         return
     for path in paths[:WARM_UP]:
         loaded.predict(path)
-    seconds, answers = [], []
+    seconds, predictions = [], []
     for path in paths:
         start = time.perf_counter()
-        answers.append(loaded.predict(path))
+        predictions.append(loaded.predict(path))
         seconds.append(time.perf_counter() - start)
     total = sum(seconds)
     if loaded.stream:
         start = time.perf_counter()
-        answers = list(loaded.stream(paths))
+        predictions = list(loaded.stream(paths))
         total = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
     versions = ", ".join(f"{item} {version(item)}" for item in PEERS[name].distributions)
-    findings = {"seconds": seconds, "total": total, "answers": answers, "peak": peak, "versions": versions}
+    findings = {"seconds": seconds, "total": total, "predictions": predictions, "peak": peak, "versions": versions}
     print(f"\n{json.dumps(findings)}")
 
 
@@ -203,17 +203,17 @@ def measure(name: str, folder: Path, photos: Sequence[tuple[str, str]]) -> dict[
         cold = []
         for _ in range(COLD_RUNS):
             start = time.time()
-            cold.append(run_worker(python, name, "cold", paths)["answered"] - start)
+            cold.append(run_worker(python, name, "cold", paths)["finished"] - start)
         row["cold_s"] = median(cold)
         warm = run_worker(python, name, "warm", paths)
     except (RuntimeError, OSError, ValueError, subprocess.SubprocessError) as error:
         return row | {"error": str(error)}
-    answers: list[Answer] = warm["answers"]
+    predictions: list[Expression] = warm["predictions"]
     return row | {
         "median_ms": 1000 * median(warm["seconds"]),
         "photos_per_s": len(paths) / warm["total"],
-        "faces_found": sum(answer is not None for answer in answers) / len(paths),
-        "accuracy": sum(answer == label for answer, (_, label) in zip(answers, photos, strict=True)) / len(paths),
+        "faces_found": sum(found is not None for found in predictions) / len(paths),
+        "accuracy": sum(found == label for found, (_, label) in zip(predictions, photos, strict=True)) / len(paths),
         "peak_mb": warm["peak"],
         "versions": warm["versions"],
     }

@@ -1,9 +1,9 @@
-"""Faces a second that `mftn prepare` cuts from 640×480 photographs, with one and two processes, and where time goes.
+"""Faces per second that `mftn prepare` cuts from 640×480 photographs, with one and two processes, and where time goes.
 
-    python benchmarks/prepare_speed.py [--pictures 1280] [--repeats 3] [--detectors yunet mtcnn]
-    python benchmarks/prepare_speed.py --memory 100000    # peak memory for so many pictures, without detection
+    python benchmarks/prepare_speed.py [--images 1280] [--repeats 3] [--detectors yunet mtcnn]
+    python benchmarks/prepare_speed.py --memory 100000    # peak memory for so many images, without detection
 
-Pictures are made from the public-domain photographs of examples/: one face each, about 150 pixels wide, JPEG 92.
+Images are made from the public-domain photographs of examples/: one face each, about 150 pixels wide, JPEG 92.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from mftn.data.prepare import arcface_preparation, prepare
 from mftn.data.prepare.cutting import encode, laplacian_variance, perceptual_hash
 from mftn.data.readers import read_records
 from mftn.data.records import Record
-from mftn.faces import load_detector
+from mftn.faces import DetectorName, load_detector
 from mftn.faces.align import align
 from mftn.faces.boxes import choose_face
 from mftn.images import read_image
@@ -29,8 +29,8 @@ from mftn.images import read_image
 PHOTOS = Path(__file__).parents[1] / "examples" / "photos"
 
 
-def make_pictures(root: Path, count: int) -> None:
-    """A class folder of 640×480 photographs that differ in scale and place of the face."""
+def make_images(root: Path, count: int) -> None:
+    """A class folder of 640×480 photographs that differ in scale and location of the face."""
     rng = np.random.default_rng(0)
     photos = [PillowImage.open(path).convert("RGB") for path in sorted(PHOTOS.glob("*.jpg"))]
     (root / "neutral").mkdir(parents=True)
@@ -43,19 +43,19 @@ def make_pictures(root: Path, count: int) -> None:
 
 
 def rate(root: Path, folder: Path, workers: int, detector: str, count: int) -> float:
-    """Faces a second of a whole run, the start of the processes included."""
+    """Faces per second of a whole run, the start of the processes included."""
     start = time.perf_counter()
     preparation = arcface_preparation(112, detector=detector, format="jpg")
     prepare(read_records("folder", root), folder, preparation, workers=workers)
     return count / (time.perf_counter() - start)
 
 
-def shares(root: Path, name: str, pictures: int = 60) -> dict[str, float]:
-    """Milliseconds a picture of each step, in one process with one thread."""
+def shares(root: Path, name: DetectorName, images: int = 60) -> dict[str, float]:
+    """Milliseconds per image of each step, in one process with one thread."""
     detector, preparation = load_detector(name, min_score=0.3, threads=1), arcface_preparation(112, format="jpg")
     template = np.asarray(preparation.template)
     spent = dict.fromkeys(("decode", "detect", "warp", "encode", "hash and blur"), 0.0)
-    for path in sorted(root.rglob("*.jpg"))[:pictures]:
+    for path in sorted(root.rglob("*.jpg"))[:images]:
         marks = [time.perf_counter()]
         image = read_image(path)
         marks.append(time.perf_counter())
@@ -71,12 +71,12 @@ def shares(root: Path, name: str, pictures: int = 60) -> dict[str, float]:
         laplacian_variance(grey)
         marks.append(time.perf_counter())
         for step, seconds in zip(spent, np.diff(marks), strict=True):
-            spent[step] += 1000 * float(seconds) / pictures
+            spent[step] += 1000 * float(seconds) / images
     return spent
 
 
 def memory(count: int) -> float:
-    """Peak megabytes of this process and two workers, each at its own peak, for 48×48 pictures held in a table."""
+    """Peak megabytes of this process and two workers, each at its own peak, for 48×48 images held in a table."""
     rng = np.random.default_rng(0)
 
     def records() -> Iterator[Record]:
@@ -93,23 +93,23 @@ def memory(count: int) -> float:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=int, default=1280)
+    parser.add_argument("--images", type=int, default=1280)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--detectors", nargs="+", default=["yunet", "mtcnn"])
     parser.add_argument("--memory", type=int)
     arguments = parser.parse_args()
     if arguments.memory:
-        print(f"{arguments.memory:,} pictures: peak {memory(arguments.memory):.0f} MB in all processes")
+        print(f"{arguments.memory:,} images: peak {memory(arguments.memory):.0f} MB in all processes")
         return
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "raw"
-        make_pictures(root, arguments.pictures)
+        make_images(root, arguments.images)
         for detector in arguments.detectors:
             rates: dict[int, list[float]] = {1: [], 2: []}
             for repeat in range(arguments.repeats):
                 for workers, measured in rates.items():
                     out = Path(folder) / f"{detector}-{workers}-{repeat}"
-                    measured.append(rate(root, out, workers, detector, arguments.pictures))
+                    measured.append(rate(root, out, workers, detector, arguments.images))
             one, two = (median(measured) for measured in rates.values())
             print(f"{detector}: one process {one:.0f} a second, two {two:.0f}, efficiency {two / one / 2:.2f}")
             spent = shares(root, detector)

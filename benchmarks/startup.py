@@ -1,4 +1,4 @@
-"""How long a user waits: the help text, the import, and a cold process to its first answer.
+"""How long a user waits: the help text, the import, and a cold process to its first output.
 
     python benchmarks/startup.py [--runs 11]
 

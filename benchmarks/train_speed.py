@@ -1,4 +1,4 @@
-"""Pictures a second, peak memory and waiting for data: MFTN against the bare timm backbone, in one loop and one run.
+"""Images per second, peak memory and waiting for data: MFTN against the bare timm backbone, in one loop and one run.
 
     python benchmarks/train_speed.py                     # atto and base at 224×224
     python benchmarks/train_speed.py --sam --data DATA   # both of SAM's passes; how long a run waits for its data
@@ -34,7 +34,7 @@ class Arguments:
     Attributes:
         sizes: ConvNeXt sizes.
         pixels: Side of the input.
-        batch: Pictures a step on a CPU; on a GPU powers of two from 16 up are swept.
+        batch: Images per step on a CPU; on a GPU powers of two from 16 up are swept.
         steps: Steps of each network.
         sam: Take SAM's two passes.
         data: A prepared data set: also measure how long training waits for it, with the recipe's workers.
@@ -53,7 +53,7 @@ class Arguments:
 
 
 class Trainee:
-    """A network that takes training steps on random pictures."""
+    """A network that takes training steps on random images."""
 
     def __init__(self, name: str, batch: int, pixels: int, sam: bool) -> None:
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -70,8 +70,8 @@ class Trainee:
     def loss(self) -> Tensor:
         """The loss of one forward pass."""
         with torch.autocast(self.device, torch.bfloat16, enabled=self.device == "cuda"):
-            answer = self.model(self.x)
-            logits = answer if isinstance(answer, Logits) else Logits(answer, answer)
+            output = self.model(self.x)
+            logits = output if isinstance(output, Logits) else Logits(output, output)
             loss: Tensor = self.loss_of(logits, self.y)
         return loss
 
@@ -117,7 +117,7 @@ def compare(size: str, batch: int, arguments: Arguments) -> None:
         took = median(seconds[name])
         rate = operations[name] / took
         print(
-            f"{name:15} batch {batch:3}: {batch / took:8.2f} pictures/s, {bare / took:.2f} of the bare backbone "
+            f"{name:15} batch {batch:3}: {batch / took:8.2f} images/s, {bare / took:.2f} of the bare backbone "
             f"(operations alone allow {operations[names[0]] / operations[name]:.2f}), "
             f"{rate / peak:.0%} of the measured matrix peak of {peak / 1e9:,.0f} GFLOP/s, "
             f"{_memory(name, batch, arguments)}"

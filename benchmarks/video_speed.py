@@ -1,4 +1,4 @@
-"""Frames a second of `mftn predict` on a made clip of 720p with one or two persons, and where the time goes.
+"""Frames per second of `mftn predict` on a made clip of 720p with one or two persons, and where the time goes.
 
 python benchmarks/video_speed.py
 """
@@ -28,16 +28,16 @@ def make_clip(path: Path, persons: int) -> None:
         stream = out.add_stream("libx264", rate=Fraction(30))
         stream.width, stream.height, stream.pix_fmt = 1280, 720, "yuv420p"
         for number in range(FRAMES):
-            picture = Image.new("RGB", (1280, 720), (60, 70, 80))
-            for place, photo in enumerate(photos[:persons]):
-                picture.paste(photo.resize((500, 620)), (40 + 600 * place + number, 50))
-            out.mux(stream.encode(av.VideoFrame.from_ndarray(np.asarray(picture), format="rgb24")))
+            image = Image.new("RGB", (1280, 720), (60, 70, 80))
+            for index, photo in enumerate(photos[:persons]):
+                image.paste(photo.resize((500, 620)), (40 + 600 * index + number, 50))
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(np.asarray(image), format="rgb24")))
         out.mux(stream.encode(None))
 
 
 def main() -> None:
     """Measure and print medians of the runs."""
-    recognizer = load(mirror=False)  # as `mftn predict` has it for videos
+    recognizer = load(flip=False)  # as `mftn predict` has it for videos
     with tempfile.TemporaryDirectory() as folder:
         for persons in (1, 2):
             path = Path(folder) / f"{persons}.mp4"
@@ -52,14 +52,14 @@ def main() -> None:
                 for detect_every, seconds in ((5, tracked), (1, every)):
                     tracker = FaceTracker(recognizer, detect_every)
                     start = time.perf_counter()
-                    for image, moment in frames:
-                        tracker.update(image, moment)
+                    for image, timestamp in frames:
+                        tracker.update(image, timestamp)
                     seconds.append(time.perf_counter() - start)
             print(
                 f"{persons} person(s), 720p: {FRAMES / (median(decode) + median(tracked)):.1f} frames/s with detection "
                 f"every 5 frames, {FRAMES / (median(decode) + median(every)):.1f} with detection in every frame; "
                 f"decoding {1000 * median(decode) / FRAMES:.1f} ms, "
-                f"faces {1000 * median(tracked) / FRAMES:.1f} ms a frame"
+                f"faces {1000 * median(tracked) / FRAMES:.1f} ms per frame"
             )
 
 

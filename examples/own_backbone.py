@@ -1,4 +1,4 @@
-"""Put MFTN on another timm network and look at what it answers; needs mftn[train].
+"""Put MFTN on another timm network and look at its outputs; needs mftn[train].
 
 python examples/own_backbone.py
 """

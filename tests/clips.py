@@ -47,20 +47,13 @@ def make_clip(
     """
     milliseconds = milliseconds or range(0, 40 * len(images), 40)
     with av.open(str(path), "w", options=options or {}) as out:
-        stream = out.add_stream(codec, rate=25)
-        stream.width, stream.height = images[0].size
-        stream.pix_fmt = "yuv420p"
-        if codec == "libx264":
-            stream.codec_context.time_base = Fraction(1, 1000)
-            stream.options = {"g": "10", "preset": "veryfast"}
-        if shape:
-            stream.codec_context.sample_aspect_ratio = shape
+        stream = _add_video(out, codec, images[0].size, shape)
         voice = out.add_stream(sound, rate=samples) if sound else None
         if voice:
             voice.codec_context.layout = "mono"
-        for image, moment in zip(images, milliseconds, strict=True):
+        for image, timestamp in zip(images, milliseconds, strict=True):
             frame = av.VideoFrame.from_image(image)
-            frame.time_base, frame.pts = Fraction(1, 1000), moment
+            frame.time_base, frame.pts = Fraction(1, 1000), timestamp
             out.mux(stream.encode(frame))
         out.mux(stream.encode(None))
         if voice:
@@ -68,6 +61,20 @@ def make_clip(
             out.mux(voice.encode(_tone(count, samples, sound_from)))
             out.mux(voice.encode(None))
     return path
+
+
+def _add_video(
+    out: av.container.OutputContainer, codec: str, size: tuple[int, int], shape: Fraction | None
+) -> av.VideoStream:
+    stream = out.add_stream(codec, rate=25)
+    stream.width, stream.height = size
+    stream.pix_fmt = "yuv420p"
+    if codec == "libx264":
+        stream.codec_context.time_base = Fraction(1, 1000)
+        stream.options = {"g": "10", "preset": "veryfast"}
+    if shape:
+        stream.codec_context.sample_aspect_ratio = shape
+    return stream
 
 
 def _tone(count: int, samples: int, begin: int) -> av.AudioFrame:

@@ -35,7 +35,7 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def ferplus_root(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path:
-    """A made FERPlus of 24 + 8 pictures: two faces, turned, shifted and lit differently, and two without a face."""
+    """A made FERPlus of 24 + 8 images: two faces, turned, shifted and lit differently, and two without a face."""
     root = tmp_path_factory.mktemp("ferplus")
     rng = np.random.default_rng(0)
     faces = [
@@ -49,11 +49,11 @@ def ferplus_root(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path
             photo, x, y = faces[number % 2]
             half = 62 if number % 2 == 0 else 115
             dx, dy = rng.integers(-5, 6, 2)
-            picture = photo.convert("L").rotate(float(rng.uniform(-12, 12)), center=(x, y))
-            picture = picture.crop((x - half + dx, y - half + dy, x + half + dx, y + half + dy)).resize((48, 48))
+            image = photo.convert("L").rotate(float(rng.uniform(-12, 12)), center=(x, y))
+            image = image.crop((x - half + dx, y - half + dy, x + half + dx, y + half + dy)).resize((48, 48))
             if number == 5:
-                picture = PillowImage.new("L", (48, 48), 128)
-            picture.save(root / folder / f"fer{number:07d}.png")
+                image = PillowImage.new("L", (48, 48), 128)
+            image.save(root / folder / f"fer{number:07d}.png")
             votes = [0] * 10
             votes[0 if number % 2 else 1] = 8
             votes[number % 8] += 2

@@ -13,23 +13,23 @@ FACES = (("astronaut.jpg", 225, 125, 62), ("grace_hopper.jpg", 268, 225, 115))
 
 
 def face(number: int, side: int = 100) -> PillowImage.Image:
-    """A square picture of a face, turned and shifted differently for every number."""
+    """A square image of a face, turned and shifted differently for every number."""
     name, x, y, half = FACES[number % 2]
     rng = np.random.default_rng(number)
     dx, dy = rng.integers(-5, 6, 2)
-    picture = PillowImage.open(PHOTOS / name).rotate(float(rng.uniform(-25, 25)), center=(x, y))
+    image = PillowImage.open(PHOTOS / name).rotate(float(rng.uniform(-25, 25)), center=(x, y))
     if rng.random() < 0.5:
-        picture = picture.transpose(PillowImage.Transpose.FLIP_LEFT_RIGHT)
-        x = picture.width - x
+        image = image.transpose(PillowImage.Transpose.FLIP_LEFT_RIGHT)
+        x = image.width - x
     half *= float(rng.uniform(0.85, 1.3))
-    return picture.crop((int(x - half + dx), int(y - half + dy), int(x + half + dx), int(y + half + dy))).resize(
+    return image.crop((int(x - half + dx), int(y - half + dy), int(x + half + dx), int(y + half + dy))).resize(
         (side, side)
     )
 
 
-def _save(path: Path, picture: PillowImage.Image) -> None:
+def _save(path: Path, image: PillowImage.Image) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(path)
+    image.save(path)
 
 
 def raf_db(root: Path, train: int = 42, test: int = 14) -> Path:
@@ -39,25 +39,25 @@ def raf_db(root: Path, train: int = 42, test: int = 14) -> Path:
         for number in range(1, count + 1):
             stem = f"{split}_{number:0{digits}}"
             rows.append(f"{stem}.jpg {number % 7 + 1}")
-            picture = face(number if split == "train" else 1000 + number)
-            _save(root / "Image" / "aligned" / f"{stem}_aligned.jpg", picture)
-            _save(root / "Image" / "original" / f"{stem}.jpg", picture)
+            image = face(number if split == "train" else 1000 + number)
+            _save(root / "Image" / "aligned" / f"{stem}_aligned.jpg", image)
+            _save(root / "Image" / "original" / f"{stem}.jpg", image)
     (root / "EmoLabel").mkdir()
     (root / "EmoLabel" / "list_patition_label.txt").write_text("\n".join(rows) + "\n")
     return root
 
 
 def affectnet_tables(root: Path, train: int = 44, test: int = 11) -> Path:
-    """Expressions 0 to 10 in turn; the face lies in a corner of a larger picture, beside another one."""
+    """Expressions 0 to 10 in turn; the face lies in a corner of a larger image, beside another one."""
     columns = "subDirectory_filePath,face_x,face_y,face_width,face_height,facial_landmarks,expression,valence,arousal"
     for table, count, base in (("training.csv", train, 0), ("validation.csv", test, 2000)):
         rows = [columns]
         for number in range(count):
             path = f"{number % 3}/{base + number}.jpg"
-            picture = PillowImage.new("RGB", (420, 260), (90, 120, 90))
-            picture.paste(face(base + number, 120), (20, 30))
-            picture.paste(face(base + number + 1, 200), (200, 30))
-            _save(root / "Manually_Annotated_Images" / path, picture)
+            image = PillowImage.new("RGB", (420, 260), (90, 120, 90))
+            image.paste(face(base + number, 120), (20, 30))
+            image.paste(face(base + number + 1, 200), (200, 30))
+            _save(root / "Manually_Annotated_Images" / path, image)
             rows.append(f"{path},20,30,120,120,1;2;3,{number % 11},0.1,0.2")
         (root / table).write_text("\n".join(rows) + "\n")
     return root
@@ -73,15 +73,15 @@ def affectnet_folders(root: Path, train: int = 44, test: int = 11) -> Path:
     return root
 
 
-def expw(root: Path, pictures: int = 40) -> Path:
-    """Two faces a picture; expressions 0 to 6 in turn."""
+def expw(root: Path, images: int = 40) -> Path:
+    """Two faces a image; expressions 0 to 6 in turn."""
     rows = []
-    for number in range(pictures):
-        picture = PillowImage.new("RGB", (360, 220), (60, 60, 110))
-        for place, left in enumerate((20, 190)):
-            picture.paste(face(2 * number + place, 150), (left, 30))
-            rows.append(f"photo {number}.jpg {place} 30 {left} {left + 150} 180 52.3 {(2 * number + place) % 7}")
-        _save(root / "image" / "origin" / f"photo {number}.jpg", picture)
+    for number in range(images):
+        image = PillowImage.new("RGB", (360, 220), (60, 60, 110))
+        for index, left in enumerate((20, 190)):
+            image.paste(face(2 * number + index, 150), (left, 30))
+            rows.append(f"photo {number}.jpg {index} 30 {left} {left + 150} 180 52.3 {(2 * number + index) % 7}")
+        _save(root / "image" / "origin" / f"photo {number}.jpg", image)
     (root / "label").mkdir()
     (root / "label" / "label.lst").write_text("\n".join(rows) + "\n")
     return root
@@ -129,8 +129,8 @@ def table(root: Path, count: int = 24) -> Path:
     """A CSV with splits."""
     rows = ["path,label,split"]
     for number in range(count):
-        _save(root / "pictures" / f"{number}.jpg", face(number))
+        _save(root / "images" / f"{number}.jpg", face(number))
         split = "valid" if number % 4 == 3 else "train"
-        rows.append(f"pictures/{number}.jpg,{('happiness', 'neutral')[number % 2]},{split}")
+        rows.append(f"images/{number}.jpg,{('happiness', 'neutral')[number % 2]},{split}")
     (root / "labels.csv").write_text("\n".join(rows) + "\n")
     return root / "labels.csv"

@@ -17,27 +17,27 @@ def test_all_engines_agree_on_the_model_that_ships(photos: Path) -> None:
         ours, theirs = first.predict(photos / name).faces[0], second.predict(photos / name).faces[0]
         assert ours.probabilities == pytest.approx(theirs.probabilities, abs=1e-3)
     crops = np.random.default_rng(0).integers(0, 256, (5, *first.engine.spec.size, 3), dtype=np.uint8)
-    answers = [recognizer.engine.probabilities(crops) for recognizer in (first, second)]
-    np.testing.assert_allclose(answers[0], answers[1], atol=1e-3)
-    assert answers[1].sum(axis=1) == pytest.approx(1, abs=1e-5)
+    outputs = [recognizer.engine.probabilities(crops) for recognizer in (first, second)]
+    np.testing.assert_allclose(outputs[0], outputs[1], atol=1e-3)
+    assert outputs[1].sum(axis=1) == pytest.approx(1, abs=1e-5)
 
 
-def test_mirror_images_answer_alike_and_count_as_much(photos: Path) -> None:
-    picture = read_image(photos / "astronaut.jpg")
+def test_a_face_and_its_horizontal_flip_count_as_much(photos: Path) -> None:
+    photo = read_image(photos / "astronaut.jpg")
     recognizer = mftn.load(detector="none")
-    plain = mftn.load(detector="none", mirror=False)
-    once, turned, both = (
+    plain = mftn.load(detector="none", flip=False)
+    once, flipped, both = (
         np.array(list(who.predict(np.ascontiguousarray(image)).faces[0].probabilities.values()))
-        for who, image in ((plain, picture), (plain, picture[:, ::-1]), (recognizer, picture))
+        for who, image in ((plain, photo), (plain, photo[:, ::-1]), (recognizer, photo))
     )
-    np.testing.assert_allclose(both, (once + turned) / 2, atol=1e-3)
-    assert np.abs(once - turned).max() > 1e-3
+    np.testing.assert_allclose(both, (once + flipped) / 2, atol=1e-3)
+    assert np.abs(once - flipped).max() > 1e-3
 
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
-@pytest.mark.parametrize("mirror", [True, False])
-def test_results_do_not_depend_on_how_crops_are_split(engine: EngineName, mirror: bool) -> None:
-    network = mftn.load(engine=engine, mirror=mirror).engine
+@pytest.mark.parametrize("flip", [True, False])
+def test_results_do_not_depend_on_how_crops_are_split(engine: EngineName, flip: bool) -> None:
+    network = mftn.load(engine=engine, flip=flip).engine
     count = BATCH + 3
     crops = np.random.default_rng(0).integers(0, 256, (count, *network.spec.size, 3), dtype=np.uint8)
     together = network.probabilities(crops)
@@ -61,7 +61,7 @@ def test_a_network_sees_few_crops_at_once() -> None:
 
 
 def test_a_missing_or_unknown_engine_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigError, match="fastest: no such engine; there are onnxruntime, openvino and auto"):
+    with pytest.raises(ConfigError, match="fastest: no such engine; there are auto, onnxruntime and openvino"):
         load_engine(engine="fastest")  # type: ignore[arg-type]
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(ConfigError, match=r"pip install 'mftn\[openvino\]'"):

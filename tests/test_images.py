@@ -117,7 +117,7 @@ JPEG = content_of(PillowImage.effect_noise((200, 200), 90), "JPEG")
     ("content", "reason"),
     [
         (b"", "the file is empty"),
-        (b"not a picture at all, only text", "not an image in a known format"),
+        (b"not a image at all, only text", "not an image in a known format"),
         (b"P", "not an image in a known format"),
         (JPEG[:2000], "damaged or incomplete"),
         (JPEG[:20], "a damaged JPEG"),
@@ -149,7 +149,7 @@ def test_wrong_paths_are_named(tmp_path: Path) -> None:
         (lambda: 3, "a int cannot be read"),
         (lambda: [COLOUR], "a list cannot be read"),
         (lambda: b"", "is empty"),
-        (lambda: io.StringIO("text"), "gives str, not bytes; open it in binary mode"),
+        (lambda: io.StringIO("text"), "returns str, not bytes; open it in binary mode"),
         (lambda: PillowImage.new("RGB", (0, 0)), "has 0×0 pixels"),
         (lambda: PillowImage.new("L", (5, 0)), "has 5×0 pixels"),
         (lambda: PillowImage.open(io.BytesIO(JPEG[:2000])), "damaged or incomplete"),

@@ -15,7 +15,7 @@ from mftn.cli.sink import ImageTable, sink
 from mftn.errors import OutputError
 from mftn.files import file_identity
 from mftn.labels import COLOURS, EXPRESSIONS
-from mftn.output import PictureFolder, annotate, open_writer
+from mftn.output import ImageFolder, annotate, open_writer
 from mftn.types import Face, Prediction
 
 
@@ -103,7 +103,7 @@ def test_a_table_whose_file_cannot_be_written_is_shown(tmp_path: Path, capsys: p
 
 
 def test_saved_images_never_collide(tmp_path: Path) -> None:
-    folder = PictureFolder(tmp_path / "new")
+    folder = ImageFolder(tmp_path / "new")
     image = PillowImage.new("RGB", (8, 8))
     sources = ("x/a.jpg", "y/A.png", "../a.jpg", "a-2.jpg", "y/A.png", "x" * 250 + ".jpg")
     names = [folder.save(image, source, ending).name for source in sources for ending in ("faces", "face1")]
@@ -120,12 +120,12 @@ def test_saved_images_replace_nothing_from_before_unless_told_and_never_a_source
     existing = tmp_path / "a_faces.jpg"
     existing.write_bytes(b"precious")
     with pytest.raises(FileExistsError, match="a_faces.jpg: exists already; add --overwrite"):
-        PictureFolder(tmp_path).save(image, "a.jpg", "faces")
+        ImageFolder(tmp_path).save(image, "a.jpg", "faces")
     protected = {file_identity(existing)}
     with pytest.raises(FileExistsError, match="a_faces.jpg: is a source, which is never replaced"):
-        PictureFolder(tmp_path, overwrite=True, protected=protected).save(image, "a.jpg", "faces")
+        ImageFolder(tmp_path, overwrite=True, protected=protected).save(image, "a.jpg", "faces")
     assert existing.read_bytes() == b"precious" and list(tmp_path.iterdir()) == [existing]
-    PictureFolder(tmp_path, overwrite=True).save(image, "a.jpg", "faces")
+    ImageFolder(tmp_path, overwrite=True).save(image, "a.jpg", "faces")
     assert PillowImage.open(existing).size == (8, 8)
 
 
@@ -154,13 +154,13 @@ def test_every_name_is_written_so_that_every_reader_opens_it(tmp_path: Path, nam
 @pytest.mark.parametrize(
     "box", [(100, 100, 200, 220), (0, 0, 300, 300), (-20, -30, 40, 40), (250, 260, 330, 340), (5, 5, 9, 9)]
 )
-def test_labels_are_legible_on_any_picture_and_inside_it(brightness: int, box: tuple[float, ...]) -> None:
+def test_labels_are_legible_on_any_image_and_inside_it(brightness: int, box: tuple[float, ...]) -> None:
     image = np.full((300, 300, 3), brightness, np.uint8)
     drawn = np.asarray(annotate(image, [face(box)]))
     assert drawn.shape == image.shape
     plate = (drawn == (0xCC, 0x79, 0xA7)).all(axis=2)  # fear's colour
     assert plate.sum() > 300
-    assert (image == brightness).all(), "the picture itself is not changed"
+    assert (image == brightness).all(), "the image itself is not changed"
 
 
 def test_the_astronaut_is_annotated_beside_the_face(photos: Path) -> None:

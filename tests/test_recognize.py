@@ -1,9 +1,5 @@
 import io
-import random
 import shutil
-import threading
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -13,12 +9,11 @@ from PIL import Image as PillowImage
 
 import mftn
 from mftn.cli import main
-from mftn.engines import BATCH, find_model
-from mftn.errors import ConfigError, ImageError, ModelError
+from mftn.engines import find_model
+from mftn.errors import ConfigError, ModelError
 from mftn.faces.align import ARCFACE, align
 from mftn.labels import EXPRESSIONS
-from mftn.recognize import AHEAD, Recognizer, crop_face
-from mftn.sources import Kind, Source
+from mftn.recognize import crop_face
 from mftn.types import Detection, Image, Prediction
 
 
@@ -33,12 +28,12 @@ def test_the_astronaut_smiles(photos: Path) -> None:
 
 
 def test_paths_arrays_and_pillow_images_give_the_same(photos: Path, astronaut: Image) -> None:
-    answers = [
+    outputs = [
         mftn.predict(source).faces[0].probabilities
         for source in (str(photos / "astronaut.jpg"), astronaut, PillowImage.fromarray(astronaut))
     ]
-    assert answers[0] == pytest.approx(answers[1], abs=1e-5)
-    assert answers[0] == pytest.approx(answers[2], abs=1e-5)
+    assert outputs[0] == pytest.approx(outputs[1], abs=1e-5)
+    assert outputs[0] == pytest.approx(outputs[2], abs=1e-5)
 
 
 def test_a_turned_photograph_gives_the_same_face(tmp_path: Path, photos: Path) -> None:
@@ -112,16 +107,6 @@ def test_mtcnn_recognises_too(photos: Path) -> None:
     assert mftn.predict(photos / "astronaut.jpg", detector="mtcnn").faces[0].expression == "happiness"
 
 
-def test_a_stream_keeps_order_and_goes_on_after_bad_pictures(tmp_path: Path, photos: Path) -> None:
-    (tmp_path / "text.jpg").write_text("hello")
-    sources = [photos / "grace_hopper.jpg", tmp_path / "text.jpg", tmp_path / "gone.jpg", photos / "astronaut.jpg"]
-    predictions = list(mftn.load().stream(sources))
-    assert [prediction.source for prediction in predictions] == [str(source) for source in sources]
-    assert [bool(prediction.error) for prediction in predictions] == [False, True, True, False]
-    with pytest.raises(ImageError, match=r"text\.jpg"):
-        mftn.predict(tmp_path / "text.jpg")
-
-
 def test_results_turn_into_plain_values_and_frames(photos: Path) -> None:
     prediction = mftn.predict(photos / "astronaut.jpg")
     plain = prediction.to_dict()
@@ -158,27 +143,6 @@ def test_wrong_names_say_what_there_is(tmp_path: Path) -> None:
         mftn.load(Path(mftn.__file__).parent / "faces" / "weights" / "yunet.onnx")
 
 
-@pytest.mark.filterwarnings("ignore")  # what Pillow says of damaged files
-def test_no_damaged_file_breaks_the_stream(tmp_path: Path, photos: Path) -> None:
-    rng = random.Random(0)
-    content = (photos / "astronaut.jpg").read_bytes()
-    paths = []
-    for number in range(40):
-        damaged = bytearray(content)
-        if number % 4:
-            at = rng.randrange(len(damaged))
-            damaged[at : at + 50] = rng.randbytes(50 * (number % 3))
-        else:
-            del damaged[rng.randrange(len(damaged)) :]
-        paths.append(tmp_path / f"{number}.jpg")
-        paths[-1].write_bytes(damaged)
-    predictions = list(mftn.load(threads=1).stream(paths))
-    assert [prediction.source for prediction in predictions] == [str(path) for path in paths]
-    failed = [prediction for prediction in predictions if prediction.error]
-    assert 10 <= len(failed) < 40
-    assert all(prediction.error.startswith(prediction.source) for prediction in failed)
-
-
 def test_the_command_line_keeps_pillows_warnings_to_itself(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
     exif = b"Exif\0\0MM\0*\0\0\0\x08\xff\xff"
     PillowImage.new("RGB", (64, 64)).save(tmp_path / "a.png", exif=exif)
@@ -188,56 +152,12 @@ def test_the_command_line_keeps_pillows_warnings_to_itself(tmp_path: Path, recwa
     assert not recwarn.list
 
 
-def test_a_stream_answers_as_single_pictures_do_in_their_order(tmp_path: Path, photos: Path, astronaut: Image) -> None:
-    """More pictures than are read ahead, of differing faces and sizes, with failures between."""
-    names = []
-    for number in range(3 * AHEAD):
-        name = tmp_path / f"{number:03}.png"
-        if number % 7 == 3:
-            name.write_text("no picture")
-        elif number % 5 == 4:
-            PillowImage.new("RGB", (64, 40 + number)).save(name)
-        else:
-            PillowImage.fromarray(astronaut[: 300 + number, : 400 - number]).save(name)
-        names.append(str(name))
-    found = list(mftn.load().stream(names))
-    assert [prediction.source for prediction in found] == names
-    for name, prediction in zip(names[:: AHEAD // 2], found[:: AHEAD // 2], strict=True):
-        try:
-            alone = mftn.predict(name)
-        except ImageError as error:
-            assert prediction.error == str(error)
-            continue
-        assert len(prediction.faces) == len(alone.faces)
-        for face, expected in zip(prediction.faces, alone.faces, strict=True):
-            assert face.box == expected.box
-            assert face.probabilities == pytest.approx(expected.probabilities, abs=1e-5)
-    assert {bool(p.error) for p in found} == {True, False} and {len(p.faces) for p in found} >= {0, 1}
-
-
-def test_a_stream_reads_no_further_than_it_must(photos: Path) -> None:
-    taken = 0
-
-    def endless() -> Iterator[str]:
-        nonlocal taken
-        while True:
-            taken += 1
-            yield str(photos / "astronaut.jpg")
-
-    recognizer = mftn.load(threads=2)
-    stream = recognizer.stream(endless())
-    for _ in range(3):
-        assert next(stream).faces
-    stream.close()  # type: ignore[attr-defined]
-    assert taken <= 3 + 2 * AHEAD + recognizer.workers
-
-
 def test_recognizers_say_what_they_are() -> None:
     assert repr(mftn.load(engine="onnxruntime")) == (
-        "Recognizer(mftn_mobile_ferplus, detector=YuNet, engine=onnxruntime, mirror=True)"
+        "Recognizer(mftn_mobile_ferplus, detector=YuNet, engine=onnxruntime, flip=True)"
     )
-    assert repr(mftn.load("mftn_face_ferplus", engine="openvino", detector="none", mirror=False)) == (
-        "Recognizer(mftn_face_ferplus, detector=WholeImage, engine=openvino, mirror=False)"
+    assert repr(mftn.load("mftn_face_ferplus", engine="openvino", detector="none", flip=False)) == (
+        "Recognizer(mftn_face_ferplus, detector=WholeImage, engine=openvino, flip=False)"
     )
 
 
@@ -251,16 +171,24 @@ def test_settings_reach_the_detector_and_the_threads(astronaut: Image) -> None:
 
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
-@pytest.mark.parametrize("mirror", [True, False])
-def test_predict_takes_what_load_takes(astronaut: Image, engine: str, mirror: bool) -> None:
-    found = mftn.predict(astronaut, engine=engine, mirror=mirror)  # type: ignore[arg-type]
-    expected = mftn.load(engine=engine, mirror=mirror).predict(astronaut)  # type: ignore[arg-type]
+@pytest.mark.parametrize("flip", [True, False])
+def test_predict_takes_what_load_takes(astronaut: Image, engine: str, flip: bool) -> None:
+    found = mftn.predict(astronaut, engine=engine, flip=flip)  # type: ignore[arg-type]
+    expected = mftn.load(engine=engine, flip=flip).predict(astronaut)  # type: ignore[arg-type]
     assert found.faces[0].probabilities == pytest.approx(expected.faces[0].probabilities, abs=1e-6)
-    assert (
-        found.faces[0].probabilities != mftn.predict(astronaut, engine=engine, mirror=not mirror).faces[0].probabilities
-    )  # type: ignore[arg-type]
+    assert found.faces[0].probabilities != mftn.predict(astronaut, engine=engine, flip=not flip).faces[0].probabilities  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="no such engine"):
         mftn.predict(astronaut, engine="fastest")  # type: ignore[arg-type]
+
+
+def test_the_deprecated_name_of_flip_still_works(astronaut: Image) -> None:
+    for expected in (True, False):
+        with pytest.warns(DeprecationWarning, match="mirror has been renamed: use flip"):
+            assert repr(mftn.load(mirror=expected)).endswith(f"flip={expected})")
+        with pytest.warns(DeprecationWarning, match="use flip") as caught:
+            found = mftn.predict(astronaut, mirror=expected)
+        assert caught[0].filename == __file__
+        assert found.faces[0].probabilities == mftn.predict(astronaut, flip=expected).faces[0].probabilities
 
 
 def test_predict_names_its_source(photos: Path) -> None:
@@ -295,113 +223,3 @@ def test_predict_sees_that_the_models_file_is_another(
     assert probabilities() == first
     monkeypatch.chdir(tmp_path / "two")
     assert probabilities() == second
-
-
-class Grid:
-    """A detector of a given number of faces, that notes how many threads use it at once."""
-
-    def __init__(self, faces: int, seconds: float = 0) -> None:
-        self.faces, self.seconds = faces, seconds
-        self.lock, self.now, self.most = threading.Lock(), 0, 0
-
-    def detect(self, image: Image) -> list[Detection]:
-        with self.lock:
-            self.now += 1
-            self.most = max(self.most, self.now)
-        time.sleep(self.seconds)
-        with self.lock:
-            self.now -= 1
-        corner = np.array([[30, 40], [60, 40], [45, 60], [33, 75], [57, 75]], np.float32)
-        boxes = [((7 * n) % 300, (11 * n) % 300) for n in range(self.faces)]
-        return [Detection((x, y, x + 90, y + 100), 0.9, corner + np.float32([x, y])) for x, y in boxes]
-
-
-def test_many_faces_are_each_recognised_as_alone(astronaut: Image, tmp_path: Path) -> None:
-    """More faces in an image than a network sees at once, and images whose faces share a batch."""
-    PillowImage.fromarray(astronaut).save(tmp_path / "a.png")
-    engine = mftn.load(engine="onnxruntime").engine
-    count = 2 * BATCH + 5
-    predictions = list(Recognizer(engine, Grid(count), 2).stream([tmp_path / "a.png"] * 3))
-    assert [len(prediction.faces) for prediction in predictions] == [count] * 3
-    for number in (0, 1, BATCH // 2, BATCH, count - 1):
-        (crop,) = Recognizer(engine, Grid(count), 1).crops(astronaut, [Grid(count).detect(astronaut)[number]])
-        expected = engine.probabilities(crop[None])[0]
-        for prediction in predictions:
-            np.testing.assert_allclose(list(prediction.faces[number].probabilities.values()), expected, atol=1e-6)
-
-
-@pytest.mark.parametrize(("room", "together"), [(0, False), (10**9, True)])
-def test_a_stream_takes_no_more_images_at_once_than_it_has_room_for(
-    astronaut: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int, together: bool
-) -> None:
-    monkeypatch.setattr("mftn.recognize.ROOM", room)
-    PillowImage.fromarray(astronaut).save(tmp_path / "a.png")
-    (tmp_path / "text.png").write_text("no image")
-    earlier = Source("before", Kind.UNREADABLE, "an earlier failure")
-    sources: list[Path | Source] = [earlier, *[tmp_path / "a.png"] * 6, tmp_path / "text.png", earlier]
-    sources += [tmp_path / "gone.png", *[tmp_path / "a.png"] * 6]
-    detector = Grid(1, 0.05)
-    recognizer = Recognizer(mftn.load(engine="onnxruntime").engine, detector, 4)
-    predictions = list(recognizer.stream(sources))
-    assert [prediction.source for prediction in predictions] == [str(getattr(each, "path", each)) for each in sources]
-    assert [len(prediction.faces) for prediction in predictions] == [0, *[1] * 6, 0, 0, 0, *[1] * 6]
-    assert [bool(prediction.error) for prediction in predictions] == [
-        True,
-        *[False] * 6,
-        True,
-        True,
-        True,
-        *[False] * 6,
-    ]
-    assert (detector.most > 1) == together
-    stream = recognizer.stream(sources)
-    next(stream)
-    stream.close()  # type: ignore[attr-defined]
-
-
-def test_a_detectors_error_ends_a_stream_and_its_threads(astronaut: Image, tmp_path: Path) -> None:
-    class Broken:
-        def detect(self, image: Image) -> list[Detection]:
-            raise ZeroDivisionError
-
-    PillowImage.fromarray(astronaut).save(tmp_path / "a.png")
-    before = threading.active_count()
-    with pytest.raises(ZeroDivisionError):
-        list(Recognizer(mftn.load().engine, Broken(), 2).stream([tmp_path / "a.png"] * 9))
-    assert threading.active_count() <= before
-
-
-def test_a_stream_takes_one_path(photos: Path) -> None:
-    recognizer = mftn.load(detector="none", threads=1)
-    path = photos / "astronaut.jpg"
-    for source in (path, str(path)):
-        (prediction,) = recognizer.stream(source)
-        assert prediction.source == str(path) and (prediction.width, prediction.height) == (512, 512)
-
-
-def test_a_failed_source_becomes_a_prediction(tmp_path: Path, photos: Path) -> None:
-    earlier = Source("x.jpg", Kind.UNREADABLE, "x.jpg: said before")
-    found = list(mftn.load().stream([earlier, tmp_path / "gone", photos / "astronaut.jpg"]))
-    assert [prediction.source for prediction in found] == [
-        "x.jpg",
-        str(tmp_path / "gone"),
-        str(photos / "astronaut.jpg"),
-    ]
-    assert found[0].error == "x.jpg: said before" and len(found[2].faces) == 1
-    failed = found[1]
-    assert (failed.width, failed.height, failed.faces) == (0, 0, ())
-    assert "no such file or folder" in (failed.error or "")
-
-
-def test_a_prediction_does_not_wait_for_the_next_source(photos: Path) -> None:
-    asked = threading.Event()
-
-    def sources() -> Iterator[Path]:
-        yield photos / "astronaut.jpg"
-        assert asked.wait(30), "the first prediction waits for the second source"
-        yield photos / "grace_hopper.jpg"
-
-    stream = mftn.load().stream(sources())
-    assert next(stream).source.endswith("astronaut.jpg")
-    asked.set()
-    assert next(stream).source.endswith("grace_hopper.jpg") and next(stream, None) is None

@@ -79,7 +79,7 @@ def test_every_path_is_something(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert classify(Path("a.jpg")) == Source("a.jpg", Kind.IMAGE)
 
 
-def test_what_may_not_be_looked_at_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_path_without_permission_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def locked(path: str) -> None:
         raise PermissionError(13, "Permission denied")
 

@@ -18,7 +18,7 @@ GROUND = (60, 70, 80)
 
 @pytest.fixture(scope="module")
 def recognizer() -> Recognizer:
-    return load(mirror=False, threads=1)
+    return load(flip=False, threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def test_at_sparse_sampling_one_person_is_one_track(
     assert tracks(seen) == [{1, 2}] * 6
 
 
-def test_a_face_that_jumps_out_of_the_second_look_is_found_at_once(
+def test_a_face_that_jumps_out_of_the_searched_surroundings_is_found_at_once(
     recognizer: Recognizer, woman: PillowImage.Image
 ) -> None:
     seen = follow(FaceTracker(recognizer, 100), [frame((woman, x, 40)) for x in (0, 4, 8, 380, 384)], 0.04)
@@ -146,8 +146,8 @@ def test_the_frame_size_may_change(recognizer: Recognizer, woman: PillowImage.Im
 
 
 def test_a_track_ends_after_a_second_of_absence(recognizer: Recognizer, woman: PillowImage.Image) -> None:
-    def update(tracker: FaceTracker, moments: Iterable[float], image: Image) -> set[int | None]:
-        return set().union(*({face.track for face in tracker.update(image, moment)} for moment in moments))
+    def update(tracker: FaceTracker, timestamps: Iterable[float], image: Image) -> set[int | None]:
+        return set().union(*({face.track for face in tracker.update(image, timestamp)} for timestamp in timestamps))
 
     present, nothing = frame((woman, 200, 40)), np.full((400, 720, 3), 60, np.uint8)
     tracker = FaceTracker(recognizer)

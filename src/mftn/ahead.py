@@ -1,4 +1,4 @@
-"""Reading ahead: an iterable in a thread of its own, so that nobody waits for the next item while others are ready."""
+"""Reading ahead: an iterable consumed by a thread of its own, so that ready items never wait for the next one."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ T = TypeVar("T")
 
 
 class ReadAhead(Generic[T]):
-    """An iterable that a thread of its own reads, so that what is there can be taken without waiting for more.
+    """An iterable consumed by a thread of its own, so that ready items can be taken without waiting for more.
 
     Args:
-        items: What is read.
+        items: The iterable.
         size: Most items that wait.
     """
 
@@ -36,11 +36,11 @@ class ReadAhead(Generic[T]):
             self._queue.put(None)
 
     def take(self, most: int, *, wait: bool) -> Iterator[T]:
-        """Up to `most` items that are there.
+        """Up to `most` items that are ready.
 
         Args:
             most: The limit.
-            wait: Wait for the first one; then there is none only at the end.
+            wait: Wait for the first item; then there is none only at the end.
         """
         for number in range(most):
             got = self._get(wait and number == 0)
@@ -53,7 +53,7 @@ class ReadAhead(Generic[T]):
             try:
                 got = self._queue.get(timeout=0.5) if wait else self._queue.get_nowait()
             except queue.Empty:
-                if wait:  # in short turns, between which Windows hears Ctrl-C
+                if wait:  # in short intervals, so that Windows notices Ctrl-C
                     continue
                 return None
             if isinstance(got, tuple):

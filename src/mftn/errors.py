@@ -1,4 +1,4 @@
-"""The errors a user meets. Each message names the file, what is wrong and what to do."""
+"""The errors that users meet. Each message names the file, what is wrong and what to do."""
 
 from collections.abc import Collection
 
@@ -20,7 +20,7 @@ class ModelError(MFTNError):
 
 
 class UnknownModelError(ModelError, ConfigError):
-    """A model that is neither a file nor one that ships."""
+    """A model that is neither a file nor installed."""
 
 
 class DataError(MFTNError):

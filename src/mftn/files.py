@@ -1,4 +1,4 @@
-"""Atomic writes: a file is written beside its location, flushed, then renamed; and names that never collide."""
+"""Atomic writes (a file is written beside its location, flushed, then renamed) and names that never collide."""
 
 import csv
 import errno
@@ -16,21 +16,21 @@ from mftn.errors import MFTNError, OutputError
 
 @contextmanager
 def atomic_write(path: str | Path, *, keep: bool = False, real_suffix: bool = False) -> Iterator[Path]:
-    """Where to write a file that takes its name when the block ends well; otherwise what was there before stays.
+    """The path to write to; it replaces the file when the block succeeds, otherwise the earlier file stays.
 
-    The block closes what it opens: Windows renames no open file. Missing folders are made. A symbolic link's target is
-    replaced, not the link; a device or a pipe (/dev/stdout) is written to directly.
+    The block must close what it opens: Windows cannot rename open files. Missing folders are created. A symbolic link's
+    target is replaced, not the link; a device or a pipe (/dev/stdout) is written to directly.
 
     Args:
         path: The file.
-        keep: What was written is worth keeping. It lies in NAME.partial meanwhile. An exception such as Ctrl-C still
-            gives it the file's name, so the block must leave a valid file; after a disk error NAME.partial stays and
-            the message names it. Otherwise the partial file's name holds the process's number, and it is removed.
+        keep: Keep partial results. The file is NAME.partial meanwhile. After an exception such as Ctrl-C it still gets
+            the file's name, so the block must leave a valid file; after a disk error NAME.partial stays and the message
+            names it. Without `keep` the partial file's name holds the process id, and it is removed.
         real_suffix: The partial file ends in the file's own suffix (NAME.partial.mp4), for libraries that choose the
             format by it.
 
     Raises:
-        OutputError: The disk refuses; it is an OSError too.
+        OutputError: The file cannot be written; it is an OSError too.
     """
     path = Path(path)
     target = Path(os.path.realpath(path)) if os.path.islink(path) else path  # noqa: PTH114 (never raises)
@@ -60,12 +60,12 @@ def _partial(target: Path, number: str, real_suffix: bool) -> Path:
 
 
 def partial_names(target: Path) -> tuple[Path, Path]:
-    """The names that a file may have until it is complete, where it is worth keeping."""
+    """The names that a file written with `keep` may have until it is complete."""
     return _partial(target, "", False), _partial(target, "", True)
 
 
 def file_identity(path: str | os.PathLike[str]) -> tuple[int, int] | None:
-    """What all names of a file have in common, hard and symbolic links included; None where there is no file."""
+    """Device and inode, the same for all names of a file, through hard and symbolic links too; None without a file."""
     try:
         found = os.stat(path)  # noqa: PTH116 (a path may be longer or odder than pathlib likes)
     except (OSError, ValueError):
@@ -84,19 +84,19 @@ def _is_pipe_or_device(path: Path) -> bool:
 
 
 def _commit(partial: Path, target: Path) -> None:
-    with partial.open("r+b") as file:  # Windows flushes only what is open for writing
+    with partial.open("r+b") as file:  # Windows flushes only files that are open for writing
         os.fsync(file.fileno())
     partial.replace(target)
 
 
 @contextmanager
 def _disk_errors(path: Path, names: Iterable[Path], kept: bool) -> Iterator[None]:
-    """Turn the system's refusal to write a file into an error that names it and what to do.
+    """Turn a failure to write a file into an error that names the file and what to do.
 
     Args:
         path: The file that the message names.
-        names: All names of the file; an error that names another one passes as it is.
-        kept: Whether the file stays.
+        names: All names of the file; errors about other files pass unchanged.
+        kept: Whether the partial file stays.
     """
     try:
         yield
@@ -135,9 +135,9 @@ def _advice(number: int | None) -> str:
 
 
 def _disk_error(error: BaseException | None) -> OSError | None:
-    """What the disk said; libraries that write through their own buffers raise something else on top of it.
+    """The system's error behind an exception; libraries with buffers of their own raise others on top of it.
 
-    None of Ctrl-C and of errors with a message of their own, whatever led to them.
+    None for Ctrl-C and for errors of this package, whatever caused them.
     """
     while isinstance(error, Exception) and not isinstance(error, MFTNError):
         if isinstance(error, OSError) and error.errno:
@@ -166,7 +166,7 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 class UniqueNames:
-    """Makes names that differ on every disk, also on one that takes upper and lower case, or é and e + ´, for the same.
+    """Makes names that differ on every disk, even one that ignores case or takes é and e + ´ for the same.
 
     Args:
         taken: Names that are in use already.
@@ -179,7 +179,7 @@ class UniqueNames:
     """
 
     LONGEST = 200
-    """Bytes of a name's last part; disks take 255, with ending and number."""
+    """Most bytes of a name's last part; disks allow 255, with suffix and number."""
 
     def __init__(self, taken: Iterable[str] = (), separator: str = "-") -> None:
         self.separator = separator
@@ -209,7 +209,7 @@ def as_disks_see(name: str) -> str:
 
 
 def readable(name: str) -> str:
-    r"""A path or a message as valid text: what is not UTF-8 in a file's name becomes \xNN, as in caf\xe9.jpg."""
+    r"""A path or a message as valid text: bytes of a file's name that are not UTF-8 become \xNN, as in caf\xe9.jpg."""
     try:
         return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     except UnicodeEncodeError:  # half a surrogate pair, which Windows allows

@@ -1,4 +1,4 @@
-"""Images in: files, bytes, Pillow images and arrays become RGB arrays."""
+"""Reading of images: files, bytes, Pillow images and arrays become RGB arrays."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     ImageSource = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | PillowImage.Image | NDArray[Any]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF", "JPEG2000")
-"""Formats that are opened; Pillow's many others are rarely photographs and widen what a hostile file can reach."""
+"""Formats that are opened; Pillow's many others are rarely photographs and increase the attack surface."""
 
-ROWS = 256
-"""Rows converted to RGB at a time: each mode that a whole 100-megapixel image passes through takes up to a gigabyte."""
+BAND_ROWS = 256
+"""Rows converted to RGB at a time: converting a 100-megapixel image as a whole takes up to a gigabyte per mode."""
 
 DEEP_GREY = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 """Pillow's grey modes of more than 8 bits."""
@@ -40,15 +40,15 @@ AS_STORED: dict[int, Callable[[Image], Image]] = {
     7: lambda upright: upright[::-1, ::-1].swapaxes(0, 1),
     8: lambda upright: np.rot90(upright, -1),
 }
-"""EXIF orientations: the view of an upright image in which its pixels lie as the file has them."""
+"""EXIF orientations: the view of an upright image whose pixels are ordered as in the file."""
 
 
 def read_image(source: ImageSource, reserve: Callable[[int], object] | None = None) -> Image:
     """One image as an upright RGB array.
 
-    EXIF orientation is applied (damaged EXIF is ignored), transparency is laid over white, deeper grey is scaled to
-    8 bits, and of an animation or a file of several pages the first is taken. Colour profiles are not applied:
-    reading Display P3 or Adobe RGB as sRGB changed no expression of 41 portraits.
+    EXIF orientation is applied (damaged EXIF is ignored), transparent images are composited on white, deeper grey is
+    scaled to 8 bits, and of an animation or a file of several pages the first image is taken. Colour profiles are not
+    applied: taking Display P3 or Adobe RGB for sRGB changed no expression in 41 portraits.
 
     Args:
         source: A file's path, its content as bytes or a binary file object (read from its start), a Pillow image, or
@@ -70,7 +70,7 @@ def read_image(source: ImageSource, reserve: Callable[[int], object] | None = No
 
 @contextmanager
 def _only_image_errors(name: str) -> Iterator[None]:
-    """Errors become ImageErrors whose messages name the image."""
+    """Turn errors into ImageErrors whose messages name the image."""
     try:
         yield
     except ImageError as error:
@@ -81,7 +81,7 @@ def _only_image_errors(name: str) -> Iterator[None]:
         raise ImageError(f"{name}: may not be read; check its permissions") from error
     except MemoryError as error:
         raise ImageError(f"{name}: too large for this machine's memory; scale it down first") from error
-    except Exception as error:  # damaged files make Pillow's decoders raise nearly anything
+    except Exception as error:  # Pillow's decoders raise almost any error for damaged files
         reason = str(error) or type(error).__name__
         raise ImageError(f"{name}: damaged or incomplete ({reason}); copy or download it again") from error
 
@@ -120,12 +120,12 @@ def _open_file(path: str | os.PathLike[str]) -> IO[bytes]:
 
 
 def _buffered(file: IO[bytes]) -> IO[bytes]:
-    """All that a file object holds, from its start where it can be rewound."""
+    """The whole content of a file object, from its start if it can be rewound."""
     with suppress(AttributeError, OSError):  # a pipe or a socket
         file.seek(0)
     content = file.read()
     if not isinstance(content, bytes):
-        raise ImageError(f"its `read` gives {type(content).__name__}, not bytes; open it in binary mode")
+        raise ImageError(f"its `read` returns {type(content).__name__}, not bytes; open it in binary mode")
     return io.BytesIO(content)
 
 
@@ -164,9 +164,9 @@ def _to_rgb(image: PillowImage.Image) -> Image:
     upright = np.empty((*sides, 3), np.uint8)
     stored = AS_STORED[orientation](upright)
     convert = _from_deep_grey(image) or _band_to_rgb
-    for top in range(0, image.height, ROWS):
-        band = image.crop((0, top, image.width, min(top + ROWS, image.height)))
-        rows = stored[top : top + ROWS]
+    for top in range(0, image.height, BAND_ROWS):
+        band = image.crop((0, top, image.width, min(top + BAND_ROWS, image.height)))
+        rows = stored[top : top + BAND_ROWS]
         rows[:] = convert(band)
         if colour is not None:
             rows[_matches(band, colour)] = 255
@@ -206,20 +206,20 @@ def _load(image: PillowImage.Image) -> None:
 
 
 def _orientation(image: PillowImage.Image) -> int:
-    """EXIF orientation, 1 to 8; EXIF that cannot be read says nothing against the pixels."""
+    """EXIF orientation, 1 to 8; unreadable EXIF does not make the pixels unreadable."""
     try:
         orientation = image.getexif().get(0x0112)
         return orientation if orientation in AS_STORED else 1
-    except Exception:  # Pillow's reader of EXIF raises nearly anything
+    except Exception:  # Pillow's EXIF reader raises almost any error
         return 1
 
 
 def _from_deep_grey(image: PillowImage.Image) -> Callable[[PillowImage.Image], NDArray[np.uint8]] | None:
-    """What turns bands of a grey image of more than 8 bits into grey of 8 bits; None for every other image."""
+    """A function that converts bands of a grey image of more than 8 bits to 8 bits; None for every other image."""
     if image.mode not in DEEP_GREY:
         return None
-    if image.mode == "I" and image.format not in ("PNG", "PPM"):  # of these Pillow makes values from 0 to 65535
-        raise ImageError("has whole numbers of 32 bits, whose range is unknown; save it with 8 or 16 bits")
+    if image.mode == "I" and image.format not in ("PNG", "PPM"):  # these formats give values from 0 to 65535
+        raise ImageError("has 32-bit integers, whose range is unknown; save it with 8 or 16 bits")
     tags = getattr(image, "tag_v2", {})  # of a TIFF
     white = 4095 if 12 in np.ravel(tags.get(258, 16)) else 65535
     inverted = tags.get(262) == 0  # white is zero
@@ -232,7 +232,7 @@ def _from_deep_grey(image: PillowImage.Image) -> Callable[[PillowImage.Image], N
 
 
 def _to_8_bits(values: NDArray[Any], white: int = 65535) -> NDArray[np.uint8]:
-    """Whole numbers from 0 to `white`, or floating-point numbers from 0 to 1, to 0 to 255."""
+    """Scale integers from 0 to `white`, or floating-point numbers from 0 to 1, to 0 to 255."""
     if values.dtype.kind != "f":
         return np.linspace(0, 255, white + 1).round().astype(np.uint8)[values]
     if not (values.min() >= 0 and values.max() <= 1):  # or not a number
@@ -249,7 +249,7 @@ def _band_to_rgb(band: PillowImage.Image) -> NDArray[np.uint8]:
         page = PillowImage.new("RGB", band.size, "white")
         page.paste(band, mask=band)
         return np.asarray(page)
-    band.info.pop("transparency", None)  # `_matches` sees to it, and Pillow would convert it too
+    band.info.pop("transparency", None)  # `_matches` handles it; Pillow would convert it again
     return np.asarray(band.convert("RGB"))
 
 

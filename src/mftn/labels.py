@@ -7,7 +7,7 @@ EXPRESSIONS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust"
 """The eight expressions in the package's order, which is the order of FERPlus's vote columns."""
 
 LABEL_SETS: Mapping[int, tuple[str, ...]] = MappingProxyType({7: EXPRESSIONS[:7], 8: EXPRESSIONS})
-"""Class names by number of classes; the set of 7 leaves out contempt."""
+"""Class names by number of classes; the set of 7 omits contempt."""
 
 SHORT_NAMES: Mapping[str, str] = MappingProxyType({name: name[:2].upper() for name in EXPRESSIONS})
 """Two-letter names as the published figures write them (AN, CO, DI, FE, HA, NE, SA, SU)."""
@@ -24,7 +24,7 @@ COLOURS: Mapping[str, str] = MappingProxyType(
         "contempt": "#7F8CDB",
     }
 )
-"""One colour an expression, after Okabe and Ito's palette, which colour-blind readers can tell apart."""
+"""One colour per expression, after Okabe and Ito's palette, which colour-blind readers can tell apart."""
 
 _WORDS: Mapping[str, str] = MappingProxyType(
     {name: name for name in EXPRESSIONS}

@@ -1,7 +1,7 @@
-"""Predictions out: JSONL, CSV and Parquet files, annotated pictures and face crops.
+"""Predictions out: JSONL, CSV and Parquet files, annotated images and face crops.
 
-Writes are atomic: rows go to NAME.partial, which takes the file's name when all is written. Where the disk
-is full the error names the .partial file, which keeps what was computed.
+Writes are atomic: rows go to NAME.partial, which is renamed when it is complete. If the disk is full, the error message
+names the .partial file, which keeps what was computed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Writer(Protocol):
     """Takes predictions one by one."""
 
     def write(self, prediction: Prediction) -> None:
-        """Add one picture."""
+        """Add one image."""
         ...
 
     def close(self) -> None:
@@ -36,13 +36,13 @@ class Writer(Protocol):
 
 
 class JsonlWriter:
-    """One line of JSON a picture (docs/output.md)."""
+    """One line of JSON per image (docs/output.md)."""
 
     def __init__(self, file: TextIO) -> None:
         self.file = file
 
     def write(self, prediction: Prediction) -> None:
-        """Add one picture."""
+        """Add one image."""
         self.file.write(json.dumps(prediction.to_dict(), ensure_ascii=False) + "\n")
 
     def close(self) -> None:
@@ -51,7 +51,7 @@ class JsonlWriter:
 
 
 class CsvWriter:
-    """One row a face; a picture without a face has one row with empty cells."""
+    """One row per face; an image without a face has one row with empty cells."""
 
     def __init__(self, file: TextIO) -> None:
         self.file = file
@@ -59,7 +59,7 @@ class CsvWriter:
         self.table.writeheader()
 
     def write(self, prediction: Prediction) -> None:
-        """Add one picture."""
+        """Add one image."""
         self.table.writerows(prediction.to_rows())
 
     def close(self) -> None:
@@ -68,7 +68,7 @@ class CsvWriter:
 
 
 class ParquetWriter:
-    """The rows of `CsvWriter` with types; a group of rows every thousand pictures keeps memory flat."""
+    """The rows of `CsvWriter` with types; written in groups of a thousand, so that memory stays flat."""
 
     def __init__(self, path: Path) -> None:
         try:
@@ -85,7 +85,7 @@ class ParquetWriter:
         self.rows: list[dict[str, Any]] = []
 
     def write(self, prediction: Prediction) -> None:
-        """Add one picture."""
+        """Add one image."""
         self.rows += prediction.to_rows()
         if len(self.rows) >= 1000:
             self._flush()
@@ -121,13 +121,13 @@ def open_writer(path: Path, kind: str) -> Iterator[Writer]:
             yield JsonlWriter(file) if kind == "jsonl" else CsvWriter(file)
 
 
-class PictureFolder:
+class ImageFolder:
     """A folder of images, one or more per source, whose names never collide and never replace a source.
 
     Args:
-        folder: Is made when needed.
-        overwrite: Files that are there already are replaced.
-        protected: Identities (`files.file_identity`) of files that are not replaced even then.
+        folder: Created when needed.
+        overwrite: Replace files that exist already.
+        protected: Identities (`files.file_identity`) of files that are never replaced.
     """
 
     def __init__(
@@ -147,11 +147,11 @@ class PictureFolder:
             self._names[source] = self._unique.name(Path(source).stem)
         return self.folder / f"{self._names[source]}_{ending}.jpg"
 
-    def save(self, picture: PillowImage.Image, source: str, ending: str) -> Path:
+    def save(self, image: PillowImage.Image, source: str, ending: str) -> Path:
         """Write one image to `path`.
 
         Raises:
-            FileExistsError: There is a file of that name from before.
+            FileExistsError: A file of that name existed before.
             OutputError: The image cannot be written.
         """
         path = self.path(source, ending)
@@ -162,26 +162,26 @@ class PictureFolder:
                 raise FileExistsError(f"{path}: exists already; add --overwrite, or choose another folder")
         self._written.add(path)
         with atomic_write(path, real_suffix=True) as partial:
-            picture.save(partial, "JPEG", quality=92)
+            image.save(partial, "JPEG", quality=92)
         return path
 
 
 def annotate(image: Image, faces: Sequence[Face], top: int = 3) -> PillowImage.Image:
-    """A copy of a picture with a box a face, its expression, and bars of the most probable ones.
+    """A copy of an image with each face's box, its expression, and bars of the most probable ones.
 
     Args:
-        image: H×W×3 picture.
-        faces: What was found in it.
-        top: Bars a face.
+        image: H×W×3.
+        faces: The faces in it.
+        top: Bars per face.
     """
     from PIL import Image as PillowImage
     from PIL import ImageDraw
 
-    picture = PillowImage.fromarray(image)
-    draw = ImageDraw.Draw(picture)
+    annotated = PillowImage.fromarray(image)
+    draw = ImageDraw.Draw(annotated)
     for face in sorted(faces, key=_area):  # large faces' plates last, on top
-        _draw_face(draw, picture.size, face, top)
-    return picture
+        _draw_face(draw, annotated.size, face, top)
+    return annotated
 
 
 def _area(face: Face) -> float:
@@ -219,8 +219,8 @@ def _draw_face(draw: ImageDraw, size: tuple[int, int], face: Face, top: int) -> 
     if y < max(plate_end, lower - (lower - upper) / 8):  # no room that would not hide the label or the face
         return
     draw.rectangle((x, y, x + width, y + row * len(ranked)), fill="#202020")
-    for place, (name, probability) in enumerate(ranked):
-        middle = y + row * (place + 0.5)
+    for index, (name, probability) in enumerate(ranked):
+        middle = y + row * (index + 0.5)
         start, length = x + pad, (width - 2 * pad) * probability
         draw.rectangle(
             (start, middle + 0.3 * row, start + length, middle + 0.42 * row), fill=COLOURS.get(name, "white")

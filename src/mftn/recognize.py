@@ -1,14 +1,16 @@
-"""The main job: images → faces → crops → probabilities → predictions."""
+"""The pipeline: images → faces → crops → probabilities → predictions."""
 
 from __future__ import annotations
 
+import math
 import os
+import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import count
+from itertools import chain, count, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,9 +18,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mftn.ahead import ReadAhead
-from mftn.engines import BATCH, Engine, EngineName, Mirrored, find_model, load_engine
+from mftn.engines import BATCH, Engine, EngineName, Flipped, find_model, load_engine
 from mftn.errors import ConfigError, ImageError
-from mftn.faces import Detector, WholeImage, load_detector
+from mftn.faces import Detector, DetectorName, WholeImage, load_detector
 from mftn.faces.align import align
 from mftn.images import read_image
 from mftn.runtime import Room
@@ -29,34 +31,47 @@ if TYPE_CHECKING:
     from mftn.images import ImageSource
 
 
-AHEAD = 16
-"""Images that `stream` reads ahead, besides those its threads are at."""
+READ_AHEAD_IMAGES = 16
+"""Images that `stream` reads ahead, besides those that its threads are working on."""
 
-ROOM = 200_000_000
-"""Bytes that each thread of `stream` has for images and crops; a larger image waits until it is due, and goes alone."""
+THREAD_BYTES = 200_000_000
+"""Bytes per thread of `stream` for images and crops; a larger image waits until it is due and is processed alone."""
 
 BYTES_PER_PIXEL = 15
-"""Of an image while it is decoded and faces are detected: Pillow's copies and ours."""
+"""Memory of an image while it is decoded and its faces are detected: Pillow's copies and ours."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """An image between detection and network: its prediction without faces, the faces, their crops (n, H, W, 3)."""
+    """An image between detection and network.
+
+    Attributes:
+        prediction: Its prediction without faces.
+        faces: What was detected.
+        crops: (n, H, W, 3); None where they would take more memory than the image, which is then kept.
+        image: The image where there are no crops.
+    """
 
     prediction: Prediction
     faces: Sequence[Detection]
-    crops: NDArray[np.uint8]
+    crops: NDArray[np.uint8] | None
+    image: Image | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of its pixels."""
+        return sum(pixels.nbytes for pixels in (self.crops, self.image) if pixels is not None)
 
 
 class Recognizer:
-    """Faces and their expressions in images; make one with `load` and use it for many.
+    """Recognises faces and their expressions; create one with `load` and use it for many images.
 
-    It may be used by several threads, go on in a forked process, and be pickled.
+    It can be shared by threads, used after a fork, and pickled.
 
     Args:
-        engine: The exported network.
+        engine: Runs the exported network.
         detector: Finds faces; None takes each image as one face.
-        workers: Threads that read and detect in `stream`; 0 for one a core.
+        workers: Threads that read and detect in `stream`; 0 for one per core.
     """
 
     def __init__(self, engine: Engine, detector: Detector | None, workers: int = 0) -> None:
@@ -64,16 +79,19 @@ class Recognizer:
         self.workers = workers or os.cpu_count() or 1
 
     def __repr__(self) -> str:
-        mirror = isinstance(self.engine, Mirrored)
+        flip = isinstance(self.engine, Flipped)
         detector = type(self.detector).__name__
-        return f"Recognizer({self.engine.spec.name}, detector={detector}, engine={self.engine.name}, mirror={mirror})"
+        return f"Recognizer({self.engine.spec.name}, detector={detector}, engine={self.engine.name}, flip={flip})"
 
     def predict(self, image: ImageSource) -> Prediction:
         """Recognise the expressions in one image.
 
         Args:
             image: A file's path, its content as bytes or a binary file object, a Pillow image, or an array of shape
-                H×W or H×W×3 (RGB), as `read_image` takes them.
+                H×W (grey) or H×W×3 (RGB): uint8, uint16 or floating point from 0 to 1.
+
+        Returns:
+            Its faces, from the highest detector score to the lowest; none if no face was found.
 
         Raises:
             ImageError: The image cannot be read.
@@ -85,20 +103,20 @@ class Recognizer:
     def stream(self, sources: str | Path | Iterable[str | Path | Source]) -> Iterator[Prediction]:
         """Predictions for many images, one by one, in their order.
 
-        Reading and detection run in a thread per core, beside the network, which takes the faces of several images at
-        once. At most some twenty images are read ahead, fewer where they or their faces take much memory. An image that
-        cannot be read becomes a prediction with `error`; the rest goes on.
+        Reading and detection run in one thread per core, in parallel with the network, which takes the faces of several
+        images at once. About twenty images are read ahead, fewer if they or their faces take much memory. An image that
+        cannot be read becomes a prediction with `error`, and the stream continues.
 
         Args:
-            sources: Files, folders and globs, or what `find_sources` made of them. They are taken as they come: a
-                prediction does not wait for the next source.
+            sources: Files, folders and globs, or results of `find_sources`. They are consumed lazily: a prediction does
+                not wait for the next source.
         """
-        items = ReadAhead(find_sources([sources] if isinstance(sources, str | Path) else sources), AHEAD)
-        pool, room, numbers = ThreadPoolExecutor(self.workers), Room(self.workers * ROOM), count()
+        items = ReadAhead(find_sources([sources] if isinstance(sources, str | Path) else sources), READ_AHEAD_IMAGES)
+        pool, room, numbers = ThreadPoolExecutor(self.workers), Room(self.workers * THREAD_BYTES), count()
         waiting: deque[Future[_Found]] = deque()
         try:
             while True:
-                for item in items.take(AHEAD + self.workers - len(waiting), wait=not waiting):
+                for item in items.take(READ_AHEAD_IMAGES + self.workers - len(waiting), wait=not waiting):
                     waiting.append(pool.submit(self._find, item, next(numbers), room))
                 if not waiting:
                     return
@@ -116,7 +134,7 @@ class Recognizer:
             pool.shutdown(cancel_futures=True)
 
     def crops(self, image: Image, faces: Iterable[Detection]) -> NDArray[np.uint8]:
-        """What the network sees of each face, (n, H, W, 3)."""
+        """The aligned crop of each face, (n, H, W, 3), as the network sees it."""
         info = self.engine.spec
         faces = list(faces)
         crops = np.empty((len(faces), *info.size, 3), np.uint8)
@@ -125,7 +143,7 @@ class Recognizer:
         return crops
 
     def _find(self, source: Source, number: int, room: Room) -> _Found:
-        """The first half for one source of `stream`; a failure is passed on."""
+        """The first half for one source of `stream`; a failure becomes the prediction's error."""
         try:
             if source.error:
                 raise ImageError(source.error)
@@ -133,21 +151,24 @@ class Recognizer:
             found = self._locate(image, source.path)
         except ImageError as error:
             found = self._without_faces(Prediction(source.path, 0, 0, (), str(error)))
-        room.keep(number, found.crops.nbytes)
+        room.keep(number, found.nbytes)
         return found
 
     def _locate(self, image: Image, source: str) -> _Found:
-        """Detect and crop; the image itself is not kept."""
+        """Detect, and crop unless the crops would take more memory than the image."""
         height, width = image.shape[:2]
-        faces = self.detector.detect(image)
-        return _Found(Prediction(source, width, height, ()), faces, self.crops(image, faces))
+        faces, prediction = self.detector.detect(image), Prediction(source, width, height, ())
+        crop_bytes = 3 * math.prod(self.engine.spec.size)
+        if len(faces) > BATCH and len(faces) * crop_bytes > image.nbytes:
+            return _Found(prediction, faces, None, image)
+        return _Found(prediction, faces, self.crops(image, faces))
 
     def _without_faces(self, prediction: Prediction) -> _Found:
         return _Found(prediction, [], np.empty((0, *self.engine.spec.size, 3), np.uint8))
 
     def _classify(self, found: Sequence[_Found]) -> Iterator[Prediction]:
         """The second half: the faces of several images together."""
-        rows = iter(self.engine.probabilities(np.concatenate([image.crops for image in found])).tolist())
+        rows = chain.from_iterable(self.engine.probabilities(crops).tolist() for crops in self._batches(found))
         labels = self.engine.spec.labels
         for image in found:
             faces = tuple(
@@ -155,6 +176,17 @@ class Recognizer:
                 for face in image.faces
             )
             yield replace(image.prediction, faces=faces)
+
+    def _batches(self, found: Sequence[_Found]) -> Iterator[NDArray[np.uint8]]:
+        """The crops of several images in their order: those that were kept, or some at a time of an image."""
+        for kept, images in groupby(found, key=lambda each: each.image is None):
+            if kept:
+                yield np.concatenate([each.crops for each in images if each.crops is not None])
+                continue
+            for each in images:
+                assert each.image is not None
+                for start in range(0, len(each.faces), BATCH):
+                    yield self.crops(each.image, each.faces[start : start + BATCH])
 
 
 def crop_face(image: Image, face: Detection, size: tuple[int, int], template: ArrayLike) -> Image:
@@ -167,31 +199,33 @@ def crop_face(image: Image, face: Detection, size: tuple[int, int], template: Ar
     scale = min(height / size[0], width / size[1])
     half_height, half_width = size[0] * scale / 2, size[1] * scale / 2
     box = (width / 2 - half_width, height / 2 - half_height, width / 2 + half_width, height / 2 + half_height)
-    picture = PillowImage.fromarray(image)
-    return np.asarray(picture.resize(size[::-1], PillowImage.Resampling.BILINEAR, box=box, reducing_gap=3.0))
+    whole = PillowImage.fromarray(image)
+    return np.asarray(whole.resize(size[::-1], PillowImage.Resampling.BILINEAR, box=box, reducing_gap=3.0))
 
 
 def load(
     model: str | Path | None = None,
     *,
-    detector: str = "yunet",
+    detector: DetectorName = "yunet",
     min_score: float | None = None,
     threads: int = 0,
     engine: EngineName = "auto",
-    mirror: bool = True,
+    flip: bool = True,
     detect_size: int | None = None,
+    mirror: bool | None = None,
 ) -> Recognizer:
     """Load a model and a face detector once, for many images.
 
     Args:
-        model: Name of a model that ships, or an exported file; the default model if None.
+        model: Name of an installed model (`list_models` lists them), or an exported file; the default model if None.
         detector: "yunet", "mtcnn", or "none" to take each image as one face crop.
-        min_score: Faces below this score are omitted, 0 to 1; the detector's own default if None.
+        min_score: Lowest detector score of a face, 0 to 1; if None, 0.5 for YuNet and 0.8 for MTCNN.
         threads: Processor threads; 0 for all cores.
         engine: What runs the network: "onnxruntime", "openvino", or "auto" for the faster one that is installed.
-        mirror: Average the outputs for every face and its horizontal flip: more accurate, and twice the network's work.
-        detect_size: Pixels to which an image's longer side is scaled, at most, to look for small faces; fewer are
-            faster and miss more of them. None chooses by the image's size.
+        flip: Average the outputs for every face and its horizontal flip: more accurate, and twice the network's work.
+        detect_size: Largest size, in pixels of the longer side, at which faces are searched; smaller is faster and
+            misses more small faces. None chooses by the image's size.
+        mirror: Deprecated name of `flip`.
 
     Raises:
         ModelError: There is no such model.
@@ -201,9 +235,10 @@ def load(
         raise ConfigError(f"min_score is {min_score}; it must be 0 to 1")
     if threads < 0:
         raise ConfigError(f"threads is {threads}; give 1 or more, or 0 for all cores")
+    flip = _renamed(flip, mirror)
     network = load_engine(model, threads=threads, engine=engine)
-    if mirror:
-        network = Mirrored(network)
+    if flip:
+        network = Flipped(network)
     finder = load_detector(detector, min_score=min_score, threads=threads, detect_size=detect_size)
     return Recognizer(network, finder, threads)
 
@@ -212,15 +247,16 @@ def predict(
     image: ImageSource,
     model: str | Path | None = None,
     *,
-    detector: str = "yunet",
+    detector: DetectorName = "yunet",
     min_score: float | None = None,
     threads: int = 0,
     engine: EngineName = "auto",
-    mirror: bool = True,
+    flip: bool = True,
+    mirror: bool | None = None,
 ) -> Prediction:
-    """Recognise the expressions in one image; `load` is quicker for several settings in turn.
+    """Recognise the expressions in one image; with changing settings, `load` is faster.
 
-    The model stays loaded for the next call, and is loaded again when its file has changed.
+    The model stays loaded for the next call and is reloaded when its file has changed.
 
     Args:
         image: As in `Recognizer.predict`.
@@ -229,27 +265,36 @@ def predict(
         min_score: As in `load`.
         threads: As in `load`.
         engine: As in `load`.
-        mirror: As in `load`.
+        flip: As in `load`.
+        mirror: Deprecated name of `flip`.
 
     Raises:
         ImageError: The image cannot be read.
         ModelError: There is no such model.
         ConfigError: There is no such detector or engine, or a number is out of its range.
     """
+    flip = _renamed(flip, mirror)
     file = find_model(model).resolve()
     state = file.stat()
     version = (file, state.st_mtime_ns, state.st_size, state.st_ino)
-    return _loaded(model, version, detector, min_score, threads, engine, mirror).predict(image)
+    return _loaded(model, version, detector, min_score, threads, engine, flip).predict(image)
 
 
 @lru_cache(maxsize=2)
 def _loaded(
     model: str | Path | None,
     _version: tuple[object, ...],
-    detector: str,
+    detector: DetectorName,
     min_score: float | None,
     threads: int,
     engine: EngineName,
-    mirror: bool,
+    flip: bool,
 ) -> Recognizer:
-    return load(model, detector=detector, min_score=min_score, threads=threads, engine=engine, mirror=mirror)
+    return load(model, detector=detector, min_score=min_score, threads=threads, engine=engine, flip=flip)
+
+
+def _renamed(flip: bool, mirror: bool | None) -> bool:
+    if mirror is None:
+        return flip
+    warnings.warn("mirror has been renamed: use flip", DeprecationWarning, stacklevel=3)
+    return mirror

@@ -1,4 +1,4 @@
-"""What the parts run on: sessions and thread pools that survive forks and pickling, and memory that threads share."""
+"""Sessions and thread pools that survive forks and pickling, and a memory budget that threads share."""
 
 import ctypes
 import os
@@ -9,21 +9,21 @@ from threading import Condition, Lock
 from typing import Any, Generic, TypeVar
 from weakref import WeakSet
 
-LARGE = 200_000_000
-"""Bytes that are worth the time it takes to return them to the system."""
+WORTH_RETURNING_BYTES = 60_000_000
+"""Freed bytes from which it is worth the time to return them to the system."""
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
 class PerProcess(Generic[T]):
-    """A value with threads of its own, which neither a forked child nor a pickle can take along.
+    """A value with threads of its own, which survives neither a fork nor pickling.
 
-    It is made when it is first asked for, and again in every process that a fork or a pickle brings it to.
+    It is created on first use, and again in every process that a fork or a pickle takes it to.
 
     Args:
-        make: Makes it; like `arguments` it must itself be picklable.
-        arguments: What it is made from.
+        make: Creates it; like `arguments` it must be picklable.
+        arguments: The arguments of `make`.
     """
 
     def __init__(self, make: Callable[..., T], *arguments: object) -> None:
@@ -43,7 +43,7 @@ class PerProcess(Generic[T]):
         return PerProcess, (self._make, *self._arguments)
 
     def abandon(self) -> None:
-        """In a forked child, forget the parent's value without ever ending it: that would wait for its threads."""
+        """In a forked child, drop the parent's value without destroying it, which would wait for its threads."""
         if self._value is not None:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._value))
         self._value, self._lock = None, Lock()
@@ -78,16 +78,16 @@ class Session:
 
     @property
     def metadata(self) -> dict[str, str]:
-        """What the file says of itself."""
+        """The metadata in the file."""
         return dict(self._session().get_modelmeta().custom_metadata_map)
 
     def run(self, outputs: list[str] | None, inputs: dict[str, Any]) -> list[Any]:
-        """Outputs by name, or all, for inputs by name."""
+        """Outputs by name, or all of them, for inputs by name."""
         return list(self._session().run(outputs, inputs))
 
 
 class Pool:
-    """Threads that work side by side.
+    """Threads that work in parallel.
 
     Args:
         threads: How many.
@@ -102,9 +102,9 @@ class Pool:
 
 
 class Room:
-    """Memory for work that is numbered from 0 and begun and released in this order.
+    """A memory budget for tasks that are numbered from 0 and released in this order.
 
-    The work that is due next always gets what it needs, so that nothing waits for ever; all else waits until it fits.
+    The task that is due next always gets what it needs, so that there is no deadlock; all others wait until they fit.
 
     Args:
         size: Bytes.
@@ -116,7 +116,7 @@ class Room:
         self._changed = Condition()
 
     def take(self, number: int, size: int) -> None:
-        """Wait until there are so many bytes for this work."""
+        """Wait until this many bytes are free for a task."""
         with self._changed:
             self._changed.wait_for(lambda: size <= self._free or number == self._due or self._closed)
             if self._closed:
@@ -124,21 +124,21 @@ class Room:
             self._hold(number, size)
 
     def keep(self, number: int, size: int) -> None:
-        """From now on this work needs but so many bytes."""
-        if self._held.get(number, 0) - size > LARGE:
+        """Reduce the bytes of a task to this many."""
+        if self._held.get(number, 0) - size > WORTH_RETURNING_BYTES:
             _return_freed_memory()
         with self._changed:
             self._hold(number, size)
 
     def release(self) -> None:
-        """The work that was due is done with."""
+        """Free the bytes of the task that was due."""
         with self._changed:
             self._hold(self._due, 0)
             del self._held[self._due]
             self._due += 1
 
     def close(self) -> None:
-        """Nothing more is needed; who waits gets an error."""
+        """Stop; tasks that wait get an error."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -150,7 +150,7 @@ class Room:
 
 
 def _return_freed_memory() -> None:
-    """To the system; glibc keeps it for each thread otherwise, which adds up."""
+    """Return freed memory to the system; glibc would keep it per thread, which adds up."""
     with suppress(AttributeError, OSError, TypeError):  # other C libraries have no such function
         ctypes.CDLL(None).malloc_trim(0)
 

@@ -1,6 +1,6 @@
-"""What a path is, and which images stand behind files, folders, globs and lists on standard input.
+"""Classification of paths, and the images that files, folders, globs and lists on standard input stand for.
 
-One bad path is one `Source` with an error; it never ends the listing. Nothing is opened here.
+A bad path becomes one `Source` with an error and never ends the listing. No file is opened here.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def _suffixes(names: str) -> frozenset[str]:
 
 
 IMAGE_SUFFIXES = _suffixes("jpg jpeg jpe jfif mpo png webp bmp dib gif tif tiff ppm pgm pbm pnm avif jp2 j2k")
-"""Suffixes of the images in a folder; a file named outright is tried whatever its name."""
+"""Suffixes of images in a folder; a file that is named explicitly is tried whatever its suffix."""
 
 VIDEO_SUFFIXES = _suffixes("mp4 mov m4v mkv webm avi mpg mpeg wmv ts mts 3gp")
 
@@ -34,12 +34,12 @@ UNREAD = {
     "RAW image": _suffixes("cr2 cr3 nef arw dng orf rw2 raf pef srw"),
     "video": VIDEO_SUFFIXES,
 }
-"""What a folder may hold beside images, that is counted and not read."""
+"""Other files in a folder, which are counted and not read."""
 
 SYSTEM_NAMES = frozenset(
     ("__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "Thumbs.db", "desktop.ini")
 )
-"""Files and folders that systems leave among images; names that begin with a dot count as well."""
+"""Files and folders that systems create among images; hidden like names that begin with a dot."""
 
 IMAGE_STARTS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF87a", b"GIF89a", b"RIFF", b"II*\0", b"MM\0*", b"\0\0\0")
 """First bytes of image files."""
@@ -62,12 +62,12 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A path and what it is.
+    """A path and its kind.
 
     Attributes:
-        path: As it was given or found; bytes that are not UTF-8 are lone surrogates, as Python's file functions take.
-        kind: What it is; by its name where it is a regular file.
-        error: Why it is not read, beginning with the path; None where it may be tried.
+        path: As it was given or found; bytes that are not UTF-8 are lone surrogates, as in Python's file functions.
+        kind: Its kind; that of a regular file is taken from its name.
+        error: Why it cannot be read, beginning with the path; None if it may be tried.
     """
 
     path: str
@@ -76,7 +76,7 @@ class Source:
 
 
 def classify(path: str | os.PathLike[str]) -> Source:
-    """Say what a path is, without opening it; what exists comes before a camera's number and a glob."""
+    """Classify a path without opening it; existing files take precedence over camera numbers and globs."""
     path = os.fspath(path)
     if path == "-":
         return Source(path, Kind.LIST)
@@ -97,7 +97,7 @@ def classify(path: str | os.PathLike[str]) -> Source:
 
 
 def _without_file(path: str, error: OSError | ValueError) -> Source:
-    """What a path is that the system finds no file behind."""
+    """Classify a path that names no file."""
     if path.isascii() and path.isdigit():
         return Source(path, Kind.CAMERA)
     if isinstance(error, PermissionError):
@@ -120,15 +120,15 @@ def find_sources(
     skip: Collection[Path] = (),
     unread: Counter[str] | None = None,
 ) -> Iterator[Source]:
-    """The images behind files, folders (all levels, sorted), globs and "-", one by one; each failure has its own error.
+    """The images of files, folders (with subfolders, sorted), globs and "-"; each failure has an error of its own.
 
-    A path that is reached twice is given twice. A video or camera is an error: what reads images reads none.
+    A path that is reached twice is given twice. A video or camera is an error: image readers cannot read it.
 
     Args:
-        sources: Paths, or what this function made of them.
-        null: Paths on standard input end in NUL bytes, as those of `find -print0`.
+        sources: Paths, or results of this function.
+        null: Paths on standard input are separated by NUL bytes, as `find -print0` writes them.
         skip: Resolved folders that are not walked.
-        unread: Counts what folders hold and is not read, by kind.
+        unread: Counts the files in folders that are not read, by kind.
 
     Raises:
         ConfigError: Standard input holds no list of paths.
@@ -156,7 +156,7 @@ def _expand(source: Source, skip: Collection[Path], unread: Counter[str] | None)
 
 
 def find_images(sources: Iterable[str | os.PathLike[str]]) -> Iterator[str]:
-    """Paths of the images behind `sources`, for callers that stop at the first failure.
+    """Paths of the images of `sources`, for callers that stop at the first failure.
 
     Raises:
         ImageError: A path cannot be read, or a folder or glob holds no image.
@@ -168,38 +168,35 @@ def find_images(sources: Iterable[str | os.PathLike[str]]) -> Iterator[str]:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder of this name is neither data nor an error where a folder is walked."""
+    """Whether a file or folder of this name is skipped where a folder is walked."""
     return name.startswith(".") or name in SYSTEM_NAMES
 
 
 def walk(folder: str, skip: Collection[Path] = (), unread: Counter[str] | None = None) -> Iterator[Source]:
-    """The images in a folder, at all levels: a folder's own, sorted, then those of its subfolders.
+    """The images in a folder and its subfolders: a folder's own, sorted, then those of its subfolders.
 
-    Hidden files and folders are passed over. Links to folders are counted and not followed, so none leads in a circle.
-    A folder without images, or one that may not be read, is one source with an error.
+    Hidden files and folders are skipped. Links to folders are counted and not followed, so that there are no loops.
+    A folder without images, or one that cannot be read, is one source with an error.
 
     Args:
-        folder: Where to begin.
+        folder: The top folder.
         skip: Resolved folders that are not walked.
         unread: Counts what is not read, by kind.
     """
-    counts: Counter[str] = Counter()
-    found = False
+    counts, found = Counter[str](), False
     waiting = [Path(folder)]
     while waiting:
         directory = waiting.pop()
         try:
-            entries = sorted(os.scandir(directory), key=lambda entry: entry.name)
+            entries = _entries(directory)
         except OSError as error:
             found = True
-            reason = error.strerror or error
-            yield Source(str(directory), Kind.UNREADABLE, f"{directory}: the folder cannot be read: {reason}")
+            reason = f"the folder cannot be read: {error.strerror or error}"
+            yield Source(str(directory), Kind.UNREADABLE, f"{directory}: {reason}")
             continue
         subfolders = []
         for entry in entries:
             path = directory / entry.name
-            if is_hidden(entry.name):
-                continue
             if _is_folder(entry):
                 if entry.is_symlink():
                     counts["linked folder"] += 1
@@ -218,26 +215,31 @@ def walk(folder: str, skip: Collection[Path] = (), unread: Counter[str] | None =
         yield Source(folder, Kind.FOLDER, f"{folder}: the folder holds no image{but}")
 
 
+def _entries(directory: Path) -> list[os.DirEntry[str]]:
+    """What a folder holds, sorted, without hidden names."""
+    return sorted((each for each in os.scandir(directory) if not is_hidden(each.name)), key=lambda each: each.name)
+
+
 def describe(unread: Counter[str]) -> str:
-    """The counts of `walk` in words: 3 HEIC images, 1 video."""
+    """The counts of `walk` as text: 3 HEIC images, 1 video."""
     return ", ".join(f"{count:,} {name}{'s' if count > 1 else ''}" for name, count in unread.items())
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # links in a circle
+    except OSError:  # a loop of links
         return False
 
 
 def _matches(pattern: str) -> Iterator[Source]:
-    """The files that match a glob, sorted; like `*`, none that begin with a dot or that systems leave, unless named."""
-    left = SYSTEM_NAMES - set(Path(pattern).parts)
+    """The files that match a glob, sorted; as with `*`, no hidden ones unless they are named."""
+    hidden = SYSTEM_NAMES - set(Path(pattern).parts)
     try:
         paths = sorted(glob.glob(pattern, recursive=True))
     except (OSError, ValueError, re.error):
         paths = []
-    shown = (path for path in paths if left.isdisjoint(Path(path).parts))
+    shown = (path for path in paths if hidden.isdisjoint(Path(path).parts))
     files = [source for source in map(classify, shown) if source.kind is not Kind.FOLDER]
     if not files:
         yield Source(pattern, Kind.GLOB, f"{pattern}: no file matches; check the pattern")
@@ -246,7 +248,7 @@ def _matches(pattern: str) -> Iterator[Source]:
 
 
 def _read_list(null: bool) -> Iterator[str]:
-    """Paths on standard input, each as soon as it arrives; their bytes need not be valid in any encoding."""
+    """Paths on standard input, each as soon as it arrives, in any encoding."""
     start = True
     for piece in _pieces(b"\0" if null else b"\n"):
         if start and piece.startswith(IMAGE_STARTS):
@@ -273,9 +275,9 @@ def _pieces(separator: bytes) -> Iterator[bytes]:
 
 
 def _read_input() -> bytes:
-    """What has arrived on standard input; it waits for the first byte, and is empty at the end.
+    """The bytes available on standard input; waits for the first one, and is empty at the end.
 
-    Python's own buffer is passed by: a thread that waits in it holds a lock that the interpreter wants when it ends.
+    Python's own buffer is bypassed: a thread that waits in it holds a lock that the interpreter needs when it ends.
     """
     try:
         number = sys.stdin.fileno()

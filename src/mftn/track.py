@@ -1,4 +1,4 @@
-"""Faces followed through a video: stable numbers, second looks between detections, smoothed probabilities."""
+"""Faces tracked through a video: stable numbers, local detection between full detections, smoothed probabilities."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,32 +15,32 @@ from mftn.video.appearance import Appearance, alike, appearance
 from mftn.video.clock import Clock
 from mftn.video.cuts import Thumbnail, compare, thumbnail
 
-SAME = 0.3
-"""Boxes that overlap at least this much (intersection over union) may be one person's."""
+MATCH_IOU = 0.3
+"""Intersection over union from which two boxes may belong to one person."""
 
-FORGOTTEN = 1.0
-"""Seconds without being seen after which a track ends; two and a half frames where these are further apart."""
+TRACK_TIMEOUT_S = 1.0
+"""Seconds after which the track of an unseen person ends; two and a half frames where frames are further apart."""
 
-STALE = 0.5
-"""Seconds after which the last look at the whole image is too old to look near the last boxes only."""
+DETECTION_MAX_AGE_S = 0.5
+"""Seconds after which the whole image is searched again, not only the surroundings of the last boxes."""
 
-APART = 0.3
-"""Seconds between frames from which another view is no sure cut: somebody moved, or the camera did."""
+DOUBTFUL_CUT_GAP_S = 0.3
+"""Seconds between frames from which a different view need not be a cut: a person or the camera may have moved."""
 
-RETURN = 0.5
-"""Seconds within which a scene that comes back after a cut takes up its tracks again."""
+SHOT_RETURN_S = 0.5
+"""Seconds within which a scene that returns after a cut resumes its tracks."""
 
-MARGIN = 0.75
-"""The second look reaches this many box sides beyond the last box."""
+NEAR_MARGIN = 0.75
+"""Width of the border around the last box that is searched, in sides of the box."""
 
-WHOLE_SIDE = 960
-"""Pixels of the longer side at which whole frames are looked at, unless the detector's size was chosen."""
+WHOLE_FRAME_SIDE = 960
+"""Pixels of the longer side at which whole frames are searched, unless a detection size was chosen."""
 
 NEAR_SIDE = 160
-"""Pixels to which the second look scales what it sees."""
+"""Pixels to which the surroundings of the last box are scaled."""
 
-AGAIN = 0.75
-"""Correlation of two appearances from which a face is the same person's where little else in the image stayed."""
+SAME_PERSON_CORRELATION = 0.75
+"""Correlation of two appearances from which they show the same person where the rest of the image has changed."""
 
 
 @dataclass(slots=True)
@@ -58,8 +58,8 @@ class _Change:
 
     Attributes:
         cut: A new shot begins, which ended all tracks.
-        doubtful: Frames this far apart look different; it may be a cut, or somebody moved.
-        shift: By how many pixels (x, y) the scene moved.
+        doubtful: Two frames far apart in time look different; it may be a cut, or a person moved.
+        shift: Movement of the scene in pixels, (x, y).
     """
 
     cut: bool = False
@@ -69,7 +69,7 @@ class _Change:
 
 @dataclass(frozen=True, slots=True)
 class _Shot:
-    """The shot before a cut, as it was last seen."""
+    """The shot before a cut, in its last frame."""
 
     view: Thumbnail
     tracks: list[_Track]
@@ -77,12 +77,12 @@ class _Shot:
 
 
 class FaceTracker:
-    """Turns frames into faces with tracks.
+    """Assigns the faces of each frame to tracks.
 
     Args:
         recognizer: Detects and classifies.
         detect_every: Frames from one detection in the whole image to the next; 1 detects in every frame.
-        smooth: Seconds over which probabilities are averaged with those before; 0 is off.
+        smooth: Time constant in seconds of the average over earlier frames; 0 turns smoothing off.
     """
 
     def __init__(self, recognizer: Recognizer, detect_every: int = 5, smooth: float = 0.3) -> None:
@@ -90,14 +90,14 @@ class FaceTracker:
         detector = recognizer.detector
         self.whole = self.upright = self.near = detector
         if isinstance(detector, YuNet):
-            least, size, threads = detector.min_score, detector.detect_size or WHOLE_SIDE, detector.threads
+            least, size, threads = detector.min_score, detector.detect_size or WHOLE_FRAME_SIDE, detector.threads
             self.whole = YuNet(least, detect_size=size, threads=threads)
             self.upright = YuNet(least, detect_size=size, threads=threads, turned=False)
             self.near = YuNet(least, detect_size=NEAR_SIDE, turned=False)
         self.clock = Clock(step=0.04, max_gap=float("inf"))
         self.tracks: list[_Track] = []
         self.numbers = self.cuts = 0
-        self._since_look, self._looked = 0, float("-inf")  # frames and time since the whole image was looked at
+        self._frames_since_full, self._full_at = 0, float("-inf")  # the last detection in the whole image
         self._size: tuple[int, ...] | None = None
         self._view: Thumbnail | None = None
         self._before: _Shot | None = None
@@ -113,7 +113,7 @@ class FaceTracker:
         now = self.clock.tick(time)
         self._fit_size(image)
         change = self._compare_view(image, last, now)
-        keep = max(FORGOTTEN, 2.5 * self.clock.step)
+        keep = max(TRACK_TIMEOUT_S, 2.5 * self.clock.step)
         self.tracks = [track for track in self.tracks if now - track.seen <= keep]
         found = self._find(image, last, now, change.cut)
         if not found:
@@ -138,7 +138,7 @@ class FaceTracker:
         return tuple(faces)
 
     def _fit_size(self, image: Image) -> None:
-        """Where the clip changes its size, the boxes change theirs."""
+        """Scale the boxes where the clip changes its size."""
         if self._size and self._size != image.shape[:2]:
             height, width = image.shape[0] / self._size[0], image.shape[1] / self._size[1]
             for track in self.tracks:
@@ -147,7 +147,7 @@ class FaceTracker:
         self._size = image.shape[:2]
 
     def _compare_view(self, image: Image, last: float | None, now: float) -> _Change:
-        """What changed since the last frame; a cut ends the tracks, or brings back those of the shot before."""
+        """What changed since the last frame; a cut ends the tracks, or resumes those of the shot before."""
         view, before = thumbnail(image), self._view
         if before is None or last is None:
             self._view = view
@@ -158,46 +158,46 @@ class FaceTracker:
                 self._view = view
             return _Change(shift=(compared.shift[0] * image.shape[1], compared.shift[1] * image.shape[0]))
         self._view = view
-        if now - last >= APART:
+        if now - last >= DOUBTFUL_CUT_GAP_S:
             return _Change(doubtful=True)
         self.cuts += 1
         ended, self._before = self._before, _Shot(before, self.tracks, last)
-        back = ended and now - ended.time <= RETURN and compare(ended.view, view).same
+        back = ended and now - ended.time <= SHOT_RETURN_S and compare(ended.view, view).same
         self.tracks = ended.tracks if ended and back else []
         return _Change(cut=True)
 
     def _find(self, image: Image, last: float | None, now: float, cut: bool) -> list[Detection]:
-        """Faces near those of the last frame, or in the whole image where that is too old or misses one of them."""
-        due = cut or self._since_look + 1 >= self.detect_every or now - self._looked >= STALE
+        """Faces near those of the last frame; in the whole image where a full detection is due or a face was lost."""
+        due = cut or self._frames_since_full + 1 >= self.detect_every or now - self._full_at >= DETECTION_MAX_AGE_S
         if due:
-            self._since_look, self._looked = 0, now
-            # Where all are upright nobody is looked for turned: a flash would otherwise show faces that are none.
+            self._frames_since_full, self._full_at = 0, now
+            # Where all faces are upright none is searched in quarter turns: a flash would show false ones.
             turned = not self.tracks or any(turns_upright(track.face) for track in self.tracks)
             return (self.whole if turned else self.upright).detect(image)
-        self._since_look += 1
+        self._frames_since_full += 1
         if self.tracks:
-            found, lost = self._look_near(image, last)
+            found, lost = self._detect_near(image, last)
             if not lost:
                 return found
-        return self.upright.detect(image)  # turned faces are left to the frames that are due
+        return self.upright.detect(image)  # turned faces wait for the next full detection
 
-    def _look_near(self, image: Image, last: float | None) -> tuple[list[Detection], bool]:
-        """The tracked faces, each looked for around its last location; whether one of the last frame's is missing."""
+    def _detect_near(self, image: Image, last: float | None) -> tuple[list[Detection], bool]:
+        """The tracked faces, each searched around its last location, and whether one of the last frame's is missing."""
         found: list[Detection] = []
         lost = False
         for track in self.tracks:
             turns = turns_upright(track.face)
-            face = detect_near(self.near, image, track.face.box, margin=MARGIN, min_overlap=SAME, turns=turns)
+            face = detect_near(self.near, image, track.face.box, margin=NEAR_MARGIN, min_overlap=MATCH_IOU, turns=turns)
             if face is None:
                 lost = lost or track.seen == last
-            elif all(overlap(face.box, other.box) < SAME for other in found):
+            elif all(overlap(face.box, other.box) < MATCH_IOU for other in found):
                 found.append(face)
         return found, lost
 
     def _owners(
         self, found: Sequence[Detection], looks: Sequence[Appearance], image: Image, change: _Change
     ) -> list[_Track | None]:
-        """The track of each face: the likeliest first, each track once."""
+        """The track of each face, the likeliest pairs first; each track is used once."""
         pairs = sorted(
             (
                 (likelihood, i, j)
@@ -218,21 +218,21 @@ class FaceTracker:
     def _likelihood(
         self, track: _Track, face: Detection, look: Appearance, image: Image, change: _Change
     ) -> float | None:
-        """How likely a face is a track's, higher is likelier; None where it is not.
+        """How likely a face belongs to a track, higher is likelier; None if it does not.
 
-        A face may move by three quarters of a side, further the longer it was not seen, and with the camera. It must
-        look like it did: from frame to frame a face hardly changes, over seconds it may turn and smile.
+        A face may move by three quarters of its side, further the longer it was not seen, and with the camera. It must
+        look similar: from frame to frame a face hardly changes; within seconds it may turn and smile.
         """
         away = (self.clock.time or 0.0) - track.seen
         size = max(_side(track.face.box), 1.0)
         distance = min(_distance(track.face.box, face.box, moved) for moved in ((0.0, 0.0), change.shift)) / size
         shared = float(overlap(track.face.box, face.box))
         near = distance <= min(0.75 + 2 * away, 3.0) and 0.4 < _side(face.box) / size < 2.5
-        if shared < SAME and not near:
+        if shared < MATCH_IOU and not near:
             return None
         likeness = alike(track.appearance, look, image)
-        least = AGAIN if change.doubtful else 0.3 + 0.4 * exp(-away / 0.5)
-        if likeness is not None and likeness < least * min(_side(face.box) / 60, 1.0):  # small faces are vague
+        least = SAME_PERSON_CORRELATION if change.doubtful else 0.3 + 0.4 * exp(-away / 0.5)
+        if likeness is not None and likeness < least * min(_side(face.box) / 60, 1.0):  # small faces have little detail
             return None
         return shared + (0.5 if likeness is None else likeness) - 0.2 * distance
 

@@ -1,9 +1,9 @@
-"""What travels between the parts: detections, recognised faces and predictions.
+"""Types that the parts exchange: detections, recognised faces and predictions.
 
-Conventions, everywhere in the package: images are RGB uint8 arrays of shape H×W×3; boxes are
-(left, top, right, bottom) in pixels of the upright image; landmarks are five (x, y) points: left eye,
-right eye, nose, left and right mouth corner, where left means the image's left when the face is upright. The
-landmarks of a face that lies or hangs upside down keep that order, so that aligning them turns the face upright.
+Conventions throughout the package: images are RGB uint8 arrays of shape H×W×3; boxes are (left, top, right, bottom)
+in pixels of the upright image; landmarks are five (x, y) points in pixels: left eye, right eye, nose, left and right
+corner of the mouth. Left means left in the image when the face is upright; landmarks of a face that is turned or
+upside down keep this order, so that aligning them turns the face upright.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Image = NDArray[np.uint8]
-"""RGB picture, H×W×3."""
+"""RGB image, H×W×3."""
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels."""
@@ -33,9 +33,9 @@ class Detection:
     """A face found by a detector.
 
     Attributes:
-        box: (left, top, right, bottom) in pixels; it may reach past the image's edges.
-        score: The detector's confidence, 0 to 1; None where a caller declared the face.
-        landmarks: 5×2 float32 pixel coordinates; None where a caller declared the face.
+        box: (left, top, right, bottom) in pixels; it may extend beyond the image.
+        score: The detector's confidence, 0 to 1; None where no detector ran ("none", or a box that was given).
+        landmarks: 5×2 float32, (x, y) in pixels in the order given above; None where no detector ran.
     """
 
     box: Box
@@ -48,8 +48,8 @@ class Face(Detection):
     """A detected face with its expression.
 
     Attributes:
-        probabilities: Calibrated probability of every expression, in the model's class order; sums to 1.
-        track: In a video, the number of the person's track, from 1; None in a photograph.
+        probabilities: Calibrated probability of every expression by name, in the model's class order; they sum to 1.
+        track: In a video, the person's number from 1, the same in every frame; None in a photograph.
     """
 
     probabilities: Mapping[str, float]
@@ -86,16 +86,16 @@ class Face(Detection):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prediction:
-    """What was found in one picture.
+    """The faces of one image or video frame, or the reason why it could not be read.
 
     Attributes:
-        source: The path as it was given, or a name for a picture that came as an array.
-        width: Width in pixels of the upright image; 0 where it could not be read.
-        height: Height in pixels of the upright image; 0 where it could not be read.
-        faces: Faces from the highest score to the lowest; empty where none was found.
-        error: Why the picture could not be read; None where it could.
-        frame: Of a video, the frame's number, from 0; None for a photograph.
-        time: Of a video, the frame's moment in seconds; None for a photograph.
+        source: The path as it was given, or the type of an image given as a value, such as ndarray.
+        width: Width in pixels of the upright image; 0 if it could not be read.
+        height: Height in pixels of the upright image; 0 if it could not be read.
+        faces: The faces, from the highest detector score to the lowest; empty if none was found.
+        error: Why the image could not be read; None if it could.
+        frame: The frame's number in its video, from 0; None for a photograph.
+        time: The frame's timestamp in seconds; None for a photograph.
     """
 
     source: str
@@ -119,17 +119,17 @@ class Prediction:
         }
 
     def to_rows(self) -> list[dict[str, Any]]:
-        """One flat row a face, or a single row without a face: the columns of the CSV and Parquet output."""
-        picture: dict[str, Any] = {"source": readable(self.source), "width": self.width, "height": self.height}
-        moment = {
+        """One flat row per face, or a single row if there is none: the columns of the CSV and Parquet output."""
+        image: dict[str, Any] = {"source": readable(self.source), "width": self.width, "height": self.height}
+        rest = {
             "error": self.error and readable(self.error),
             "frame": self.frame,
             "time": None if self.time is None else round(self.time, 4),
         }
-        return [picture | _flat(face) | moment | {"track": face and face.track} for face in self.faces or (None,)]
+        return [image | _flat(face) | rest | {"track": face and face.track} for face in self.faces or (None,)]
 
     def to_frame(self) -> pd.DataFrame:
-        """The rows of `to_rows` as a pandas frame.
+        """The rows of `to_rows` as a pandas DataFrame.
 
         Raises:
             MissingExtraError: pandas is not installed.
@@ -150,7 +150,7 @@ class Prediction:
 
 
 def _flat(face: Face | None) -> dict[str, Any]:
-    """The columns of one face; all None for a picture without one, so that every row has the same columns."""
+    """The columns of one face; all None for an image without one, so that every row has the same columns."""
     points = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
     values: dict[str, Any] = face.to_dict() if face else {}
     row: dict[str, Any] = dict(

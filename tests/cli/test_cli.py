@@ -42,7 +42,7 @@ def test_a_pipe_gets_jsonl_in_the_order_of_the_input() -> None:
     assert lines[1]["faces"][0]["expression"] == "happiness"
 
 
-def test_files_pictures_and_crops(tmp_path: Path) -> None:
+def test_files_images_and_crops(tmp_path: Path) -> None:
     arguments = ("--output", tmp_path / "f.csv", "--save-images", tmp_path / "a", "--save-crops", tmp_path / "c")
     result = mftn("predict", PHOTOS, *arguments)
     assert result.returncode == 0 and result.stdout == ""
@@ -85,7 +85,7 @@ def test_bad_images_are_named_once_and_the_rest_goes_on(tmp_path: Path, strict: 
         assert f"{tmp_path / 'gone.jpg'}: no such file" in errors[1] and "2 of 3 images failed" in errors[2]
 
 
-def test_a_list_on_standard_input_is_answered_line_by_line(tmp_path: Path) -> None:
+def test_a_list_on_standard_input_is_processed_line_by_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mftn", "predict", "-", "--engine", "onnxruntime"]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     for name in (PHOTOS / "astronaut.jpg", tmp_path / "none.jpg", PHOTOS / "grace_hopper.jpg"):
@@ -136,12 +136,15 @@ def test_ctrl_c_keeps_what_is_done_and_says_so(tmp_path: Path) -> None:
     assert f"interrupted; {done} images are done and kept in {out}" in process.stderr.read()
 
 
-def test_a_face_can_be_shown_without_its_mirror_image() -> None:
-    both, once = (
-        json.loads(mftn("predict", PHOTOS / "grace_hopper.jpg", "--format", "jsonl", *flags).stdout)["faces"][0]
-        for flags in ((), ("--no-mirror",))
-    )
+def test_faces_can_be_classified_without_their_horizontal_flip() -> None:
+    runs = [
+        mftn("predict", PHOTOS / "grace_hopper.jpg", "--format", "jsonl", *flags)
+        for flags in ((), ("--no-flip",), ("--no-mirror",))
+    ]
+    both, once, renamed = (json.loads(run.stdout)["faces"][0] for run in runs)
     assert both["box"] == once["box"] and both["probabilities"] != once["probabilities"]
+    assert renamed == once
+    assert [run.stderr for run in runs] == ["", "", "mftn: --no-mirror has been renamed: use --no-flip\n"]
 
 
 def test_a_reader_that_goes_away_is_no_error() -> None:
@@ -188,7 +191,7 @@ def test_evaluate_and_explain(tmp_path: Path, prepared: Path) -> None:
     assert "anger" in done.stdout and sorted(path.stem for path in (tmp_path / "maps").iterdir()) == [
         "astronaut", "grace_hopper"
     ]  # fmt: skip
-    (tmp_path / "text.jpg").write_text("no picture")
+    (tmp_path / "text.jpg").write_text("no image")
     done = mftn("explain", tmp_path / "text.jpg", "--out", tmp_path / "maps")
     assert done.returncode == 1 and "text.jpg" in done.stderr and "Traceback" not in done.stderr
 

@@ -174,7 +174,7 @@ def test_a_source_is_never_replaced(
         (["--start", "-1"], "--start is -1"),
         (["--start", "inf"], "--start is inf"),
         (["--start", "2", "--end", "1"], "--end is 1"),
-        (["--save-images", "x"], "--save-images is for images"),
+        (["--save-images", "x"], "--save-images applies to images only"),
         (["--save-video", "x.txt"], "x.txt: unknown suffix"),
         (["--save-timeline", "x.txt"], "x.txt: unknown suffix"),
     ],
@@ -192,7 +192,7 @@ def test_options_of_videos_are_refused_with_photographs(
     option: list[str], photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["predict", str(photos / "astronaut.jpg"), *option]) == 2
-    assert f"{option[0]} is for videos" in capsys.readouterr().err
+    assert f"{option[0]} applies to videos only" in capsys.readouterr().err
 
 
 def test_what_is_no_video_is_named(tmp_path: Path, clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -201,6 +201,8 @@ def test_what_is_no_video_is_named(tmp_path: Path, clip: Path, capsys: pytest.Ca
         voice = out.add_stream("aac", rate=8000)
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
         frame.sample_rate = 8000
+        for plane in frame.planes:  # it holds arbitrary memory, which the encoder may refuse
+            plane.update(bytes(plane.buffer_size))
         out.mux(voice.encode(frame))
         out.mux(voice.encode(None))
     for sources, message in (

@@ -33,7 +33,7 @@ def test_an_exact_similarity_is_recovered(angle: float, scale: float, dx: float,
 
 
 @given(points)
-def test_it_never_mirrors(target: np.ndarray) -> None:
+def test_it_never_flips(target: np.ndarray) -> None:
     matrix = similarity_transform(LANDMARKS, target)
     assert np.linalg.det(matrix[:, :2]) >= 0
 
@@ -46,15 +46,15 @@ def test_degenerate_points_are_refused() -> None:
 
 
 @pytest.mark.parametrize("angle", [30, 90, 135, 180, -90])
-def test_turned_faces_come_out_upright_and_not_mirrored(astronaut: Image, angle: float) -> None:
+def test_turned_faces_come_out_upright_and_not_flipped(astronaut: Image, angle: float) -> None:
     upright = align(astronaut, LANDMARKS, 112)
     turn = cv2.getRotationMatrix2D((256, 256), angle, 1.0)
     turned = cv2.warpAffine(astronaut, turn, (512, 512), flags=cv2.INTER_CUBIC)
     landmarks = (LANDMARKS - 0.5) @ turn[:, :2].T + turn[:, 2] + 0.5
     crop = align(turned, landmarks, 112)
     difference = np.abs(crop.astype(int) - upright).mean()
-    mirrored = np.abs(crop.astype(int)[:, ::-1] - upright).mean()
-    assert difference < 5 < mirrored
+    flipped = np.abs(crop.astype(int)[:, ::-1] - upright).mean()
+    assert difference < 5 < flipped
 
 
 def test_the_warp_agrees_with_opencv(astronaut: Image) -> None:
@@ -87,7 +87,7 @@ def test_landmarks_land_on_the_template(astronaut: Image, size: int | tuple[int,
         assert (patch[..., 1] - patch[..., [0, 2]].mean(axis=-1)).max() > 60
 
 
-def test_outside_the_picture_is_black() -> None:
+def test_outside_the_image_is_black() -> None:
     white = np.full((20, 20, 3), 255, np.uint8)
     crop = align(white, ARCFACE * 40 - 10, 112)
     assert crop[0, 0].tolist() == [0, 0, 0] and crop[56, 56].tolist() == [255, 255, 255]

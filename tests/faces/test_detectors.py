@@ -51,11 +51,11 @@ def test_both_detectors_agree_on_landmarks(astronaut: Image) -> None:
 
 
 @pytest.mark.parametrize("scale", [0.5, 2, 6])
-def test_landmarks_are_in_pixels_of_the_picture_at_any_size(
+def test_landmarks_are_in_pixels_of_the_image_at_any_size(
     detector: YuNet | MTCNN, astronaut: Image, scale: float
 ) -> None:
-    picture = PillowImage.fromarray(astronaut)
-    scaled = np.asarray(picture.resize((round(512 * scale), round(512 * scale)), PillowImage.Resampling.LANCZOS))
+    image = PillowImage.fromarray(astronaut)
+    scaled = np.asarray(image.resize((round(512 * scale), round(512 * scale)), PillowImage.Resampling.LANCZOS))
     reference = face_of(detector.detect(astronaut)).landmarks
     faces = detector.detect(scaled)
     assert np.abs(faces[0].landmarks / scale - reference).max() < 6
@@ -68,12 +68,12 @@ def test_a_face_of_22_pixels(astronaut: Image) -> None:
     assert np.abs(face_of(yunet.detect(small)).landmarks * 4 - reference).max() < 6
 
 
-def test_a_face_that_fills_the_picture(detector: YuNet | MTCNN, astronaut: Image) -> None:
+def test_a_face_that_fills_the_image(detector: YuNet | MTCNN, astronaut: Image) -> None:
     assert len(detector.detect(np.ascontiguousarray(astronaut[70:178, 178:272]))) == 1
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 500), (700, 3), (48, 48), (333, 97)])
-def test_pictures_without_a_face_of_any_shape(detector: YuNet | MTCNN, shape: tuple[int, int]) -> None:
+def test_images_without_a_face_of_any_shape(detector: YuNet | MTCNN, shape: tuple[int, int]) -> None:
     assert detector.detect(np.full((*shape, 3), 127, np.uint8)) == []
 
 
@@ -90,6 +90,15 @@ def test_small_faces_in_a_large_photograph(astronaut: Image) -> None:
 
 def test_min_score_is_respected(astronaut: Image) -> None:
     assert load_detector("yunet", min_score=0.99).detect(astronaut) == []
+
+
+def test_without_a_minimum_score_the_best_faces_are_reported(astronaut: Image, monkeypatch: pytest.MonkeyPatch) -> None:
+    yunet = YuNet(min_score=0, turned=False)
+    scores = [face.score for face in yunet.detect(astronaut)]
+    assert len(scores) > 50
+    monkeypatch.setattr("mftn.faces.search.MOST_FACES", 20)
+    best = [face.score for face in yunet.detect(astronaut)]
+    assert 10 < len(best) <= 20 and best == scores[: len(best)]
 
 
 def test_yunets_decode_agrees_with_opencv(astronaut: Image) -> None:
@@ -153,7 +162,7 @@ def test_an_unknown_detector_names_the_nearest() -> None:
 def test_faces_are_found_in_photographs(shared: Path, tmp_path: Path, name: str, share: float) -> None:
     with tarfile.open(shared / "photos.tar") as archive:
         archive.extractall(tmp_path, filter="data")
-    pictures = sorted(tmp_path.rglob("*.jpg"))[:: 1 if name == "yunet" else 4]
+    images = sorted(tmp_path.rglob("*.jpg"))[:: 1 if name == "yunet" else 4]
     detector = load_detector(name)
-    found = sum(bool(detector.detect(read_image(picture))) for picture in pictures)
-    assert found / len(pictures) >= share
+    found = sum(bool(detector.detect(read_image(image))) for image in images)
+    assert found / len(images) >= share

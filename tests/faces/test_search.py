@@ -14,7 +14,7 @@ from mftn.errors import ConfigError
 from mftn.faces import DETECTORS, Detector, load_detector
 from mftn.faces.align import align
 from mftn.faces.boxes import overlap, turn_points, turns_upright, without_nested
-from mftn.faces.search import TILE, TILE_OVERLAP, Level, shrink, tiles
+from mftn.faces.levels import TILE, TILE_OVERLAP, Level, shrink, tiles
 from mftn.faces.yunet import YuNet
 from mftn.recognize import load
 from mftn.track import FaceTracker
@@ -29,11 +29,11 @@ def detector(request: pytest.FixtureRequest) -> Detector:
 
 
 @pytest.fixture(scope="module")
-def pictures(photos: Path) -> dict[str, PillowImage.Image]:
+def images(photos: Path) -> dict[str, PillowImage.Image]:
     return {name: PillowImage.open(photos / name).convert("RGB") for name in FACES}
 
 
-def with_faces_of(height: float, pictures: dict[str, PillowImage.Image], size: tuple[int, int], count: int) -> tuple:
+def with_faces_of(height: float, images: dict[str, PillowImage.Image], size: tuple[int, int], count: int) -> tuple:
     """An image of this size (width, height) with so many faces in a row or in rows, and their boxes."""
     canvas, boxes = PillowImage.new("RGB", size, (118, 118, 118)), []
     columns = round((count * size[0] / size[1]) ** 0.5)
@@ -41,7 +41,7 @@ def with_faces_of(height: float, pictures: dict[str, PillowImage.Image], size: t
         name = list(FACES)[index % 2]
         left, top, right, bottom = FACES[name]
         scale, margin = height / (bottom - top), (bottom - top) // 3
-        part = pictures[name].crop((left - margin, top - margin, right + margin, bottom + margin))
+        part = images[name].crop((left - margin, top - margin, right + margin, bottom + margin))
         part = part.resize((round(part.width * scale), round(part.height * scale)), PillowImage.Resampling.LANCZOS)
         row, column = divmod(index, columns)
         at = np.array([(column + 0.37) * size[0] / columns, (row + 0.3) * size[1] / -(-count // columns)]).astype(int)
@@ -58,9 +58,9 @@ def hits(detector: Detector, image: Image, boxes: list[np.ndarray]) -> int:
 
 @pytest.mark.parametrize("width", [350, 960, 1400, 3000])
 def test_a_portrait_shows_one_face_however_large(
-    detector: Detector, pictures: dict[str, PillowImage.Image], width: int
+    detector: Detector, images: dict[str, PillowImage.Image], width: int
 ) -> None:
-    portrait = pictures["grace_hopper.jpg"].crop((165, 85, 375, 360))
+    portrait = images["grace_hopper.jpg"].crop((165, 85, 375, 360))
     enlarged = portrait.resize((width, round(width * 275 / 210)), PillowImage.Resampling.BICUBIC)
     assert len(detector.detect(np.asarray(enlarged))) == 1
 
@@ -68,13 +68,13 @@ def test_a_portrait_shows_one_face_however_large(
 @pytest.mark.parametrize("hidden", [0.0, 0.15, 0.25])
 @pytest.mark.parametrize("height", [140, 320])
 def test_a_second_face_partly_behind_a_large_one_is_found(
-    detector: Detector, pictures: dict[str, PillowImage.Image], height: int, hidden: float
+    detector: Detector, images: dict[str, PillowImage.Image], height: int, hidden: float
 ) -> None:
     (left, top, right, bottom), behind = FACES["astronaut.jpg"], np.array(FACES["grace_hopper.jpg"])
-    head = pictures["astronaut.jpg"].resize((1536, 1536), PillowImage.Resampling.BICUBIC).crop((400, 150, 950, 650))
+    head = images["astronaut.jpg"].resize((1536, 1536), PillowImage.Resampling.BICUBIC).crop((400, 150, 950, 650))
     front = np.array([left * 3 - 400, top * 3 - 150, right * 3 - 400, bottom * 3 - 150])
     scale = height / (behind[3] - behind[1])
-    other = pictures["grace_hopper.jpg"]
+    other = images["grace_hopper.jpg"]
     other = other.resize((round(other.width * scale), round(other.height * scale)), PillowImage.Resampling.BICUBIC)
     canvas = PillowImage.new("RGB", (1400, 900), (118, 118, 118))
     behind = behind * scale
@@ -97,22 +97,22 @@ def test_a_feature_is_nested_and_a_neighbour_is_not() -> None:
 
 @pytest.mark.parametrize("size", [(3600, 1600), (9000, 500)])
 def test_faces_of_60_pixels_in_large_images(
-    detector: Detector, pictures: dict[str, PillowImage.Image], size: tuple[int, int]
+    detector: Detector, images: dict[str, PillowImage.Image], size: tuple[int, int]
 ) -> None:
-    image, boxes = with_faces_of(60, pictures, size, 12)
+    image, boxes = with_faces_of(60, images, size, 12)
     assert hits(detector, image, boxes) == 12
     assert len(detector.detect(image)) == 12  # once each, though tiles overlap
 
 
 @pytest.mark.parametrize("height", [130, 400, 900])
-def test_faces_larger_than_what_tiles_share(pictures: dict[str, PillowImage.Image], height: int) -> None:
-    image, boxes = with_faces_of(height, pictures, (4000, 1500), 4 if height < 500 else 2)
+def test_faces_larger_than_what_tiles_share(images: dict[str, PillowImage.Image], height: int) -> None:
+    image, boxes = with_faces_of(height, images, (4000, 1500), 4 if height < 500 else 2)
     detector = load_detector()
     assert hits(detector, image, boxes) == len(boxes) == len(detector.detect(image))
 
 
-def test_detect_size_limits_the_search(pictures: dict[str, PillowImage.Image]) -> None:
-    image, boxes = with_faces_of(60, pictures, (3600, 800), 6)
+def test_detect_size_limits_the_search(images: dict[str, PillowImage.Image]) -> None:
+    image, boxes = with_faces_of(60, images, (3600, 800), 6)
     assert hits(load_detector(detect_size=960), image, boxes) == 0
     assert hits(load_detector(detect_size=3600), image, boxes) == 6
     assert len(load(detect_size=3600).predict(image).faces) == 6
@@ -190,5 +190,5 @@ def test_a_lying_face_is_followed_between_detections(photos: Path) -> None:
         assert face.track == 1 and turns_upright(face) == 3
 
 
-def test_yunet_looks_once_at_a_small_size() -> None:
+def test_yunet_runs_once_on_a_small_size() -> None:
     assert len(YuNet(detect_size=160)._sides(1000)) == 1

@@ -20,7 +20,7 @@ def looks(image: Image, face: Detection) -> Appearance:
 @pytest.fixture(scope="module")
 def faces(photos: Path) -> list[tuple[Image, Detection]]:
     """The woman and the officer, each with the face found."""
-    recognizer = load(mirror=False, threads=1)
+    recognizer = load(flip=False, threads=1)
     images = [
         np.asarray(PillowImage.open(photos / name).convert("RGB")) for name in ("astronaut.jpg", "grace_hopper.jpg")
     ]

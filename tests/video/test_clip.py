@@ -21,12 +21,12 @@ def times_of(clip: Clip) -> list[float]:
 
 
 def test_frames_come_at_their_own_times(tmp_path: Path) -> None:
-    moments = [40 * n if n < 12 else 480 + 100 * (n - 12) for n in range(24)]
-    clip = Clip(str(make_clip(tmp_path / "a.mp4", stripes(24), moments)))
+    timestamps = [40 * n if n < 12 else 480 + 100 * (n - 12) for n in range(24)]
+    clip = Clip(str(make_clip(tmp_path / "a.mp4", stripes(24), timestamps)))
     frames = list(clip)
     assert clip.frames == len(frames) == 24 and clip.damaged == 0 and clip.cut_off() is None and not clip.live
     assert [f.number for f in frames] == list(range(24)) and frames[0].image.shape == (120, 160, 3)
-    assert [f.time for f in frames] == pytest.approx([moment / 1000 for moment in moments], abs=2e-3)
+    assert [f.time for f in frames] == pytest.approx([timestamp / 1000 for timestamp in timestamps], abs=2e-3)
 
 
 def test_start_end_and_every(tmp_path: Path) -> None:
@@ -47,9 +47,9 @@ def test_two_recordings_in_one_file_go_on_one_after_the_other(first: int, tmp_pa
 
 
 def test_a_gap_in_the_times_is_kept(tmp_path: Path) -> None:
-    moments = [0, 40, 80, 30_080, 30_120]
-    assert times_of(Clip(str(make_clip(tmp_path / "a.mkv", stripes(5), moments)))) == pytest.approx(
-        [moment / 1000 for moment in moments]
+    timestamps = [0, 40, 80, 30_080, 30_120]
+    assert times_of(Clip(str(make_clip(tmp_path / "a.mkv", stripes(5), timestamps)))) == pytest.approx(
+        [timestamp / 1000 for timestamp in timestamps]
     )
 
 

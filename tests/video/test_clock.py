@@ -15,7 +15,7 @@ ANYTHING = st.lists(st.none() | st.floats(-1e9, 1e9) | st.sampled_from([math.nan
 @given(ANYTHING, st.floats(1e-3, 10), st.floats(0.1, 1e5))
 def test_it_rises_from_0_whatever_the_timestamps_are(raw: list[float | None], step: float, max_gap: float) -> None:
     clock = Clock(step, max_gap)
-    times = [clock.tick(moment) for moment in raw]
+    times = [clock.tick(timestamp) for timestamp in raw]
     assert times[:1] in ([], [0.0])
     for before, after in pairwise(times):
         assert before < after <= before + max_gap * (1 + 1e-9)
@@ -27,7 +27,9 @@ def test_rising_timestamps_are_kept_with_their_gaps(first: float, steps: list[fl
     for step in steps:
         raw.append(raw[-1] + step)
     clock = Clock(0.04, 100.1)
-    assert [clock.tick(moment) for moment in raw] == pytest.approx([moment - first for moment in raw], abs=1e-6)
+    assert [clock.tick(timestamp) for timestamp in raw] == pytest.approx(
+        [timestamp - first for timestamp in raw], abs=1e-6
+    )
 
 
 @given(st.lists(st.tuples(st.floats(-1e4, 1e5), st.integers(6, 60)), min_size=1, max_size=6), st.sampled_from([25, 30]))
@@ -47,7 +49,7 @@ def test_without_usable_timestamps_it_counts_frames(missing: float | None) -> No
 
 def test_a_timestamp_given_twice_or_late_does_not_shift_those_after_it() -> None:
     clock = Clock(0.04, 10.0)
-    times = [clock.tick(moment) for moment in (0.0, 0.04, 0.04, 0.09, 0.14, 0.12, 0.30, 0.34)]
+    times = [clock.tick(timestamp) for timestamp in (0.0, 0.04, 0.04, 0.09, 0.14, 0.12, 0.30, 0.34)]
     assert times[-2:] == pytest.approx([0.30, 0.34])
 
 

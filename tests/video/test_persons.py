@@ -8,7 +8,7 @@ import pytest
 from PIL import Image as PillowImage
 
 from mftn.types import Face, Prediction
-from mftn.video.persons import BINS, MOST, Persons
+from mftn.video.persons import MAX_BINS, MAX_PERSONS, Persons
 from mftn.video.timeline import draw_timeline, stacked
 
 
@@ -34,7 +34,7 @@ def test_a_day_needs_no_more_bins_than_an_hour() -> None:
     for second in range(0, 24 * 3600, 4):
         persons.add(prediction(second, {1: second / (24 * 3600)}))
     person = persons.by_track[1]
-    assert BINS // 4 < len(person.bins) <= BINS and person.frames == 6 * 3600
+    assert MAX_BINS // 4 < len(person.bins) <= MAX_BINS and person.frames == 6 * 3600
     times, rows = stacked(person, persons.width)
     assert not np.isnan(rows).any() and rows.sum(axis=0) == pytest.approx(1)
     assert rows[1] == pytest.approx(times / (24 * 3600), abs=0.01)
@@ -44,7 +44,7 @@ def test_very_many_persons_are_counted_together() -> None:
     persons = Persons()
     for number in range(6000):
         persons.add(prediction(number, {0: 0.5, number + 1: 0.5}))
-        assert len(persons.by_track) <= 1.25 * MOST + 1
+        assert len(persons.by_track) <= 1.25 * MAX_PERSONS + 1
     assert persons.others + len(persons.by_track) == 6001
     assert persons.by_track[0].frames == 6000
 
@@ -85,4 +85,4 @@ def test_memory_does_not_grow_with_the_number_of_frames() -> None:
         persons.add(prediction(number / 25, {1: 0.4, 2: 0.6}))
         if number % 10_000 == 9999:
             sizes.append(size(persons))
-    assert max(sizes) < 2 * 2 * (100 * BINS + sys.getsizeof(dict.fromkeys(range(BINS))))
+    assert max(sizes) < 2 * 2 * (100 * MAX_BINS + sys.getsizeof(dict.fromkeys(range(MAX_BINS))))

@@ -33,7 +33,7 @@ def test_probabilities_stay_between_those_around(
     values = [data.draw(st.floats(0, 1)) for _ in times]
     frames = [(time, [face(value)]) for time, value in zip(times, values, strict=True)]
     for (time, _), (shown,) in zip(frames, smoothed(CentredSmoother(seconds, most), frames), strict=True):
-        near = [value for moment, value in zip(times, values, strict=True) if abs(moment - time) <= seconds]
+        near = [value for timestamp, value in zip(times, values, strict=True) if abs(timestamp - time) <= seconds]
         assert min(near) - 1e-9 <= shown.probabilities["happiness"] <= max(near) + 1e-9
         assert sum(shown.probabilities.values()) == pytest.approx(1)
 

@@ -27,8 +27,8 @@ def copy(source: Path, name: str, **options: object) -> Path:
 
 
 def test_a_copy_keeps_times_and_sound(tmp_path: Path) -> None:
-    moments = [40 * n if n < 12 else 480 + 100 * (n - 12) for n in range(24)]
-    path = make_clip(tmp_path / "a.mp4", stripes(24), moments, sound="aac")
+    timestamps = [40 * n if n < 12 else 480 + 100 * (n - 12) for n in range(24)]
+    path = make_clip(tmp_path / "a.mp4", stripes(24), timestamps, sound="aac")
     written = copy(path, "copy.mp4")
     assert {each.name for each in tmp_path.iterdir()} == {"a.mp4", "copy.mp4"}
     times, sounds = [], []
@@ -121,7 +121,7 @@ def test_odd_sides_lose_a_pixel(tmp_path: Path) -> None:
 
 def test_nothing_written_leaves_nothing(tmp_path: Path) -> None:
     clip = Clip(str(make_clip(tmp_path / "a.mp4", stripes(3))))
-    with pytest.raises(ImageError, match="not one frame"), video_writer(tmp_path / "copy.mp4", clip):
+    with pytest.raises(ImageError, match="no frame to write"), video_writer(tmp_path / "copy.mp4", clip):
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
 

@@ -1,6 +1,6 @@
 """The command line: `mftn SUBCOMMAND …`. Each subcommand is a module with `Arguments` (a dataclass) and `run`.
 
-Nothing heavy is imported until one runs, so that `mftn --help` answers at once.
+Nothing heavy is imported until one runs, so that `mftn --help` is instant.
 """
 
 import io
@@ -18,11 +18,11 @@ from mftn.files import readable
 SUBCOMMANDS = {
     "predict": "recognise expressions in photographs and videos",
     "summarize": "turn faces per frame into what a study needs: measures, events, comparisons, one page",
-    "models": "list the models that ship",
-    "benchmark": "measure this machine: faces a second by threads and batch, photographs end to end",
+    "models": "list the installed models",
+    "benchmark": "measure this machine: faces per second by threads and batch, photographs end to end",
     "doctor": "show versions, and what is installed or missing",
     "prepare": "align and document a data set for training",
-    "audit": "look through a prepared data set: duplicates, leaks, doubtful labels",
+    "audit": "check a prepared data set: duplicates, leaks, doubtful labels",
     "train": "train a network",
     "evaluate": "measure trained networks: intervals, calibration, robustness, one page",
     "explain": "show where a network looks in photographs",
@@ -35,7 +35,7 @@ WRONG_USAGE, INTERRUPTED = 2, 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit status: 0 done, 1 something failed, 2 wrong usage, 130 interrupted."""
-    warnings.filterwarnings("ignore", module=r"PIL\.")  # error messages say what is wrong with a file
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # our error messages say what is wrong with a file
     subcommand, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     _set_encodings()
     if subcommand in ("-h", "--help"):
@@ -56,10 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MFTNError as error:
         say(str(error))
         return 1
-    except BrokenPipeError:  # the reader has gone, as `head` does
+    except BrokenPipeError:  # the reader has closed the pipe, as `head` does
         _drop_output()
         return 0
-    except OSError as error:  # a folder that may not be written to, a full disk behind standard output
+    except OSError as error:  # a folder without write permission, a full disk behind standard output
         _drop_output()
         say(f"{error.filename or 'standard output'}: {error.strerror or error}")
         return 1
@@ -75,14 +75,14 @@ def say(message: str) -> None:
 
 
 def _set_encodings() -> None:
-    """Names are printed whatever the terminal's encoding; files and pipes get UTF-8 on every system."""
+    """Print any name whatever the terminal's encoding; files and pipes get UTF-8 on every system."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="backslashreplace")
 
 
 def _drop_output() -> None:
-    """Send the rest to nowhere, so that the interpreter does not try to write it when it ends."""
+    """Discard further output, so that the interpreter does not try to write it when it exits."""
     with suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

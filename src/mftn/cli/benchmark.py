@@ -25,10 +25,10 @@ class Arguments:
     """What `mftn benchmark` takes.
 
     Attributes:
-        photo: A photograph to recognise end to end; without one that row is left out.
-        model: Name of a model that ships, or an exported file.
+        photo: A photograph to recognise end to end; without one that row is omitted.
+        model: Name of an installed model, or an exported file.
         detector: Face detector.
-        seconds: How long each row is measured.
+        seconds: Duration of each measurement.
         output: Also write the rows as CSV.
         overwrite: Replace the CSV where it exists already.
     """
@@ -51,7 +51,7 @@ def run(arguments: Arguments) -> int:
     check_range("--seconds", arguments.seconds, 0, 3600, above=True)
     check_outputs([("--output", arguments.output)], filter(None, [arguments.photo]), arguments.overwrite)
     if arguments.photo:
-        read_image(arguments.photo)  # a wrong path is said before minutes of measuring
+        read_image(arguments.photo)  # report a wrong path before minutes of measuring
     rng = np.random.default_rng(0)
     cores = os.cpu_count() or 1
     rows: list[dict[str, Any]] = []
@@ -63,9 +63,9 @@ def run(arguments: Arguments) -> int:
             rows.append(measure(what, threads, batch, arguments.seconds, partial(engine.probabilities, crops)))
     detector = load_detector(arguments.detector, threads=1)
     for width, height in SIZES:
-        picture = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        image = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
         what = f"detect, {arguments.detector}, {width}×{height}"
-        rows.append(measure(what, 1, 1, arguments.seconds, partial(detector.detect, picture)))
+        rows.append(measure(what, 1, 1, arguments.seconds, partial(detector.detect, image)))
     if arguments.photo:
         from mftn.recognize import load
 
@@ -105,7 +105,7 @@ def measure(what: str, threads: int, batch: int, seconds: float, work: Callable[
 def _table(rows: list[dict[str, Any]]) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("what")
-    for name in ("threads", "batch", "median", "10 to 90 %", "a second"):
+    for name in ("threads", "batch", "median", "10 to 90 %", "per second"):
         table.add_column(name, justify="right")
     for row in rows:
         span = f"{row['p10_ms']:.1f}–{row['p90_ms']:.1f} ms"

@@ -1,4 +1,4 @@
-"""Show versions, engines, and what is installed or missing and how to get it."""
+"""Show versions, engines, and what is installed or missing and how to install it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 REQUIREMENT = re.compile(
     r"""(?P<name>[A-Za-z0-9._-]+)(?:\[[^]]*\])?(?P<versions>[^;]*)(?:;.*extra\s*==\s*["'](?P<extra>[^"']+))?"""
 )
-"""A requirement as a package's metadata have it, such as: pyarrow>=15; extra == "parquet"."""
+"""A requirement in a package's metadata, such as: pyarrow>=15; extra == "parquet"."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Extra:
         if self.found:
             lines.append(f"  {', '.join(self.found)}")
         if self.missing:
-            lines.append(f"  get it: pip install '{f'mftn[{self.name}]' if self.name else 'mftn'}'")
+            lines.append(f"  install: pip install '{f'mftn[{self.name}]' if self.name else 'mftn'}'")
         return "\n".join(lines)
 
 
@@ -54,7 +54,7 @@ def run(arguments: Arguments) -> int:  # noqa: ARG001
             if extra.name != "test":
                 print(f"\n{extra}")
     except PackageNotFoundError:
-        print("\nmftn itself is not installed, so what it needs is not known; pip install . in a clone")
+        print("\nmftn itself is not installed, so its requirements are unknown; run pip install . in a clone")
     try:
         from mftn.engines import installed_engines
         from mftn.recognize import load

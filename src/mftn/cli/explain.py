@@ -8,6 +8,7 @@ import tyro
 
 from mftn.cli import say
 from mftn.cli.outputs import check_folders, check_outputs
+from mftn.faces import DetectorName
 from mftn.files import UniqueNames, readable
 from mftn.labels import EXPRESSIONS
 from mftn.sources import find_sources
@@ -27,7 +28,7 @@ class Arguments:
 
     Attributes:
         source: Images, folders of images, globs.
-        model: Weights of `mftn train`, a file of `mftn export`, or the name of a model that ships; the default one.
+        model: Weights of `mftn train`, a file of `mftn export`, or the name of an installed model; the default one.
         out: Folder for the figures, one per image.
         expression: Explain this expression; each face's predicted one by default.
         detector: Face detector; none takes each image as one face.
@@ -38,7 +39,7 @@ class Arguments:
     model: str | None = None
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("explanations")
     expression: Literal[EXPRESSIONS] | None = None  # type: ignore[valid-type]
-    detector: Literal["yunet", "mtcnn", "none"] = "yunet"
+    detector: DetectorName = "yunet"
     overwrite: bool = False
 
 
@@ -91,7 +92,7 @@ def _explain(
     expression: str | None,
     file: Path,
 ) -> list[str]:
-    """Draw one picture's figure and say what each face shows."""
+    """Draw the figure of one image and return each face's expression."""
     import numpy as np
     import torch
 

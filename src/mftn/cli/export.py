@@ -8,6 +8,7 @@ from typing import Annotated
 import tyro
 
 from mftn.cli.outputs import check_outputs
+from mftn.errors import ConfigError
 from mftn.spec import Precision
 
 BATCH, SECONDS = 32, 1.0
@@ -39,6 +40,7 @@ class Arguments:
 
 def run(arguments: Arguments) -> int:
     """Export and print how far the file's outputs are from the network's."""
+    _refuse_name(arguments.weights)
     out = arguments.out or arguments.weights.with_suffix(".onnx")
     check_outputs([("--out", out)], [arguments.weights], arguments.overwrite)
 
@@ -59,3 +61,18 @@ def run(arguments: Arguments) -> int:
         row = measure(engine, 0, BATCH, SECONDS, partial(loaded.probabilities, crops))
         print(f"  {engine}: {row['per_second']:,.0f} faces per second in batches of {BATCH}")
     return 0
+
+
+def _refuse_name(weights: Path) -> None:
+    """Say what to do with the name of an installed model.
+
+    Raises:
+        ConfigError: It is one.
+    """
+    from mftn.engines.installed import find_model, list_models
+
+    if not weights.exists() and str(weights) in {card.name for card in list_models()}:
+        raise ConfigError(
+            f"{weights}: is an installed model, exported already: use it as --model {weights}, or export its file "
+            f"again with mftn export {find_model(str(weights))} --out NEW.onnx"
+        )

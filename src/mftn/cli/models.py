@@ -1,4 +1,4 @@
-"""List the models that ship: size, input, accuracy as measured, licence."""
+"""List the installed models: size, input, accuracy as measured, licence."""
 
 import sys
 from dataclasses import dataclass
@@ -23,9 +23,12 @@ def run(arguments: Arguments) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from mftn.engines import DEFAULT_MODEL, list_models
+    from mftn.cli import say
+    from mftn.engines.installed import DEFAULT_MODEL, scan_models
 
-    cards = list_models()
+    cards, unreadable = scan_models()
+    for found in unreadable:
+        say(str(found))
     if arguments.json:
         print(json.dumps([dataclasses.asdict(card) for card in cards], indent=1))
         return 0

@@ -1,4 +1,4 @@
-"""Checks before any work: no output replaces a source, or a file that is there already without --overwrite."""
+"""Checks before any work: no output replaces a source, nor an existing file without --overwrite."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from mftn.files import file_identity, partial_names
 def check_outputs(
     outputs: Iterable[tuple[str, Path | None]], sources: Iterable[str | os.PathLike[str]], overwrite: bool
 ) -> None:
-    """Refuse outputs that are a source, whatever links lead there, that exist already, or that are one file twice.
+    """Refuse outputs that are a source (also through links), that exist already, or that name one file twice.
 
     Args:
-        outputs: Options as they are typed, and the files that they name.
+        outputs: Options as typed, and the files that they name.
         sources: The files that are read.
         overwrite: Existing files may be replaced.
 
     Raises:
-        ConfigError: The first output that is refused, and what to do.
+        ConfigError: An output is refused; the message says what to do.
     """
     named = [(option, path) for option, path in outputs if path is not None]
     if not named:
@@ -33,7 +33,7 @@ def check_outputs(
         if any(file_identity(each) in read for each in (path, target, *partial_names(target))):
             raise ConfigError(f"{option} {path}: is a source, or its partial file would be; choose another name")
         if target in taken:
-            raise ConfigError(f"{option} {path}: is what {taken[target]} names too; choose another name")
+            raise ConfigError(f"{option} {path}: is the same file as {taken[target]}; choose another name")
         taken[target] = option
         if path.is_dir():
             raise ConfigError(f"{option} {path}: is a folder; name a file")
@@ -43,10 +43,10 @@ def check_outputs(
 
 
 def check_location(option: str, folder: Path) -> None:
-    """Refuse a folder that cannot be made or written to.
+    """Refuse a folder that cannot be created or written to.
 
     Raises:
-        ConfigError: What stands in the way.
+        ConfigError: It cannot; the message names the obstacle.
     """
     existing = next((each for each in (folder, *folder.absolute().parents) if os.path.lexists(each)), folder)
     if not existing.is_dir():
@@ -56,10 +56,10 @@ def check_location(option: str, folder: Path) -> None:
 
 
 def check_folders(outputs: Mapping[str, Path | None], sources: Iterable[str | os.PathLike[str]]) -> None:
-    """Refuse folders of outputs that are folders of sources themselves; inside of them they may lie.
+    """Refuse output folders that are source folders themselves; they may lie inside one.
 
     Raises:
-        ConfigError: The first folder that is refused.
+        ConfigError: A folder is refused.
     """
     read = {identity for source in sources if (identity := file_identity(source))}
     for option, folder in outputs.items():

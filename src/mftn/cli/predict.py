@@ -2,24 +2,25 @@
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mftn.cli import INTERRUPTED, say
 from mftn.cli.outputs import check_folders, check_outputs
+from mftn.cli.progress import progress_bar
 from mftn.cli.sink import ImageTable, sink
+from mftn.engines import EngineName
 from mftn.errors import ConfigError, MissingExtraError
+from mftn.faces import DetectorName
 from mftn.files import file_identity
 from mftn.limits import check_range
-from mftn.output import PictureFolder
+from mftn.output import ImageFolder
 from mftn.sources import Kind, Source, classify, describe, find_sources
 from mftn.types import Prediction
 
@@ -34,30 +35,30 @@ class Arguments:
     """What `mftn predict` takes.
 
     Attributes:
-        sources: Files, folders (all levels), globs, or - for a list of paths on standard input; or one video, or 0 for
-            the first webcam.
-        format: auto is by the output file's ending; without a file, a table on a terminal and JSONL in a pipe.
+        sources: Files, folders (with subfolders), globs, or - for a list of paths on standard input; or one video, or 0
+            for the first webcam.
+        format: auto follows the output file's suffix; without a file it is a table on a terminal and JSONL in a pipe.
         output: File to write the predictions to.
         save_images: Folder for annotated copies.
         save_crops: Folder for the aligned faces, 224×224.
         overwrite: Replace outputs that exist already; a source is never replaced.
-        null: Paths on standard input end in NUL bytes, as those of find -print0.
-        detector: Finds faces; none takes each picture as one face crop.
-        min_score: Faces below this score are omitted, 0 to 1; the detector's own default if not given.
-        detect_size: Pixels to which the longer side is scaled, at most, to look for small faces; fewer are faster and
-            miss more of them. By default images are looked at in full, video frames at 960.
-        top: Expressions shown for a face in the table and on images.
-        model: Name of a model that ships, or an exported file.
+        null: Paths on standard input are separated by NUL bytes, as find -print0 writes them.
+        detector: Finds faces; none takes each image as one face crop.
+        min_score: Lowest detector score of a face, 0 to 1; by default 0.5 (yunet) or 0.8 (mtcnn).
+        detect_size: Largest size, in pixels of the longer side, at which faces are searched; smaller is faster and
+            misses more small faces. By default images are searched at full size and video frames at 960.
+        top: Expressions shown per face in the table and on images.
+        model: Name of an installed model (mftn models lists them), or an exported file.
         threads: Processor threads; 0 for all cores.
         engine: Runs the network; auto is OpenVINO where it is installed.
-        mirror: Average every face's prediction with its horizontal flip's: more accurate, and twice the network's work.
+        flip: Average every face's prediction with its horizontal flip's: more accurate, and twice the network's work.
             Videos are averaged over time instead.
         strict: Stop at the first image that cannot be read.
-        start: Of a video, seconds from where frames are read.
-        end: Of a video, seconds after which none are.
+        start: Of a video, the timestamp in seconds of the first frame to read.
+        end: Of a video, the timestamp in seconds of the last frame to read.
         every: Of a video, read every Nth frame.
-        detect_every: Of a video, frames from one detection in the whole picture to the next.
-        smooth: Of a video, seconds over which probabilities are averaged; 0 is off.
+        detect_every: Of a video, frames from one detection in the whole image to the next.
+        smooth: Of a video, seconds over which probabilities are averaged; 0 turns smoothing off.
         save_video: Of a video, an annotated copy with the sound.
         save_timeline: Of a video, a figure of the expressions over time.
     """
@@ -69,14 +70,14 @@ class Arguments:
     save_crops: Path | None = None
     overwrite: bool = False
     null: Annotated[bool, tyro.conf.arg(aliases=["-0"])] = False
-    detector: Literal["yunet", "mtcnn", "none"] = "yunet"
+    detector: DetectorName = "yunet"
     min_score: float | None = None
     detect_size: int | None = None
     top: int = 3
     model: str | None = None
     threads: int = 0
-    engine: Literal["auto", "onnxruntime", "openvino"] = "auto"
-    mirror: bool = True
+    engine: EngineName = "auto"
+    flip: bool = True
     strict: bool = False
     start: float = 0.0
     end: float | None = None
@@ -90,6 +91,17 @@ class Arguments:
 FOR_VIDEOS = ("start", "end", "every", "detect_every", "smooth", "save_video", "save_timeline")
 FOR_IMAGES = ("save_images", "save_crops", "strict")
 TIMELINES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".webp")
+RENAMED = {"--mirror": "--flip", "--no-mirror": "--no-flip"}
+"""Options under their deprecated names."""
+
+
+def parse(arguments: list[str]) -> Arguments:
+    """The arguments; deprecated names are taken with a warning."""
+    for old, new in RENAMED.items():
+        if old in arguments:
+            say(f"{old} has been renamed: use {new}")
+    arguments = [RENAMED.get(argument, argument) for argument in arguments]
+    return tyro.cli(Arguments, prog="mftn predict", description=__doc__, args=arguments)
 
 
 def run(arguments: Arguments) -> int:
@@ -109,13 +121,13 @@ def run(arguments: Arguments) -> int:
 def _run_images(arguments: Arguments, given: Sequence[Source], kind: str) -> int:
     unread: Counter[str] = Counter()
     sources, folders = _checked_sources(arguments, given, unread)
-    recognizer = _load(arguments, flip=arguments.mirror)
+    recognizer = _load(arguments, flip=arguments.flip)
     total = len(sources) if isinstance(sources, list) else None
     failed = done = 0
     try:
         with ExitStack() as stack:
             write = stack.enter_context(sink(arguments.output, kind, ImageTable(arguments.top)))
-            advance = stack.enter_context(_progress(total))
+            advance = stack.enter_context(progress_bar("images", total))
             for prediction in recognizer.stream(sources):
                 write(prediction)
                 done += 1
@@ -124,7 +136,7 @@ def _run_images(arguments: Arguments, given: Sequence[Source], kind: str) -> int
                     say(error)
                     if arguments.strict:
                         return 1
-                advance()
+                advance(1)
     except KeyboardInterrupt:
         of = f" of {total}" if total is not None else ""
         where = f" in {arguments.output}" if arguments.output else ""
@@ -147,7 +159,7 @@ def _load(arguments: Arguments, flip: bool) -> "Recognizer":
         detect_size=arguments.detect_size,
         threads=arguments.threads,
         engine=arguments.engine,
-        mirror=flip,
+        flip=flip,
     )
 
 
@@ -178,24 +190,24 @@ def _video(given: Sequence[Source]) -> Source | None:
 
 
 def _check(arguments: Arguments, given: Sequence[Source], video: Source | None) -> None:
-    """Refuse options out of range, and those that would do nothing."""
+    """Refuse options that are out of range or would have no effect."""
     if not given:
-        raise ConfigError("nothing to do: name an image or a folder, as in `mftn predict photo.jpg`")
+        raise ConfigError("no source: name an image or a folder, as in `mftn predict photo.jpg`")
     check_range("--top", arguments.top, 1)
     check_range("--threads", arguments.threads, 0, 1024)
     if arguments.min_score is not None:
         check_range("--min-score", arguments.min_score, 0, 1)
         if arguments.detector == "none":
-            raise ConfigError("--min-score is the detector's; with --detector none there is no score")
+            raise ConfigError("--min-score has no effect with --detector none, which gives no scores; omit it")
     lists = sum(source.kind is Kind.LIST for source in given)
     if arguments.null and not lists:
-        raise ConfigError("--null is for paths on standard input; add - as a source")
+        raise ConfigError("--null applies to paths on standard input; add - as a source")
     if lists > 1:
         raise ConfigError("- is given twice; standard input can be read once")
     defaults = {field.name: field.default for field in fields(Arguments)}
     for name in FOR_IMAGES if video else FOR_VIDEOS:
         if getattr(arguments, name) != defaults[name]:
-            raise ConfigError(f"{_option(name)} is for {'images' if video else 'videos'}; leave it out here")
+            raise ConfigError(f"{_option(name)} applies to {'images' if video else 'videos'} only; omit it")
     if arguments.save_timeline:
         if arguments.save_timeline.suffix.lower() not in TIMELINES:
             raise ConfigError(f"--save-timeline {arguments.save_timeline}: unknown suffix; use {', '.join(TIMELINES)}")
@@ -213,16 +225,16 @@ def _files(arguments: Arguments) -> list[tuple[str, Path | None]]:
 
 @dataclass(frozen=True)
 class _Folders:
-    """Where annotated copies and crops go; None where none are asked for."""
+    """Where annotated copies and crops go; None where none are requested."""
 
-    annotated: PictureFolder | None
-    crops: PictureFolder | None
+    annotated: ImageFolder | None
+    crops: ImageFolder | None
 
 
 def _checked_sources(
     arguments: Arguments, given: Sequence[Source], unread: Counter[str]
 ) -> tuple[Iterable[Source], _Folders]:
-    """The sources and the folders of images, once it is sure that no output replaces anything that must stay.
+    """The sources and the folders of images, after checking that no output replaces what must stay.
 
     A list on standard input is read as it comes, unless outputs may replace files: then it is read to its end first.
     """
@@ -233,12 +245,12 @@ def _checked_sources(
     replaces = arguments.overwrite and (used or arguments.output)
     if any(source.kind is Kind.LIST for source in given) and not replaces:
         check_outputs(_files(arguments), arguments.sources, arguments.overwrite)
-        return found, _Folders(*(PictureFolder(folder) if folder else None for folder in named.values()))
+        return found, _Folders(*(ImageFolder(folder) if folder else None for folder in named.values()))
     sources = list(found)
     paths = [source.path for source in sources]
     protected = {identity for path in paths if (identity := file_identity(path))} if used else set()
     folders = _Folders(
-        *(PictureFolder(folder, arguments.overwrite, protected) if folder else None for folder in named.values())
+        *(ImageFolder(folder, arguments.overwrite, protected) if folder else None for folder in named.values())
     )
     planned = [
         (option, path)
@@ -255,7 +267,7 @@ def _checked_sources(
 
 
 def _save(arguments: Arguments, prediction: Prediction, recognizer: "Recognizer", folders: _Folders) -> str | None:
-    """Save a prediction's annotated copy and crops where they are asked for; say what keeps them from it."""
+    """Save a prediction's annotated copy and crops where requested; the error message if that fails."""
     if not (folders.annotated or (folders.crops and prediction.faces)):
         return None
     from PIL import Image as PillowImage
@@ -276,16 +288,3 @@ def _save(arguments: Arguments, prediction: Prediction, recognizer: "Recognizer"
     except (FileExistsError, ImageError) as error:
         return str(error)
     return None
-
-
-@contextmanager
-def _progress(total: int | None) -> Iterator[Callable[[], None]]:
-    """A function that moves the bar on by one; silent off a terminal and for a single image."""
-    console = Console(stderr=True)
-    if total in (0, 1) or not console.is_terminal:
-        yield lambda: None
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("images", total=total)
-        yield lambda: progress.advance(task)

@@ -18,24 +18,24 @@ from mftn.output import CsvWriter, JsonlWriter, open_writer
 from mftn.types import Prediction
 
 WIDTH = 120
-"""Columns of a table that goes to no terminal."""
+"""Width in columns of a table that is not printed to a terminal."""
 
 
 class Rows(Protocol):
-    """Predictions for people, such as `ImageTable`."""
+    """Collects predictions into a table, such as `ImageTable`."""
 
     def add(self, prediction: Prediction) -> None:
-        """Take in an image or a frame."""
+        """Add an image or a frame."""
         ...
 
     def table(self) -> Table:
-        """What was taken in so far."""
+        """The table so far."""
         ...
 
 
 @contextmanager
 def sink(path: Path | None, kind: str, rows: Rows) -> Iterator[Callable[[Prediction], None]]:
-    """A function that takes predictions; what it took is complete when the block ends, even by Ctrl-C.
+    """A function that writes predictions; the output is complete when the block ends, even by Ctrl-C.
 
     Args:
         path: The file; None for standard output.
@@ -82,7 +82,7 @@ class ImageTable:
     """One row per face.
 
     Args:
-        top: Expressions shown for a face.
+        top: Expressions shown per face.
     """
 
     def __init__(self, top: int) -> None:
@@ -96,11 +96,11 @@ class ImageTable:
         self._table.add_column("next", style="dim")
 
     def table(self) -> Table:
-        """What was taken in so far."""
+        """The table so far."""
         return self._table
 
     def add(self, prediction: Prediction) -> None:
-        """Take in an image."""
+        """Add an image."""
         name = readable(prediction.source)
         if prediction.error:
             self._table.add_row(Text(name), "–", "", Text("not read", "red"), "", "")

@@ -1,4 +1,4 @@
-"""What `mftn predict` does with a video."""
+"""`mftn predict` for a video."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from mftn.cli import INTERRUPTED, say
+from mftn.cli.progress import progress_bar
 from mftn.cli.sink import sink
 from mftn.errors import ConfigError
 from mftn.limits import check_range
@@ -23,10 +22,10 @@ if TYPE_CHECKING:
     from mftn.recognize import Recognizer
     from mftn.video import Clip
 
-HELD = 256_000_000
-"""Bytes of images that wait for the end of their smoothing window."""
+MAX_HELD_BYTES = 256_000_000
+"""Most bytes of images that wait for the end of their smoothing window."""
 
-LONGEST_SMOOTHING = 60.0
+LONGEST_SMOOTHING_S = 60.0
 """Seconds."""
 
 
@@ -44,7 +43,7 @@ def run_video(arguments: Arguments, kind: str, recognizer: Recognizer) -> int:
     finally:
         clip.close()
     if clip.damaged:
-        say(f"{source}: {clip.damaged} damaged packets skipped; {done} frames are whole")
+        say(f"{source}: {clip.damaged} damaged packets skipped; {done} frames were read")
     if arguments.save_timeline and done:
         draw_timeline(persons, arguments.save_timeline)
     if interrupted:
@@ -59,7 +58,7 @@ def run_video(arguments: Arguments, kind: str, recognizer: Recognizer) -> int:
 def _recognise(
     clip: Clip, arguments: Arguments, kind: str, recognizer: Recognizer, persons: PersonsTable
 ) -> tuple[int, bool]:
-    """Go through the clip; the number of frames written, and whether Ctrl-C ended it."""
+    """Process the clip; the number of frames written, and whether Ctrl-C ended it."""
     from mftn.track import FaceTracker
     from mftn.video.smooth import CentredSmoother
 
@@ -73,7 +72,7 @@ def _recognise(
             for frame in clip:
                 height, width = frame.image.shape[:2]
                 smoother = smoother or CentredSmoother(
-                    centred, HELD // frame.image.nbytes if arguments.save_video else 0
+                    centred, MAX_HELD_BYTES // frame.image.nbytes if arguments.save_video else 0
                 )
                 prediction = Prediction(clip.source, width, height, (), None, frame.number, frame.time)
                 faces = tracker.update(frame.image, frame.time)
@@ -98,10 +97,7 @@ def _outputs(
 
     row = stack.enter_context(sink(arguments.output, kind, persons))
     video = stack.enter_context(video_writer(arguments.save_video, clip)) if arguments.save_video else None
-    console = Console(stderr=True)
-    columns = (TextColumn("frames"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    progress = stack.enter_context(Progress(*columns, console=console, transient=True, disable=not console.is_terminal))
-    task = progress.add_task("frames", total=clip.frames or None)
+    advance = stack.enter_context(progress_bar("frames", clip.frames or None))
 
     def write(faces: tuple[Face, ...], held: tuple[Prediction, Image | None]) -> None:
         prediction, image = held
@@ -112,7 +108,7 @@ def _outputs(
         if video and image is not None:
             assert prediction.time is not None
             video.write(annotate(image, faces, arguments.top), prediction.time)
-        progress.advance(task)
+        advance(1)
 
     return write
 
@@ -122,7 +118,7 @@ def _check(arguments: Arguments) -> None:
 
     check_range("--every", arguments.every, 1)
     check_range("--detect-every", arguments.detect_every, 1)
-    check_range("--smooth", arguments.smooth, 0, LONGEST_SMOOTHING)
+    check_range("--smooth", arguments.smooth, 0, LONGEST_SMOOTHING_S)
     check_range("--start", arguments.start, 0)
     if arguments.end is not None:
         check_range("--end", arguments.end, arguments.start)
@@ -131,10 +127,10 @@ def _check(arguments: Arguments) -> None:
 
 
 class PersonsTable(Persons):
-    """The persons of a video, for people to read."""
+    """The persons of a video as a table."""
 
     def table(self) -> Table:
-        """A row per person: when seen, and how often each expression was the most probable."""
+        """One row per person: when it was seen, and how often each expression was the most probable."""
         table = Table(box=None, header_style="bold", pad_edge=False)
         for name in ("person", "from", "to", "frames"):
             table.add_column(name, justify="right")

@@ -10,7 +10,7 @@ from mftn.spec import ModelSpec
 
 
 class OnnxEngine:
-    """Run an exported ONNX model.
+    """Runs an exported ONNX model.
 
     Args:
         model: The file's bytes.

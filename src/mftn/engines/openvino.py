@@ -1,4 +1,4 @@
-"""OpenVINO, on the processor; it reads the same ONNX file and is the fastest with int8."""
+"""OpenVINO, on the processor; it runs the same ONNX file and is the fastest engine for int8."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mftn.spec import ModelSpec
 
 
 class OpenVinoEngine:
-    """Run an exported ONNX model.
+    """Runs an exported ONNX model.
 
     Args:
         model: The file's bytes.
@@ -52,7 +52,7 @@ class _Network:
             self.metadata: str = network.get_rt_info(["framework", "mftn"]).astype(str)
         except RuntimeError as error:
             raise ModelError(f"{source}: not a complete ONNX model, or no export of mftn") from error
-        # On processors with bfloat16 OpenVINO would round to it, and give other results than ONNX Runtime.
+        # On processors with bfloat16 OpenVINO would round to it and give other results than ONNX Runtime.
         options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
         if threads:
             options["INFERENCE_NUM_THREADS"] = threads

@@ -1,22 +1,25 @@
 """Find faces and align them. Detectors share one interface and run on onnxruntime."""
 
-from typing import Protocol
+from typing import Literal, Protocol, get_args
 
 from mftn.errors import ConfigError, did_you_mean
 from mftn.types import Detection, Image
 
-DETECTORS = ("yunet", "mtcnn")
+DetectorName = Literal["yunet", "mtcnn", "none"]
 """What finds faces; "none" takes each image as one face."""
 
+DETECTORS: tuple[Literal["yunet", "mtcnn"], ...] = ("yunet", "mtcnn")
+"""The names that do find faces."""
+
 SMALLEST_SIZE = 64
-"""Fewer pixels show no face to any detector."""
+"""Pixels of the longer side below which no detector finds a face."""
 
 
 class Detector(Protocol):
-    """What finds faces."""
+    """Finds faces in an image."""
 
     def detect(self, image: Image) -> list[Detection]:
-        """Faces of an H×W×3 picture, from the highest score to the lowest."""
+        """Faces in an H×W×3 image, from the highest score to the lowest."""
         ...
 
 
@@ -30,16 +33,16 @@ class WholeImage:
 
 
 def load_detector(
-    name: str = "yunet", *, min_score: float | None = None, threads: int = 1, detect_size: int | None = None
+    name: DetectorName = "yunet", *, min_score: float | None = None, threads: int = 1, detect_size: int | None = None
 ) -> Detector:
     """Load a face detector.
 
     Args:
         name: "yunet" (default, fast), "mtcnn" (the published alignment), or "none" to take each image as one face.
-        min_score: Faces below this score are left out, 0 to 1; the detector's own default if None.
+        min_score: Lowest score of a face, 0 to 1; if None, 0.5 for YuNet and 0.8 for MTCNN.
         threads: Processor threads; 0 for all cores.
-        detect_size: Pixels to which the image's longer side is scaled, at most, to look for small faces: fewer are
-            faster and miss more of them. None looks at all of a large image (MTCNN: at half its resolution).
+        detect_size: Largest size, in pixels of the longer side, at which faces are searched; smaller is faster and
+            misses more small faces. None is the image's full size (MTCNN: half of it for large images).
 
     Raises:
         ConfigError: There is no such detector, or the size is too small.
@@ -56,4 +59,4 @@ def load_detector(
         return MTCNN(min_score, threads=threads, detect_size=detect_size)
     if name == "none":
         return WholeImage()
-    raise ConfigError(f"{name}: no such face detector; {did_you_mean(name, (*DETECTORS, 'none'))}")
+    raise ConfigError(f"{name}: no such face detector; {did_you_mean(name, get_args(DetectorName))}")

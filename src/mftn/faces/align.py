@@ -1,7 +1,7 @@
 """Alignment: faces moved to where the network expects their eyes, nose and mouth.
 
 The template of face.evoLVe (ArcFace's): a least-squares similarity transform, bilinear, black border. A
-transform never mirrors a face, and large faces are shrunk first, so that nothing aliases.
+transform never flips a face, and large faces are shrunk first, so that nothing aliases.
 """
 
 import numpy as np
@@ -52,16 +52,16 @@ def similarity_transform(source: ArrayLike, target: ArrayLike) -> NDArray[np.flo
 
 
 def align(image: Image, landmarks: ArrayLike, size: int | tuple[int, int], template: ArrayLike = ARCFACE) -> Image:
-    """Cut a face out of a picture so that its landmarks lie on the template.
+    """Cut a face out of an image so that its landmarks lie on the template.
 
     Args:
-        image: H×W×3 picture.
+        image: H×W×3.
         landmarks: 5×2 pixel coordinates; the centre of the first pixel is (0.5, 0.5).
         size: Height and width of the crop, or one side.
         template: 5×2 fractions; in a rectangle they span the central square.
 
     Returns:
-        The crop, height×width×3; black where the picture ends.
+        The crop, height×width×3; black beyond the image.
     """
     height, width = (size, size) if isinstance(size, int) else size
     side = min(height, width)
@@ -72,11 +72,11 @@ def align(image: Image, landmarks: ArrayLike, size: int | tuple[int, int], templ
     corners = np.array([(0, 0), (width, 0), (0, height), (width, height)]) @ to_source[:, :2].T + to_source[:, 2]
     left, top = np.clip(np.floor(corners.min(axis=0)).astype(int) - 2, 0, (image.shape[1] - 1, image.shape[0] - 1))
     right, bottom = np.clip(np.ceil(corners.max(axis=0)).astype(int) + 2, (left + 1, top + 1), image.shape[1::-1])
-    picture = PillowImage.fromarray(image[top:bottom, left:right])
+    region = PillowImage.fromarray(image[top:bottom, left:right])
     factor = max(1, int(np.hypot(*to_source[:, 0])))
-    picture = picture.reduce(factor)
+    region = region.reduce(factor)
     to_source[:, 2] -= (left, top)
-    crop = picture.transform(
+    crop = region.transform(
         (width, height),
         PillowImage.Transform.AFFINE,
         (to_source / factor).ravel().tolist(),

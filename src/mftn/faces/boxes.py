@@ -1,4 +1,4 @@
-"""The geometry of boxes: overlap, suppression, a second look around a known box, the choice of one face."""
+"""The geometry of boxes: overlap, suppression, detection around a known box, the choice of one face."""
 
 from collections.abc import Iterable
 from typing import Literal
@@ -10,10 +10,11 @@ from mftn.faces import Detector
 from mftn.types import Box, Detection, Image
 
 Over = Literal["union", "smaller"]
-"""What an intersection is divided by: the union of both areas, or the smaller one."""
+"""What an intersection is divided by: the union of both areas, or the smaller area."""
 
 NESTED_REACH, NESTED_AREA = 0.9, 0.6
-"""How far from a face's centre its own features reach, in half sides of its box, and how large they are at most."""
+"""Limits of a false face within a larger one: the distance of its centre from the larger one's, in half sides of the
+larger box, and its share of the larger area."""
 
 
 def overlap(first: ArrayLike, second: ArrayLike, over: Over = "union") -> NDArray[np.floating]:
@@ -41,19 +42,24 @@ def area(boxes: ArrayLike) -> NDArray[np.floating]:
 
 
 def non_maximum_suppression(
-    boxes: NDArray[np.float32], scores: NDArray[np.float32], max_overlap: float, over: Over = "union"
+    boxes: NDArray[np.float32],
+    scores: NDArray[np.float32],
+    max_overlap: float,
+    over: Over = "union",
+    most: int | None = None,
 ) -> NDArray[np.intp]:
-    """Indices of the boxes that stay, from the highest score to the lowest.
+    """Indices of the boxes to keep, from the highest score to the lowest.
 
     Args:
         boxes: (n, 4) left, top, right, bottom.
         scores: (n,).
-        max_overlap: Boxes that overlap a better one more than this go.
+        max_overlap: Boxes that overlap a better one by more than this are removed.
         over: What the intersection is divided by.
+        most: The largest number of boxes to keep; None for all.
     """
     order = np.argsort(-scores, kind="stable")
-    kept = []
-    while len(order):
+    kept: list[np.intp] = []
+    while len(order) and (most is None or len(kept) < most):
         best, order = order[0], order[1:]
         kept.append(best)
         order = order[overlap(boxes[best], boxes[order], over) <= max_overlap]
@@ -61,10 +67,10 @@ def non_maximum_suppression(
 
 
 def without_nested(boxes: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Which boxes (n, 4), sorted from the best to the worst, lie in no better one as features lie in a face.
+    """Which boxes (n, 4), sorted from the best to the worst, do not lie in a better one as features lie in a face.
 
-    On a large face an eye, a cheek or teeth are taken for a face of their own. Their box is much smaller and its
-    centre well inside; that of somebody beside or behind is at the larger box's edge or outside.
+    On a large face, an eye, a cheek or teeth may be taken for a face of their own. Their box is much smaller and its
+    centre well inside the face; that of a person beside or behind is near the edge of the larger box or outside.
     """
     centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2
     within = (np.abs(centre[:, None] - centre) < NESTED_REACH * half).all(axis=-1)  # row in column
@@ -73,7 +79,7 @@ def without_nested(boxes: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 def shift(face: Detection, x: float, y: float) -> Detection:
-    """A face moved by (x, y) pixels: from a cut-out into the image it was cut from."""
+    """A face moved by (x, y) pixels: from a crop into the image it was cropped from."""
     left, top, right, bottom = face.box
     landmarks = None if face.landmarks is None else face.landmarks + np.array([x, y], np.float32)
     return Detection((left + x, top + y, right + x, bottom + y), face.score, landmarks)
@@ -98,18 +104,18 @@ def turns_upright(face: Detection) -> int:
 def detect_near(
     detector: Detector, image: Image, box: Box, *, margin: float, min_overlap: float, turns: int = 0
 ) -> Detection | None:
-    """The face that overlaps a known box best, looked for in the box's surroundings only.
+    """The face that overlaps a known box best, searched only around that box.
 
     Args:
         detector: Finds faces.
         image: H×W×3.
-        box: Where the face is thought to be; it may reach past the image's edges.
-        margin: Pixels around the box that are looked at, in units of its longer side.
+        box: The expected location of the face; it may extend beyond the image.
+        margin: Width of the searched border around the box, in units of its longer side.
         min_overlap: Lowest intersection over union of the box and the face.
         turns: Quarter turns counterclockwise that bring the face upright.
 
     Returns:
-        The face in the image's coordinates; None where there is none.
+        The face in the image's coordinates; None if there is none.
     """
     left, top, right, bottom = box
     reach = margin * max(right - left, bottom - top)
@@ -130,7 +136,7 @@ def _turned_back(face: Detection, turns: int, shape: tuple[int, ...]) -> Detecti
 
 
 def choose_face(faces: Iterable[Detection], image: Image) -> Detection | None:
-    """The face that an image of one person is about: large and central; None where there is none."""
+    """The main face of an image of one person: large and central; None if there is none."""
     height, width = image.shape[:2]
     centre, diagonal = np.array([width / 2, height / 2]), np.hypot(height, width)
 

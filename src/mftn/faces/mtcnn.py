@@ -1,6 +1,6 @@
 """MTCNN, the cascade behind the published alignment, on onnxruntime (weights: the package mtcnn, MIT).
 
-Three networks look ever closer: P-Net proposes boxes over an image pyramid, R-Net refines them on 24×24
+Three networks refine one another: P-Net proposes boxes over an image pyramid, R-Net refines them on 24×24
 patches, O-Net on 48×48 patches, where it also places five landmarks. Source: Zhang et al., Joint face detection
 and alignment using multi-task cascaded convolutional networks, 2016.
 """
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from mftn.faces.boxes import non_maximum_suppression
-from mftn.faces.search import Rows, SearchingDetector, bordered
+from mftn.faces.levels import Rows, bordered
+from mftn.faces.search import SearchingDetector
 from mftn.runtime import Session
 from mftn.types import Image
 
@@ -21,16 +22,16 @@ CELL, STRIDE = 12, 2
 
 
 class MTCNN(SearchingDetector):
-    """Find faces.
+    """Finds faces with MTCNN.
 
     Args:
         min_score: Lowest score of the last network, 0 to 1; 0.8 if None.
-        min_face: Side of the smallest face in pixels of the largest scale; smaller takes longer.
+        min_face: Side in pixels of the smallest face found at the largest scale; smaller takes longer.
         thresholds: Lowest scores that P-Net and R-Net let through.
         pyramid: Factor between two levels of the pyramid, 0 to 1.
         threads: Processor threads; 0 for all cores.
         detect_size: Pixels of the image's longer side on the largest scale; chosen from its size if None.
-        turned: Look again, turned by quarters, where a face is doubtful or none was found.
+        turned: Detect again in quarter turns where a face is doubtful or none was found.
     """
 
     first_side, whole_side, finest, enlarges = 1280, 1280, 0.5, False
@@ -59,30 +60,30 @@ class MTCNN(SearchingDetector):
         )
         self.min_face, self.thresholds, self.pyramid = min_face, thresholds, pyramid
 
-    def look_first(self, image: Image) -> Rows:
+    def detect_on_first_scale(self, image: Image) -> Rows:
         """Faces of an H×W×3 image.
 
-        A face that fills the image is often missed for want of surroundings, so where nothing is found a second
-        look adds a black border of a fifth of the longer side.
+        A face that fills the image is often missed because it has no surroundings, so where nothing is found a second
+        pass adds a black border of a fifth of the longer side.
         """
-        rows = self.look(image)
+        rows = self.detect_on_scale(image)
         if not len(rows):
             border = round(max(image.shape[:2]) / 5)
-            rows = self.look(bordered(image, border))
+            rows = self.detect_on_scale(bordered(image, border))
             rows[:, :14] -= border
         return rows
 
-    def look(self, image: Image) -> Rows:
+    def detect_on_scale(self, image: Image) -> Rows:
         """Faces of an H×W×3 image on its own scale."""
-        picture = PillowImage.fromarray(image)
-        boxes = self._propose(picture)
+        whole = PillowImage.fromarray(image)
+        boxes = self._propose(whole)
 
-        probabilities, offsets = self._look(self.refinement, picture, boxes, 24)
+        probabilities, offsets = self._run_on_patches(self.refinement, whole, boxes, 24)
         boxes, scores, offsets = _keep(probabilities >= self.thresholds[1], boxes, probabilities, offsets)
         chosen = non_maximum_suppression(boxes, scores, 0.7)
         boxes = _square(_moved(boxes[chosen], offsets[chosen]))
 
-        probabilities, offsets, points = self._look(self.output, picture, boxes, 48)
+        probabilities, offsets, points = self._run_on_patches(self.output, whole, boxes, 48)
         boxes, scores, offsets, points = _keep(probabilities >= self.min_score, boxes, probabilities, offsets, points)
         # Landmarks are fractions of the patch the network saw, so they are placed before the box moves.
         landmarks = boxes[:, None, :2] + points.reshape(-1, 2, 5).transpose(0, 2, 1) * _sides(boxes)[:, None]
@@ -90,14 +91,14 @@ class MTCNN(SearchingDetector):
         chosen = non_maximum_suppression(boxes, scores, 0.7, over="smaller")
         return np.column_stack([boxes, landmarks.reshape(-1, 10), scores])[chosen]
 
-    def _propose(self, picture: PillowImage.Image) -> NDArray[np.float32]:
+    def _propose(self, image: PillowImage.Image) -> NDArray[np.float32]:
         """Square boxes (n, 4) that P-Net thinks may be faces."""
         found, offsets = [np.empty((0, 4), np.float32)], [np.empty((0, 4), np.float32)]
         scores = [np.empty(0, np.float32)]
         scale = CELL / self.min_face
-        while min(picture.size) * scale >= CELL:
-            level = picture.resize(
-                (round(picture.width * scale), round(picture.height * scale)), PillowImage.Resampling.BILINEAR
+        while min(image.size) * scale >= CELL:
+            level = image.resize(
+                (round(image.width * scale), round(image.height * scale)), PillowImage.Resampling.BILINEAR
             )
             probabilities, regression = self.proposal.run(
                 ["probabilities", "boxes"], {"images": np.asarray(level, np.float32).transpose(2, 0, 1)[None]}
@@ -115,15 +116,15 @@ class MTCNN(SearchingDetector):
         chosen = non_maximum_suppression(boxes, score, 0.7)
         return _square(_moved(boxes[chosen], offset[chosen]))
 
-    def _look(
-        self, network: object, picture: PillowImage.Image, boxes: NDArray[np.float32], side: int
+    def _run_on_patches(
+        self, network: object, image: PillowImage.Image, boxes: NDArray[np.float32], side: int
     ) -> list[NDArray[np.float32]]:
-        """Run a network on the patches in all boxes at once: face probabilities (n,), then its other answers."""
+        """Run a network on the patches in all boxes at once: face probabilities (n,), then its other outputs."""
         patches = np.empty((len(boxes), side, side, 3), np.float32)
         for patch, box in zip(patches, np.rint(boxes).astype(int), strict=True):
             left, top, right, bottom = box.tolist()
-            # Pillow's crop is black where it reaches outside the picture.
-            crop = picture.crop((left, top, max(right, left + 1), max(bottom, top + 1)))
+            # Pillow's crop is black where it extends beyond the image.
+            crop = image.crop((left, top, max(right, left + 1), max(bottom, top + 1)))
             patch[:] = np.asarray(crop.resize((side, side), PillowImage.Resampling.BILINEAR))
         probabilities, *others = network.run(None, {"images": patches.transpose(0, 3, 1, 2)})  # type: ignore[attr-defined]
         return [probabilities[:, 1], *others]

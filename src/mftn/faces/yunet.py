@@ -10,22 +10,24 @@ from importlib.resources import files
 import numpy as np
 from numpy.typing import NDArray
 
-from mftn.faces.search import Rows, SearchingDetector, bordered
+from mftn.faces.levels import Rows, bordered
+from mftn.faces.search import SearchingDetector
 from mftn.runtime import Session
 from mftn.types import Image
 
 STRIDES = (8, 16, 32)
+"""Pixels per cell of the network's three output maps."""
 
 
 class YuNet(SearchingDetector):
-    """Find faces.
+    """Finds faces with YuNet.
 
     Args:
         min_score: Lowest score to report, 0 to 1; 0.5 if None.
         max_overlap: Of two boxes that overlap more than this (intersection over union) the better stays.
-        threads: Parts of an image looked at at once; 0 for as many as there are cores.
+        threads: Parts of an image processed at once; 0 for as many as there are cores.
         detect_size: Pixels of the image's longer side on the largest scale; chosen from its size if None.
-        turned: Look again, turned by quarters, where a face is doubtful or none was found.
+        turned: Detect again in quarter turns where a face is doubtful or none was found.
     """
 
     first_side, whole_side, finest, enlarges = 256, 960, 1.0, True
@@ -43,17 +45,17 @@ class YuNet(SearchingDetector):
             min_score=min_score, max_overlap=max_overlap, detect_size=detect_size, turned=turned, threads=threads
         )
         weights = files("mftn.faces") / "weights" / "yunet.onnx"
-        # One thread a look: a look is too small to share, and two looks at once are twice as fast.
+        # One thread per pass: a pass is too small to share, and two passes at once are twice as fast.
         self.session = Session(weights.read_bytes(), 1)
 
-    def look_first(self, image: Image) -> Rows:
+    def detect_on_first_scale(self, image: Image) -> Rows:
         """Faces of a small H×W×3 image, those that fill it included."""
         border = max(image.shape[:2]) // 4
-        rows = self.look(bordered(image, border))
+        rows = self.detect_on_scale(bordered(image, border))
         rows[:, :14] -= border
         return rows
 
-    def look(self, image: Image) -> Rows:
+    def detect_on_scale(self, image: Image) -> Rows:
         """Faces of an H×W×3 image on its own scale."""
         height, width = (-(-side // 32) * 32 for side in image.shape[:2])
         canvas = np.zeros((3, height, width), np.float32)

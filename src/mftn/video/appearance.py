@@ -11,28 +11,28 @@ from PIL import Image as PillowImage
 from mftn.types import Box, Detection, Image
 
 CELLS = 24
-"""Rows and columns of the small images that are compared."""
+"""Rows and columns of the thumbnails that are compared."""
 
-ENOUGH = 0.4
-"""Share of the cells that must be known of both."""
+MIN_KNOWN_SHARE = 0.4
+"""Share of the cells that must be known in both."""
 
 
-CERTAIN = 0.8
-"""Correlation of aligned crops that needs no other."""
+SURE_CORRELATION = 0.8
+"""Correlation of aligned crops from which nothing else is compared."""
 
-CONTEXT = 0.25
-"""Box sides around a box that are looked at too: hair and collars differ more than faces."""
+CONTEXT_MARGIN = 0.25
+"""Border around a box that is compared too, in box sides: hair and collars differ more than faces."""
 
-FRAMED = 0.15
-"""By how much less the correlation of boxes counts: boxes of different persons resemble each other more."""
+BOX_PENALTY = 0.15
+"""Subtracted from the correlation of boxes: boxes of different persons resemble each other more than aligned crops."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Appearance:
-    """A face as two small images, NaN where they are black or white.
+    """A face as two thumbnails, NaN where they are black or white.
 
     Attributes:
-        aligned: 24×24 brightness of the aligned crop; landmarks may tremble while the box is still.
+        aligned: 24×24 brightness of the aligned crop; landmarks may jitter while the box is steady.
         boxed: 24×24 brightness of the box and its context.
         box: Where that was.
     """
@@ -43,7 +43,7 @@ class Appearance:
 
 
 def appearance(image: Image, face: Detection, crop: Image) -> Appearance:
-    """What a face looks like; unknown where the face leaves the image.
+    """What a face looks like; unknown where the face extends beyond the image.
 
     Args:
         image: H×W×3.
@@ -68,17 +68,17 @@ def alike(before: Appearance, now: Appearance, image: Image) -> float | None:
         image: The image now, H×W×3.
     """
     aligned = _correlation(before.aligned, now.aligned)
-    if aligned is not None and aligned >= CERTAIN:
+    if aligned is not None and aligned >= SURE_CORRELATION:
         return aligned
     boxed = [_correlation(before.boxed, patch) for patch in (now.boxed, _patch(image, before.box))]
-    found = [value - FRAMED for value in boxed if value is not None] + ([] if aligned is None else [aligned])
+    found = [value - BOX_PENALTY for value in boxed if value is not None] + ([] if aligned is None else [aligned])
     return max(found, default=None)
 
 
 def _patch(image: Image, box: Box) -> NDArray[np.float32]:
-    """What is in a box and around it, as far as it is in the image."""
+    """The part of the image in and around a box."""
     height, width = image.shape[:2]
-    across, down = CONTEXT * (box[2] - box[0]), CONTEXT * (box[3] - box[1])
+    across, down = CONTEXT_MARGIN * (box[2] - box[0]), CONTEXT_MARGIN * (box[3] - box[1])
     left, right = (int(np.clip(edge, 0, width)) for edge in (box[0] - across, box[2] + across))
     top, bottom = (int(np.clip(edge, 0, height)) for edge in (box[1] - down, box[3] + down))
     if right - left < 2 or bottom - top < 2:
@@ -95,7 +95,7 @@ def _small(region: Image) -> NDArray[np.float32]:
 
 def _correlation(first: NDArray[np.float32], second: NDArray[np.float32]) -> float | None:
     known = ~(np.isnan(first) | np.isnan(second))
-    if known.mean() < ENOUGH:
+    if known.mean() < MIN_KNOWN_SHARE:
         return None
     a, b = first[known], second[known]
     a, b = a - a.mean(), b - b.mean()

@@ -1,4 +1,4 @@
-"""Reading: frames of a clip or webcam, upright, with square pixels, on one clock."""
+"""Reading of clips and webcams: upright frames with square pixels, timed by one clock."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from mftn.types import Image
 from mftn.video.clock import Clock
 from mftn.video.sound import Sound
 
-BROKEN_GAP, LONGEST_GAP = 10.0, 86400.0
-"""Seconds of the longest gap believed: where a format or camera lets timestamps jump, and elsewhere."""
+BROKEN_CLOCK_GAP_S, LONGEST_GAP_S = 10.0, 86400.0
+"""Longest plausible gap in seconds: for formats and cameras whose timestamps may jump, and for all others."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,16 +40,16 @@ class Clip:
 
     Args:
         source: A file, or a webcam's number.
-        start: Seconds from where frames are given.
-        end: Seconds after which none are.
+        start: Time in seconds of the first frame to give.
+        end: Time in seconds of the last frame to give; None for all.
         every: Give every Nth frame.
 
     Attributes:
         live: Whether it is a webcam.
-        frames: How many the file says it has; 0 where it does not say.
+        frames: Number of frames according to the file; 0 if unknown.
         rate: Frames per second on average.
         damaged: Packets that could not be decoded so far.
-        clock: Of all decoded frames.
+        clock: The clock of all decoded frames.
         sound: The first audio stream, once `keep_sound` was called.
 
     Raises:
@@ -77,7 +77,7 @@ class Clip:
         self.frames: int = 0 if start or end is not None else -(-self.stream.frames // every)
         self.rate = _sensible_rate(self.stream)
         self.jumps = self.live or bool(self.container.format.flags & av.format.Flags.ts_discont.value)
-        self.clock = Clock(1 / float(self.rate), BROKEN_GAP if self.jumps else LONGEST_GAP)
+        self.clock = Clock(1 / float(self.rate), BROKEN_CLOCK_GAP_S if self.jumps else LONGEST_GAP_S)
         self.sound: Sound | None = None
         self._declared = _declared_end(self.container, self.stream)
         self._ended_by_choice = False
@@ -91,10 +91,10 @@ class Clip:
         return self.sound
 
     def __iter__(self) -> Iterator[Frame]:
-        """Frames in order; what cannot be decoded is skipped and counted.
+        """Frames in order; those that cannot be decoded are skipped and counted.
 
         Raises:
-            ImageError: At the end, if there was not one frame to give.
+            ImageError: At the end, if there was no frame to give.
         """
         number, given = -1, 0
         for raw in self._decoded():
@@ -115,14 +115,14 @@ class Clip:
 
     def _why_empty(self, decoded: int) -> str:
         if not decoded:
-            return "not one frame could be read"
+            return "no frame could be read"
         length = (self.clock.time or 0.0) + self.clock.step
         if self.start >= length and not self._ended_by_choice:
             return f"the start at {self.start:g} s is beyond the end of the clip at {length:.1f} s"
         return "no frame lies between start and end"
 
     def cut_off(self) -> str | None:
-        """After the last frame: why the file must have been longer once, or None where it is complete."""
+        """After the last frame: how the file was cut off, or None if it is complete."""
         if self.jumps or self._ended_by_choice or self.clock.time is None:
             return None
         missing = self._declared - self._reached
@@ -134,7 +134,7 @@ class Clip:
         return None
 
     def close(self) -> None:
-        """Let go of the file or the camera."""
+        """Close the file or the camera."""
         self.container.close()
 
     def _decoded(self) -> Iterator[Any]:
@@ -149,7 +149,7 @@ class Clip:
                 self.damaged += 1
 
     def _packets(self) -> Iterator[Any]:
-        """Packets of all streams, as far as the file goes; those of sound are put aside."""
+        """Packets of all streams until the file ends; those of sound are collected on the way."""
         av = load_av()
         packets = self.container.demux()
         while True:
@@ -170,9 +170,9 @@ class Clip:
             yield packet
 
     def _read_sound_to_the_end(self) -> None:
-        """Sound may come later in the file than the frames it belongs to."""
+        """Read on: sound may be stored later in the file than the frames it belongs to."""
         assert self.sound is not None and self.end is not None
-        limit = self._reached + BROKEN_GAP
+        limit = self._reached + BROKEN_CLOCK_GAP_S
         for _ in self._packets():
             if self.sound.complete or self._reached > limit:
                 return
@@ -189,14 +189,14 @@ class Clip:
 
 
 def _declared_end(container: Any, stream: Any) -> float:
-    """The last timestamp in seconds that a file's header promises; 0 where it promises none."""
+    """The last timestamp in seconds according to the file's header; 0 if it has none."""
     if container.format.name == "avi" and stream.average_rate:  # the duration is guessed from the file's size
         return float(stream.frames / stream.average_rate)
     return (container.duration or 0) / 1e6
 
 
 def _sensible_rate(stream: Any) -> Fraction:
-    """Frames per second; 25 where the file's own figure is none or cannot be."""
+    """Frames per second; 25 if the file's own figure is missing or implausible."""
     rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
     return rate if Fraction(1, 3600) <= rate <= 1000 else Fraction(25)
 

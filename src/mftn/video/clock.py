@@ -1,26 +1,26 @@
-"""Raw timestamps made into one clock that starts at 0 and always moves forward."""
+"""A clock that turns raw timestamps into times that start at 0 and always increase."""
 
 from collections import deque
 from math import isfinite
 from statistics import median
 
-TOLERANCE = 0.2
+RESTART_TOLERANCE_S = 0.2
 """Seconds a timestamp may fall behind its predecessor before it counts as a restarted clock."""
 
 
-SHORTEST = 1e-6
-"""Seconds between two frames at least; less is rounding."""
+SHORTEST_STEP_S = 1e-6
+"""Smallest plausible time between two frames in seconds; less is rounding."""
 
 
 class Clock:
-    """A clock that follows raw timestamps as long as they make sense, and goes on by itself where they do not.
+    """A clock that follows raw timestamps while they are plausible, and continues by itself where they are not.
 
     A gap stays a gap. A timestamp that is missing, that falls back, or that jumps further than `max_gap` becomes one
     usual step. After a restart (two recordings in one file, a camera that was reset) the clock goes on from there.
 
     Args:
-        step: Seconds from frame to frame, until the timestamps tell better.
-        max_gap: The longest gap in seconds that is believed.
+        step: Seconds from frame to frame, until the timestamps show it.
+        max_gap: The longest plausible gap in seconds.
 
     Attributes:
         time: Seconds of the latest frame; None before the first.
@@ -54,12 +54,12 @@ class Clock:
         if self.offset is None or self.time is None:
             self.offset = expected - raw
             return expected
-        moment = raw + self.offset
-        ahead = moment - self.time
-        if not -TOLERANCE < ahead <= self.max_gap:
+        shifted = raw + self.offset
+        ahead = shifted - self.time
+        if not -RESTART_TOLERANCE_S < ahead <= self.max_gap:
             self.offset = expected - raw
             return expected
-        if ahead > SHORTEST:
+        if ahead > SHORTEST_STEP_S:
             self._steps.append(ahead)
-            return moment
-        return self.time + min(self.step, TOLERANCE / 2)  # the same moment twice: later timestamps catch up
+            return shifted
+        return self.time + min(self.step, RESTART_TOLERANCE_S / 2)  # the same timestamp twice: later ones catch up

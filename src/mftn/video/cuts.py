@@ -1,7 +1,7 @@
 """Shot cuts: whether a frame shows another scene than one shortly before it.
 
-Two small grey images are compared by their structure after the camera's movement between them is undone. Slow changes
-of brightness are taken out, and what is black or white counts as unknown, so that a flash, a fade or a pan is no cut.
+Two grey thumbnails are compared by their structure after the camera's movement between them is undone. Gradual changes
+of brightness are removed, and black or white counts as unknown, so that a flash, a fade or a pan is not a cut.
 """
 
 from dataclasses import dataclass
@@ -15,18 +15,20 @@ from mftn.types import Image
 HEIGHT, WIDTH = 36, 64
 """Pixels of a thumbnail, whatever the frame's shape."""
 
-REACH = (9, 16)
-"""Rows and columns by which the camera may move from frame to frame: a quarter of the image."""
+MAX_SHIFT = (9, 16)
+"""Largest movement of the camera from frame to frame in rows and columns: a quarter of the image."""
 
-ALIKE = 0.65
-"""Correlation of structure from which two thumbnails show one scene."""
+SAME_SCENE_CORRELATION = 0.65
+"""Correlation of structure from which two thumbnails show the same scene."""
 
-BLOCK = (6, 8)
-UNCHANGED, SHARE = 0.9, 0.3
-"""A scene also stays where this share of blocks correlates this well: a caption or a passer-by hides the rest."""
+BLOCK_SHAPE = (6, 8)
+"""Rows and columns of a block."""
 
-CONTRAST = 0.02
-"""Standard deviation (of brightness 0 to 1) below which an image or block shows too little to compare."""
+SAME_BLOCK_CORRELATION, SAME_BLOCKS_SHARE = 0.9, 0.3
+"""The scene is also the same if this share of blocks has this correlation: a caption or a passer-by hides the rest."""
+
+MIN_CONTRAST = 0.02
+"""Standard deviation (of brightness 0 to 1) below which an image or block has too little structure to compare."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,7 +38,7 @@ class Thumbnail:
     Attributes:
         structure: 36×64 brightness without its slow changes; 0 where unknown.
         spectrum: Fourier transform of `structure`, zero-padded to twice its sides.
-        plain: Whether it shows too little to compare.
+        plain: Whether it has too little structure to compare.
     """
 
     structure: NDArray[np.float32]
@@ -49,7 +51,7 @@ class Comparison:
     """Two thumbnails compared.
 
     Attributes:
-        same: Whether they may show one scene; True also where one of them shows too little to tell.
+        same: Whether they may show the same scene; also True if one of them has too little structure to tell.
         shift: How far the scene moved from the first to the second, as (x, y) fractions of the frame's sides.
     """
 
@@ -65,28 +67,28 @@ def thumbnail(image: Image) -> Thumbnail:
     known = (grey > 0.02) & (grey < 0.98)
     structure = np.where(known, grey - _blurred(grey, 6), 0).astype(np.float32)
     spectrum = np.fft.rfft2(structure, (2 * HEIGHT, 2 * WIDTH)).astype(np.complex64)
-    return Thumbnail(structure, spectrum, bool(structure.std() < CONTRAST or known.mean() < 0.3))
+    return Thumbnail(structure, spectrum, bool(structure.std() < MIN_CONTRAST or known.mean() < 0.3))
 
 
 def compare(first: Thumbnail, second: Thumbnail) -> Comparison:
-    """Whether two frames may show one scene, and how it moved between them."""
+    """Whether two frames may show the same scene, and how it moved between them."""
     if first.plain or second.plain:
         return Comparison(True)
     matches = np.fft.irfft2(first.spectrum.conj() * second.spectrum, (2 * HEIGHT, 2 * WIDTH))
-    near = matches[np.ix_(np.arange(-REACH[0], REACH[0] + 1), np.arange(-REACH[1], REACH[1] + 1))]
-    y, x = (int(k) - reach for k, reach in zip(np.unravel_index(near.argmax(), near.shape), REACH, strict=True))
+    near = matches[np.ix_(np.arange(-MAX_SHIFT[0], MAX_SHIFT[0] + 1), np.arange(-MAX_SHIFT[1], MAX_SHIFT[1] + 1))]
+    y, x = (int(k) - reach for k, reach in zip(np.unravel_index(near.argmax(), near.shape), MAX_SHIFT, strict=True))
     a = first.structure[max(-y, 0) : HEIGHT - max(y, 0), max(-x, 0) : WIDTH - max(x, 0)]
     b = second.structure[max(y, 0) : HEIGHT - max(-y, 0), max(x, 0) : WIDTH - max(-x, 0)]
     same = (
-        _alike(a, b) >= ALIKE
-        or _unchanged(a, b) >= SHARE
-        or _unchanged(first.structure, second.structure) >= SHARE  # a person moved, the camera did not
+        _alike(a, b) >= SAME_SCENE_CORRELATION
+        or _unchanged(a, b) >= SAME_BLOCKS_SHARE
+        or _unchanged(first.structure, second.structure) >= SAME_BLOCKS_SHARE  # a person moved, the camera did not
     )
     return Comparison(same, (x / WIDTH, y / HEIGHT))
 
 
 def _alike(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
-    """Correlation, -1 to 1, of what is known in both."""
+    """Correlation, -1 to 1, of the pixels known in both."""
     known = (a != 0) & (b != 0)
     norm = float(np.sqrt((a[known] ** 2).sum() * (b[known] ** 2).sum()))
     return float((a[known] * b[known]).sum()) / norm if norm else 0.0
@@ -96,17 +98,19 @@ def _unchanged(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
     """Share of the blocks with contrast that look the same."""
     p, q = _blocks(a), _blocks(b)
     energy, other = (p**2).mean(axis=1), (q**2).mean(axis=1)
-    shown = np.maximum(energy, other) > CONTRAST**2
+    shown = np.maximum(energy, other) > MIN_CONTRAST**2
     if not shown.any():
         return 0.0
     alike = (p * q).mean(axis=1)[shown] / np.sqrt(energy * other + 1e-12)[shown]
-    return float((alike > UNCHANGED).mean())
+    return float((alike > SAME_BLOCK_CORRELATION).mean())
 
 
 def _blocks(structure: NDArray[np.float32]) -> NDArray[np.float32]:
     """Blocks of 6×8 pixels, (n, 48)."""
-    rows, columns = structure.shape[0] // BLOCK[0], structure.shape[1] // BLOCK[1]
-    cut = structure[: rows * BLOCK[0], : columns * BLOCK[1]].reshape(rows, BLOCK[0], columns, BLOCK[1])
+    rows, columns = structure.shape[0] // BLOCK_SHAPE[0], structure.shape[1] // BLOCK_SHAPE[1]
+    cut = structure[: rows * BLOCK_SHAPE[0], : columns * BLOCK_SHAPE[1]].reshape(
+        rows, BLOCK_SHAPE[0], columns, BLOCK_SHAPE[1]
+    )
     return cut.swapaxes(1, 2).reshape(rows * columns, -1)
 
 

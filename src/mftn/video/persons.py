@@ -1,4 +1,4 @@
-"""What a video shows of each person, in bounded memory however long it is."""
+"""A summary of each person in a video, in bounded memory however long it is."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from numpy.typing import NDArray
 from mftn.types import Face, Prediction
 from mftn.video.clock import Clock
 
-BINS = 2048
-"""Time bins at most; when a video outgrows them, two become one."""
+MAX_BINS = 2048
+"""Most time bins; when a video outgrows them, pairs are merged."""
 
-FIRST_WIDTH = 0.05
-"""Seconds of a bin at first."""
+FIRST_BIN_S = 0.05
+"""Initial width of a bin in seconds."""
 
-GAP = 1.0
-"""Seconds without a person that are no gap yet; two and a half frames where these are further apart."""
+PRESENCE_GAP_S = 1.0
+"""Longest absence in seconds that still counts as presence; two and a half frames where frames are further apart."""
 
-MOST = 1000
-"""Persons that are told apart; of more, those seen in the fewest frames are counted together."""
+MAX_PERSONS = 1000
+"""Most persons kept apart; beyond this, those seen in the fewest frames are counted together."""
 
-RECENT = 60.0
-"""Seconds after which a person who is gone may be counted with the others."""
+RECENT_S = 60.0
+"""Seconds after which an absent person may be counted with the others."""
 
 
 @dataclass(slots=True)
 class Person:
-    """What was seen of one track.
+    """Statistics of one track.
 
     Attributes:
-        first: Seconds of the first frame.
-        last: Seconds of the latest frame.
-        frames: In how many it was seen.
-        wins: For every class, in how many frames it was the most probable, (K,).
-        bins: For every time bin, the sum of the probabilities in it and their number, (K + 1,).
+        first: Time in seconds of the first frame.
+        last: Time in seconds of the latest frame.
+        frames: Number of frames it was seen in.
+        wins: Number of frames in which each class was the most probable, (K,).
+        bins: Sum of the probabilities and their number in each time bin, (K + 1,).
     """
 
     first: float
@@ -46,33 +46,33 @@ class Person:
 
 
 class Persons:
-    """Takes in predictions of a video, frame by frame.
+    """Summarises the predictions of a video, frame by frame.
 
     Attributes:
-        by_track: The persons that are told apart.
+        by_track: The persons kept apart, by track number.
         others: How many more there were.
-        width: Seconds of a time bin.
+        width: Width of a time bin in seconds.
         labels: The classes.
     """
 
     def __init__(self) -> None:
         self.by_track: dict[int, Person] = {}
         self.others = 0
-        self.width = FIRST_WIDTH
+        self.width = FIRST_BIN_S
         self.labels: tuple[str, ...] = ()
         self._clock = Clock(step=0.04, max_gap=float("inf"))
 
     def add(self, prediction: Prediction) -> None:
-        """Take in a frame."""
+        """Add a frame."""
         if prediction.time is None:
             return
         self._clock.tick(prediction.time)
-        while prediction.time >= BINS * self.width:
+        while prediction.time >= MAX_BINS * self.width:
             self._halve()
         for face in prediction.faces:
             if face.track is not None:
                 self._add_face(face.track, face, prediction.time)
-        if len(self.by_track) > 1.25 * MOST:
+        if len(self.by_track) > 1.25 * MAX_PERSONS:
             self._merge_rare(prediction.time)
 
     def _add_face(self, track: int, face: Face, time: float) -> None:
@@ -82,15 +82,15 @@ class Persons:
         if person is None:
             person = self.by_track[track] = Person(time, time, 0, np.zeros(len(row), np.int64))
         here = int(time / self.width)
-        gap = max(GAP, 2.5 * self._clock.step)
+        gap = max(PRESENCE_GAP_S, 2.5 * self._clock.step)
         begin = int(person.last / self.width) + 1 if person.frames and time - person.last <= gap else here
-        for k in range(min(begin, here), here + 1):  # bins between two frames of a slow video are seen too
+        for k in range(min(begin, here), here + 1):  # fill the bins between two frames of a slow video
             person.bins.setdefault(k, np.zeros(len(row) + 1))[:] += (*row, 1)
         person.last, person.frames = time, person.frames + 1
         person.wins[row.argmax()] += 1
 
     def _halve(self) -> None:
-        """Make two bins one."""
+        """Merge pairs of bins."""
         self.width *= 2
         for person in self.by_track.values():
             bins: dict[int, NDArray[np.float64]] = {}
@@ -100,9 +100,9 @@ class Persons:
 
     def _merge_rare(self, now: float) -> None:
         gone = sorted(
-            (track for track, person in self.by_track.items() if now - person.last > RECENT),
+            (track for track, person in self.by_track.items() if now - person.last > RECENT_S),
             key=lambda track: self.by_track[track].frames,
         )
-        for track in gone[: len(self.by_track) - MOST]:
+        for track in gone[: len(self.by_track) - MAX_PERSONS]:
             del self.by_track[track]
             self.others += 1

@@ -14,8 +14,8 @@ from mftn.types import Face
 
 T = TypeVar("T")
 
-SHORTEST = 1e-6
-"""Seconds of half a window at least; less is no smoothing."""
+SHORTEST_HALF_WINDOW_S = 1e-6
+"""Smallest half width of the window in seconds; less is no smoothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +32,8 @@ class CentredSmoother(Generic[T]):
     later than it went in.
 
     Args:
-        seconds: Half the window's width; 0 is off.
-        most: Frames that wait at most, 0 for all; with more in the window it gets narrower, on both sides.
+        seconds: Half the window's width; 0 turns smoothing off.
+        most: Most frames that wait, 0 for no limit; with more in the window it narrows, on both sides.
     """
 
     def __init__(self, seconds: float, most: int = 0) -> None:
@@ -42,12 +42,12 @@ class CentredSmoother(Generic[T]):
         self._rows: dict[int, deque[tuple[float, NDArray[np.float64]]]] = defaultdict(deque)
 
     def push(self, time: float, faces: Sequence[Face], carried: T) -> Iterator[tuple[tuple[Face, ...], T]]:
-        """Take in a frame; give the frames that are ready.
+        """Add a frame and yield the frames that are ready.
 
         Args:
             time: Its timestamp in seconds, later than the one before.
-            faces: With tracks and unsmoothed probabilities.
-            carried: Comes out with its faces.
+            faces: Its faces, with tracks and unsmoothed probabilities.
+            carried: Returned along with its faces.
         """
         self._pending.append(_Pending(time, tuple(faces), carried))
         for face in faces:
@@ -57,7 +57,7 @@ class CentredSmoother(Generic[T]):
             yield self._smoothed(self._pending.popleft(), time)
 
     def flush(self) -> Iterator[tuple[tuple[Face, ...], T]]:
-        """The frames that still wait, at the end."""
+        """Yield the remaining frames, at the end."""
         while self._pending:
             frame = self._pending.popleft()
             yield self._smoothed(frame, frame.time + self.seconds)
@@ -69,11 +69,11 @@ class CentredSmoother(Generic[T]):
         return tuple(self._smooth_face(face, frame.time, half) for face in frame.faces), frame.carried
 
     def _smooth_face(self, face: Face, time: float, half: float) -> Face:
-        if face.track is None or half <= SHORTEST:
+        if face.track is None or half <= SHORTEST_HALF_WINDOW_S:
             return face
         rows = self._rows[face.track]
         while rows[0][0] <= time - self.seconds:
             rows.popleft()
-        weights = np.maximum(1 - np.abs(np.array([moment for moment, _ in rows]) - time) / half, 0)
+        weights = np.maximum(1 - np.abs(np.array([when for when, _ in rows]) - time) / half, 0)
         mean = weights @ np.stack([row for _, row in rows]) / weights.sum()
         return replace(face, probabilities=dict(zip(face.probabilities, mean.tolist(), strict=True)))

@@ -1,31 +1,31 @@
-"""The sound of a clip: packets put onto the clock of its frames."""
+"""The sound of a clip: its packets timed on the clock of the frames."""
 
 from __future__ import annotations
 
 from collections import deque
 from typing import Any
 
-from mftn.video.clock import TOLERANCE, Clock
+from mftn.video.clock import RESTART_TOLERANCE_S, Clock
 
-MOST_WAITING = 2000
-"""Packets (some forty seconds) that wait for the frames' clock; older ones are omitted."""
+MAX_WAITING_PACKETS = 2000
+"""Most packets (about forty seconds) that wait for the frames' clock; older ones are dropped."""
 
 
 class Sound:
     """Packets of one audio stream, each with its time in seconds on the frames' clock.
 
-    A clock that restarts is seen in packets of sound before the first frame after it is decoded: such packets wait
-    until the frames' clock has followed.
+    Packets of sound show a restart of the clock before the first frame after it is decoded; they wait until the frames'
+    clock has followed.
 
     Args:
-        stream: Whose packets come.
-        clock: Of the frames.
-        start: Seconds from where sound is kept.
-        end: Seconds after which none is; None for all.
+        stream: The audio stream.
+        clock: The clock of the frames.
+        start: Time in seconds of the first sound to keep.
+        end: Time in seconds of the last sound to keep; None for all.
 
     Attributes:
-        ready: Packets and their times, oldest first; whoever uses them takes them out.
-        complete: Whether sound after `end` was seen.
+        ready: Packets and their times, oldest first; the consumer removes them.
+        complete: Whether sound after `end` has been read.
     """
 
     def __init__(self, stream: Any, clock: Clock, start: float, end: float | None) -> None:
@@ -34,19 +34,19 @@ class Sound:
         self.end = float("inf") if end is None else end
         self.ready: deque[tuple[Any, float]] = deque()
         self.complete = False
-        self._waiting: deque[Any] = deque(maxlen=MOST_WAITING)
+        self._waiting: deque[Any] = deque(maxlen=MAX_WAITING_PACKETS)
         self._last = float("-inf")
 
     def add(self, packet: Any) -> None:
-        """Take in the next packet."""
+        """Add the next packet."""
         self._waiting.append(packet)
         self.settle()
 
     def settle(self) -> None:
-        """Give times to the packets that fit the clock as it is now."""
+        """Assign times to the packets that fit the current state of the clock."""
         while self._waiting and self.clock.offset is not None and self.clock.time is not None:
             time = float(self._waiting[0].dts * self._waiting[0].time_base) + self.clock.offset
-            if not self._last - TOLERANCE < time <= self.clock.time + self.clock.max_gap:
+            if not self._last - RESTART_TOLERANCE_S < time <= self.clock.time + self.clock.max_gap:
                 return
             packet, self._last = self._waiting.popleft(), time
             if self.start <= time <= self.end:

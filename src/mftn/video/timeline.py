@@ -12,15 +12,15 @@ from mftn.files import atomic_write
 from mftn.labels import COLOURS
 from mftn.video.persons import Person, Persons
 
-BANDS = 6
-"""Persons shown: those seen in the most frames."""
+MAX_BANDS = 6
+"""Most persons shown: those seen in the most frames."""
 
 
 def draw_timeline(persons: Persons, path: Path) -> None:
     """Write the figure: one band per person, each expression's probability stacked over time, empty where unseen.
 
     Args:
-        persons: What was seen.
+        persons: The persons of the video.
         path: Its suffix chooses the format: .png, .pdf, .svg, .jpg, .jpeg or .webp.
 
     Raises:
@@ -31,7 +31,7 @@ def draw_timeline(persons: Persons, path: Path) -> None:
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
         raise MissingExtraError("--save-timeline", "video") from error
-    shown = sorted(sorted(persons.by_track, key=lambda track: -persons.by_track[track].frames)[:BANDS])
+    shown = sorted(sorted(persons.by_track, key=lambda track: -persons.by_track[track].frames)[:MAX_BANDS])
     figure = Figure(figsize=(9, 1.0 + 1.3 * max(len(shown), 1)), dpi=130, layout="constrained")
     FigureCanvasAgg(figure)
     bands = figure.subplots(max(len(shown), 1), 1, sharex=True, squeeze=False)[:, 0]
@@ -52,8 +52,8 @@ def stacked(person: Person, width: float) -> tuple[NDArray[np.float64], NDArray[
     """A person's mean probabilities as steps.
 
     Args:
-        person: What was seen.
-        width: Seconds of a time bin.
+        person: The person.
+        width: Width of a time bin in seconds.
 
     Returns:
         Times (n,) and probabilities (K, n): two points per bin, NaN between bins that are not neighbours.

@@ -1,4 +1,4 @@
-"""Writing: an annotated copy, each frame at its own time, with the clip's sound."""
+"""Writing of annotated copies: each frame at its own time, with the clip's sound."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from mftn.video.clip import Clip, load_av
 if TYPE_CHECKING:
     from PIL import Image as PillowImage
 
-TICKS = 90000
-"""Of the copy's clock, per second."""
+TICKS_PER_S = 90000
+"""Ticks per second of the copy's clock."""
 
-PRIMING = 2112
-"""Samples of sound that encoders put before the first frame; players omit them by themselves."""
+PRIMING_SAMPLES = 2112
+"""Samples of sound that encoders put before the first frame; players skip them."""
 
-OVERLAP = 0.001
+SOUND_OVERLAP_S = 0.001
 """Seconds by which pieces of sound may overlap, for rounding."""
 
 AAC_RATES = (48000, 96000, 88200, 64000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
-"""Samples per second that AAC knows, the one for all others first."""
+"""Sample rates that AAC supports; the first is used for all others."""
 
 SAVED_SUFFIXES = (".mp4", ".mov", ".mkv")
 """File endings of copies."""
@@ -35,15 +35,15 @@ SAVED_SUFFIXES = (".mp4", ".mov", ".mkv")
 
 @contextmanager
 def video_writer(path: Path, clip: Clip) -> Iterator[VideoWriter]:
-    """Writes a copy that takes its name when the block ends, also when it ends by Ctrl-C.
+    """Write a copy that gets its name when the block ends, even by Ctrl-C.
 
     Args:
         path: A file with one of `SAVED_SUFFIXES`.
-        clip: Whose rate and sound it gets.
+        clip: The clip whose rate and sound it gets.
 
     Raises:
         ImageError: The block wrote no frame.
-        OutputError: The disk refuses.
+        OutputError: The file cannot be written.
     """
     with atomic_write(path, keep=True, real_suffix=True) as partial:
         writer = VideoWriter(partial, clip)
@@ -52,15 +52,15 @@ def video_writer(path: Path, clip: Clip) -> Iterator[VideoWriter]:
         finally:
             writer.close()
         if writer.stream is None:
-            raise ImageError(f"{clip.source}: not one frame to write to {path}")
+            raise ImageError(f"{clip.source}: no frame to write to {path}")
 
 
 class VideoWriter:
-    """Frames and the clip's sound into a file; see `video_writer`.
+    """Writes frames and the clip's sound to a file; see `video_writer`.
 
     Args:
         path: Where to write.
-        clip: Whose rate and sound it gets; its frames are read while this writes.
+        clip: The clip whose rate and sound it gets; its frames are read meanwhile.
     """
 
     def __init__(self, path: Path, clip: Clip) -> None:
@@ -69,13 +69,13 @@ class VideoWriter:
         self.stream: Any = None
         self.voice: _Voice | None = None
         self.begin, self.last = 0.0, -1
-        self.broken = False  # the disk refused; libavformat crashes on what comes after
+        self.broken = False  # a write failed; libavformat crashes on further ones
 
     def write(self, image: PillowImage.Image, time: float) -> None:
         """Add a frame.
 
         Args:
-            image: Of any size; all are fitted into that of the first.
+            image: Of any size; all are fitted to the size of the first.
             time: Its timestamp in seconds, on the clip's clock.
         """
         av = load_av()
@@ -83,8 +83,8 @@ class VideoWriter:
             self._start(image.size, time)
         size = (self.stream.width, self.stream.height)
         frame = av.VideoFrame.from_image(_fitted(image, size))
-        frame.time_base = Fraction(1, TICKS)
-        frame.pts = self.last = max(round((time - self.begin) * TICKS), self.last + 1)
+        frame.time_base = Fraction(1, TICKS_PER_S)
+        frame.pts = self.last = max(round((time - self.begin) * TICKS_PER_S), self.last + 1)
         self.mux(self.stream.encode(frame))
         self._mux_sound(time)
 
@@ -93,17 +93,17 @@ class VideoWriter:
         if self.stream is not None and not self.broken:
             for packet in self.stream.encode(None):
                 if packet.pts == self.last:  # the last frame is shown as long as the others
-                    packet.duration = round(self.clip.clock.step * self.clip.every * TICKS)
+                    packet.duration = round(self.clip.clock.step * self.clip.every * TICKS_PER_S)
                 self.mux(packet)
             self._mux_sound(float("inf"))
             if self.voice:
                 self.voice.close()
         self.output.close()
         if self.stream is None:
-            self.path.unlink(missing_ok=True)  # a file without a frame is none
+            self.path.unlink(missing_ok=True)  # without a frame it is not a valid file
 
     def mux(self, packets: Any) -> None:
-        """Hand packets to the file."""
+        """Write packets to the file."""
         try:
             self.output.mux(packets)
         except load_av().FFmpegError:
@@ -115,10 +115,10 @@ class VideoWriter:
         self.stream.width, self.stream.height = (max(side // 2 * 2, 2) for side in size)
         self.stream.pix_fmt = "yuv420p"
         self.stream.options = {"crf": "20", "preset": "veryfast"}
-        self.stream.codec_context.time_base = Fraction(1, TICKS)
+        self.stream.codec_context.time_base = Fraction(1, TICKS_PER_S)
         self.begin = time
         if self.sound:
-            if self.sound.ready and self.sound.ready[0][1] < time - PRIMING / self.sound.stream.rate:
+            if self.sound.ready and self.sound.ready[0][1] < time - PRIMING_SAMPLES / self.sound.stream.rate:
                 self.begin = self.sound.ready[0][1]
             self.voice = _Voice(self, self.sound.stream)
 
@@ -131,13 +131,13 @@ class _Voice:
     """The sound of a copy: the packets as they are where the container can hold them, otherwise AAC.
 
     Args:
-        writer: Of the copy.
+        writer: The writer of the copy.
         source: The clip's audio stream.
     """
 
     def __init__(self, writer: VideoWriter, source: Any) -> None:
         self.writer, output = writer, writer.output
-        self.next = float("-inf")  # seconds from where there is no sound yet
+        self.next = float("-inf")  # end of the sound so far in seconds
         self.copies = _can_hold(output.format.name, writer.clip.source)
         if self.copies:
             self.stream = output.add_stream_from_template(source)
@@ -146,7 +146,7 @@ class _Voice:
             self.stream.codec_context.layout = "mono" if source.channels == 1 else "stereo"
 
     def write(self, packet: Any, time: float) -> None:
-        """Add a packet at a time in seconds on the clip's clock; what overlaps with the sound before is omitted."""
+        """Add a packet at a time in seconds on the clip's clock; it is omitted if it overlaps with the sound before."""
         shift = time - self.writer.begin - float(packet.dts * packet.time_base)
         if self.copies:
             ticks = round(shift / packet.time_base)
@@ -158,7 +158,7 @@ class _Voice:
         try:
             frames = packet.decode()
         except load_av().FFmpegError:
-            return  # what is damaged is silent
+            return  # damaged sound becomes silence
         for frame in frames:
             frame.pts = frame.pts and frame.pts + round(shift / frame.time_base)
             if frame.pts is None or self._follows(frame.pts, frame):
@@ -166,19 +166,19 @@ class _Voice:
 
     def _follows(self, ticks: int, piece: Any) -> bool:
         start = float(ticks * piece.time_base)
-        if start < self.next - OVERLAP:
+        if start < self.next - SOUND_OVERLAP_S:
             return False
         self.next = start + float((piece.duration or 1) * piece.time_base)
         return True
 
     def close(self) -> None:
-        """Write what the encoder still holds."""
+        """Flush the encoder."""
         if not self.copies:
             self.writer.mux(self.stream.encode(None))
 
 
 def _can_hold(container: str, path: str) -> bool:
-    """Whether a container takes a clip's sound as it is: tried on the first packets, in memory."""
+    """Whether a container can hold a clip's sound unchanged, tried in memory with its first packets."""
     av = load_av()
     try:
         with av.open(path) as clip, av.open(io.BytesIO(), "w", format=container) as trial:

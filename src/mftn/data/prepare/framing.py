@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mftn.data.records import CropFormat
+from mftn.faces import DetectorName
 from mftn.faces.align import ARCFACE
 from mftn.types import Box
 
@@ -28,7 +29,7 @@ class Preparation:
     size: int
     template: tuple[tuple[float, float], ...]
     whole: Box
-    detector: str = "yunet"
+    detector: DetectorName = "yunet"
     min_score: float = 0.3
     format: CropFormat = "png"
     quality: int = 95
