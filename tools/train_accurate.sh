@@ -15,19 +15,8 @@ initial=$(realpath "$2")
 out=$(realpath "$3")
 shift 3
 cd "$(dirname "$0")/.."
-python=${PYTHON:-.venv/bin/python}
-data=$out/data/ferplus whole=$out/data/ferplus-whole
-
-if [ -f "$ferplus" ]; then
-    if [ ! -d "$out/FERPlus" ]; then
-        mkdir -p "$out/FERPlus.part"
-        tar xf "$ferplus" -C "$out/FERPlus.part"
-        mv "$out/FERPlus.part" "$out/FERPlus"
-    fi
-    ferplus=$out/FERPlus
-fi
-"$python" -m mftn prepare ferplus --root "$ferplus" --out "$data"
-"$python" -m mftn prepare ferplus --root "$ferplus" --out "$whole" --detector none
+. tools/stages.sh
+prepare_ferplus
 
 part=trunk
 case $initial in
@@ -36,18 +25,11 @@ case $initial in
     initial=$out/initial.safetensors
     ;;
 *) # a checkpoint with heads goes on as a whole
-    if "$python" -c "from mftn.models.checkpoint import read_spec as r; import sys; sys.exit(not r('$initial'))"; then part=all; fi
+    described='import sys; from mftn.models.checkpoint import read_spec; sys.exit(not read_spec(sys.argv[1]))'
+    if "$python" -c "$described" "$initial"; then part=all; fi
     ;;
 esac
 
-stage() { # recipe, weights to start from, flags
-    local recipe=$1 start=$2 run=$out/$1 resume=
-    shift 2
-    [ ! -f "$run/metrics.json" ] || return 0
-    [ ! -f "$run/state.pt" ] || resume=--resume
-    "$python" -m mftn train --config "$recipe" --out "$run" --init-from "$start" --data "$data" --data.unaligned "$whole" \
-        "$@" $resume
-}
 stage ferplus_facenet "$initial" --init-part "$part" "$@"
 stage ferplus_facenet_stage2 "$out/ferplus_facenet/best.safetensors" "$@"
 "$python" tools/average_weights.py "$out/adjusted.safetensors" "$data" --logit-adjustment 0.15 \

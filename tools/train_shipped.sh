@@ -14,32 +14,13 @@ first=$(realpath "$2")
 out=$(realpath "$3")
 shift 3
 cd "$(dirname "$0")/.."
-python=${PYTHON:-.venv/bin/python}
-data=$out/data/ferplus whole=$out/data/ferplus-whole
-
-if [ -f "$ferplus" ]; then
-    if [ ! -d "$out/FERPlus" ]; then
-        mkdir -p "$out/FERPlus.part"
-        tar xf "$ferplus" -C "$out/FERPlus.part"
-        mv "$out/FERPlus.part" "$out/FERPlus"
-    fi
-    ferplus=$out/FERPlus
-fi
-"$python" -m mftn prepare ferplus --root "$ferplus" --out "$data"
-"$python" -m mftn prepare ferplus --root "$ferplus" --out "$whole" --detector none
+. tools/stages.sh
+prepare_ferplus
 if [ "${first##*.}" = tgz ]; then
     [ -f "$out/first.safetensors" ] || "$python" tools/convert_face_backbone.py "$first" "$data" "$out/first.safetensors"
     first=$out/first.safetensors
 fi
 
-stage() { # recipe, weights to start from, flags
-    local recipe=$1 start=$2 run=$out/$1 resume=
-    shift 2
-    [ ! -f "$run/metrics.json" ] || return 0
-    [ ! -f "$run/state.pt" ] || resume=--resume
-    "$python" -m mftn train --config "$recipe" --out "$run" --init-from "$start" --data "$data" --data.unaligned "$whole" \
-        "$@" $resume
-}
 stage ferplus_mobile "$first" "$@"
 stage ferplus_mobile_stage2 "$out/ferplus_mobile/best.safetensors" "$@"
 stage ferplus_mobile_stage3 "$out/ferplus_mobile_stage2/best.safetensors" "$@"
