@@ -166,9 +166,10 @@ def test_a_detectors_error_ends_a_stream_and_its_threads(astronaut: Image, tmp_p
             raise ZeroDivisionError
 
     PillowImage.fromarray(astronaut).save(tmp_path / "a.png")
+    engine = mftn.load().engine  # may start threads of its own
     before = threading.active_count()
     with pytest.raises(ZeroDivisionError):
-        list(Recognizer(mftn.load().engine, Broken(), 2).stream([tmp_path / "a.png"] * 9))
+        list(Recognizer(engine, Broken(), 2).stream([tmp_path / "a.png"] * 9))
     deadline = time.monotonic() + 10
     while threading.active_count() > before and time.monotonic() < deadline:
         time.sleep(0.01)  # the thread that reads ahead ends at its next item

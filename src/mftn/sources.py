@@ -190,8 +190,7 @@ def walk(folder: str, skip: Collection[Path] = (), unread: Counter[str] | None =
         try:
             entries = _entries(directory)
         except OSError as error:
-            found = True
-            reason = f"the folder cannot be read: {error.strerror or error}"
+            found, reason = True, f"the folder cannot be read: {error.strerror or error}"
             yield Source(str(directory), Kind.UNREADABLE, f"{directory}: {reason}")
             continue
         subfolders = []
