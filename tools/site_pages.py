@@ -153,11 +153,15 @@ def api_page(name: str, modules: list[str]) -> str:
 
 
 def _directive(module: str) -> str:
-    """What a module holds; where it only hands on names of its modules, which follow, their list."""
-    names = ", ".join(f"`{name}`" for name in getattr(import_module(module), "__all__", ()))
+    """What a module defines, and a list of what else it hands on of its modules, which follow."""
+    loaded = import_module(module)
+    names = list(getattr(loaded, "__all__", ()))
     if not names:
         return f"::: {module}\n"
-    return f"::: {module}\n    options:\n      members: false\n\nTo import from `{module}`: {names}.\n"
+    defined = [name for name in names if getattr(getattr(loaded, name), "__module__", "") == module]
+    members = f"[{', '.join(defined)}]" if defined else "false"
+    listed = ", ".join(f"`{name}`" for name in names)
+    return f"::: {module}\n    options:\n      members: {members}\n\nTo import from `{module}`: {listed}.\n"
 
 
 def api_overview() -> str:

@@ -32,7 +32,7 @@ LOOKALIKES: dict[str, tuple[str, Callable[[Path], Path], dict[str, int], str]] =
     "fer2013": ("fer2013", lookalikes.fer2013, {"train": 21, "valid": 7, "test": 7}, "train/00000.png"),
     "ferplus csv": ("ferplus", lookalikes.ferplus_tables, {"train": 23, "valid": 7, "test": 7}, "train/fer0000000.png"),
     "folder": ("folder", lookalikes.class_folders, {"all": 30}, "all/happiness_0.png"),
-    "table": ("table", lookalikes.table, {"train": 18, "valid": 6}, "train/pictures_0.png"),
+    "table": ("table", lookalikes.table, {"train": 18, "valid": 6}, "train/images_0.png"),
 }  # fmt: skip
 
 

@@ -25,9 +25,3 @@ def test_one_command_goes_from_facenet_to_a_file_that_predicts(
     assert abs(sum(face.probabilities.values()) - 1) < 1e-3
     trained = load_model(out / "ferplus_facenet_stage2" / "best.safetensors").spec.provenance["training"]
     assert trained["optimizer"]["sam_rho"] > 0 and trained["init_part"] == "all"
-
-    # A kept checkpoint of the first stage takes the place of the package, heads included.
-    checkpoint = out / "ferplus_facenet" / "best.safetensors"
-    subprocess.run([SCRIPT, ferplus_root, checkpoint, tmp_path / "again", *SHORT], env=environment, check=True)
-    settings = load_model(tmp_path / "again" / "ferplus_facenet" / "best.safetensors").spec.provenance["training"]
-    assert settings["init_part"] == "all" and settings["init_from"] == str(checkpoint)

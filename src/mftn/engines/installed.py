@@ -21,9 +21,6 @@ DEFAULT_MODEL = "mftn_mobile_ferplus"
 GROUP = "mftn.models"
 """The group of the entry points that add-on packages declare."""
 
-IN_THE_CLONE = {"mftn_facenet_ferplus": "weights/mftn_facenet_ferplus"}
-"""Add-on packages that this project holds beside its own, by the model they bring: folders in a clone."""
-
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
@@ -116,12 +113,7 @@ def _unknown(name: str, added: list[Path | Unreadable]) -> str:
     """What is said of a name that is neither a file nor an installed model."""
     installed = [path.stem for path in [*_models_in(_shipped_folder()), *added] if isinstance(path, Path)]
     message = f"{name}: neither a model file nor an installed model (installed: {', '.join(dict.fromkeys(installed))})"
-    hints = [
-        f"for {other} run pip install ./{folder} in a clone"
-        for other, folder in IN_THE_CLONE.items()
-        if other not in installed
-    ]
-    return "; ".join([message, *hints, *(str(found) for found in added if isinstance(found, Unreadable))])
+    return "; ".join([message, *(str(found) for found in added if isinstance(found, Unreadable))])
 
 
 def _added_models() -> Iterator[Path | Unreadable]:

@@ -1,1 +1,0 @@
-"""Weights for MFTN: mftn_facenet_ferplus.onnx and its card."""
