@@ -51,7 +51,7 @@ def write_summary(summary: Summary, folder: Path, *, elan: bool, bids: bool) -> 
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     for name, frame in summary.frames().items():
         write_table(frame, folder / name)
-    pictures = {}
+    images = {}
     for name, figure in _figures(summary):
         for kind in ("png", "pdf"):
             path = folder / "figures" / f"{name}.{kind}"
@@ -59,7 +59,7 @@ def write_summary(summary: Summary, folder: Path, *, elan: bool, bids: bool) -> 
                 figure.savefig(partial, format=kind, metadata={"CreationDate": None} if kind == "pdf" else None)
             figure.set_layout_engine("none")  # what was laid out for the first format holds for the second
         image = (folder / "figures" / f"{name}.png").read_bytes()
-        pictures[name] = "data:image/png;base64," + base64.b64encode(image).decode()
+        images[name] = "data:image/png;base64," + base64.b64encode(image).decode()
     if elan:
         write_elan(summary.events, folder / "elan")
     if bids:
@@ -69,7 +69,7 @@ def write_summary(summary: Summary, folder: Path, *, elan: bool, bids: bool) -> 
     about = {"settings": asdict(summary.settings), "study": asdict(summary.study), "versions": versions()}
     write_text(folder / "summary.json", json.dumps(about, indent=1, ensure_ascii=False))
     page = folder / "summary.html"
-    write_text(page, _page(summary, pictures))
+    write_text(page, _page(summary, images))
     return page
 
 
@@ -129,7 +129,7 @@ def curve_groups(summary: Summary) -> Iterator[tuple[str, list[Course], list[str
         yield names[segment], courses, levels
 
 
-def _page(summary: Summary, pictures: dict[str, str]) -> str:
+def _page(summary: Summary, images: dict[str, str]) -> str:
     from mftn.analysis.page import render
 
-    return render(summary, pictures)
+    return render(summary, images)

@@ -21,12 +21,12 @@ MOST_ROWS = 24
 """Rows of a table on the page; all are in the files."""
 
 
-def render(summary: Summary, pictures: dict[str, str]) -> str:
+def render(summary: Summary, images: dict[str, str]) -> str:
     """The page.
 
     Args:
         summary: The results.
-        pictures: Figures as data URLs, by name.
+        images: Figures as data URLs, by name.
     """
     from jinja2 import Environment
 
@@ -37,7 +37,7 @@ def render(summary: Summary, pictures: dict[str, str]) -> str:
         study=summary.study,
         settings=summary.settings,
         notes=summary.notes,
-        pictures=pictures,
+        images=images,
         expressions=EXPRESSIONS,
         segments=_segment_means(summary),
         persons=_records(summary.persons),

@@ -13,7 +13,7 @@ _WEIGHTS = "model.safetensors"
 class HubMixin(PyTorchModelHubMixin):
     """Saves config.json (the constructor's arguments) and model.safetensors, which keeps the network's description.
 
-    A `model.safetensors` written here is a weights file like those of `mftn train` where the network has a description
+    A `model.safetensors` written here is a checkpoint like those of `mftn train` where the network has a description
     (as `load_model` gives it): `mftn export` takes it.
     """
 
