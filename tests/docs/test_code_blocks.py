@@ -35,7 +35,7 @@ FENCE = re.compile(
 )
 SLOW = {"benchmark"}
 """Subcommands that other tests run (tests/cli); here their options are checked."""
-PROGRAMS = {"find", "git", "npm", ".", "cd", "tools/train_shipped.sh"}
+PROGRAMS = {"find", "git", "npm", ".", "cd", "tools/train_shipped.sh", "tools/train_accurate.sh"}
 """Programs that the documentation may call, beside mftn, python, pip, make and torchrun."""
 
 
