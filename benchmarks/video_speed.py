@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from mftn.recognize import load
-from mftn.track import FaceTracker
+from mftn.tracker import FaceTracker
 from mftn.video import Clip
 
 PHOTOS = Path(__file__).parents[1] / "examples" / "photos"

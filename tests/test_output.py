@@ -8,14 +8,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image as PillowImage
-from PIL import ImageColor
 
-import mftn
 from mftn.cli.sink import ImageTable, sink
 from mftn.errors import OutputError
 from mftn.files import file_identity
-from mftn.labels import COLOURS, EXPRESSIONS
-from mftn.output import ImageFolder, annotate, open_writer
+from mftn.labels import EXPRESSIONS
+from mftn.output import ImageFolder, open_writer
 from mftn.types import Face, Prediction
 
 
@@ -148,106 +146,3 @@ def test_every_name_is_written_so_that_every_reader_opens_it(tmp_path: Path, nam
     for read in (line, row, parquet):
         assert (read["source"], read["error"]) == (written, f"{written}: damaged")
     assert written in repr(prediction) and prediction.source == name
-
-
-@pytest.mark.parametrize("brightness", [0, 128, 255])
-@pytest.mark.parametrize(
-    "box", [(100, 100, 200, 220), (0, 0, 300, 300), (-20, -30, 40, 40), (250, 260, 330, 340), (5, 5, 9, 9)]
-)
-def test_labels_are_legible_on_any_image_and_inside_it(brightness: int, box: tuple[float, ...]) -> None:
-    image = np.full((300, 300, 3), brightness, np.uint8)
-    drawn = np.asarray(annotate(image, [face(box)]))
-    assert drawn.shape == image.shape
-    plate = (drawn == (0xCC, 0x79, 0xA7)).all(axis=2)  # fear's colour
-    assert plate.sum() > 300
-    assert (image == brightness).all(), "the image itself is not changed"
-
-
-def test_the_astronaut_is_annotated_beside_the_face(photos: Path) -> None:
-    prediction = mftn.predict(photos / "astronaut.jpg")
-    image = np.array(PillowImage.open(photos / "astronaut.jpg"))
-    drawn = np.asarray(annotate(image, prediction.faces))
-    left, top, right, bottom = (round(edge) for edge in prediction.faces[0].box)
-    inner = (slice(top + 8, bottom - 8), slice(left + 8, right - 8))
-    assert (drawn[inner] == image[inner]).all()
-    assert (drawn != image).any()
-
-
-def extent(drawn: np.ndarray, colour: str) -> tuple[int, int, int, int]:
-    """Left, top, right and bottom of the pixels of a colour, the last ones included."""
-    rows, columns = np.nonzero((drawn == ImageColor.getrgb(colour)).all(axis=2))
-    return int(columns.min()), int(rows.min()), int(columns.max()), int(rows.max())
-
-
-@pytest.mark.parametrize(
-    ("box", "plate", "panel"),  # the label's left, top and bottom; the bars' left, top, right and bottom
-    [
-        ((100, 100, 200, 220), (98, 80, 98), (98, 222, 202, 258)),
-        ((100, 10, 200, 130), (98, 10, 28), (98, 132, 202, 168)),  # no room above the face
-        ((100, 20, 200, 130), (98, 0, 18), (98, 132, 202, 168)),
-        ((-20, 100, 40, 180), (0, 80, 98), (0, 182, 82, 218)),
-        ((280, 100, 340, 180), (None, 80, 98), (218, 182, 300, 218)),
-        ((100, 150, 200, 262), (98, 130, 148), (98, 264, 202, 300)),
-        ((100, 150, 200, 270), (98, 130, 148), (98, 264, 202, 300)),  # over the chin
-        ((100, 150, 200, 290), (98, 130, 148), None),  # it would hide the mouth
-        ((100, 200, 300, 420), (97, 167, 197), (97, 423, 283, 483)),  # in an image of 720 pixels: larger letters
-    ],
-)
-def test_the_label_lies_above_the_face_and_the_bars_below(
-    box: tuple[float, ...], plate: tuple[int | None, int, int], panel: tuple[int, ...] | None
-) -> None:
-    side = 720 if box[3] > 400 else 300
-    drawn = np.asarray(annotate(np.full((side, side, 3), 200, np.uint8), [face(box)]))
-    upper = drawn[: plate[2] + 2] if plate[1] > 0 or box[1] > 18 else drawn[: plate[2] + 1]
-    left, top, _, bottom = extent(upper, COLOURS["fear"])
-    assert plate[0] is None or left == pytest.approx(plate[0], abs=1)
-    assert (top, bottom) == pytest.approx(plate[1:], abs=2)
-    if panel is None:
-        assert not (drawn == 0x20).all(axis=2).any()
-        return
-    assert extent(drawn, "#202020") == pytest.approx(panel, abs=1.5)
-    inside = drawn[panel[1] : panel[3]]
-    unit = (panel[3] - panel[1]) / 3
-    _, first, _, last = extent(inside, COLOURS["fear"])
-    assert (first, last) == pytest.approx((0.8 * unit, 0.92 * unit), abs=1.5)
-    left, _, right, _ = extent(inside, COLOURS["fear"])
-    pad = unit / 4
-    assert left == pytest.approx(panel[0] + pad, abs=1)
-    assert right - left == pytest.approx(0.65 * (panel[2] - panel[0] - 2 * pad), abs=2)
-
-
-@pytest.mark.parametrize("expression", EXPRESSIONS)
-def test_the_letters_stand_out_from_their_plate(expression: str) -> None:
-    colour = COLOURS[expression]
-    drawn = np.asarray(annotate(np.full((300, 300, 3), 200, np.uint8), [face((100, 100, 200, 220), expression)]))
-    _, top, right, bottom = extent(drawn[:99], colour)
-    plate = drawn[top : bottom + 1, 100:right]
-    grey = np.asarray(PillowImage.fromarray(plate).convert("L")).astype(int)
-    background = int(np.bincount(grey.ravel()).argmax())
-    if background > 128:
-        assert grey.min() < background / 2 and grey.max() <= background + 1
-    else:
-        assert grey.max() > (background + 255) / 2 and grey.min() >= background - 1
-
-
-def test_a_large_faces_label_lies_over_a_small_ones() -> None:
-    large, small = face((0, 60, 200, 260), "anger"), face((50, 61, 150, 101), "fear")
-    image = np.full((300, 300, 3), 200, np.uint8)
-    first, second = (np.asarray(annotate(image, faces)) for faces in ([large, small], [small, large]))
-    np.testing.assert_array_equal(first, second)
-    label = np.asarray(annotate(image, [large]))
-    left, top, right, _ = extent(label[:50], COLOURS["anger"])
-    np.testing.assert_array_equal(first[top:50, left:right], label[top:50, left:right])
-
-
-def test_as_many_bars_as_asked_for_the_most_probable_first() -> None:
-    probabilities = dict(zip(EXPRESSIONS, (0.02, 0.4, 0.05, 0.3, 0.1, 0.08, 0.03, 0.02), strict=True))
-    known = Face((100, 60, 200, 160), 0.9, None, probabilities)
-    for top in (1, 2, 4):
-        drawn = np.asarray(annotate(np.full((300, 300, 3), 200, np.uint8), [known], top))
-        _, upper, _, lower = extent(drawn, "#202020")
-        assert lower - upper == pytest.approx(12 * top, abs=1.5)
-        ranked = sorted(probabilities, key=lambda name: -probabilities[name])
-        tops = [extent(drawn[upper : lower + 1], COLOURS[name])[1] for name in ranked[:top]]
-        assert tops == sorted(tops)
-        assert not (drawn[upper : lower + 1] == ImageColor.getrgb(COLOURS[ranked[top]])).all(axis=2).any()

@@ -11,15 +11,28 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mftn.analysis.settings import Settings
     from mftn.analysis.summary import Summary, summarize
+    from mftn.drawing import annotate
     from mftn.engines import list_models
     from mftn.models import MFTN
     from mftn.recognize import load, predict
     from mftn.types import Face, Prediction
 
 __version__ = "0.1.0"
-__all__ = ["MFTN", "Face", "Prediction", "Settings", "Summary", "list_models", "load", "predict", "summarize"]
+__all__ = [
+    "MFTN",
+    "Face",
+    "Prediction",
+    "Settings",
+    "Summary",
+    "annotate",
+    "list_models",
+    "load",
+    "predict",
+    "summarize",
+]
 
 _HOMES = {
+    "annotate": "mftn.drawing",
     "load": "mftn.recognize",
     "predict": "mftn.recognize",
     "list_models": "mftn.engines",

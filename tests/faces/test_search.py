@@ -17,7 +17,7 @@ from mftn.faces.boxes import overlap, turn_points, turns_upright, without_nested
 from mftn.faces.levels import TILE, TILE_OVERLAP, Level, shrink, tiles
 from mftn.faces.yunet import YuNet
 from mftn.recognize import load
-from mftn.track import FaceTracker
+from mftn.tracker import FaceTracker
 from mftn.types import Image
 
 FACES = {"astronaut.jpg": (180, 71, 270, 176), "grace_hopper.jpg": (195, 115, 345, 330)}

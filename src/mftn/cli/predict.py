@@ -272,9 +272,9 @@ def _save(arguments: Arguments, prediction: Prediction, recognizer: "Recognizer"
         return None
     from PIL import Image as PillowImage
 
+    from mftn.drawing import annotate
     from mftn.errors import ImageError
     from mftn.images import read_image
-    from mftn.output import annotate
     from mftn.recognize import crop_face
 
     try:

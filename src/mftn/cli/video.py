@@ -59,7 +59,7 @@ def _recognise(
     clip: Clip, arguments: Arguments, kind: str, recognizer: Recognizer, persons: PersonsTable
 ) -> tuple[int, bool]:
     """Process the clip; the number of frames written, and whether Ctrl-C ended it."""
-    from mftn.track import FaceTracker
+    from mftn.tracker import FaceTracker
     from mftn.video.smooth import CentredSmoother
 
     centred = 0.0 if clip.live else arguments.smooth  # a camera's frames do not wait for those after them
@@ -92,7 +92,7 @@ def _outputs(
     stack: ExitStack, clip: Clip, arguments: Arguments, kind: str, persons: PersonsTable
 ) -> Callable[[tuple[Face, ...], tuple[Prediction, Image | None]], None]:
     """A function that sends a frame's faces to every output."""
-    from mftn.output import annotate
+    from mftn.drawing import annotate
     from mftn.video import video_writer
 
     row = stack.enter_context(sink(arguments.output, kind, persons))

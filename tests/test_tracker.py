@@ -10,7 +10,7 @@ from PIL import Image as PillowImage
 
 from mftn.faces.boxes import overlap
 from mftn.recognize import Recognizer, load
-from mftn.track import FaceTracker
+from mftn.tracker import FaceTracker
 from mftn.types import Face, Image
 
 GROUND = (60, 70, 80)
