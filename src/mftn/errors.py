@@ -11,6 +11,10 @@ class ImageError(MFTNError):
     """An image that cannot be read: missing, empty, truncated, not an image, or too large."""
 
 
+class UnknownFormatError(ImageError):
+    """A file that is no image in a format that is read."""
+
+
 class ConfigError(MFTNError):
     """A configuration with an unknown key or a value out of range."""
 

@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mftn.errors import ImageError
+from mftn.errors import ImageError, UnknownFormatError
 from mftn.types import Image
 
 if TYPE_CHECKING:
@@ -68,13 +68,27 @@ def read_image(source: ImageSource, reserve: Callable[[int], object] | None = No
             return _to_rgb(image)
 
 
+def image_size(source: ImageSource) -> tuple[int, int]:
+    """Width and height of an image's stored pixels, from its header alone.
+
+    Args:
+        source: As in `read_image`, but no array.
+
+    Raises:
+        ImageError: The header cannot be read.
+    """
+    name = str(source) if isinstance(source, str | os.PathLike) else "the image"
+    with _only_image_errors(name), _opened(source) as image:
+        return image.width, image.height
+
+
 @contextmanager
 def _only_image_errors(name: str) -> Iterator[None]:
     """Turn errors into ImageErrors whose messages name the image."""
     try:
         yield
     except ImageError as error:
-        raise ImageError(f"{name}: {error}") from error.__cause__
+        raise type(error)(f"{name}: {error}") from error.__cause__
     except FileNotFoundError as error:
         raise ImageError(f"{name}: no such file; check the path") from error
     except PermissionError as error:
@@ -153,7 +167,7 @@ def _identify(file: IO[bytes]) -> PillowImage.Image:
         if image.width * image.height > limit:
             raise ImageError(f"has more than {limit // 10**6} megapixels; scale it down first")
         return image
-    raise ImageError(f"not an image in a known format ({', '.join(FORMATS)})")
+    raise UnknownFormatError(f"not an image in a known format ({', '.join(FORMATS)})")
 
 
 def _to_rgb(image: PillowImage.Image) -> Image:

@@ -42,8 +42,8 @@ BYTES_PER_PIXEL = 15
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
-    """An image between detection and network.
+class Located:
+    """An image whose faces were located and await the network: what `Recognizer.locate` gives to `classify`.
 
     Attributes:
         prediction: Its prediction without faces.
@@ -97,7 +97,7 @@ class Recognizer:
             ImageError: The image cannot be read.
         """
         source = str(image) if isinstance(image, str | os.PathLike) else type(image).__name__
-        (prediction,) = self._classify([self._locate(read_image(image), source)])
+        (prediction,) = self.classify([self.locate(read_image(image), source)])
         return prediction
 
     def stream(self, sources: str | Path | Iterable[str | Path | Source]) -> Iterator[Prediction]:
@@ -113,7 +113,7 @@ class Recognizer:
         """
         items = ReadAhead(find_sources([sources] if isinstance(sources, str | Path) else sources), READ_AHEAD_IMAGES)
         pool, room, numbers = ThreadPoolExecutor(self.workers), Room(self.workers * THREAD_BYTES), count()
-        waiting: deque[Future[_Found]] = deque()
+        waiting: deque[Future[Located]] = deque()
         try:
             while True:
                 for item in items.take(READ_AHEAD_IMAGES + self.workers - len(waiting), wait=not waiting):
@@ -123,7 +123,7 @@ class Recognizer:
                 ready = [waiting.popleft().result()]
                 while waiting and waiting[0].done() and sum(len(image.faces) for image in ready) < BATCH:
                     ready.append(waiting.popleft().result())
-                predictions = list(self._classify(ready))
+                predictions = list(self.classify(ready))
                 for _ in ready:
                     room.release()
                 del ready
@@ -142,32 +142,22 @@ class Recognizer:
             crop[:] = crop_face(image, face, info.size, info.template)
         return crops
 
-    def _find(self, source: Source, number: int, room: Room) -> _Found:
-        """The first half for one source of `stream`; a failure becomes the prediction's error."""
-        try:
-            if source.error:
-                raise ImageError(source.error)
-            image = read_image(source.path, lambda pixels: room.take(number, pixels * BYTES_PER_PIXEL))
-            found = self._locate(image, source.path)
-        except ImageError as error:
-            found = self._without_faces(Prediction(source.path, 0, 0, (), str(error)))
-        room.keep(number, found.nbytes)
-        return found
+    def locate(self, image: Image, source: str) -> Located:
+        """The first half of `predict`, for programs with their own threads: detect, and cut the faces out.
 
-    def _locate(self, image: Image, source: str) -> _Found:
-        """Detect, and crop unless the crops would take more memory than the image."""
+        Args:
+            image: H×W×3.
+            source: Its name in the prediction.
+        """
         height, width = image.shape[:2]
         faces, prediction = self.detector.detect(image), Prediction(source, width, height, ())
         crop_bytes = 3 * math.prod(self.engine.spec.size)
-        if len(faces) > BATCH and len(faces) * crop_bytes > image.nbytes:
-            return _Found(prediction, faces, None, image)
-        return _Found(prediction, faces, self.crops(image, faces))
+        if len(faces) > BATCH and len(faces) * crop_bytes > image.nbytes:  # their crops would take more memory
+            return Located(prediction, faces, None, image)
+        return Located(prediction, faces, self.crops(image, faces))
 
-    def _without_faces(self, prediction: Prediction) -> _Found:
-        return _Found(prediction, [], np.empty((0, *self.engine.spec.size, 3), np.uint8))
-
-    def _classify(self, found: Sequence[_Found]) -> Iterator[Prediction]:
-        """The second half: the faces of several images together."""
+    def classify(self, found: Sequence[Located]) -> Iterator[Prediction]:
+        """The second half: the predictions of several images, whose faces go through the network together."""
         rows = chain.from_iterable(self.engine.probabilities(crops).tolist() for crops in self._batches(found))
         labels = self.engine.spec.labels
         for image in found:
@@ -177,7 +167,22 @@ class Recognizer:
             )
             yield replace(image.prediction, faces=faces)
 
-    def _batches(self, found: Sequence[_Found]) -> Iterator[NDArray[np.uint8]]:
+    def _find(self, source: Source, number: int, room: Room) -> Located:
+        """The first half for one source of `stream`; a failure becomes the prediction's error."""
+        try:
+            if source.error:
+                raise ImageError(source.error)
+            image = read_image(source.path, lambda pixels: room.take(number, pixels * BYTES_PER_PIXEL))
+            found = self.locate(image, source.path)
+        except ImageError as error:
+            found = self._without_faces(Prediction(source.path, 0, 0, (), str(error)))
+        room.keep(number, found.nbytes)
+        return found
+
+    def _without_faces(self, prediction: Prediction) -> Located:
+        return Located(prediction, [], np.empty((0, *self.engine.spec.size, 3), np.uint8))
+
+    def _batches(self, found: Sequence[Located]) -> Iterator[NDArray[np.uint8]]:
         """The crops of several images in their order: those that were kept, or some at a time of an image."""
         for kept, images in groupby(found, key=lambda each: each.image is None):
             if kept:
