@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mftn.engines import list_models
     from mftn.models import MFTN
     from mftn.recognize import load, predict
+    from mftn.tracking import track
     from mftn.types import Face, Prediction
 
 __version__ = "0.1.0"
@@ -29,12 +30,14 @@ __all__ = [
     "load",
     "predict",
     "summarize",
+    "track",
 ]
 
 _HOMES = {
     "annotate": "mftn.drawing",
     "load": "mftn.recognize",
     "predict": "mftn.recognize",
+    "track": "mftn.tracking",
     "list_models": "mftn.engines",
     "Face": "mftn.types",
     "Prediction": "mftn.types",
@@ -62,3 +65,8 @@ def __getattr__(name: str) -> Any:
         raise MissingExtraError(*_EXTRAS[_HOMES[name]]) from error
     globals()[name] = value
     return value
+
+
+def __dir__() -> list[str]:
+    """The public names, also before they are loaded."""
+    return sorted({*__all__, "__version__"})

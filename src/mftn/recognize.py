@@ -133,6 +133,39 @@ class Recognizer:
             room.close()
             pool.shutdown(cancel_futures=True)
 
+    def track(
+        self,
+        source: str | os.PathLike[str] | int,
+        *,
+        start: float = 0.0,
+        end: float | None = None,
+        every: int = 1,
+        detect_every: int = 5,
+        smooth: float = 0.3,
+    ) -> Iterator[Prediction]:
+        """Predictions of a video or a camera, one per frame, with `frame`, `time` and each face's `track`.
+
+        Probabilities are averaged over time, around each frame of a video and over the earlier frames of a camera;
+        flips are left out. Needs `mftn[video]`. A video that ends early, or whose packets are damaged, gives the frames
+        that could be read and a warning at the end.
+
+        Args:
+            source: A video's path, or a camera's number.
+            start: Of a video, the timestamp in seconds of the first frame to read.
+            end: Of a video, the timestamp in seconds of the last frame to read; None for all.
+            every: Read every Nth frame.
+            detect_every: Frames from one detection in the whole image to the next.
+            smooth: Seconds over which probabilities are averaged, up to 60; 0 turns smoothing off.
+
+        Raises:
+            ImageError: The video cannot be opened, or holds no frame.
+            MissingExtraError: PyAV is not installed.
+            ConfigError: A number is out of its range.
+        """
+        from mftn.tracking import track_faces
+
+        return track_faces(self, source, start=start, end=end, every=every, detect_every=detect_every, smooth=smooth)
+
     def crops(self, image: Image, faces: Iterable[Detection]) -> NDArray[np.uint8]:
         """The aligned crop of each face, (n, H, W, 3), as the network sees it."""
         info = self.engine.spec

@@ -8,14 +8,15 @@ upside down keep this order, so that aligning them turns the face upright.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mftn.files import readable
+from mftn.kept import Kept
 from mftn.labels import EXPRESSIONS
 
 if TYPE_CHECKING:
@@ -88,6 +89,14 @@ class Face(Detection):
 class Prediction:
     """The faces of one image or video frame, or the reason why it could not be read.
 
+    It is a sequence of its faces: `len(prediction)`, `prediction[0]`, `for face in prediction`. In a notebook it shows
+    its image and faces; `annotate`, `plot`, `show` and `save` do so elsewhere.
+
+    The image itself is no part of it. Where the source is a path, the file is read again when it is to be shown. An
+    image that was given as a value, downloaded or read from a video is kept with its result: by all results of a
+    process at most 256 MB and 100 images, and the oldest are let go, unless the program itself still holds them.
+    Copies and pickles keep none.
+
     Attributes:
         source: The path as it was given, or the type of an image given as a value, such as ndarray.
         width: Width in pixels of the upright image; 0 if it could not be read.
@@ -96,6 +105,7 @@ class Prediction:
         error: Why the image could not be read; None if it could.
         frame: The frame's number in its video, from 0; None for a photograph.
         time: The frame's timestamp in seconds; None for a photograph.
+        kept: The image where it was given as a value; for the methods that show it.
     """
 
     source: str
@@ -105,6 +115,24 @@ class Prediction:
     error: str | None = None
     frame: int | None = None
     time: float | None = None
+    kept: Kept | None = field(default=None, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.faces)
+
+    def __iter__(self) -> Iterator[Face]:
+        return iter(self.faces)
+
+    @overload
+    def __getitem__(self, index: int) -> Face: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Face, ...]: ...
+    def __getitem__(self, index: int | slice) -> Face | tuple[Face, ...]:
+        return self.faces[index]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        values = (self.source, self.width, self.height, self.faces, self.error, self.frame, self.time)
+        return type(self), values
 
     def to_dict(self) -> dict[str, Any]:
         """The prediction as JSON-ready values: one line of the JSONL output (docs/output.md)."""

@@ -1,0 +1,71 @@
+"""Images that results keep, so that they can show themselves: at most 256 MB in a process, the latest ones."""
+
+from __future__ import annotations
+
+import weakref
+from collections import deque
+from contextlib import suppress
+from threading import Lock
+from typing import Any
+
+MOST_BYTES = 256_000_000
+"""Most bytes that all results of a process keep of images given as values."""
+
+MOST_IMAGES = 100
+"""Most images that all results of a process keep."""
+
+
+class Kept:
+    """An image given as a value, for as long as its result lives; let go early where many results live.
+
+    Whoever still holds the image itself keeps it reachable from its result.
+
+    Args:
+        image: An array, a Pillow image, or a file's content.
+    """
+
+    __slots__ = ("__weakref__", "_image", "_weak", "nbytes")
+
+    def __init__(self, image: Any) -> None:
+        self._image: Any = image
+        self._weak: weakref.ref[Any] | None = None
+        with suppress(TypeError):  # bytes
+            self._weak = weakref.ref(image)
+        self.nbytes = value_bytes(image)
+        _limit(self)
+
+    def image(self) -> Any:
+        """The image; None if it was let go."""
+        return self._image if self._image is not None or self._weak is None else self._weak()
+
+    def let_go(self) -> None:
+        """Keep the image no longer."""
+        self._image = None
+
+
+def value_bytes(image: Any) -> int:
+    """Memory of an array, a Pillow image, or a file's content; 0 for a path or a file object."""
+    if hasattr(image, "nbytes"):
+        return int(image.nbytes)
+    if isinstance(image, bytes | bytearray):
+        return len(image)
+    if hasattr(image, "getbands"):
+        return int(image.width * image.height * (4 if len(image.getbands()) > 1 else 1))
+    return 0
+
+
+_latest: deque[weakref.ref[Kept]] = deque()
+_lock = Lock()
+
+
+def _limit(new: Kept) -> None:
+    """Let the oldest images go where all together are too many or too large; never the new one."""
+    with _lock:
+        living = [kept for each in _latest if (kept := each()) is not None]
+        total = new.nbytes + sum(kept.nbytes for kept in living)
+        while living and (total > MOST_BYTES or len(living) >= MOST_IMAGES):
+            oldest = living.pop(0)
+            oldest.let_go()
+            total -= oldest.nbytes
+        _latest.clear()
+        _latest.extend(weakref.ref(kept) for kept in [*living, new])

@@ -1,0 +1,150 @@
+"""Videos in, predictions out: one per frame, with its time, and the tracks of its faces smoothed over time."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from mftn.engines import EngineName, Flipped
+from mftn.faces import DetectorName
+from mftn.kept import Kept
+from mftn.limits import check_range
+from mftn.recognize import Recognizer, load
+from mftn.tracker import FaceTracker
+from mftn.types import Image, Prediction
+from mftn.video import Clip, Frame
+from mftn.video.smooth import CentredSmoother
+
+MAX_HELD_BYTES = 256_000_000
+"""Most bytes of images that wait for the end of their smoothing window."""
+
+LONGEST_SMOOTHING_S = 60.0
+"""Seconds."""
+
+
+class TrackedFrames:
+    """Frames in, predictions out, `smooth` seconds later; a camera's at once, averaged over earlier frames alone.
+
+    Args:
+        clip: Where the frames come from.
+        recognizer: Detects and classifies; flips are left out, as time averages instead.
+        detect_every: Frames from one detection in the whole image to the next.
+        smooth: Seconds over which probabilities are averaged; 0 turns smoothing off.
+        keep_images: Give each prediction's frame along with it.
+    """
+
+    def __init__(
+        self, clip: Clip, recognizer: Recognizer, detect_every: int = 5, smooth: float = 0.3, *, keep_images: bool
+    ) -> None:
+        engine = recognizer.engine
+        if isinstance(engine, Flipped):
+            recognizer = Recognizer(engine.engine, recognizer.detector, recognizer.workers)
+        self.clip, self.keep_images = clip, keep_images
+        self._tracker = FaceTracker(recognizer, detect_every, smooth if clip.live else 0.0)
+        self._centred = 0.0 if clip.live else smooth  # a camera's frames do not wait for those after them
+        self._smoother: CentredSmoother[tuple[Prediction, Image | None]] | None = None
+
+    def push(self, frame: Frame) -> Iterator[tuple[Prediction, Image | None]]:
+        """Add a frame and yield those that are ready: predictions, and their images where these are kept."""
+        height, width = frame.image.shape[:2]
+        if self._smoother is None:
+            most = MAX_HELD_BYTES // frame.image.nbytes if self.keep_images else 0
+            self._smoother = CentredSmoother(self._centred, most)
+        prediction = Prediction(self.clip.source, width, height, (), None, frame.number, frame.time)
+        faces = self._tracker.update(frame.image, frame.time)
+        held = frame.image if self.keep_images else None
+        for ready, (known, image) in self._smoother.push(frame.time, faces, (prediction, held)):
+            yield replace(known, faces=ready), image
+
+    def flush(self) -> Iterator[tuple[Prediction, Image | None]]:
+        """Yield the remaining frames, at the end."""
+        for ready, (known, image) in self._smoother.flush() if self._smoother else ():
+            yield replace(known, faces=ready), image
+
+
+def track_faces(
+    recognizer: Recognizer,
+    source: str | os.PathLike[str] | int,
+    *,
+    start: float = 0.0,
+    end: float | None = None,
+    every: int = 1,
+    detect_every: int = 5,
+    smooth: float = 0.3,
+) -> Iterator[Prediction]:
+    """`Recognizer.track`."""
+    check_range("start", start, 0)
+    if end is not None:
+        check_range("end", end, start)
+    check_range("every", every, 1)
+    check_range("detect_every", detect_every, 1)
+    check_range("smooth", smooth, 0, LONGEST_SMOOTHING_S)
+    clip = Clip(str(source) if isinstance(source, int) else os.fspath(source), start, end, every)
+    return _predictions(clip, TrackedFrames(clip, recognizer, detect_every, smooth, keep_images=True))
+
+
+def _predictions(clip: Clip, frames: TrackedFrames) -> Iterator[Prediction]:
+    try:
+        for frame in clip:
+            for prediction, image in frames.push(frame):
+                yield replace(prediction, kept=Kept(image))
+        for prediction, image in frames.flush():
+            yield replace(prediction, kept=Kept(image))
+    finally:
+        clip.close()
+    if clip.damaged:
+        warnings.warn(f"{clip.source}: {clip.damaged} damaged packets skipped", stacklevel=2)
+    if cut_off := clip.cut_off():
+        warnings.warn(f"{clip.source}: {cut_off}", stacklevel=2)
+
+
+def track(
+    source: str | Path | int,
+    model: str | Path | None = None,
+    *,
+    start: float = 0.0,
+    end: float | None = None,
+    every: int = 1,
+    detect_every: int = 5,
+    smooth: float = 0.3,
+    detector: DetectorName = "yunet",
+    min_score: float | None = None,
+    threads: int = 0,
+    engine: EngineName = "auto",
+    detect_size: int | None = None,
+) -> Iterator[Prediction]:
+    """Recognise in a video or of a camera, frame by frame; see `Recognizer.track`.
+
+    Args:
+        source: As in `Recognizer.track`.
+        model: As in `load`.
+        start: As in `Recognizer.track`.
+        end: As in `Recognizer.track`.
+        every: As in `Recognizer.track`.
+        detect_every: As in `Recognizer.track`.
+        smooth: As in `Recognizer.track`.
+        detector: As in `load`.
+        min_score: As in `load`.
+        threads: As in `load`.
+        engine: As in `load`.
+        detect_size: As in `load`; frames are searched at 960 pixels unless it is given.
+
+    Raises:
+        ImageError: The video cannot be opened, or holds no frame.
+        MissingExtraError: PyAV is not installed: `pip install 'mftn[video]'`.
+        ModelError: There is no such model.
+        ConfigError: There is no such detector or engine, or a number is out of its range.
+    """
+    recognizer = load(
+        model,
+        detector=detector,
+        min_score=min_score,
+        threads=threads,
+        engine=engine,
+        flip=False,
+        detect_size=detect_size,
+    )
+    return track_faces(recognizer, source, start=start, end=end, every=every, detect_every=detect_every, smooth=smooth)
