@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,13 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image as PillowImage
 
+import mftn
 from mftn.cli.sink import ImageTable, sink
 from mftn.errors import OutputError
 from mftn.files import file_identity
 from mftn.labels import EXPRESSIONS
-from mftn.output import ImageFolder, open_writer
-from mftn.types import Face, Prediction
+from mftn.output import ImageFolder, Provenance, open_writer
+from mftn.types import ROW_TYPES, Face, Prediction
 
 
 def face(box: tuple[float, float, float, float], expression: str = "fear") -> Face:
@@ -27,6 +29,7 @@ PREDICTIONS = [
     Prediction("naïve.jpg", 10, 10, ()),
     Prediction("bad.jpg", 0, 0, (), "bad.jpg: damaged"),
 ]
+PROVENANCE = Provenance("mftn_mobile_ferplus", "0" * 64, {"detector": "yunet", "min_score": None, "flip": True})
 
 
 def test_jsonl_is_the_documented_contract(tmp_path: Path) -> None:
@@ -36,6 +39,7 @@ def test_jsonl_is_the_documented_contract(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
     assert lines == [prediction.to_dict() for prediction in PREDICTIONS]
     assert lines[0]["faces"][0] == {
+        "face": 1,
         "box": [1.0, 2.0, 30.0, 40.0],
         "score": 0.9,
         "landmarks": [[0.0, 1.0], [2.0, 3.0], [4.0, 5.0], [6.0, 7.0], [8.0, 9.0]],
@@ -43,6 +47,18 @@ def test_jsonl_is_the_documented_contract(tmp_path: Path) -> None:
         "probability": 0.65,
         "probabilities": dict.fromkeys(EXPRESSIONS, 0.05) | {"fear": 0.65},
         "track": None,
+        "crop": None,
+    }
+    assert {name: value for name, value in lines[0].items() if name != "faces"} == {
+        "source": "a,b.jpg",
+        "width": 640,
+        "height": 480,
+        "error": None,
+        "frame": None,
+        "time": None,
+        "annotated": None,
+        "model": None,
+        "mftn_version": mftn.__version__,
     }
 
 
@@ -58,6 +74,57 @@ def test_csv_and_parquet_hold_the_same_rows(tmp_path: Path) -> None:
     assert [row["expression"] for row in table] == ["fear", "anger", None, None]
     assert float(rows[1]["p_anger"]) == pytest.approx(table[1]["p_anger"], abs=1e-6) == pytest.approx(0.65)
     assert rows[3]["error"] == "bad.jpg: damaged"
+
+
+def test_a_table_of_photographs_has_the_types_of_one_of_videos(tmp_path: Path) -> None:
+    crop = replace(PREDICTIONS[0].faces[0], track=3, crop="c/a_face1.jpg")
+    films = [Prediction("a.mp4", 9, 9, (crop,), None, 7, 0.28, "a/a_faces.jpg", "mftn_mobile_ferplus")]
+    for name, predictions in {"photos": PREDICTIONS[1:], "films": films}.items():
+        with open_writer(tmp_path / f"{name}.parquet", "parquet", PROVENANCE) as writer:
+            for prediction in predictions:
+                writer.write(prediction)
+    photos, films = (pq.read_schema(tmp_path / f"{name}.parquet") for name in ("photos", "films"))
+    assert photos.equals(films, check_metadata=True)
+    assert {
+        field.name: str(field.type).replace("double", "float64").replace("float32", "float") for field in films
+    } == {name: kind.replace("float32", "float") for name, kind in ROW_TYPES.items()}
+    assert json.loads(films.metadata[b"mftn"]) == json.loads(PROVENANCE.to_json())
+    (row,) = pq.read_table(tmp_path / "films.parquet").to_pylist()
+    assert [row[name] for name in ("face", "track", "frame", "annotated", "crop", "model", "mftn_version")] == [
+        1, 3, 7, "a/a_faces.jpg", "c/a_face1.jpg", "mftn_mobile_ferplus", mftn.__version__
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars", "duckdb"])
+def test_the_types_reach_every_reader(tmp_path: Path, library: str) -> None:
+    module = pytest.importorskip(library)
+    path = tmp_path / "photos.parquet"
+    with open_writer(path, "parquet") as writer:
+        writer.write(PREDICTIONS[1])
+    if library == "duckdb":
+        types = {name: kind for name, kind, *_ in module.sql(f"DESCRIBE SELECT * FROM '{path}'").fetchall()}
+        expected = {"frame": "BIGINT", "time": "DOUBLE", "track": "INTEGER", "crop": "VARCHAR", "left": "FLOAT"}
+    elif library == "polars":
+        types = module.read_parquet_schema(path)
+        expected = {"frame": module.Int64, "time": module.Float64, "track": module.Int32, "crop": module.String}
+    else:
+        types = {name: str(kind) for name, kind in module.read_parquet(path).dtypes.items()}
+        expected = {"frame": "Int64", "time": "float64", "track": "Int32", "width": "Int32", "left": "float32"}
+        assert types["crop"] in ("str", "string", "object")
+    assert {name: types[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv"])
+def test_what_made_a_text_table_is_told_beside_it(tmp_path: Path, kind: str) -> None:
+    with open_writer(tmp_path / f"o.{kind}", kind, PROVENANCE) as writer:
+        writer.write(PREDICTIONS[0])
+    told = json.loads((tmp_path / f"o.{kind}.meta.json").read_text(encoding="utf-8"))
+    assert told == {
+        "model": "mftn_mobile_ferplus",
+        "model_sha256": "0" * 64,
+        "settings": {"detector": "yunet", "min_score": None, "flip": True},
+        "mftn_version": mftn.__version__,
+    }
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet"])

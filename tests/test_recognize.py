@@ -110,8 +110,12 @@ def test_mtcnn_recognises_too(photos: Path) -> None:
 def test_results_turn_into_plain_values_and_frames(photos: Path) -> None:
     prediction = mftn.predict(photos / "astronaut.jpg")
     plain = prediction.to_dict()
-    assert list(plain) == ["source", "width", "height", "faces", "error", "frame", "time"]
+    assert list(plain) == [
+        *("source", "width", "height", "faces", "error", "frame", "time", "annotated", "model", "mftn_version")
+    ]
+    assert plain["model"] == "mftn_mobile_ferplus"
     assert list(plain["faces"][0]) == [
+        "face",
         "box",
         "score",
         "landmarks",
@@ -119,6 +123,7 @@ def test_results_turn_into_plain_values_and_frames(photos: Path) -> None:
         "probability",
         "probabilities",
         "track",
+        "crop",
     ]
     frame = prediction.to_frame()
     assert len(frame) == 1 and frame.loc[0, "expression"] == "happiness"

@@ -8,17 +8,40 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
+from mftn import __version__
 from mftn.errors import MissingExtraError
-from mftn.files import UniqueNames, atomic_write, file_identity
-from mftn.types import Prediction
+from mftn.files import UniqueNames, atomic_write, file_identity, write_text
+from mftn.types import ROW_TYPES, Prediction
 
 if TYPE_CHECKING:
     from PIL import Image as PillowImage
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """What made a table: everything that the same numbers need, besides the images.
+
+    Attributes:
+        model: The model's name.
+        model_sha256: Of its file.
+        settings: The options that shape results, under their names.
+        mftn_version: Of this package.
+    """
+
+    model: str
+    model_sha256: str
+    settings: Mapping[str, str | float | bool | None]
+    mftn_version: str = __version__
+
+    def to_json(self, indent: int | None = None) -> str:
+        """As a JSON object, one key per attribute."""
+        return json.dumps(asdict(self), indent=indent, ensure_ascii=False)
 
 
 class Writer(Protocol):
@@ -53,7 +76,7 @@ class CsvWriter:
 
     def __init__(self, file: TextIO) -> None:
         self.file = file
-        self.table = csv.DictWriter(file, list(Prediction("", 0, 0, ()).to_rows()[0]), lineterminator="\n")
+        self.table = csv.DictWriter(file, list(ROW_TYPES), lineterminator="\n")
         self.table.writeheader()
 
     def write(self, prediction: Prediction) -> None:
@@ -66,18 +89,22 @@ class CsvWriter:
 
 
 class ParquetWriter:
-    """The rows of `CsvWriter` with types; written in groups of a thousand, so that memory stays flat."""
+    """The rows of `CsvWriter` with types; written in groups of a thousand, so that memory stays flat.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: The file.
+        provenance: Goes into the file's metadata, as JSON under the key "mftn".
+    """
+
+    def __init__(self, path: Path, provenance: Provenance | None = None) -> None:
         try:
             import pyarrow as pa
             import pyarrow.parquet as pq
         except ImportError as error:
             raise MissingExtraError("Parquet output", "parquet") from error
-        kinds = {"source": pa.string(), "width": pa.int32(), "height": pa.int32(), "expression": pa.string()}
-        kinds |= {"error": pa.string(), "frame": pa.int64(), "time": pa.float64(), "track": pa.int32()}
-        columns = Prediction("", 0, 0, ()).to_rows()[0]
-        self.schema = pa.schema([(name, kinds.get(name, pa.float32())) for name in columns])
+        metadata = {"pandas": _pandas_types()} | ({"mftn": provenance.to_json()} if provenance else {})
+        columns = [(name, getattr(pa, kind)()) for name, kind in ROW_TYPES.items()]
+        self.schema = pa.schema(columns, metadata)
         self.table_of = pa.Table.from_pylist
         self.file = pq.ParquetWriter(path, self.schema)
         self.rows: list[dict[str, Any]] = []
@@ -98,13 +125,24 @@ class ParquetWriter:
         self.file.close()
 
 
+def _pandas_types() -> str:
+    """Metadata by which pandas reads whole numbers as such also where some are missing."""
+    columns = [
+        {"name": name, "field_name": name, "pandas_type": kind, "numpy_type": kind.capitalize(), "metadata": None}
+        for name, kind in ROW_TYPES.items()
+        if kind.startswith("int")
+    ]
+    return json.dumps({"index_columns": [], "column_indexes": [], "columns": columns})
+
+
 @contextmanager
-def open_writer(path: Path, kind: str) -> Iterator[Writer]:
+def open_writer(path: Path, kind: str, provenance: Provenance | None = None) -> Iterator[Writer]:
     """A writer into a file that takes its name when the block ends, also when it ends by an interruption.
 
     Args:
         path: The file.
         kind: "jsonl", "csv" or "parquet".
+        provenance: Goes into the metadata of Parquet, and into `meta_path(path)` beside the others.
 
     Raises:
         OutputError: The file cannot be written.
@@ -112,11 +150,18 @@ def open_writer(path: Path, kind: str) -> Iterator[Writer]:
     """
     with atomic_write(path, keep=True) as partial:
         if kind == "parquet":
-            with closing(ParquetWriter(partial)) as parquet:
+            with closing(ParquetWriter(partial, provenance)) as parquet:
                 yield parquet
             return
         with partial.open("w", encoding="utf-8", newline="") as file:
             yield JsonlWriter(file) if kind == "jsonl" else CsvWriter(file)
+    if provenance and path.is_file():  # a pipe has nothing beside it
+        write_text(meta_path(path), provenance.to_json(indent=2) + "\n")
+
+
+def meta_path(path: Path) -> Path:
+    """Where the provenance of a JSONL or CSV file is: NAME.meta.json beside it."""
+    return path.with_name(f"{path.name}.meta.json")
 
 
 class ImageFolder:

@@ -192,13 +192,13 @@ class Recognizer:
     def classify(self, found: Sequence[Located]) -> Iterator[Prediction]:
         """The second half: the predictions of several images, whose faces go through the network together."""
         rows = chain.from_iterable(self.engine.probabilities(crops).tolist() for crops in self._batches(found))
-        labels = self.engine.spec.labels
+        labels, model = self.engine.spec.labels, self.engine.spec.name or None
         for image in found:
             faces = tuple(
                 Face(face.box, face.score, face.landmarks, dict(zip(labels, next(rows), strict=True)))
                 for face in image.faces
             )
-            yield replace(image.prediction, faces=faces)
+            yield replace(image.prediction, faces=faces, model=model)
 
     def _find(self, source: Source, number: int, room: Room) -> Located:
         """The first half for one source of `stream`; a failure becomes the prediction's error."""

@@ -8,13 +8,21 @@ upside down keep this order, so that aligning them turns the face upright.
 
 from __future__ import annotations
 
+<<<<<<< HEAD
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, overload
+=======
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+>>>>>>> 5858c1d (Say in every table what made it, and type its columns whatever was read)
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mftn import __version__
 from mftn.files import readable
 from mftn.kept import Kept
 from mftn.labels import EXPRESSIONS
@@ -27,6 +35,30 @@ Image = NDArray[np.uint8]
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels."""
+
+
+_EDGES = ("left", "top", "right", "bottom")
+_POINTS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
+_COORDINATES = tuple(f"{point}_{axis}" for point in _POINTS for axis in "xy")
+
+ROW_TYPES = {
+    "source": "string",
+    "width": "int32",
+    "height": "int32",
+    **dict.fromkeys((*_EDGES, "score", *_COORDINATES), "float32"),
+    "expression": "string",
+    **dict.fromkeys(("probability", *(f"p_{name}" for name in EXPRESSIONS)), "float32"),
+    "error": "string",
+    "frame": "int64",
+    "time": "float64",
+    "track": "int32",
+    "face": "int32",
+    "annotated": "string",
+    "crop": "string",
+    "model": "string",
+    "mftn_version": "string",
+}
+"""The columns of a table of faces and their types; any but source, width, height and mftn_version may be empty."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,10 +83,12 @@ class Face(Detection):
     Attributes:
         probabilities: Calibrated probability of every expression by name, in the model's class order; they sum to 1.
         track: In a video, the person's number from 1, the same in every frame; None in a photograph.
+        crop: Path of the aligned face that was saved; None where none was.
     """
 
     probabilities: Mapping[str, float]
     track: int | None = None
+    crop: str | None = None
 
     @property
     def expression(self) -> str:
@@ -78,6 +112,7 @@ class Face(Detection):
             "probability": round(self.probability, 6),
             "probabilities": {name: round(float(p), 6) for name, p in self.probabilities.items()},
             "track": self.track,
+            "crop": self.crop and readable(self.crop),
         }
 
     def __repr__(self) -> str:
@@ -105,6 +140,8 @@ class Prediction:
         error: Why the image could not be read; None if it could.
         frame: The frame's number in its video, from 0; None for a photograph.
         time: The frame's timestamp in seconds; None for a photograph.
+        annotated: Path of the annotated copy that was saved; None where none was.
+        model: Name of the model that recognised the expressions.
         kept: The image where it was given as a value; for the methods that show it.
     """
 
@@ -115,6 +152,8 @@ class Prediction:
     error: str | None = None
     frame: int | None = None
     time: float | None = None
+    annotated: str | None = None
+    model: str | None = None
     kept: Kept | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
@@ -132,7 +171,7 @@ class Prediction:
 
     def __reduce__(self) -> tuple[Any, ...]:
         values = (self.source, self.width, self.height, self.faces, self.error, self.frame, self.time)
-        return type(self), values
+        return type(self), (*values, self.annotated, self.model)
 
     def to_dict(self) -> dict[str, Any]:
         """The prediction as JSON-ready values: one line of the JSONL output (docs/output.md)."""
@@ -140,24 +179,25 @@ class Prediction:
             "source": readable(self.source),
             "width": self.width,
             "height": self.height,
-            "faces": [face.to_dict() for face in self.faces],
+            "faces": [{"face": number} | face.to_dict() for number, face in enumerate(self.faces, start=1)],
             "error": self.error and readable(self.error),
             "frame": self.frame,
             "time": None if self.time is None else round(self.time, 4),
+            "annotated": self.annotated and readable(self.annotated),
+            "model": self.model,
+            "mftn_version": __version__,
         }
 
     def to_rows(self) -> list[dict[str, Any]]:
-        """One flat row per face, or a single row if there is none: the columns of the CSV and Parquet output."""
-        image: dict[str, Any] = {"source": readable(self.source), "width": self.width, "height": self.height}
-        rest = {
-            "error": self.error and readable(self.error),
-            "frame": self.frame,
-            "time": None if self.time is None else round(self.time, 4),
-        }
-        return [image | _flat(face) | rest | {"track": face and face.track} for face in self.faces or (None,)]
+        """One flat row per face, or a single row if there is none: the columns and types of `ROW_TYPES`."""
+        values = self.to_dict()
+        return [
+            {name: row.get(name) for name in ROW_TYPES}
+            for row in (values | _flat(face) for face in values["faces"] or ({},))
+        ]
 
     def to_frame(self) -> pd.DataFrame:
-        """The rows of `to_rows` as a pandas DataFrame.
+        """The rows of `to_rows` as a pandas DataFrame, with the types of `ROW_TYPES`.
 
         Raises:
             MissingExtraError: pandas is not installed.
@@ -168,7 +208,8 @@ class Prediction:
             from mftn.errors import MFTNError
 
             raise MFTNError("to_frame needs pandas: pip install pandas") from error
-        return pd.DataFrame(self.to_rows())
+        kinds = {name: kind.replace("int", "Int") for name, kind in ROW_TYPES.items()}  # Int: some may be missing
+        return pd.DataFrame(self.to_rows()).astype(kinds)
 
     def __repr__(self) -> str:
         if self.error:
@@ -177,15 +218,9 @@ class Prediction:
         return f"Prediction({readable(self.source)}, {self.width}×{self.height}: {found})"
 
 
-def _flat(face: Face | None) -> dict[str, Any]:
-    """The columns of one face; all None for an image without one, so that every row has the same columns."""
-    points = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
-    values: dict[str, Any] = face.to_dict() if face else {}
-    row: dict[str, Any] = dict(
-        zip(("left", "top", "right", "bottom"), values.get("box") or (None,) * 4, strict=True),
-        score=values.get("score"),
-    )
-    for name, (x, y) in zip(points, values.get("landmarks") or ((None, None),) * 5, strict=True):
-        row |= {f"{name}_x": x, f"{name}_y": y}
-    row |= {"expression": values.get("expression"), "probability": values.get("probability")}
-    return row | {f"p_{name}": values.get("probabilities", {}).get(name) for name in EXPRESSIONS}
+def _flat(face: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns of one face, as `Face.to_dict` gives it; without those that are lists."""
+    row = {name: face.get(name) for name in ("face", "score", "expression", "probability", "track", "crop")}
+    row |= zip(_EDGES, face.get("box") or (), strict=False)
+    row |= zip(_COORDINATES, chain.from_iterable(face.get("landmarks") or ()), strict=False)
+    return row | {f"p_{name}": probability for name, probability in face.get("probabilities", {}).items()}
