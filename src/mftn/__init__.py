@@ -8,6 +8,8 @@ Prediction(photo.jpg, 512×512: happiness 97%)
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from mftn.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from mftn.analysis.settings import Settings
     from mftn.analysis.summary import Summary, summarize
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     from mftn.tracking import track
     from mftn.types import Face, Prediction
 
-__version__ = "0.1.0"
 __all__ = [
     "MFTN",
     "Face",

@@ -14,10 +14,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
-from mftn import __version__
 from mftn.errors import MissingExtraError
 from mftn.files import UniqueNames, atomic_write, file_identity, write_text
 from mftn.types import ROW_TYPES, Prediction
+from mftn.version import __version__
 
 if TYPE_CHECKING:
     from PIL import Image as PillowImage

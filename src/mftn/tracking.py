@@ -42,7 +42,7 @@ class TrackedFrames:
         engine = recognizer.engine
         if isinstance(engine, Flipped):
             recognizer = Recognizer(engine.engine, recognizer.detector, recognizer.workers)
-        self.clip, self.keep_images = clip, keep_images
+        self.clip, self.keep_images, self._model = clip, keep_images, engine.spec.name or None
         self._tracker = FaceTracker(recognizer, detect_every, smooth if clip.live else 0.0)
         self._centred = 0.0 if clip.live else smooth  # a camera's frames do not wait for those after them
         self._smoother: CentredSmoother[tuple[Prediction, Image | None]] | None = None
@@ -53,7 +53,8 @@ class TrackedFrames:
         if self._smoother is None:
             most = MAX_HELD_BYTES // frame.image.nbytes if self.keep_images else 0
             self._smoother = CentredSmoother(self._centred, most)
-        prediction = Prediction(self.clip.source, width, height, (), None, frame.number, frame.time)
+        number, time = frame.number, frame.time
+        prediction = Prediction(self.clip.source, width, height, (), None, number, time, model=self._model)
         faces = self._tracker.update(frame.image, frame.time)
         held = frame.image if self.keep_images else None
         for ready, (known, image) in self._smoother.push(frame.time, faces, (prediction, held)):

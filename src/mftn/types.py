@@ -8,24 +8,18 @@ upside down keep this order, so that aligning them turns the face upright.
 
 from __future__ import annotations
 
-<<<<<<< HEAD
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, overload
-=======
-from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Any
->>>>>>> 5858c1d (Say in every table what made it, and type its columns whatever was read)
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mftn import __version__
 from mftn.files import readable
 from mftn.kept import Kept
 from mftn.labels import EXPRESSIONS
+from mftn.version import __version__
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -191,10 +185,8 @@ class Prediction:
     def to_rows(self) -> list[dict[str, Any]]:
         """One flat row per face, or a single row if there is none: the columns and types of `ROW_TYPES`."""
         values = self.to_dict()
-        return [
-            {name: row.get(name) for name in ROW_TYPES}
-            for row in (values | _flat(face) for face in values["faces"] or ({},))
-        ]
+        faces: list[dict[str, Any]] = values["faces"] or [{}]
+        return [{name: row.get(name) for name in ROW_TYPES} for row in (values | _flat(face) for face in faces)]
 
     def to_frame(self) -> pd.DataFrame:
         """The rows of `to_rows` as a pandas DataFrame, with the types of `ROW_TYPES`.

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 def test_the_version_has_one_source() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     assert project["project"]["dynamic"] == ["version"] and "version" not in project["project"]
-    assert project["tool"]["hatch"]["version"]["path"] == "src/mftn/__init__.py"
+    assert project["tool"]["hatch"]["version"]["path"] == "src/mftn/version.py"
     assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == mftn.__version__
 
 
