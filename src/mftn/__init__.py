@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mftn.analysis.summary import Summary, summarize
     from mftn.drawing import annotate
     from mftn.engines import list_models
+    from mftn.evaluate.groups.report import compare_groups
     from mftn.models import MFTN
     from mftn.recognize import load, predict
     from mftn.tracking import track
@@ -27,6 +28,7 @@ __all__ = [
     "Settings",
     "Summary",
     "annotate",
+    "compare_groups",
     "list_models",
     "load",
     "predict",
@@ -46,10 +48,15 @@ _HOMES = {
     "Settings": "mftn.analysis.settings",
     "Summary": "mftn.analysis.summary",
     "summarize": "mftn.analysis.summary",
+    "compare_groups": "mftn.evaluate.groups.report",
 }
 
 
-_EXTRAS = {"mftn.models": ("The network", "train"), "mftn.analysis.summary": ("mftn.summarize", "analysis")}
+_EXTRAS = {
+    "mftn.models": ("The network", "train"),
+    "mftn.analysis.summary": ("mftn.summarize", "analysis"),
+    "mftn.evaluate.groups.report": ("mftn.compare_groups", "analysis"),
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -29,6 +29,7 @@ COLOURS: Mapping[str, str] = MappingProxyType(
 _WORDS: Mapping[str, str] = MappingProxyType(
     {name: name for name in EXPRESSIONS}
     | {"happy": "happiness", "joy": "happiness", "surprised": "surprise", "sad": "sadness", "angry": "anger"}
+    | {"smile": "happiness", "smiling": "happiness"}
     | {"disgusted": "disgust", "fearful": "fear", "afraid": "fear", "scared": "fear", "contemptuous": "contempt"}
 )
 

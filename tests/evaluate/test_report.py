@@ -17,6 +17,7 @@ from PIL import Image as PillowImage
 import mftn.models  # noqa: F401 (registers the networks)
 from mftn.data.dataset import FaceDataset
 from mftn.errors import ConfigError, DataError, ModelError
+from mftn.evaluate.groups.request import GroupRequest
 from mftn.evaluate.inference import preprocess_for
 from mftn.evaluate.predictions import FUSED, NetworkSummary, Predictions
 from mftn.evaluate.report import Model, Options, write_report
@@ -40,6 +41,24 @@ def network(folder: Path, prepared: Path, architecture: str = "mftn_face", class
     path = folder / f"{architecture}_{classes}_{seed}.safetensors"
     save_model(model, path, spec)
     return Model(path.stem, path, load_model(path))
+
+
+def test_groups_of_a_prepared_split(prepared: Path, tmp_path: Path) -> None:
+    sources = pq.read_table(prepared / "manifest.parquet").to_pylist()
+    train = [row["source"] for row in sources if row["split"] == "train"]
+    rows = [f"{source},{number % 6},{'fm'[number % 2]}" for number, source in enumerate([*train, "valid/other.png"])]
+    (tmp_path / "people.csv").write_text("image,person,sex\n" + "\n".join(rows) + "\n")
+    request = GroupRequest(tmp_path / "people.csv")
+    model = network(tmp_path, prepared)
+    report = write_report([model], prepared, "train", tmp_path / "report", options=NOTHING, groups=request)
+    assert report.groups
+    results = report.groups.models[model.name]
+    assert results.images == 24 and results.people == 6
+    fused = report.results.models[model.name].outputs[FUSED]["argmax"]
+    every = [share for share in results.shares if share.label == "all expressions"]
+    assert sum(share.right for share in every) == round(fused.accuracy * 24)
+    assert "1 of 25 rows" in " ".join(results.notes)
+    assert (tmp_path / "report" / "groups.html").is_file()
 
 
 def test_a_report_of_two_models_holds_what_it_measures(prepared: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
-"""Measure trained networks on a prepared data set: metrics with intervals, figures, one page."""
+"""Measure trained networks on a prepared data set, or predictions of photographs by group of people: one page."""
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,12 +11,13 @@ from mftn.cli.outputs import check_outputs
 from mftn.cli.progress import progress_bars
 from mftn.data.records import Split
 from mftn.data.votes import Protocol
-from mftn.errors import ConfigError
+from mftn.errors import ConfigError, MissingExtraError
 from mftn.limits import check_range
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
+    from mftn.evaluate.groups.request import GroupRequest
     from mftn.evaluate.results import Results
 
 
@@ -27,6 +29,15 @@ class Arguments:
         model: A checkpoint of `mftn train`, a file of `mftn export`, the name of a model that ships, or predictions
             that an earlier report kept (Parquet); repeat the option for each model to compare.
         data: A prepared data set (`mftn prepare`).
+        groups: Compare groups of people: a CSV file with image, label (a prepared data set has its own), person, and a
+            column for each kind of group (sex, age, pose …).
+        predictions: With --groups, in place of --model and --data: what `mftn predict --output` wrote of the
+            photographs. A photograph without a face counts as wrong.
+        by: A column of groups; repeat it. All columns by default; one of many numbers is cut into thirds.
+        adjust: A column of what makes an image easy or hard, such as the expression's intensity; repeat it. No gap is
+            laid at the model's door without one.
+        label: The column of the expression, where it is not named label.
+        fewest: People that a group needs to be judged.
         split: Which split; validation has chosen a model's epoch, test has not.
         out: Folder of the report.
         protocol: Where raters voted: which images count, and their class.
@@ -36,8 +47,14 @@ class Arguments:
         seed: Of the draws, the corruptions and the intervals.
     """
 
-    model: tyro.conf.UseAppendAction[tuple[str, ...]]
-    data: Path
+    model: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    data: Path | None = None
+    groups: Path | None = None
+    predictions: Path | None = None
+    by: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    adjust: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    label: str = ""
+    fewest: int = 30
     split: Split = "valid"
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("report")
     protocol: Protocol = "argmax"
@@ -48,7 +65,16 @@ class Arguments:
 
 
 def run(arguments: Arguments) -> int:
-    """Write the report and print the accuracies."""
+    """Write the report and print what was found."""
+    groups = _groups(arguments)
+    if arguments.predictions is not None:
+        return _run_predictions(arguments, arguments.predictions, groups)
+    if arguments.data is None:
+        raise ConfigError("--data: name a prepared data set, or give --predictions and --groups for loose photographs")
+    return _run_models(arguments, arguments.data, groups)
+
+
+def _run_models(arguments: Arguments, data: Path, groups: "GroupRequest | None") -> int:
     from mftn.evaluate.report import Model, Options, write_report
     from mftn.export.recover import load_network
 
@@ -69,11 +95,46 @@ def run(arguments: Arguments) -> int:
             bars.advance(tasks[what], done)
 
         report = write_report(
-            models, arguments.data, arguments.split, arguments.out, arguments.protocol, options, on_progress
+            models, data, arguments.split, arguments.out, arguments.protocol, options, on_progress, groups
         )
     _print(report.results)
+    if report.groups:
+        print("\n".join(report.groups.lines()))
+        print(arguments.out / "groups.html")
     print(report.page)
     return 0
+
+
+def _run_predictions(arguments: Arguments, predictions: Path, groups: "GroupRequest | None") -> int:
+    if groups is None or arguments.groups is None:
+        raise ConfigError("--predictions: also give --groups, a CSV file with image, label, person and groups")
+    if arguments.model or arguments.data:
+        raise ConfigError("--predictions stands in place of --model and --data; give one or the other")
+    from mftn.evaluate.groups.report import OUTPUTS, GroupReport
+    from mftn.evaluate.groups.sheet import predicted_expressions
+
+    outputs = [("--out", arguments.out / name) for name in OUTPUTS]
+    check_outputs(outputs, [predictions, arguments.groups], overwrite=True)
+    report = GroupReport.of({predictions.stem: predicted_expressions(predictions)}, groups)
+    page = report.write(arguments.out)
+    print("\n".join(report.lines()))
+    print(page)
+    return 0
+
+
+def _groups(arguments: Arguments) -> "GroupRequest | None":
+    """What is compared; None without --groups."""
+    if arguments.groups is None:
+        if option := next((name for name in ("by", "adjust", "label") if getattr(arguments, name)), None):
+            raise ConfigError(f"--{option} has no effect without --groups")
+        return None
+    for package in ("pandas", "statsmodels"):
+        if not find_spec(package):
+            raise MissingExtraError("mftn evaluate --groups", "analysis")
+    from mftn.evaluate.groups.request import GroupOptions, GroupRequest
+
+    options = GroupOptions(fewest=arguments.fewest, seed=arguments.seed)
+    return GroupRequest(arguments.groups, arguments.by, arguments.adjust, arguments.label, options)
 
 
 def _check(arguments: Arguments) -> list[Path]:
@@ -85,8 +146,8 @@ def _check(arguments: Arguments) -> list[Path]:
     if not arguments.model:
         raise ConfigError("--model: name the checkpoint to evaluate, such as runs/ferplus/best.safetensors")
     paths = [find_model(model) for model in arguments.model]
-    outputs = [("--out", arguments.out / name) for name in ("report.html", "metrics.json")]
-    check_outputs(outputs, paths, overwrite=True)
+    outputs = [("--out", arguments.out / name) for name in ("report.html", "metrics.json", "groups.csv")]
+    check_outputs(outputs, [*paths, *([arguments.groups] if arguments.groups else [])], overwrite=True)
     return paths
 
 

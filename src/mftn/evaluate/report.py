@@ -2,22 +2,29 @@
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mftn.data.records import Split
 from mftn.data.votes import Protocol
+from mftn.errors import DataError
 from mftn.evaluate.drawing import draw, file_name, save
+from mftn.evaluate.groups.request import GroupRequest
 from mftn.evaluate.measuring import Options, Progress, measure
 from mftn.evaluate.predictions import FUSED, Predictions, cache_key, predict_split, read_predictions
 from mftn.evaluate.results import Results, to_json
 from mftn.evaluate.split import EvaluatedSplit
 from mftn.files import write_csv, write_text
 from mftn.models import Network
+
+if TYPE_CHECKING:
+    from mftn.evaluate.groups.report import GroupReport
 
 __all__ = ["Model", "Options", "Report", "write_report"]
 
@@ -44,10 +51,12 @@ class Report:
     Attributes:
         page: The file that holds everything.
         results: What was measured.
+        groups: Results by group, where they were asked for; a page of their own beside the other.
     """
 
     page: Path
     results: Results
+    groups: "GroupReport | None" = None
 
 
 def write_report(
@@ -58,6 +67,7 @@ def write_report(
     protocol: Protocol = "argmax",
     options: Options | None = None,
     on_progress: Progress = lambda _what, _done, _total: None,
+    groups: GroupRequest | None = None,
 ) -> Report:
     """Measure, draw and write.
 
@@ -69,6 +79,7 @@ def write_report(
         protocol: Where raters voted: which images count, and their class.
         options: How much is measured.
         on_progress: Told how far it is.
+        groups: People behind the images, whose groups are compared.
 
     Raises:
         DataError: The data set is missing, an image cannot be read, or the images do not add up to the manifest's.
@@ -78,6 +89,7 @@ def write_report(
     channels = {network.described().channels for network in networks.values()}
     images = EvaluatedSplit(folder, split, protocol, channels)
     predictions = [_predict(model, images, out, on_progress) for model in models]
+    by_group = _compare_groups(groups, images, predictions) if groups else None
     results = measure(images, predictions, networks, options, on_progress)
     drawn = save(draw(results, images, predictions, networks, options, on_progress), out / "figures")
     for name, rows in tables(results).items():
@@ -86,7 +98,25 @@ def write_report(
     write_text(out / "metrics.json", json.dumps(to_json(results), indent=1))
     page = out / "report.html"
     write_text(page, render(results, drawn, options))
-    return Report(page, results)
+    if by_group:
+        by_group.write(out)
+    return Report(page, results, by_group)
+
+
+def _compare_groups(request: GroupRequest, images: EvaluatedSplit, predictions: Sequence[Predictions]) -> "GroupReport":
+    from mftn.evaluate.groups.report import GroupReport
+
+    sources = images.sources()
+    if len(set(sources)) < len(sources):
+        twice = next(source for source, count in Counter(sources).items() if count > 1)
+        raise DataError(f"{images.folder}: {twice} has several faces; groups need one face an image")
+    labels = dict(zip(sources, (images.classes[label] for label in images.labels), strict=True))
+
+    def named(found: Predictions) -> dict[str, str | None]:
+        best = found.scores(images.classes).argmax(axis=1)
+        return dict(zip(sources, (images.classes[index] for index in best), strict=True))
+
+    return GroupReport.of({found.name: named(found) for found in predictions}, request, labels)
 
 
 def _predict(model: Model, split: EvaluatedSplit, out: Path, on_progress: Progress) -> Predictions:

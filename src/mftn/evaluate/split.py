@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from mftn.data.dataset import FaceDataset
-from mftn.data.manifest import read_description
+from mftn.data.manifest import read_description, read_manifest
 from mftn.data.records import Split
 from mftn.data.votes import Protocol
 from mftn.errors import DataError
@@ -65,6 +65,12 @@ class EvaluatedSplit:
         rng = np.random.default_rng(seed)
         chosen = rng.choice(len(self.dataset), min(count, len(self.dataset)), replace=False)
         return [int(index) for index in np.sort(chosen)]
+
+    def sources(self) -> list[str]:
+        """The image that each crop was cut from, as the manifest names it."""
+        rows = read_manifest(self.folder, ["path", "source"]).to_pydict()
+        source_of = dict(zip(rows["path"], rows["source"], strict=True))
+        return [source_of[path] for path in self.dataset.paths]
 
     def summary(self) -> DataSummary:
         """What the report says of it."""

@@ -1,0 +1,68 @@
+"""The figure of results by group: shares with intervals beside odds ratios, as the images are and adjusted."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from mftn.evaluate.figures import new_figure
+from mftn.evaluate.groups.compare import GroupResults
+
+BLUE, ORANGE, GREY, INK = "#0072B2", "#D55E00", "#8C8C8C", "#1A1A1A"
+LOWEST, HIGHEST = 0.02, 50.0
+"""Odds ratios that are drawn; longer intervals end there."""
+
+
+def draw_groups(models: Mapping[str, GroupResults]) -> Figure:
+    """A row for each column, label and group; a panel of odds ratios where anything was tested."""
+    rows = [(name, share) for name, results in models.items() for share in results.shares]
+    figure = new_figure(11, 1.4 + 0.27 * max(len(rows), 3))
+    left, right = figure.subplots(1, 2, sharey=True, width_ratios=(1.1, 1))
+    names, before = [], None
+    for y, (model, share) in enumerate(rows):
+        few = share.people < models[model].options.fewest
+        low, high = (100 * bound for bound in share.interval)
+        colour = GREY if few else BLUE
+        left.plot([low, high], [y, y], color=colour, linewidth=1.6)
+        left.plot(100 * share.share, y, "o", color=colour, markersize=5, markerfacecolor="white" if few else colour)
+        group = f"{share.label}: {share.column} {share.group}"
+        names.append(f"{f'{model}, ' if len(models) > 1 else ''}{group} ({share.people} people)")
+        block = (model, share.column, share.label)
+        if before not in (None, block):
+            for axes in (left, right):
+                axes.axhline(y - 0.5, color="#DDDDDD", linewidth=0.8)
+        before = block
+    places = {(model, share.column, share.label, share.group): y for y, (model, share) in enumerate(rows)}
+    for model, results in models.items():
+        for found in results.comparisons:
+            y = places[model, found.column, found.label, found.group]
+            for test, shift, colour, fill in (
+                (found.raw, -0.14, GREY, "white"),
+                (found.adjusted, 0.14, ORANGE, ORANGE),
+            ):
+                if test:
+                    ends = np.clip([*test.interval, test.odds_ratio], LOWEST, HIGHEST)
+                    right.plot(ends[:2], [y + shift] * 2, color=colour, linewidth=1.6)
+                    right.plot(ends[2], y + shift, "D", color=colour, markersize=4.5, markerfacecolor=fill)
+    left.set_yticks(range(len(rows)), names, fontsize=8)
+    left.set_ylim(len(rows) - 0.4, -0.6)
+    left.set_xlim(-2, 102)
+    left.set_xlabel("images named right, %, with 95 % interval", fontsize=9)
+    right.set_xscale("log")
+    right.set_xlim(LOWEST, HIGHEST)
+    right.set_xticks([0.05, 0.2, 1, 5, 20], ["0.05", "0.2", "1", "5", "20"])
+    right.axvline(1, color=INK, linewidth=0.8)
+    right.set_xlabel("odds ratio against the other group, or all others", fontsize=9)
+    adjusted = sorted({name for results in models.values() for name in results.adjusted_for})
+    handles = [("o", BLUE, BLUE, "share"), ("o", GREY, "white", "share, too few people to judge")]
+    handles += [("D", GREY, "white", "odds ratio, images as they are")]
+    handles += [("D", ORANGE, ORANGE, f"odds ratio with {' and '.join(adjusted)} in the model")] if adjusted else []
+    for marker, colour, fill, text in handles:
+        left.plot([], [], marker, color=colour, markerfacecolor=fill, label=text)
+    figure.legend(loc="outside upper center", ncols=2, fontsize=8, frameon=False)
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="x", color="#E8E8E8", linewidth=0.7)
+        axes.tick_params(labelsize=8)
+        axes.tick_params(axis="y", length=0)
+    return figure

@@ -1,0 +1,154 @@
+"""groups.html, groups.csv, group_comparisons.csv, groups.json and the figure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mftn import __version__
+from mftn.analysis.formats import Table
+from mftn.analysis.sheets import Sheet
+from mftn.evaluate.groups import words
+from mftn.evaluate.groups.compare import ALL, Comparison, GroupResults, compare
+from mftn.evaluate.groups.request import GroupOptions, GroupRequest
+from mftn.evaluate.groups.sheet import join, predicted_expressions
+from mftn.evaluate.results import to_json
+from mftn.files import write_csv, write_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+OUTPUTS = ("groups.html", "groups.csv", "group_comparisons.csv", "groups.json", "groups.png", "groups.pdf")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GroupReport:
+    """Results by group of one model or several.
+
+    Attributes:
+        models: By name.
+    """
+
+    models: Mapping[str, GroupResults]
+
+    @classmethod
+    def of(
+        cls,
+        predicted: Mapping[str, Mapping[str, str | None]],
+        request: GroupRequest,
+        labels: Mapping[str, str] | None = None,
+    ) -> GroupReport:
+        """Compare groups for each model.
+
+        Args:
+            predicted: Model → source → expression, None where no face was found.
+            request: People and what is compared.
+            labels: Source → expression, where people.csv does not have it.
+        """
+        found = {name: compare(join(request, named, labels), request.options) for name, named in predicted.items()}
+        return cls(found)
+
+    def lines(self) -> list[str]:
+        """What was found, in sentences: a headline of each model, then its comparisons that could be judged."""
+        found = []
+        for name, results in self.models.items():
+            found.append(f"{name}: {words.headline(results)}")
+            found += [words.sentence(one) for one in results.comparisons if one.verdict != "too few people"]
+        return found
+
+    def write(self, out: str | Path) -> Path:
+        """Write `OUTPUTS` into a folder; the page's path."""
+        from mftn.evaluate.figures import save_figure
+        from mftn.evaluate.groups.figure import draw_groups
+
+        out = Path(out)
+        out.mkdir(parents=True, exist_ok=True)
+        figure = draw_groups(self.models)
+        save_figure(figure, out / "groups.png", out / "groups.pdf")
+        shares, comparisons = _rows(self.models)
+        write_csv(out / "groups.csv", shares)
+        if comparisons:
+            write_csv(out / "group_comparisons.csv", comparisons)
+        write_text(out / "groups.json", json.dumps(to_json(self.models), indent=1, ensure_ascii=False))
+        write_text(out / "groups.html", _render(self.models, figure))
+        return out / "groups.html"
+
+
+def compare_groups(
+    table: Table,
+    people: Sheet,
+    *,
+    by: Sequence[str] = (),
+    adjust: Sequence[str] = (),
+    label: str = "",
+    options: GroupOptions | None = None,
+    name: str = "the model",
+) -> GroupReport:
+    """Compare how often photographs of different groups of people are named right.
+
+    Args:
+        table: What `mftn predict` wrote, or a data frame of that form, or predictions.
+        people: A CSV file or a data frame: image, label, person, and a column for each kind of group.
+        by: The columns of groups; all by default.
+        adjust: Columns of what makes an image easy or hard, such as the expression's intensity.
+        label: The column of the expression, where it is not named label or expression.
+        options: How groups are compared.
+        name: The model's, in the report.
+
+    Raises:
+        DataError: A table cannot be read, or they do not fit each other.
+        ConfigError: An option is out of range.
+    """
+    request = GroupRequest(people, tuple(by), tuple(adjust), label, options or GroupOptions())
+    return GroupReport.of({name: predicted_expressions(table)}, request)
+
+
+def _rows(models: Mapping[str, GroupResults]) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
+    shares: list[dict[str, object]] = []
+    comparisons: list[dict[str, object]] = []
+    for name, results in models.items():
+        for share in results.shares:
+            row = {field: getattr(share, field) for field in share.__dataclass_fields__}
+            low, high = row.pop("interval")
+            means = {f"mean_{key}": value for key, value in row.pop("covariates").items()}
+            shares.append({"model": name, **row, "low": low, "high": high, **means})
+        comparisons += [{"model": name, **_row(found)} for found in results.comparisons]
+    return shares, comparisons
+
+
+def _row(found: Comparison) -> dict[str, object]:
+    row: dict[str, object] = {key: getattr(found, key) for key in ("column", "group", "other", "label", "verdict")}
+    row |= {"people": found.people, "images": found.images, "p_holm": found.p_holm}
+    row |= {"difference": found.difference, "low": found.interval[0], "high": found.interval[1]}
+    for kind, test in (("raw", found.raw), ("adjusted", found.adjusted)):
+        row |= {f"{kind}_odds_ratio": test.odds_ratio if test else None, f"{kind}_p": test.p if test else None}
+        row |= {f"{kind}_low": test.interval[0] if test else None, f"{kind}_high": test.interval[1] if test else None}
+    matched = found.matched
+    row |= {"matched_images": matched.images if matched else None}
+    row |= {"matched_difference": matched.difference if matched else None}
+    return row | {"covariates": " ".join(found.covariates), "sentence": words.sentence(found)}
+
+
+def _render(models: Mapping[str, GroupResults], figure: Figure) -> str:
+    import base64
+    import io
+
+    from jinja2 import Environment
+
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png")
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {
+        "p": lambda p: words.p_value(p).removeprefix("p ").removeprefix("= "),
+        "odds": words.odds,
+        "points": words.points,
+        "say": words.sentence,
+    }
+    environment.filters |= {"headline": words.headline}
+    template = environment.from_string((files("mftn.evaluate.groups") / "groups.html.j2").read_text(encoding="utf-8"))
+    image = "data:image/png;base64," + base64.b64encode(drawn.getvalue()).decode()
+    return template.render(models=models, image=image, all=ALL, version=__version__)

@@ -1,0 +1,221 @@
+"""people.csv beside predictions: whose image it is, what it shows, its groups, and whether it is named right."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mftn.analysis.formats import Table
+from mftn.analysis.sheets import Sources, read_sheet
+from mftn.analysis.table import Tables
+from mftn.errors import DataError
+from mftn.evaluate.groups.request import GroupRequest
+from mftn.labels import EXPRESSIONS, find_expression
+
+IMAGE_COLUMNS = ("image", "path", "source", "file")
+OTHER_COLUMNS = ("label", "expression", "person", "split", "left", "top", "right", "bottom")
+"""Columns that are no groups."""
+UNKNOWN = ("", "na", "n/a", "nan", "none", "unknown")
+MOST_LEVELS, BANDS = 12, 3
+"""Levels of a column of groups at most; bands that a column of many numbers is cut into."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelledImages:
+    """Images with a label, a person and a prediction, n of them.
+
+    Attributes:
+        names: (n,) as people.csv names them.
+        people: (n,) numbers of the people, 0 to N−1.
+        labels: (n,) expressions.
+        right: (n,) whether the prediction is the label; an image without a face is wrong.
+        missed: (n,) whether no face was found.
+        groups: Columns of groups: (n,) levels, "" where unknown.
+        covariates: Columns of numbers that make an image easy or hard: (n,), NaN where unknown.
+        notes: What was left out or assumed.
+    """
+
+    names: tuple[str, ...]
+    people: NDArray[np.int64]
+    labels: NDArray[np.str_]
+    right: NDArray[np.bool_]
+    missed: NDArray[np.bool_]
+    groups: dict[str, NDArray[np.str_]]
+    covariates: dict[str, NDArray[np.float64]]
+    notes: tuple[str, ...]
+
+
+def predicted_expressions(table: Table) -> dict[str, str | None]:
+    """Of each photograph in what `mftn predict` wrote: the largest face's expression, None where no face was found.
+
+    Raises:
+        DataError: The table cannot be read, or is of a video.
+    """
+    found: dict[str, str | None] = {}
+    with Tables(table) as tables:
+        for recording in tables.recordings():
+            if not recording.is_image:
+                raise DataError(f"{recording.source}: is a video; groups are compared on photographs")
+            if recording.errors:
+                continue
+            sizes = np.nan_to_num(recording.sizes, nan=0.0)
+            largest = int(sizes.argmax()) if len(sizes) else None
+            found[recording.source] = (
+                None if largest is None else EXPRESSIONS[int(np.nanargmax(recording.probabilities[largest]))]
+            )
+    return found
+
+
+def join(
+    request: GroupRequest, predicted: Mapping[str, str | None], labels: Mapping[str, str] | None = None
+) -> LabelledImages:
+    """Put the rows of people.csv beside the predictions.
+
+    Args:
+        request: people.csv and its columns.
+        predicted: Expression by source; None where no face was found.
+        labels: Expression by source, where a prepared data set has it and not people.csv.
+
+    Raises:
+        DataError: A column is missing, a cell makes no sense, or no image is in both.
+    """
+    by, adjust, label = (
+        [name.strip().lower() for name in names] for names in (request.by, request.adjust, [request.label])
+    )
+    frame = read_sheet(request.people, "people", [])
+    name = frame.attrs["name"]
+    image = _first(frame, IMAGE_COLUMNS, name, "image")
+    said = "" if labels is not None else label[0] or _first(frame, ("label", "expression"), name, "label")
+    for column in (*by, *adjust, *([said] if said else [])):
+        if column not in frame:
+            raise DataError(f"{name}: lacks the column {column}; it has {', '.join(frame.columns)}")
+    notes: list[str] = []
+    sources = Sources(predicted)
+    frame["__source"] = [_find(sources, word, name) for word in frame[image]]
+    if twice := frame["__source"].dropna()[frame["__source"].dropna().duplicated()].tolist():
+        raise DataError(f"{name}: {twice[0]} has two rows; give each image one")
+    unseen = frame["__source"].isna()
+    if unseen.all():
+        raise DataError(f"{name}: none of its images was predicted, such as {frame[image].iloc[0]}")
+    if unseen.any():
+        first = frame[image][unseen].iloc[0]
+        notes.append(
+            f"{unseen.sum():,} of {len(frame):,} rows of {name} have no prediction and are left out: {first} …"
+        )
+    if extra := len(predicted) - int((~unseen).sum()):
+        notes.append(f"{extra:,} predicted images are not in {name} and are left out")
+    frame = frame[~unseen].reset_index(drop=True)
+    if labels is None:
+        expressions = [_expression(word, name, said) for word in frame[said]]
+    else:
+        expressions = [labels[source] for source in frame["__source"]]
+    if bare := expressions.count(""):
+        notes.append(f"{bare:,} images have no label and are left out")
+    labelled = np.array([expression != "" for expression in expressions])
+    frame, shown = frame[labelled].reset_index(drop=True), np.array(expressions)[labelled]
+    if frame.empty:
+        raise DataError(f"{name}: no image has a label")
+    given = [predicted[source] for source in frame["__source"]]
+    reserved = {image, said, "__source", *OTHER_COLUMNS, *IMAGE_COLUMNS, *adjust}
+    columns = list(by) or [column for column in frame.columns if column not in reserved]
+    return LabelledImages(
+        names=tuple(frame[image]),
+        people=_people(frame, name, notes),
+        labels=shown,
+        right=np.array([guess == truth for guess, truth in zip(given, shown, strict=True)]),
+        missed=np.array([guess is None for guess in given]),
+        groups=_groups(frame, columns, bool(by), name, notes),
+        covariates={column: _numbers(frame[column], name) for column in adjust},
+        notes=tuple(notes),
+    )
+
+
+def _find(sources: Sources, word: str, name: str) -> str | None:
+    """The source that a row names; None where the folders that both write differ, as train/1.jpg and valid/1.jpg do."""
+    source = sources.find(word, name)
+    if source is None:
+        return None
+    ends = PurePath(word).with_suffix("").parts[::-1], PurePath(source).with_suffix("").parts[::-1]
+    return source if all(a == b for a, b in zip(*ends, strict=False)) else None
+
+
+def _first(frame: pd.DataFrame, wanted: Sequence[str], name: str, what: str) -> str:
+    found = next((column for column in wanted if column in frame), None)
+    if found is None:
+        hint = "" if what == "image" else f", or name it with --{what}"
+        raise DataError(f"{name}: lacks a column {what}{hint}; it has {', '.join(frame.columns)}")
+    return found
+
+
+def _expression(word: str, name: str, column: str) -> str:
+    found = "" if word.lower() in UNKNOWN else find_expression(word)
+    if found is None:
+        raise DataError(f"{name}: {word!r} in {column} is no expression; known are {', '.join(EXPRESSIONS)}")
+    return found
+
+
+def _people(frame: pd.DataFrame, name: str, notes: list[str]) -> NDArray[np.int64]:
+    if "person" not in frame:
+        notes.append(
+            f"{name} has no column person, so every image counts as another person; where people have several images, "
+            "intervals are then too narrow and too much is found"
+        )
+        return np.arange(len(frame))
+    if (frame["person"] == "").any():
+        raise DataError(f"{name}: an image has no person; name everybody, or leave the column out")
+    codes: NDArray[np.int64] = pd.factorize(frame["person"])[0].astype(np.int64)
+    return codes
+
+
+def _groups(
+    frame: pd.DataFrame, columns: Sequence[str], asked: bool, name: str, notes: list[str]
+) -> dict[str, NDArray[np.str_]]:
+    found = {}
+    for column in columns:
+        words = frame[column].where(~frame[column].str.lower().isin(UNKNOWN), "")
+        known = words[words != ""]
+        numbers = pd.to_numeric(known, errors="coerce")
+        if known.nunique() > 2 * BANDS and numbers.notna().all():
+            words = _bands(words, numbers)
+            known = words[words != ""]
+        if not 2 <= known.nunique() <= MOST_LEVELS:
+            if asked:
+                raise DataError(f"{name}: {column} has {known.nunique()} levels; two to {MOST_LEVELS} can be compared")
+            notes.append(f"{column} has {known.nunique()} levels and is not compared (two to {MOST_LEVELS} are)")
+            continue
+        if len(known) < len(words):
+            notes.append(f"{column} is unknown for {len(words) - len(known):,} images, which its comparisons leave out")
+        found[column] = words.to_numpy(dtype=np.str_)
+    if not found:
+        raise DataError(f"{name}: has no column of groups; add one, such as gender or age")
+    return found
+
+
+def _bands(words: pd.Series, numbers: pd.Series) -> pd.Series:
+    """Numbers as thirds, each named by its lowest and highest number."""
+    thirds = pd.qcut(numbers, BANDS, labels=False, duplicates="drop")
+    names = {band: f"{part.min():g} to {part.max():g}" for band, part in numbers.groupby(thirds)}
+    banded = words.copy()
+    banded.loc[numbers.index] = thirds.map(names)
+    return banded
+
+
+def _numbers(words: pd.Series, name: str) -> NDArray[np.float64]:
+    """Numbers, or 0 and 1 for a column of two words."""
+    known = words[~words.str.lower().isin(UNKNOWN)]
+    numbers = pd.to_numeric(known, errors="coerce")
+    if numbers.isna().any() and known.nunique() == 2:
+        numbers = (known == sorted(known.unique())[1]).astype(float)
+    if numbers.isna().any():
+        raise DataError(
+            f"{name}: {words.name} holds {known[numbers.isna()].iloc[0]!r}; to adjust for, it needs numbers"
+        )
+    values: Any = np.full(len(words), np.nan)
+    values[known.index] = numbers
+    return values

@@ -1,0 +1,123 @@
+"""What a comparison means, in sentences that say neither more nor less than was found."""
+
+import math
+
+from mftn.evaluate.groups.compare import Comparison, GroupResults, Share, Test
+
+ENOUGH_MATCHED = 0.7
+"""A smaller share of images with a counterpart is said to overlap little."""
+
+
+def sentence(found: Comparison) -> str:
+    """One comparison: the verdict first, then the figures that it rests on."""
+    pair = f"{found.group} and {found.other}"
+    shares = f"{_of(found.group_right)} against {_of(found.other_right)} right"
+    begin = f"{found.column}, {found.label}: "
+    if found.verdict == "too few people":
+        return f"{begin}too few people to judge {pair} ({shares})."
+    test = found.adjusted or found.raw
+    if test is None or found.raw is None:
+        return f"{begin}nothing to compare between {pair}: {shares}."
+    tested = f"{_odds(test)}, {p_value(test.p)}, corrected {p_value(found.p_holm)}, {found.people} people"
+    if found.verdict == "difference":
+        return (
+            f"{begin}difference between {pair}, also with {_names(found)} in the model ({tested}). "
+            f"As the images are, {shares}, {p_value(found.raw.p)}.{_matched(found)}"
+        )
+    if found.verdict == "difference, not adjusted":
+        return (
+            f"{begin}the images of {pair} differ: {shares} ({tested}). Nothing says yet that the model treats the "
+            "groups differently: no covariate is in the model, and one group's images may be harder. Rate them, for "
+            "example the expression's intensity, and name that column with --adjust."
+        )
+    if not found.adjusted:
+        return f"{begin}no difference established between {pair} ({shares}; {tested}).{_room(test)}"
+    gap = f" As the images are, {shares}, {p_value(found.raw.p)}"
+    gap += f", but the images differ: {_differ(found)}." if found.raw.p < 0.05 else "."
+    return (
+        f"{begin}no difference established between {pair} with {_names(found)} in the model ({tested})."
+        f"{gap}{_matched(found)}{_room(test)}"
+    )
+
+
+def headline(results: GroupResults) -> str:
+    """The whole in one line."""
+    judged = [found for found in results.comparisons if found.raw]
+    sure = sum(found.verdict == "difference" for found in judged)
+    unadjusted = sum(found.verdict == "difference, not adjusted" for found in judged)
+    few = sum(found.verdict == "too few people" for found in results.comparisons)
+    parts = []
+    if sure:
+        parts.append(f"{_count(sure, 'difference')} between groups, also with covariates in the model")
+    if unadjusted:
+        parts.append(f"{_count(unadjusted, 'gap')} between groups' images as they are, not adjusted for anything")
+    if not parts:
+        parts.append("no difference established" if judged else "nothing could be judged")
+    end = f"; {_count(few, 'comparison')} with too few people to judge" if few else ""
+    return f"{' and '.join(parts)}, of {_count(len(judged), 'comparison')}{end}"
+
+
+def share_line(found: Share) -> str:
+    """A group's share in a line."""
+    low, high = found.interval
+    missed = f", {found.missed} without a face" if found.missed else ""
+    return (
+        f"{found.column} {found.group}, {found.label}: {found.right} of {found.images} right{missed}, "
+        f"{100 * found.share:.0f} % (95 % {100 * low:.0f} to {100 * high:.0f}), {found.people} people"
+    )
+
+
+def p_value(p: float) -> str:
+    """As p = 0.34 or p < 0.001."""
+    return "p not known" if math.isnan(p) else "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+
+
+def odds(value: float) -> str:
+    """Two digits."""
+    return f"{value:.2g}" if 0.01 <= value < 100 else "> 100" if value >= 100 else "< 0.01"
+
+
+def points(value: float) -> str:
+    """A difference of shares in percentage points."""
+    return f"{100 * value:+.0f}".replace("-", "−")
+
+
+def _names(found: Comparison) -> str:
+    return " and ".join(found.covariates)
+
+
+def _odds(test: Test) -> str:
+    low, high = test.interval
+    return f"odds ratio {odds(test.odds_ratio)}, 95 % interval {odds(low)} to {odds(high)}"
+
+
+def _of(counts: tuple[int, int]) -> str:
+    return f"{counts[0]} of {counts[1]}"
+
+
+def _differ(found: Comparison) -> str:
+    return ", ".join(
+        f"{name} is {a:.2g} against {b:.2g} on average ({apart:+.1f} standard deviations)".replace("(-", "(−")
+        for name, (a, b, apart) in found.imbalance.items()
+    )
+
+
+def _matched(found: Comparison) -> str:
+    if not found.matched:
+        return ""
+    low, high = found.matched.interval
+    little = found.matched.images < ENOUGH_MATCHED * found.images
+    return (
+        f" Matched on {_names(found)} ({found.matched.images} of {found.images} images have a counterpart) the gap is "
+        f"{points(found.matched.difference)} points (95 % {points(low)} to {points(high)})."
+        f"{' The groups overlap little there, so the model extrapolates.' if little else ''}"
+    )
+
+
+def _room(test: Test) -> str:
+    low, high = test.interval
+    return f" That is no proof of equality: the data allow odds from {odds(low)} to {odds(high)} times as high."
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
