@@ -159,10 +159,10 @@ def test_the_command_line_keeps_pillows_warnings_to_itself(tmp_path: Path, recwa
 
 def test_recognizers_say_what_they_are() -> None:
     assert repr(mftn.load(engine="onnxruntime")) == (
-        "Recognizer(mftn_mobile_ferplus, detector=YuNet, engine=onnxruntime, flip=True)"
+        "Recognizer(model=mftn_mobile_ferplus, detector=yunet, engine=onnxruntime, flip=True)"
     )
     assert repr(mftn.load("mftn_face_ferplus", engine="openvino", detector="none", flip=False)) == (
-        "Recognizer(mftn_face_ferplus, detector=WholeImage, engine=openvino, flip=False)"
+        "Recognizer(model=mftn_face_ferplus, detector=none, engine=openvino, flip=False)"
     )
 
 

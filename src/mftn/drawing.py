@@ -2,33 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from mftn.images import read_image
 from mftn.labels import COLOURS
-from mftn.types import Face, Image
+from mftn.types import Face
 
 if TYPE_CHECKING:
     from PIL import Image as PillowImage
     from PIL.ImageDraw import ImageDraw
 
+    from mftn.images import ImageSource
 
-def annotate(image: Image, faces: Sequence[Face], top: int = 3) -> PillowImage.Image:
+
+def annotate(image: ImageSource, faces: Iterable[Face], top: int = 3) -> PillowImage.Image:
     """A copy of an image with each face's box, its expression, and bars of the most probable ones.
 
+    Several faces are numbered: by their tracks in a video, and by their places in `faces` otherwise.
+
     Args:
-        image: H×W×3.
-        faces: The faces in it.
+        image: As in `Recognizer.predict`.
+        faces: The faces in it, or their prediction.
         top: Bars per face.
+
+    Raises:
+        ImageError: The image cannot be read.
     """
     from PIL import Image as PillowImage
     from PIL import ImageDraw
 
-    annotated = PillowImage.fromarray(image)
+    annotated, faces = PillowImage.fromarray(read_image(image)), list(faces)
     draw = ImageDraw.Draw(annotated)
-    for face in sorted(faces, key=_area):  # large faces' plates last, on top
-        _draw_face(draw, annotated.size, face, top)
+    for index in sorted(range(len(faces)), key=lambda index: _area(faces[index])):  # large faces' plates last, on top
+        _draw_face(draw, annotated.size, faces[index], number_of(faces, index), top)
     return annotated
+
+
+def number_of(faces: Sequence[Face], index: int) -> int | None:
+    """A face's number from 1: that of its track, or its place among several faces; None for the only one."""
+    track = faces[index].track
+    return track if track is not None else index + 1 if len(faces) > 1 else None
 
 
 def _area(face: Face) -> float:
@@ -36,7 +50,7 @@ def _area(face: Face) -> float:
     return (right - left) * (bottom - top)
 
 
-def _draw_face(draw: ImageDraw, size: tuple[int, int], face: Face, top: int) -> None:
+def _draw_face(draw: ImageDraw, size: tuple[int, int], face: Face, number: int | None, top: int) -> None:
     from PIL import ImageFont
 
     left, upper, right, lower = face.box
@@ -48,8 +62,8 @@ def _draw_face(draw: ImageDraw, size: tuple[int, int], face: Face, top: int) -> 
 
     font, small = ImageFont.load_default(size=unit), ImageFont.load_default(size=0.75 * unit)
     text, pad = f"{face.expression} {face.probability:.0%}", unit / 4
-    if face.track is not None:
-        text = f"{face.track} · {text}"
+    if number is not None:
+        text = f"{number} · {text}"
     width, height = draw.textlength(text, font=font) + 2 * pad, unit + 2 * pad
     x = min(max(left - line, 0), max(size[0] - width, 0))
     y = upper - line - height if upper - line - height >= 0 else max(upper, 0)

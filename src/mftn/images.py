@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mftn.download import download, is_address, without_secrets
 from mftn.errors import ImageError, UnknownFormatError
 from mftn.types import Image
 
@@ -43,7 +44,7 @@ AS_STORED: dict[int, Callable[[Image], Image]] = {
 """EXIF orientations: the view of an upright image whose pixels are ordered as in the file."""
 
 
-def read_image(source: ImageSource, reserve: Callable[[int], object] | None = None) -> Image:
+def read_image(source: ImageSource, reserve: Callable[[int], object] | None = None, name: str | None = None) -> Image:
     """One image as an upright RGB array.
 
     EXIF orientation is applied (damaged EXIF is ignored), transparent images are composited on white, deeper grey is
@@ -51,16 +52,19 @@ def read_image(source: ImageSource, reserve: Callable[[int], object] | None = No
     applied: taking Display P3 or Adobe RGB for sRGB changed no expression in 41 portraits.
 
     Args:
-        source: A file's path, its content as bytes or a binary file object (read from its start), a Pillow image, or
-            an array of shape H×W (grey) or H×W×3 (RGB): uint8, uint16 (0 to 65535) or floating point (0 to 1).
+        source: A file's path, its http(s) address, its content as bytes or a binary file object (read from its start),
+            a Pillow image, or an array of shape H×W (grey) or H×W×3 (RGB): uint8, uint16 (0 to 65535) or floating point
+            (0 to 1).
         reserve: Called with the number of pixels before they are decoded; it may wait until there is memory for them.
+        name: What messages call it; its path or address, or "the image", if None.
 
     Raises:
         ImageError: The image cannot be read; the message names the file, the reason and what to do.
     """
-    name = str(source) if isinstance(source, str | os.PathLike) else "the image"
-    with _only_image_errors(name):
+    with _only_image_errors(name or called(source)):
         if isinstance(source, np.ndarray):
+            if reserve:
+                reserve(source.size // (3 if source.ndim == 3 else 1))
             return _from_array(source)
         with _opened(source) as image:
             if reserve:
@@ -77,9 +81,40 @@ def image_size(source: ImageSource) -> tuple[int, int]:
     Raises:
         ImageError: The header cannot be read.
     """
-    name = str(source) if isinstance(source, str | os.PathLike) else "the image"
-    with _only_image_errors(name), _opened(source) as image:
+    with _only_image_errors(called(source)), _opened(source) as image:
         return image.width, image.height
+
+
+def name_of(source: ImageSource) -> str:
+    """What a prediction calls its source: the path or address, or the type of an image given as a value."""
+    if isinstance(source, str | os.PathLike):
+        return without_secrets(str(source)) if is_address(source) else str(source)
+    return type(source).__name__
+
+
+def as_value(source: ImageSource, bgr: bool = False) -> ImageSource:
+    """A source that can be read twice: the content behind an address or a file object; any other one as it is.
+
+    Args:
+        source: As in `read_image`.
+        bgr: Arrays hold blue, green, red, as OpenCV reads them.
+
+    Raises:
+        ImageError: It cannot be downloaded or read.
+    """
+    with _only_image_errors(called(source)):
+        if isinstance(source, str) and is_address(source):
+            return download(source)
+        if hasattr(source, "read"):
+            return _content(source)
+        if bgr and isinstance(source, np.ndarray) and source.ndim == 3:
+            return source[:, :, ::-1]
+        return source
+
+
+def called(source: ImageSource) -> str:
+    """What messages call a source."""
+    return name_of(source) if isinstance(source, str | os.PathLike) else "the image"
 
 
 @contextmanager
@@ -111,16 +146,18 @@ def _opened(source: Any) -> Iterator[PillowImage.Image]:
     elif isinstance(source, bytes | bytearray | memoryview):
         yield _identify(io.BytesIO(source))
     elif hasattr(source, "read"):
-        yield _identify(_buffered(source))
+        yield _identify(io.BytesIO(_content(source)))
+    elif isinstance(source, str) and is_address(source):
+        yield _identify(io.BytesIO(download(source)))
     elif isinstance(source, str | os.PathLike):
         if os.path.isdir(source):  # noqa: PTH112 - Path.is_dir raises for names that no file can have
             raise ImageError("is a folder; give an image in it, or use `mftn predict` or Recognizer.stream")
         with _open_file(source) as file:
-            yield _identify(file if file.seekable() else _buffered(file))
+            yield _identify(file if file.seekable() else io.BytesIO(_content(file)))
     else:
         raise ImageError(
-            f"a {type(source).__name__} cannot be read; give a path, bytes, a binary file object, a Pillow image or an "
-            "array"
+            f"a {type(source).__name__} cannot be read; give a path, an address, bytes, a binary file object, a Pillow "
+            "image or an array"
         )
 
 
@@ -133,14 +170,14 @@ def _open_file(path: str | os.PathLike[str]) -> IO[bytes]:
         raise ImageError(f"cannot be opened ({getattr(error, 'strerror', None) or error}); check the path") from error
 
 
-def _buffered(file: IO[bytes]) -> IO[bytes]:
+def _content(file: Any) -> bytes:
     """The whole content of a file object, from its start if it can be rewound."""
     with suppress(AttributeError, OSError):  # a pipe or a socket
         file.seek(0)
     content = file.read()
     if not isinstance(content, bytes):
         raise ImageError(f"its `read` returns {type(content).__name__}, not bytes; open it in binary mode")
-    return io.BytesIO(content)
+    return content
 
 
 def _identify(file: IO[bytes]) -> PillowImage.Image:

@@ -10,19 +10,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import chain, count, groupby
+from itertools import chain, groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mftn.ahead import ReadAhead
+from mftn.download import is_address
 from mftn.engines import BATCH, Engine, EngineName, Flipped, find_model, load_engine
 from mftn.errors import ConfigError, ImageError
 from mftn.faces import Detector, DetectorName, WholeImage, load_detector
 from mftn.faces.align import align
-from mftn.images import read_image
+from mftn.images import as_value, called, name_of, read_image
+from mftn.kept import Kept, value_bytes
 from mftn.runtime import Room
 from mftn.sources import Source, find_sources
 from mftn.types import Detection, Face, Image, Prediction
@@ -30,6 +32,7 @@ from mftn.types import Detection, Face, Image, Prediction
 if TYPE_CHECKING:
     from mftn.images import ImageSource
 
+T = TypeVar("T")
 
 READ_AHEAD_IMAGES = 16
 """Images that `stream` reads ahead, besides those that its threads are working on."""
@@ -39,6 +42,9 @@ THREAD_BYTES = 200_000_000
 
 BYTES_PER_PIXEL = 15
 """Memory of an image while it is decoded and its faces are detected: Pillow's copies and ours."""
+
+ONE_IMAGE = (str, bytes, bytearray, memoryview, os.PathLike, Source)
+"""Sources of `stream` that are one image or path, though some could be iterated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +56,19 @@ class Located:
         faces: What was detected.
         crops: (n, H, W, 3); None where they would take more memory than the image, which is then kept.
         image: The image where there are no crops.
+        value: The image as it was given to `stream`, if not as a path; its prediction keeps it.
     """
 
     prediction: Prediction
     faces: Sequence[Detection]
     crops: NDArray[np.uint8] | None
     image: Image | None = None
+    value: ImageSource | None = None
 
     @property
     def nbytes(self) -> int:
-        """Memory of its pixels."""
-        return sum(pixels.nbytes for pixels in (self.crops, self.image) if pixels is not None)
+        """Memory of its pixels and its value."""
+        return sum(pixels.nbytes for pixels in (self.crops, self.image) if pixels is not None) + value_bytes(self.value)
 
 
 class Recognizer:
@@ -79,16 +87,18 @@ class Recognizer:
         self.workers = workers or os.cpu_count() or 1
 
     def __repr__(self) -> str:
+        detector = "none" if isinstance(self.detector, WholeImage) else type(self.detector).__name__.lower()
         flip = isinstance(self.engine, Flipped)
-        detector = type(self.detector).__name__
-        return f"Recognizer({self.engine.spec.name}, detector={detector}, engine={self.engine.name}, flip={flip})"
+        return f"Recognizer(model={self.engine.spec.name}, {detector=!s}, engine={self.engine.name}, {flip=})"
 
-    def predict(self, image: ImageSource) -> Prediction:
+    def predict(self, image: ImageSource, *, bgr: bool = False) -> Prediction:
         """Recognise the expressions in one image.
 
         Args:
-            image: A file's path, its content as bytes or a binary file object, a Pillow image, or an array of shape
-                H×W (grey) or H×W×3 (RGB): uint8, uint16 or floating point from 0 to 1.
+            image: A file's path, its http(s) address (up to 100 MB and 60 s), its content as bytes or a binary file
+                object, a Pillow image, or an array of shape H×W (grey) or H×W×3 (RGB): uint8, uint16 or floating point
+                from 0 to 1.
+            bgr: The array's channels are blue, green, red, as OpenCV reads them.
 
         Returns:
             Its faces, from the highest detector score to the lowest; none if no face was found.
@@ -96,11 +106,13 @@ class Recognizer:
         Raises:
             ImageError: The image cannot be read.
         """
-        source = str(image) if isinstance(image, str | os.PathLike) else type(image).__name__
-        (prediction,) = self.classify([self.locate(read_image(image), source)])
-        return prediction
+        name, value = name_of(image), as_value(image, bgr)
+        (prediction,) = self.classify([self.locate(read_image(value, name=called(image)), name)])
+        return _keep(prediction, value)
 
-    def stream(self, sources: str | Path | Iterable[str | Path | Source]) -> Iterator[Prediction]:
+    def stream(
+        self, sources: ImageSource | Source | Iterable[ImageSource | Source], *, bgr: bool = False
+    ) -> Iterator[Prediction]:
         """Predictions for many images, one by one, in their order.
 
         Reading and detection run in one thread per core, in parallel with the network, which takes the faces of several
@@ -108,26 +120,29 @@ class Recognizer:
         cannot be read becomes a prediction with `error`, and the stream continues.
 
         Args:
-            sources: Files, folders and globs, or results of `find_sources`. They are consumed lazily: a prediction does
-                not wait for the next source.
+            sources: Files, folders, globs and results of `find_sources`, and images as in `predict`, also mixed; an
+                array N×H×W×3 is a batch. They are consumed lazily: a prediction does not wait for the next source. An
+                array must stay as it is until its prediction has come.
+            bgr: The channels of arrays are blue, green, red.
         """
-        items = ReadAhead(find_sources([sources] if isinstance(sources, str | Path) else sources), READ_AHEAD_IMAGES)
-        pool, room, numbers = ThreadPoolExecutor(self.workers), Room(self.workers * THREAD_BYTES), count()
+        pool, room = ThreadPoolExecutor(self.workers), Room(self.workers * THREAD_BYTES)
+        items = ReadAhead(_numbered(_each(sources), room), READ_AHEAD_IMAGES)
         waiting: deque[Future[Located]] = deque()
         try:
             while True:
-                for item in items.take(READ_AHEAD_IMAGES + self.workers - len(waiting), wait=not waiting):
-                    waiting.append(pool.submit(self._find, item, next(numbers), room))
+                for number, item in items.take(READ_AHEAD_IMAGES + self.workers - len(waiting), wait=not waiting):
+                    waiting.append(pool.submit(self._find, item, number, room, bgr))
                 if not waiting:
                     return
                 ready = [waiting.popleft().result()]
                 while waiting and waiting[0].done() and sum(len(image.faces) for image in ready) < BATCH:
                     ready.append(waiting.popleft().result())
-                predictions = list(self.classify(ready))
-                for _ in ready:
-                    room.release()
+                done = deque(zip(self.classify(ready), [image.value for image in ready], strict=True))
                 del ready
-                yield from predictions
+                while done:
+                    prediction = _keep(*done.popleft())
+                    room.release()
+                    yield prediction
         finally:
             items.close()
             room.close()
@@ -200,15 +215,22 @@ class Recognizer:
             )
             yield replace(image.prediction, faces=faces, model=model)
 
-    def _find(self, source: Source, number: int, room: Room) -> Located:
+    def _find(self, source: Source | ImageSource, number: int, room: Room, bgr: bool) -> Located:
         """The first half for one source of `stream`; a failure becomes the prediction's error."""
+        path, value = (source.path, None) if isinstance(source, Source) else (name_of(source), source)
         try:
-            if source.error:
+            if isinstance(source, Source) and source.error:
                 raise ImageError(source.error)
-            image = read_image(source.path, lambda pixels: room.take(number, pixels * BYTES_PER_PIXEL))
-            found = self.locate(image, source.path)
+            value = value if isinstance(source, Source) else as_value(source, bgr)
+            size = value_bytes(value)
+            image = read_image(
+                path if value is None else value,
+                lambda pixels: room.take(number, size + pixels * BYTES_PER_PIXEL),
+                path if isinstance(source, Source) else called(source),
+            )
+            found = replace(self.locate(image, path), value=value)
         except ImageError as error:
-            found = self._without_faces(Prediction(source.path, 0, 0, (), str(error)))
+            found = self._without_faces(Prediction(path, 0, 0, (), str(error)))
         room.keep(number, found.nbytes)
         return found
 
@@ -225,6 +247,32 @@ class Recognizer:
                 assert each.image is not None
                 for start in range(0, len(each.faces), BATCH):
                     yield self.crops(each.image, each.faces[start : start + BATCH])
+
+
+def _each(sources: Any) -> Iterator[ImageSource | Source]:
+    """The images of a stream's sources: values and addresses as they are, and what paths stand for."""
+    one = isinstance(sources, ONE_IMAGE) or hasattr(sources, "read") or not isinstance(sources, Iterable)
+    one = one or (isinstance(sources, np.ndarray) and sources.ndim < 4)
+    for given in [sources] if one else sources:
+        if isinstance(given, str | os.PathLike | Source) and not is_address(given):
+            yield from find_sources([given])
+        else:
+            yield given
+
+
+def _numbered(items: Iterable[T], room: Room) -> Iterator[tuple[int, T]]:
+    """Items and their numbers; values wait until there is room for them."""
+    for number, item in enumerate(items):
+        if size := value_bytes(item):
+            room.take(number, size)
+        yield number, item
+
+
+def _keep(prediction: Prediction, value: ImageSource | None) -> Prediction:
+    """The prediction of an image that was given as a value, which it keeps."""
+    if value is None or isinstance(value, str | os.PathLike):
+        return prediction
+    return replace(prediction, kept=Kept(value))
 
 
 def crop_face(image: Image, face: Detection, size: tuple[int, int], template: ArrayLike) -> Image:
@@ -290,6 +338,8 @@ def predict(
     threads: int = 0,
     engine: EngineName = "auto",
     flip: bool = True,
+    detect_size: int | None = None,
+    bgr: bool = False,
     mirror: bool | None = None,
 ) -> Prediction:
     """Recognise the expressions in one image; with changing settings, `load` is faster.
@@ -304,6 +354,8 @@ def predict(
         threads: As in `load`.
         engine: As in `load`.
         flip: As in `load`.
+        detect_size: As in `load`.
+        bgr: As in `Recognizer.predict`.
         mirror: Deprecated name of `flip`.
 
     Raises:
@@ -315,7 +367,8 @@ def predict(
     file = find_model(model).resolve()
     state = file.stat()
     version = (file, state.st_mtime_ns, state.st_size, state.st_ino)
-    return _loaded(model, version, detector, min_score, threads, engine, flip).predict(image)
+    recognizer = _loaded(model, version, detector, min_score, threads, engine, flip, detect_size)
+    return recognizer.predict(image, bgr=bgr)
 
 
 @lru_cache(maxsize=2)
@@ -327,8 +380,17 @@ def _loaded(
     threads: int,
     engine: EngineName,
     flip: bool,
+    detect_size: int | None,
 ) -> Recognizer:
-    return load(model, detector=detector, min_score=min_score, threads=threads, engine=engine, flip=flip)
+    return load(
+        model,
+        detector=detector,
+        min_score=min_score,
+        threads=threads,
+        engine=engine,
+        flip=flip,
+        detect_size=detect_size,
+    )
 
 
 def _renamed(flip: bool, mirror: bool | None) -> bool:

@@ -116,9 +116,11 @@ class Room:
         self._changed = Condition()
 
     def take(self, number: int, size: int) -> None:
-        """Wait until this many bytes are free for a task."""
+        """Wait until this many bytes are free for a task, those that it holds included."""
         with self._changed:
-            self._changed.wait_for(lambda: size <= self._free or number == self._due or self._closed)
+            self._changed.wait_for(
+                lambda: size <= self._free + self._held.get(number, 0) or number == self._due or self._closed
+            )
             if self._closed:
                 raise RuntimeError("the room was closed")
             self._hold(number, size)

@@ -8,9 +8,12 @@ upside down keep this order, so that aligning them turns the face upright.
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -23,6 +26,10 @@ from mftn.version import __version__
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
+    from PIL import Image as PillowImage
+
+    from mftn.images import ImageSource
 
 Image = NDArray[np.uint8]
 """RGB image, H×W×3."""
@@ -162,6 +169,79 @@ class Prediction:
     def __getitem__(self, index: slice) -> tuple[Face, ...]: ...
     def __getitem__(self, index: int | slice) -> Face | tuple[Face, ...]:
         return self.faces[index]
+
+    def annotate(self, image: ImageSource | None = None, top: int = 3) -> PillowImage.Image:
+        """A copy of the image with each face's box, expression, and bars of the most probable ones.
+
+        Args:
+            image: The image, where it is neither a file that is still there nor kept by the prediction.
+            top: Bars per face.
+
+        Raises:
+            ImageError: The image cannot be read, is no longer in memory, or has another size than it had.
+        """
+        from mftn.drawing import annotate
+        from mftn.showing import image_of
+
+        return annotate(image_of(self, image), self.faces, top)
+
+    def plot(self, image: ImageSource | None = None) -> Figure:
+        """A matplotlib figure: the annotated image, and bars of all probabilities of each of the first 12 faces.
+
+        Args:
+            image: As in `annotate`.
+
+        Raises:
+            ImageError: As in `annotate`.
+            MFTNError: matplotlib is not installed.
+        """
+        try:
+            from mftn.plotting import draw_figure
+        except ModuleNotFoundError as error:
+            from mftn.errors import MFTNError
+
+            raise MFTNError("plot needs matplotlib: pip install matplotlib") from error
+        return draw_figure(self, image)
+
+    def show(self) -> None:
+        """Show the annotated image: in the notebook, or in the system's image viewer.
+
+        Raises:
+            ImageError: As in `annotate`.
+        """
+        from mftn.showing import show
+
+        show(self)
+
+    def save(self, path: str | os.PathLike[str], image: ImageSource | None = None) -> None:
+        """Write the prediction to a file; an existing one is replaced, unless it is the prediction's source.
+
+        Args:
+            path: Its suffix decides: .jpg, .png, .webp, .avif, .tif or .bmp for the annotated image, and .json, .jsonl,
+                .csv or .parquet for the values (docs/output.md).
+            image: As in `annotate`.
+
+        Raises:
+            ImageError: As in `annotate`.
+            ConfigError: The suffix is another one.
+            OutputError: The file cannot be written, or is the source.
+        """
+        from mftn.showing import save
+
+        save(self, Path(path), image)
+
+    def to_json(self, indent: int | None = None) -> str:
+        """The prediction as JSON: a line of the JSONL output.
+
+        Args:
+            indent: Spaces of each level's indentation; None for a single line.
+        """
+        return json.dumps(self.to_dict(), ensure_ascii=False, indent=indent)
+
+    def _repr_html_(self) -> str:
+        from mftn.showing import to_html
+
+        return to_html(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         values = (self.source, self.width, self.height, self.faces, self.error, self.frame, self.time)

@@ -1,0 +1,165 @@
+"""Results that show themselves: their images, files, and HTML for notebooks."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mftn.drawing import annotate, number_of
+from mftn.errors import ConfigError, ImageError, OutputError
+from mftn.files import atomic_write, file_identity, readable, write_text
+from mftn.images import read_image
+from mftn.labels import COLOURS
+from mftn.output import open_writer
+from mftn.types import Face, Image, Prediction
+
+if TYPE_CHECKING:
+    from PIL import Image as PillowImage
+
+    from mftn.images import ImageSource
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".avif", ".tif", ".tiff", ".bmp")
+"""Suffixes of annotated images."""
+
+TABLE_SUFFIXES = (".jsonl", ".csv", ".parquet")
+"""Suffixes of tables."""
+
+NOTEBOOK_SIDE = 640
+"""Pixels of the longer side of an image in a notebook."""
+
+MOST_SHOWN = 12
+"""Most faces whose bars are shown."""
+
+
+def image_of(prediction: Prediction, image: ImageSource | None = None) -> Image:
+    """The image of a prediction: the one given, the one it keeps, or its file.
+
+    Raises:
+        ImageError: There is none, or it has another size.
+    """
+    name = readable(prediction.source)
+    if prediction.error:
+        raise ImageError(readable(prediction.error))
+    if image is None and prediction.kept:
+        image = prediction.kept.image()
+    if image is None and (prediction.kept or prediction.frame is not None):
+        what = name if prediction.frame is None else f"{name}: frame {prediction.frame}"
+        raise ImageError(f"{what}: its image is no longer in memory; give it: prediction.annotate(image)")
+    try:
+        found = read_image(prediction.source if image is None else image)
+    except ImageError as error:
+        if image is not None:
+            raise
+        raise ImageError(f"{error}; or give the image: prediction.annotate(image)") from error
+    height, width = found.shape[:2]
+    if (width, height) != (prediction.width, prediction.height):
+        expected = f"{prediction.width}×{prediction.height}"
+        raise ImageError(f"{name}: the image has {width}×{height} pixels, not {expected} as when it was recognised")
+    return found
+
+
+def show(prediction: Prediction) -> None:
+    """Show the annotated image: in a notebook where one runs, in the system's viewer otherwise."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if shell is not None and hasattr(shell, "kernel"):
+        from IPython.display import display
+
+        display(prediction)  # type: ignore[no-untyped-call, unused-ignore]
+        return
+    prediction.annotate().show(title=Path(prediction.source).name)
+
+
+def save(prediction: Prediction, path: Path, image: ImageSource | None = None) -> None:
+    """Write a prediction to a file whose suffix says how."""
+    suffix = path.suffix.lower()
+    if file_identity(path) is not None and file_identity(path) == file_identity(prediction.source):
+        raise OutputError(f"{path}: is the source, which is never replaced; choose another name")
+    if suffix in IMAGE_SUFFIXES:
+        annotated = prediction.annotate(image)
+        with atomic_write(path, real_suffix=True) as partial:
+            annotated.save(partial, quality=92)
+    elif suffix == ".json":
+        write_text(path, prediction.to_json(indent=2) + "\n")
+    elif suffix in TABLE_SUFFIXES:
+        with open_writer(path, suffix.removeprefix(".")) as writer:
+            writer.write(prediction)
+    else:
+        known = ", ".join((*IMAGE_SUFFIXES, ".json", *TABLE_SUFFIXES))
+        raise ConfigError(f"{path}: unknown suffix; use one of {known}")
+
+
+def to_html(prediction: Prediction) -> str:
+    """HTML for a notebook: the annotated image, scaled down, and bars of all probabilities; all text is escaped."""
+    caption = f"<div style='font-size:90%;opacity:.8;margin-bottom:4px'>{html.escape(caption_of(prediction))}</div>"
+    if prediction.error:
+        return f"<div style='color:#c00'>{html.escape(readable(prediction.error))}</div>"
+    try:
+        shown = scaled_down(image_of(prediction), prediction.faces, NOTEBOOK_SIDE)
+        view = f"<img alt='annotated image' style='max-width:100%;height:auto' src='{_data_address(shown)}'>"
+    except ImageError as error:
+        view = f"<div style='opacity:.8'>{html.escape(str(error))}</div>"
+    panels = "".join(
+        _bars(face, title_of(prediction.faces, index)) for index, face in enumerate(prediction.faces[:MOST_SHOWN])
+    )
+    more = len(prediction.faces) - MOST_SHOWN
+    panels += f"<div>and {more} more faces</div>" if more > 0 else ""
+    return (
+        f"<div class='mftn'>{caption}<div style='display:flex;flex-wrap:wrap;gap:16px;align-items:flex-start'>"
+        f"<div>{view}</div><div style='display:flex;flex-wrap:wrap;gap:16px;flex:1;min-width:240px'>{panels}</div>"
+        "</div></div>"
+    )
+
+
+def _bars(face: Face, title: str) -> str:
+    """One face's probabilities as horizontal bars."""
+    rows = "".join(
+        f"<div>{html.escape(name)}</div>"
+        "<div style='background:rgba(127,127,127,.2);height:.8em'>"
+        f"<div style='background:{COLOURS.get(name, '#888888')};height:100%;width:{100 * value:.1f}%'></div></div>"
+        f"<div style='text-align:right'>{value:.0%}</div>"
+        for name, value in face.probabilities.items()
+    )
+    return (
+        f"<div style='width:240px'><b>{html.escape(title)}</b><div style='display:grid;align-items:center;"
+        f"grid-template-columns:auto 1fr 2.6em;gap:2px 6px;font-size:90%;line-height:1.3'>{rows}</div></div>"
+    )
+
+
+def scaled_down(image: Image, faces: Sequence[Face], side: int) -> PillowImage.Image:
+    """The annotated image with its longer side at most `side`; it is scaled first, so that letters stay legible."""
+    from PIL import Image as PillowImage
+
+    height, width = image.shape[:2]
+    scale = min(1.0, side / max(height, width))
+    if scale < 1:
+        size = (max(round(width * scale), 1), max(round(height * scale), 1))
+        image = read_image(PillowImage.fromarray(image).resize(size, PillowImage.Resampling.BILINEAR, reducing_gap=2.0))
+        faces = [replace(face, box=tuple(edge * scale for edge in face.box)) for face in faces]
+    return annotate(image, faces)
+
+
+def _data_address(image: PillowImage.Image) -> str:
+    content = io.BytesIO()
+    image.save(content, "JPEG", quality=85)
+    return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"
+
+
+def title_of(faces: Sequence[Face], index: int) -> str:
+    """A face's number and expression, as on the image."""
+    number = number_of(faces, index)
+    return f"{f'{number} · ' if number else ''}{faces[index].expression} {faces[index].probability:.0%}"
+
+
+def caption_of(prediction: Prediction) -> str:
+    """Source, size, time and number of faces."""
+    parts = [readable(prediction.source), f"{prediction.width}×{prediction.height}"]
+    if prediction.frame is not None:
+        parts.append(f"frame {prediction.frame} at {prediction.time or 0:.2f} s")
+    count = len(prediction.faces)
+    return " · ".join([*parts, "no face" if not count else f"{count} face{'s' if count > 1 else ''}"])
