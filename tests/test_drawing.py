@@ -96,16 +96,6 @@ def test_the_letters_stand_out_from_their_plate(expression: str) -> None:
         assert grey.max() > (background + 255) / 2 and grey.min() >= background - 1
 
 
-def test_a_large_faces_label_lies_over_a_small_ones() -> None:
-    large, small = face((0, 60, 200, 260), "anger"), face((50, 61, 150, 101), "fear")
-    image = np.full((300, 300, 3), 200, np.uint8)
-    first, second = (np.asarray(annotate(image, faces)) for faces in ([large, small], [small, large]))
-    np.testing.assert_array_equal(first, second)
-    label = np.asarray(annotate(image, [large]))
-    left, top, right, _ = extent(label[:50], COLOURS["anger"])
-    np.testing.assert_array_equal(first[top:50, left:right], label[top:50, left:right])
-
-
 def test_as_many_bars_as_asked_for_the_most_probable_first() -> None:
     probabilities = dict(zip(EXPRESSIONS, (0.02, 0.4, 0.05, 0.3, 0.1, 0.08, 0.03, 0.02), strict=True))
     known = Face((100, 60, 200, 160), 0.9, None, probabilities)
