@@ -18,6 +18,7 @@ from mftn.files import readable
 SUBCOMMANDS = {
     "predict": "recognise expressions in photographs and videos",
     "summarize": "turn faces per frame into what a study needs: measures, events, comparisons, one page",
+    "serve": "serve a page and an HTTP service on this machine",
     "models": "list the installed models",
     "benchmark": "measure this machine: faces per second by threads and batch, photographs end to end",
     "doctor": "show versions, and what is installed or missing",

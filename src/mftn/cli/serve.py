@@ -1,0 +1,135 @@
+"""Serve a page for people and an HTTP service for programs; nothing leaves the machine."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from mftn.cli import say
+from mftn.engines import EngineName
+from mftn.errors import ConfigError, MissingExtraError
+from mftn.faces import DetectorName
+from mftn.limits import check_range
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What `mftn serve` takes.
+
+    Attributes:
+        host: Address to listen on; the default serves this machine alone.
+        port: Port to listen on; 0 for any that is free.
+        model: Name of an installed model (mftn models lists them), or an exported file.
+        detector: Finds faces; none takes each image as one face crop.
+        min_score: Lowest detector score of a face, 0 to 1; by default 0.5 (yunet) or 0.8 (mtcnn).
+        detect_size: Largest size, in pixels of the longer side, at which faces are searched.
+        engine: Runs the network; auto is OpenVINO where it is installed.
+        threads: Processor threads of the network; 0 for all cores.
+        workers: Threads that read images and find faces; 0 for one per core.
+        api_key_file: A file that holds a key, which every request but health must give.
+        max_upload: Largest request, such as 20MB; larger ones are refused while they are read.
+        max_video: Largest video, such as 100MB; it is held in memory.
+        max_pixels: Pixels of the largest image that is decoded.
+        max_waiting: Requests that are worked on at once; the next is asked to come back.
+        cors: An origin, such as https://example.org, whose pages may use the service; several times for several.
+        root_path: The path under which a proxy serves this, such as /mftn.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    model: str | None = None
+    detector: DetectorName = "yunet"
+    min_score: float | None = None
+    detect_size: int | None = None
+    engine: EngineName = "auto"
+    threads: int = 0
+    workers: int = 0
+    api_key_file: Path | None = None
+    max_upload: str = "20MB"
+    max_video: str = "100MB"
+    max_pixels: int = 50_000_000
+    max_waiting: int = 64
+    cors: tuple[str, ...] = ()
+    root_path: str = ""
+
+
+UNITS = {"": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3, "KIB": 1024, "MIB": 1024**2, "GIB": 1024**3}
+SHORTEST_KEY = 16
+"""Characters of the shortest key that is taken: shorter ones can be guessed."""
+
+
+def run(arguments: Arguments) -> int:
+    """Serve until Ctrl-C or SIGTERM."""
+    for package in ("fastapi", "uvicorn", "python_multipart", "prometheus_client", "fastapi_swagger"):
+        if not find_spec(package):
+            raise MissingExtraError("mftn serve", "serve")
+    from mftn.engines import find_model
+    from mftn.serve.server import open_socket, serve
+    from mftn.serve.settings import Limits, Settings
+
+    _check(arguments)
+    find_model(arguments.model)
+    upload, video = _bytes("--max-upload", arguments.max_upload), _bytes("--max-video", arguments.max_video)
+    limits = Limits(
+        upload=upload,
+        video=video,
+        pixels=arguments.max_pixels,
+        waiting=arguments.max_waiting,
+        held=max(Limits.held, 2 * upload, 2 * video),
+    )
+    settings = Settings(
+        model=arguments.model,
+        detector=arguments.detector,
+        min_score=arguments.min_score,
+        detect_size=arguments.detect_size,
+        engine=arguments.engine,
+        threads=arguments.threads,
+        workers=arguments.workers,
+        api_key=_key(arguments.api_key_file) if arguments.api_key_file else None,
+        cors=arguments.cors,
+        root_path=arguments.root_path,
+        limits=limits,
+    )
+    listener = open_socket(arguments.host, arguments.port)
+    host, port = listener.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    say(f"http://{shown}:{port}{arguments.root_path}/ – stop it with Ctrl-C")
+    if not settings.api_key and host not in ("127.0.0.1", "::1"):
+        say(f"everybody who reaches {host} may use it: --api-key-file asks for a key")
+    serve(settings, listener)
+    return 0
+
+
+def _check(arguments: Arguments) -> None:
+    check_range("--port", arguments.port, 0, 65535)
+    check_range("--threads", arguments.threads, 0, 1024)
+    check_range("--workers", arguments.workers, 0, 1024)
+    check_range("--max-pixels", arguments.max_pixels, 1)
+    check_range("--max-waiting", arguments.max_waiting, 1)
+    if arguments.min_score is not None:
+        check_range("--min-score", arguments.min_score, 0, 1)
+    for origin in arguments.cors:
+        if not re.fullmatch(r"\*|https?://[^/\s]+", origin):
+            raise ConfigError(f"--cors {origin}: give an origin without a path, such as https://example.org")
+    if arguments.root_path and not re.fullmatch(r"(/[\w.~-]+)+", arguments.root_path):
+        raise ConfigError(f"--root-path {arguments.root_path}: begin with / and do not end with it, as in /mftn")
+
+
+def _bytes(option: str, text: str) -> int:
+    """A size such as 20MB."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Z]*)", text.strip().upper())
+    if not match or match[2] not in UNITS or (size := int(float(match[1]) * UNITS[match[2]])) < 1:
+        raise ConfigError(f"{option} {text}: give a size such as 20MB")
+    return size
+
+
+def _key(path: Path) -> str:
+    try:
+        key = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--api-key-file {path}: cannot be read ({error})") from error
+    if len(key) < SHORTEST_KEY or not key.isascii() or not key.isprintable():
+        raise ConfigError(f"--api-key-file {path}: give a key of {SHORTEST_KEY} or more plain characters in one line")
+    return key

@@ -1,0 +1,169 @@
+"""Many clients, one network: threads locate the faces of images, and one thread classifies those that are ready."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from mftn.engines import BATCH
+from mftn.errors import ImageError
+from mftn.images import image_size, read_image
+from mftn.recognize import Located, Recognizer
+from mftn.serve.uploads import Upload
+from mftn.types import Prediction
+
+LARGE_PIXELS = 8_000_000
+"""Pixels from which an image waits for a thread of its own, so that small ones need not wait for it."""
+
+LONGEST_WAIT_S = 0.01
+"""Seconds for which faces wait for those of images that are being searched; with none the network starts at once."""
+
+R = TypeVar("R")
+
+
+class TooManyPixelsError(ImageError):
+    """An image above the limit; it is not decoded."""
+
+
+@dataclass(slots=True)
+class _Job:
+    """An image on its way.
+
+    Attributes:
+        recognizer: What recognises it.
+        upload: The file.
+        located: Its faces, once they were searched.
+        future: Its prediction.
+    """
+
+    recognizer: Recognizer
+    upload: Upload
+    located: Located | None = None
+    future: Future[Prediction] = field(default_factory=Future)
+
+
+class Pipeline:
+    """Recognises the images of many requests.
+
+    Args:
+        workers: Threads that read and detect; 0 for one per core.
+        most_pixels: Pixels of the largest image that is decoded.
+        on_batch: Called with the number of faces of every run of the network.
+    """
+
+    def __init__(self, workers: int, most_pixels: int, on_batch: Callable[[int], object]) -> None:
+        self.workers = workers or os.cpu_count() or 1
+        self._most_pixels, self._on_batch = most_pixels, on_batch
+        self._threads = ThreadPoolExecutor(self.workers, "mftn-locate")
+        self._large = ThreadPoolExecutor(1, "mftn-large")
+        self._ready: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._locating, self._lock = 0, threading.Lock()
+        self._network = threading.Thread(target=self._classify_all, name="mftn-network", daemon=True)
+        self._network.start()
+
+    def predict(self, recognizer: Recognizer, upload: Upload) -> Future[Prediction]:
+        """The prediction for a file.
+
+        Its future raises ImageError where the file cannot be read, and TooManyPixelsError where it is too large. One
+        that is cancelled before its turn is passed over.
+        """
+        job = _Job(recognizer, upload)
+        self._count(1)
+        self._threads.submit(self._measure, job)
+        return job.future
+
+    def run(self, function: Callable[[], R], pixels: int) -> Future[R]:
+        """Other work on an image, in the threads for images of so many pixels."""
+        return (self._large if pixels > LARGE_PIXELS else self._threads).submit(function)
+
+    def close(self) -> None:
+        """Finish what was accepted, and stop."""
+        self._threads.shutdown()
+        self._large.shutdown()
+        self._ready.put(None)
+        self._network.join()
+
+    def _count(self, change: int) -> None:
+        with self._lock:
+            self._locating += change
+
+    def _measure(self, job: _Job) -> None:
+        """Locate the faces here, or where large images are."""
+        try:
+            if not job.future.set_running_or_notify_cancel():
+                return
+            width, height = image_size(job.upload.content)
+            if width * height > self._most_pixels:
+                megapixels = f"{width * height / 1e6:.0f} megapixels"
+                raise TooManyPixelsError(f"has {megapixels}, and the limit is {self._most_pixels / 1e6:g}")
+            if width * height > LARGE_PIXELS:
+                self._large.submit(self._locate, job)
+                return
+            self._locate(job)
+        except Exception as error:
+            job.future.set_exception(_named(error, job.upload))
+        finally:
+            self._count(-1)
+
+    def _locate(self, job: _Job) -> None:
+        try:
+            job.located = job.recognizer.locate(read_image(job.upload.content), job.upload.name)
+            if 0 < len(job.located.faces) <= BATCH:
+                self._ready.put(job)
+                return
+            (prediction,) = job.recognizer.classify([job.located])  # none, or so many that others would wait
+            job.future.set_result(prediction)
+        except Exception as error:
+            job.future.set_exception(_named(error, job.upload))
+
+    def _classify_all(self) -> None:
+        while (first := self._ready.get()) is not None:
+            batch = self._gather(first)
+            engines = {id(job.recognizer.engine): job.recognizer for job in batch}
+            for engine, recognizer in engines.items():
+                _classify(recognizer, [job for job in batch if id(job.recognizer.engine) == engine])
+            self._on_batch(sum(_faces(job) for job in batch))
+
+    def _gather(self, first: _Job) -> list[_Job]:
+        """The images that are ready, and those that will be in a moment."""
+        batch, faces, until = [first], _faces(first), time.monotonic() + LONGEST_WAIT_S
+        while faces < BATCH:
+            try:
+                job = self._ready.get(timeout=max(until - time.monotonic(), 0) if self._locating else 0)
+            except queue.Empty:
+                break
+            if job is None:
+                self._ready.put(None)
+                break
+            batch.append(job)
+            faces += _faces(job)
+        return batch
+
+
+def _faces(job: _Job) -> int:
+    return len(job.located.faces) if job.located else 0
+
+
+def _classify(recognizer: Recognizer, jobs: Iterable[_Job]) -> None:
+    jobs = list(jobs)
+    try:
+        predictions = list(recognizer.classify([job.located for job in jobs if job.located]))
+        for job, prediction in zip(jobs, predictions, strict=True):
+            job.future.set_result(prediction)
+    except Exception as error:
+        for job in jobs:
+            if not job.future.done():
+                job.future.set_exception(error)
+
+
+def _named(error: Exception, upload: Upload) -> Exception:
+    """An error that begins with the client's name for the file."""
+    if not isinstance(error, ImageError):
+        return error
+    return type(error)(f"{upload.name}: {str(error).removeprefix('the image: ')}")

@@ -1,0 +1,57 @@
+"""HTTP/1.1 as uvicorn speaks it, with a time limit on headers and errors of the service's shape."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from uuid import uuid4
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+LONGEST_HEADERS_S = 15.0
+"""Seconds for the headers of a request; uvicorn alone would wait for ever."""
+
+
+class Protocol(H11Protocol):
+    """One connection."""
+
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Wait for the first request."""
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        """Read on; headers that have begun must end in time."""
+        super().data_received(data)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the clock."""
+        self._unwatch()
+        super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP, or has too long headers."""
+        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+            self.transport.close()
+            return
+        error = {"code": "bad_request", "message": msg, "request_id": uuid4().hex}
+        body = json.dumps({"error": error}).encode()
+        headers = [("content-type", "application/json"), ("content-length", str(len(body))), ("connection", "close")]
+        for event in (h11.Response(status_code=400, headers=headers), h11.Data(data=body), h11.EndOfMessage()):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
+
+    def _watch(self) -> None:
+        if self.conn.their_state is not h11.IDLE:
+            self._unwatch()
+        elif self._deadline is None:
+            self._deadline = self.loop.call_later(LONGEST_HEADERS_S, self.transport.close)
+
+    def _unwatch(self) -> None:
+        if self._deadline:
+            self._deadline.cancel()
+        self._deadline = None

@@ -1,0 +1,142 @@
+"""What requests may ask and what answers look like, for checking and for the API's description.
+
+The answers are `Prediction.to_dict`; the tests compare them with these models.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from mftn.faces import SMALLEST_SIZE, DetectorName
+
+
+class PredictionOptions(BaseModel):
+    """What a request may choose, as query parameters."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: str | None = Field(None, max_length=200, description="name of an installed model (GET v1/models)")
+    detector: DetectorName | None = Field(None, description="finds faces; none takes each image as one face crop")
+    min_score: float | None = Field(None, ge=0, le=1, description="lowest detector score of a face")
+    detect_size: int | None = Field(
+        None, ge=SMALLEST_SIZE, le=100_000, description="largest size in pixels at which faces are searched"
+    )
+
+
+class ImageOptions(PredictionOptions):
+    """Of images."""
+
+    flip: bool = Field(True, description="average with the horizontal flip: more accurate, twice the network's work")
+
+
+class PredictOptions(ImageOptions):
+    """Of v1/predict."""
+
+    format: Literal["json", "jsonl", "csv"] = Field("json", description="as `mftn predict --format` writes it")
+
+
+class AnnotateOptions(ImageOptions):
+    """Of v1/annotate."""
+
+    top: int = Field(3, ge=1, le=8, description="expressions shown per face")
+    format: Literal["png", "jpeg"] = Field("png", description="of the answer")
+
+
+class VideoOptions(PredictionOptions):
+    """Of v1/video."""
+
+    start: float = Field(0.0, ge=0, description="timestamp in seconds of the first frame")
+    end: float | None = Field(None, ge=0, description="timestamp in seconds of the last frame")
+    every: int = Field(1, ge=1, le=10_000, description="every Nth frame")
+    detect_every: int = Field(5, ge=1, le=10_000, description="frames between detections in the whole image")
+    smooth: float = Field(0.3, ge=0, le=60, description="seconds over which probabilities are averaged")
+
+
+class FaceAnswer(BaseModel):
+    """A face, as docs/output.md describes it."""
+
+    face: int
+    box: tuple[float, float, float, float]
+    score: float | None
+    landmarks: list[tuple[float, float]] | None
+    expression: str
+    probability: float
+    probabilities: dict[str, float]
+    track: int | None
+    crop: str | None
+
+
+class PredictionAnswer(BaseModel):
+    """An image or a frame, as docs/output.md describes it."""
+
+    source: str
+    width: int
+    height: int
+    faces: list[FaceAnswer]
+    error: str | None
+    frame: int | None
+    time: float | None
+    annotated: str | None
+    model: str | None
+    mftn_version: str
+
+
+class PredictionsAnswer(BaseModel):
+    """One prediction for each file, in the order of the files."""
+
+    predictions: list[PredictionAnswer]
+
+
+class ErrorBody(BaseModel):
+    """What is wrong."""
+
+    code: str = Field(description="one word for programs, such as too_large")
+    message: str = Field(description="what is wrong and what to do")
+    request_id: str = Field(description="as in the server's log")
+
+
+class ErrorAnswer(BaseModel):
+    """The answer to every request that is refused."""
+
+    error: ErrorBody
+
+
+class ModelAnswer(BaseModel):
+    """An installed model."""
+
+    name: str
+    summary: str
+    input: str
+    parameters: int
+    megabytes: float
+    accuracy: dict[str, float]
+    licence: str
+
+
+class ModelsAnswer(BaseModel):
+    """The installed models."""
+
+    default: str
+    models: list[ModelAnswer]
+
+
+class LimitsAnswer(BaseModel):
+    """What the server takes on."""
+
+    upload: int
+    pixels: int
+    files: int
+    video: int
+    video_seconds: float
+
+
+class AboutAnswer(BaseModel):
+    """What a page needs to know."""
+
+    version: str
+    colours: dict[str, str]
+    columns: list[str] = Field(description="of CSV")
+    video: bool = Field(description="whether v1/video is there")
+    limits: LimitsAnswer

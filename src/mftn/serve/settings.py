@@ -1,0 +1,72 @@
+"""What the service is started with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from mftn.engines import EngineName
+from mftn.faces import DetectorName
+
+MEGABYTE = 1_000_000
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the service takes on; more is refused.
+
+    Attributes:
+        upload: Bytes of a request's body; videos have a limit of their own.
+        pixels: Pixels of an image.
+        files: Images of a request.
+        waiting: Requests at once; the next gets 503.
+        held: Bytes of all bodies at once; the next gets 503.
+        upload_seconds: Time that an upload may take.
+        seconds: Time of a request, from its first byte to its answer; videos have a limit of their own.
+        video: Bytes of a video, which is held in memory.
+        video_seconds: Seconds of a video that are processed.
+        video_work_seconds: Time that a video may take.
+        videos: Videos at once; the next gets 503.
+    """
+
+    upload: int = 20 * MEGABYTE
+    pixels: int = 50_000_000
+    files: int = 32
+    waiting: int = 64
+    held: int = 320 * MEGABYTE
+    upload_seconds: float = 30.0
+    seconds: float = 60.0
+    video: int = 100 * MEGABYTE
+    video_seconds: float = 600.0
+    video_work_seconds: float = 3600.0
+    videos: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How the service predicts, whom it answers, and its limits.
+
+    Attributes:
+        model: Name of an installed model, or an exported file; the default model if None.
+        detector: As in `mftn.load`, like the next four.
+        min_score: None for the detector's own.
+        detect_size: None to choose by the image's size.
+        engine: Runs the network.
+        threads: Processor threads of the network and of a detection; 0 for all cores.
+        workers: Threads that read and detect; 0 for one per core.
+        api_key: Asked of every request but health; None for no key.
+        cors: Origins whose pages may read the answers.
+        root_path: The path under which a proxy serves this.
+        limits: What is refused.
+    """
+
+    model: str | None = None
+    detector: DetectorName = "yunet"
+    min_score: float | None = None
+    detect_size: int | None = None
+    engine: EngineName = "auto"
+    threads: int = 0
+    workers: int = 0
+    api_key: str | None = field(default=None, repr=False)
+    cors: tuple[str, ...] = ()
+    root_path: str = ""
+    limits: Limits = Limits()
