@@ -132,7 +132,7 @@ def test_two_processes_write_what_one_writes(tmp_path: Path) -> None:
         {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
         for folder in (tmp_path / "1", tmp_path / "2")
     ]
-    assert made[0] == made[1] and len(made[0]) == 13
+    assert made[0] == made[1] and len(made[0]) == 14
 
 
 def test_a_group_counts_for_its_most_frequent_expression() -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mftn.data.manifest import MANIFEST
+from mftn.data.prepare.croissant import CROISSANT, write_croissant
 from mftn.data.prepare.framing import Preparation, arcface_preparation, ferplus_preparation
 from mftn.data.prepare.identity import given
 from mftn.data.prepare.joining import join
@@ -45,7 +46,7 @@ def prepare(
     on_part: Callable[[int], None] | None = None,
     on_note: Callable[[str], None] | None = None,
 ) -> Path:
-    """Write crops, `manifest.parquet` and `dataset.json`; continue a stopped run, or follow a changed source.
+    """Write crops, `manifest.parquet`, `dataset.json` and `croissant.json`; continue a stopped run, or follow a source.
 
     Args:
         records: The faces, in an order that is the same at every run.
@@ -78,6 +79,8 @@ def prepare(
             now = [given(record, str(root), preparation.format) for record in records]
             if not (changed := changes(out, now)):
                 shutil.rmtree(out / FOLDER, ignore_errors=True)
+                if not (out / CROISSANT).exists():
+                    write_croissant(out)
                 return out / MANIFEST
             if on_note:
                 on_note(f"{len(changed):,} faces have changed in the source since, the first is {changed[0]}")
@@ -90,6 +93,7 @@ def prepare(
                 on_part(done)
         more = settings | {"skip_damaged": skip_damaged, "warnings": list(warnings)}
         join(out, [out / FOLDER / name for name in names], more, shares)
+        write_croissant(out)
         shutil.rmtree(out / FOLDER, ignore_errors=True)
     return out / MANIFEST
 

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from mftn.data.manifest import MANIFEST, read_manifest
 from mftn.data.prepare.parts import FOLDER, write_part
+from mftn.data.prepare.croissant import CROISSANT
 from mftn.errors import DataError
 from mftn.files import atomic_write, write_bytes
 
@@ -66,6 +67,7 @@ def reopen(out: Path, now: Iterable[Mapping[str, Any]], part_size: int) -> None:
         kept = [name for name in names[start : start + part_size] if name in before]
         write_part(out / FOLDER / f"{number:06d}.parquet", [rows.get(name, {}) | before[name] for name in kept])
     (out / MANIFEST).unlink()  # from here on the folder counts as begun
+    (out / CROISSANT).unlink(missing_ok=True)
     for name in before.keys() - set(names):
         (out / name).unlink(missing_ok=True)
 
