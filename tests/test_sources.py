@@ -57,7 +57,12 @@ def test_every_path_is_something(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             "7": (Kind.IMAGE, None),
             "0": (Kind.CAMERA, None),
             "*.jpg": (Kind.GLOB, None),
-            "rtsp://host/a": (Kind.STREAM, "network addresses are not read"),
+            "rtsp://host/a": (Kind.STREAM, None),
+            "http://host/live": (Kind.STREAM, None),
+            "HTTPS://host/clip.mp4?x=1": (Kind.VIDEO, None),
+            "https://host/photo.jpg": (Kind.IMAGE, None),
+            "ftp://host/a.mp4": (Kind.MISSING, "ftp addresses are not read"),
+            "http://[": (Kind.MISSING, "is no valid address"),
             "pipe.jpg": (Kind.SPECIAL, "is a named pipe; give a regular file"),
             "socket.jpg": (Kind.SPECIAL, "is a socket"),
             "/dev/null": (Kind.SPECIAL, "is a device"),
@@ -153,7 +158,7 @@ def test_globs(tmp_path: Path) -> None:
     assert found(tmp_path, f"{tmp_path}/@eaDir/*") == ["@eaDir/d.png"]
     assert found(tmp_path, f"{tmp_path}/.*.png") == [".e.png"]
     (video,) = find_sources([f"{tmp_path}/c*"])
-    assert "clip.mp4: is a video, not an image; give it by itself" in video.error
+    assert "clip.mp4: is a video, not an image; read it with mftn.track" in video.error
     for nothing in (f"{tmp_path}/*.tiff", f"{tmp_path}/su*", "x" * 300 + "*", "a\0*"):
         (source,) = find_sources([nothing])
         assert source.error == f"{nothing}: no file matches; check the pattern"

@@ -1,4 +1,4 @@
-"""Classification of paths, and the images that files, folders, globs and lists on standard input stand for.
+"""Classification of paths, and the images and videos that files, folders, globs and lists on standard input stand for.
 
 A bad path becomes one `Source` with an error and never ends the listing. No file is opened here.
 """
@@ -15,7 +15,8 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
 
 from mftn.errors import ConfigError, ImageError
 
@@ -32,9 +33,17 @@ VIDEO_SUFFIXES = _suffixes("mp4 mov m4v mkv webm avi mpg mpeg wmv ts mts 3gp")
 UNREAD = {
     "HEIC image": _suffixes("heic heif hif"),
     "RAW image": _suffixes("cr2 cr3 nef arw dng orf rw2 raf pef srw"),
-    "video": VIDEO_SUFFIXES,
 }
 """Other files in a folder, which are counted and not read."""
+
+LIVE_PHOTO_BYTES = 16_000_000
+"""Largest .mov that counts as the moving part of an image of the same name: telephones store three seconds."""
+
+LIVE_SCHEMES = frozenset(("rtsp", "rtsps", "rtmp", "rtmps", "srt", "udp", "rtp", "mms", "mmsh"))
+"""Addresses that are live streams; http(s) is one unless it names a file."""
+
+STILL_SUFFIXES = _suffixes("jpg jpeg heic heif")
+"""Suffixes of images that telephones store with a moving part."""
 
 SYSTEM_NAMES = frozenset(
     ("__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "Thumbs.db", "desktop.ini")
@@ -74,6 +83,24 @@ class Source:
     kind: Kind
     error: str | None = None
 
+    @property
+    def moves(self) -> bool:
+        """Whether it is read frame by frame: a video, a camera or a live stream."""
+        return self.kind in (Kind.VIDEO, Kind.CAMERA, Kind.STREAM) and not self.error
+
+    @property
+    def live(self) -> bool:
+        """Whether it has no end: a camera or a live stream."""
+        return self.kind in (Kind.CAMERA, Kind.STREAM)
+
+    @property
+    def name(self) -> str:
+        """The path as tables and messages show it: an address without user name and password."""
+        return _ADDRESS_SECRETS.sub(r"\1", self.path)
+
+
+_ADDRESS_SECRETS = re.compile(r"^([a-z][a-z0-9+]+://)[^/?#]*@", re.IGNORECASE)
+
 
 def classify(path: str | os.PathLike[str]) -> Source:
     """Classify a path without opening it; existing files take precedence over camera numbers and globs."""
@@ -81,7 +108,7 @@ def classify(path: str | os.PathLike[str]) -> Source:
     if path == "-":
         return Source(path, Kind.LIST)
     if re.match(r"[a-z][a-z0-9+]+://", path, re.IGNORECASE):
-        return Source(path, Kind.STREAM, f"{path}: network addresses are not read; download the file first")
+        return _classify_address(path)
     try:
         mode = os.stat(path).st_mode  # noqa: PTH116 (a path may be longer or odder than pathlib likes)
     except (OSError, ValueError) as error:
@@ -94,6 +121,23 @@ def classify(path: str | os.PathLike[str]) -> Source:
         return Source(path, Kind.CAMERA)
     what = "a named pipe" if stat.S_ISFIFO(mode) else "a socket" if stat.S_ISSOCK(mode) else "a device"
     return Source(path, Kind.SPECIAL, f"{path}: is {what}; give a regular file")
+
+
+def _classify_address(address: str) -> Source:
+    """Classify an address by its scheme and suffix."""
+    live = Source(address, Kind.STREAM)
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return Source(address, Kind.MISSING, f"{live.name}: is no valid address")
+    if parts.scheme in LIVE_SCHEMES:
+        return live
+    if parts.scheme not in ("http", "https"):
+        return Source(address, Kind.MISSING, f"{live.name}: {parts.scheme} addresses are not read; download the file")
+    suffix = PurePosixPath(parts.path).suffix.lower()
+    if suffix in IMAGE_SUFFIXES:
+        return Source(address, Kind.IMAGE)
+    return Source(address, Kind.VIDEO) if suffix in VIDEO_SUFFIXES else live
 
 
 def _without_file(path: str, error: OSError | ValueError) -> Source:
@@ -117,15 +161,18 @@ def find_sources(
     sources: Iterable[str | os.PathLike[str] | Source],
     *,
     null: bool = False,
+    videos: bool = False,
     skip: Collection[Path] = (),
     unread: Counter[str] | None = None,
 ) -> Iterator[Source]:
     """The images of files, folders (with subfolders, sorted), globs and "-"; each failure has an error of its own.
 
-    A path that is reached twice is given twice. A video or camera is an error: image readers cannot read it.
+    A path that is reached twice is given twice.
 
     Args:
         sources: Paths, or results of this function.
+        videos: Give videos, cameras and streams too. Otherwise one that is named is an error, and those in folders are
+            counted: image readers cannot read them.
         null: Paths on standard input are separated by NUL bytes, as `find -print0` writes them.
         skip: Resolved folders that are not walked.
         unread: Counts the files in folders that are not read, by kind.
@@ -138,19 +185,19 @@ def find_sources(
         if source.kind is Kind.LIST:
             for path in _read_list(null):
                 listed = classify(path)
-                yield from _expand(Source(path, Kind.IMAGE) if path == "-" else listed, skip, unread)
+                yield from _expand(Source(path, Kind.IMAGE) if path == "-" else listed, videos, skip, unread)
         else:
-            yield from _expand(source, skip, unread)
+            yield from _expand(source, videos, skip, unread)
 
 
-def _expand(source: Source, skip: Collection[Path], unread: Counter[str] | None) -> Iterator[Source]:
+def _expand(source: Source, videos: bool, skip: Collection[Path], unread: Counter[str] | None) -> Iterator[Source]:
     if source.kind is Kind.FOLDER:
-        yield from walk(source.path, skip, unread)
+        yield from walk(source.path, skip, unread, videos=videos)
     elif source.kind is Kind.GLOB:
-        yield from _matches(source.path)
-    elif source.kind in (Kind.VIDEO, Kind.CAMERA) and not source.error:
-        command = f"give it by itself, as in `mftn predict {source.path}`"
-        yield Source(source.path, source.kind, f"{source.path}: is a {source.kind}, not an image; {command}")
+        yield from _matches(source.path, videos)
+    elif source.moves and not videos:
+        advice = f"read it with mftn.track or `mftn predict {source.name}`"
+        yield Source(source.path, source.kind, f"{source.name}: is a {source.kind}, not an image; {advice}")
     else:
         yield source
 
@@ -169,19 +216,23 @@ def find_images(sources: Iterable[str | os.PathLike[str]]) -> Iterator[str]:
 
 def is_hidden(name: str) -> bool:
     """Whether a file or folder of this name is skipped where a folder is walked."""
-    return name.startswith(".") or name in SYSTEM_NAMES
+    return name.startswith(".") or name in SYSTEM_NAMES or ".partial." in name  # one of ours, not complete
 
 
-def walk(folder: str, skip: Collection[Path] = (), unread: Counter[str] | None = None) -> Iterator[Source]:
+def walk(
+    folder: str, skip: Collection[Path] = (), unread: Counter[str] | None = None, *, videos: bool = False
+) -> Iterator[Source]:
     """The images in a folder and its subfolders: a folder's own, sorted, then those of its subfolders.
 
     Hidden files and folders are skipped. Links to folders are counted and not followed, so that there are no loops.
+    The moving part of a live photograph (a short .mov beside an image of the same name) is counted and not read.
     A folder without images, or one that cannot be read, is one source with an error.
 
     Args:
         folder: The top folder.
         skip: Resolved folders that are not walked.
         unread: Counts what is not read, by kind.
+        videos: Give videos too; otherwise they are counted.
     """
     counts, found = Counter[str](), False
     waiting = [Path(folder)]
@@ -194,6 +245,7 @@ def walk(folder: str, skip: Collection[Path] = (), unread: Counter[str] | None =
             yield Source(str(directory), Kind.UNREADABLE, f"{directory}: {reason}")
             continue
         subfolders = []
+        stills = {_stem(entry.name) for entry in entries if _suffix(entry.name) in STILL_SUFFIXES}
         for entry in entries:
             path = directory / entry.name
             if _is_folder(entry):
@@ -204,6 +256,14 @@ def walk(folder: str, skip: Collection[Path] = (), unread: Counter[str] | None =
             elif _suffix(entry.name) in IMAGE_SUFFIXES:
                 found = True
                 yield classify(path)
+            elif _suffix(entry.name) in VIDEO_SUFFIXES:
+                if _stem(entry.name) in stills and _may_be_live_photo(entry):
+                    counts["clip of a live photo"] += 1
+                elif videos:
+                    found = True
+                    yield classify(path)
+                else:
+                    counts["video"] += 1
             else:
                 counts.update(name for name, suffixes in UNREAD.items() if _suffix(entry.name) in suffixes)
         waiting += reversed(subfolders)
@@ -211,7 +271,8 @@ def walk(folder: str, skip: Collection[Path] = (), unread: Counter[str] | None =
         unread.update(counts)
     if not found:
         but = f", but {describe(counts)}" if counts else ""
-        yield Source(folder, Kind.FOLDER, f"{folder}: the folder holds no image{but}")
+        what = "image or video" if videos else "image"
+        yield Source(folder, Kind.FOLDER, f"{folder}: the folder holds no {what}{but}")
 
 
 def _entries(directory: Path) -> list[os.DirEntry[str]]:
@@ -221,7 +282,19 @@ def _entries(directory: Path) -> list[os.DirEntry[str]]:
 
 def describe(unread: Counter[str]) -> str:
     """The counts of `walk` as text: 3 HEIC images, 1 video."""
-    return ", ".join(f"{count:,} {name}{'s' if count > 1 else ''}" for name, count in unread.items())
+    return ", ".join(f"{count:,} {_plural(name) if count > 1 else name}" for name, count in unread.items())
+
+
+def _plural(name: str) -> str:
+    return "clips of live photos" if name == "clip of a live photo" else f"{name}s"
+
+
+def _may_be_live_photo(entry: os.DirEntry[str]) -> bool:
+    """Whether a video beside an image of its name can be its moving part."""
+    try:
+        return _suffix(entry.name) == ".mov" and entry.stat().st_size <= LIVE_PHOTO_BYTES
+    except OSError:
+        return False
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -231,7 +304,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _matches(pattern: str) -> Iterator[Source]:
+def _matches(pattern: str, videos: bool) -> Iterator[Source]:
     """The files that match a glob, sorted; as with `*`, no hidden ones unless they are named."""
     hidden = SYSTEM_NAMES - set(Path(pattern).parts)
     try:
@@ -243,7 +316,7 @@ def _matches(pattern: str) -> Iterator[Source]:
     if not files:
         yield Source(pattern, Kind.GLOB, f"{pattern}: no file matches; check the pattern")
     for source in files:
-        yield from _expand(source, (), None)
+        yield from _expand(source, videos, (), None)
 
 
 def _read_list(null: bool) -> Iterator[str]:
@@ -283,6 +356,10 @@ def _read_input() -> bytes:
     except OSError:  # no real file
         return sys.stdin.buffer.read(65536)
     return os.read(number, 65536)
+
+
+def _stem(name: str) -> str:
+    return os.path.splitext(name)[0].lower()  # noqa: PTH122 (as in _suffix)
 
 
 def _suffix(path: str) -> str:

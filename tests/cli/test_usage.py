@@ -46,7 +46,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("predict a.jpg --save-timeline b.png", "--save-timeline applies to videos only"),
         ("predict clip.mp4 --save-images out", "--save-images applies to images only"),
         ("predict clip.mp4 --save-crops out", "--save-crops applies to images only"),
-        ("predict clip.mp4 --strict", "--strict applies to images only"),
         ("predict clip.mp4 --save-timeline t.xyz", "--save-timeline t.xyz: unknown suffix; use .png"),
         ("predict clip.mp4 --save-timeline clip.mp4", "unknown suffix"),
         ("predict clip.mp4 --save-video clip.mp4", "--save-video clip.mp4: is a source"),
@@ -57,8 +56,11 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ),
         ("predict b.partial.mp4 --save-video b.mp4", "--save-video b.mp4: is a source, or its partial file would be"),
         ("predict b.jsonl.partial --output b.jsonl", "--output b.jsonl: is a source, or its partial file would be"),
-        ("predict clip.mp4 a.jpg", "clip.mp4: give one video at a time"),
-        ("predict 0 a.jpg", "0: give one video at a time"),
+        ("predict clip.mp4 b.partial.mp4 --save-video b.mp4", "is one file, and there may be several videos"),
+        ("predict . --save-timeline b.png", "is one file, and there may be several videos"),
+        ("predict clip.mp4 clip.mp4 --save-video clip.mp4", "is one file"),
+        ("predict 0 a.jpg", "0: has no end, so nothing after it would be read; give it last, or add --end"),
+        ("predict rtsp://me:secret@host/door a.jpg", "rtsp://host/door: has no end"),
         ("predict a.jpg --null", "--null applies to paths on standard input"),
         ("predict - -", "- is given twice"),
         ("predict a.jpg --output a.jpg --format csv", "--output a.jpg: is a source"),
@@ -167,9 +169,10 @@ def test_a_table_goes_to_its_file_and_what_folders_hold_besides_is_counted(
 ) -> None:
     Path("b.heic").touch()
     Path("._a.jpg").touch()
+    Path("clip.mp4").rename("a.mov")
     assert main(["predict", ".", "--format", "table", "--output", "t.txt", "--engine", "onnxruntime"]) == 0
     printed = capsys.readouterr()
-    assert printed.out == "" and "not read: 1 HEIC image, 2 videos" in printed.err
+    assert printed.out == "" and "not read: 1 clip of a live photo, 1 HEIC image" in printed.err
     text = Path("t.txt").read_text(encoding="utf-8")
     assert "happiness" in text and "a.jpg" in text and "._a" not in text
 

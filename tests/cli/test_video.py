@@ -209,7 +209,43 @@ def test_what_is_no_video_is_named(tmp_path: Path, clip: Path, capsys: pytest.Ca
         (["nowhere.mp4"], "nowhere.mp4: no such file"),
         ([str(tmp_path / "text.mp4")], "text.mp4: cannot be opened as a video"),
         ([str(tmp_path / "sound.mp4")], "sound.mp4: holds no images"),
-        ([str(clip), "photo.jpg"], "one video at a time"),
+        ([str(clip), "photo.jpg"], "photo.jpg: no such file"),
     ):
         assert main(["predict", *sources, "--format", "jsonl"]) in (1, 2)
         assert message in capsys.readouterr().err
+
+
+def test_videos_and_images_in_one_command(
+    clip: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    films = tmp_path / "films"
+    films.mkdir()
+    for name in ("a.mp4", "c.mp4", "live.MOV", "b.partial.mp4"):
+        (films / name).write_bytes(clip.read_bytes())
+    (films / "b.mp4").write_text("no video")
+    (films / "live.jpg").write_bytes((photos / "astronaut.jpg").read_bytes())
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "a.mp4").write_bytes(clip.read_bytes())
+    sources = [str(films), str(photos / "grace_hopper.jpg"), str(tmp_path / "other" / "*.mp4")]
+    folders = ["--save-video", str(films / "copies"), "--save-timeline", str(tmp_path / "lines")]
+    command = ["predict", *sources, "--every", "12", "--output", str(tmp_path / "all.jsonl"), *folders]
+    assert main(command) == 1
+    error = capsys.readouterr().err
+    assert "b.mp4: cannot be opened as a video" in error and "1 of 4 videos failed" in error
+    assert "not read: 1 clip of a live photo" in error
+    rows = rows_of(tmp_path / "all.jsonl")
+    assert [(Path(str(row["source"])).name, row["frame"], row["error"] is None) for row in rows] == [
+        *(("a.mp4", frame, True) for frame in (0, 12, 24)),
+        ("b.mp4", None, False),
+        *(("c.mp4", frame, True) for frame in (0, 12, 24)),
+        ("live.jpg", None, True),
+        ("grace_hopper.jpg", None, True),
+        *(("a.mp4", frame, True) for frame in (0, 12, 24)),
+    ]
+    assert sorted(path.name for path in (films / "copies").iterdir()) == ["a-2_faces.mp4", "a_faces.mp4", "c_faces.mp4"]
+    assert len(list((tmp_path / "lines").iterdir())) == 3
+    assert main(command) == 2
+    assert "exists already; add --overwrite" in capsys.readouterr().err
+    assert main([*command[:2], "--every", "12", "--format", "table", "--save-images", str(tmp_path / "faces")]) == 1
+    table = capsys.readouterr().out
+    assert table.index("live.jpg") < table.index("a.mp4") < table.index("b.mp4") and "happiness 100%" in table

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
 
 from mftn.errors import ConfigError
-from mftn.files import file_identity, partial_names
+from mftn.files import UniqueNames, file_identity, partial_names
+from mftn.sources import Source
 
 
 def check_outputs(
@@ -70,3 +73,61 @@ def check_folders(outputs: Mapping[str, Path | None], sources: Iterable[str | os
                 f"{option} {folder}: is a source itself; choose another folder, such as {folder}/annotated"
             )
         check_location(option, folder)
+
+
+class FilePerVideo:
+    """Where one kind of output of videos goes: a file for the only video, or a folder with a file for each.
+
+    Args:
+        option: As it is typed.
+        path: The file or the folder.
+        ending: What the names in a folder end in, after the video's own name: faces.mp4.
+        suffixes: Of files; anything else is a folder.
+        only: The one video of the command; None where there may be several.
+        overwrite: Replace files that exist already.
+
+    Raises:
+        ConfigError: The path names neither a folder nor a file of a known kind, or one file for several videos.
+    """
+
+    def __init__(
+        self, option: str, path: Path, ending: str, suffixes: Sequence[str], only: Source | None, overwrite: bool
+    ) -> None:
+        self.option, self.given, self.ending, self.overwrite = option, path, ending, overwrite
+        self.is_folder = path.is_dir() or not path.suffix
+        self._unique, self._names, self._written = UniqueNames(), dict[str, str](), set[Path]()
+        if self.is_folder:
+            return
+        if path.suffix.lower() not in suffixes:
+            raise ConfigError(f"{option} {path}: unknown suffix; use {', '.join(suffixes)}, or name a folder")
+        if only is None:
+            raise ConfigError(f"{option} {path}: is one file, and there may be several videos; name a folder")
+
+    def path(self, source: Source) -> Path:
+        """The file of a video; the first call settles its name."""
+        if not self.is_folder:
+            return self.given
+        if source.path not in self._names:
+            self._names[source.path] = self._unique.name(_file_stem(source))
+        return self.given / f"{self._names[source.path]}_{self.ending}"
+
+    def checked_path(self, source: Source) -> Path:
+        """The file of a video that is about to be written.
+
+        Raises:
+            FileExistsError: There was one before, which no check before the start could know of.
+        """
+        path = self.path(source)
+        if self.is_folder and path not in self._written and path.exists() and not self.overwrite:
+            raise FileExistsError(f"{source.name}: {path} exists already; add --overwrite, or choose another folder")
+        self._written.add(path)
+        return path
+
+
+def _file_stem(source: Source) -> str:
+    """A name for the files made of a source: that of its own file, or of a stream's last part."""
+    if "://" not in source.path:
+        return Path(source.path).stem
+    address = urlsplit(source.path)
+    stem = PurePosixPath(address.path).stem or address.hostname or "stream"
+    return re.sub(r"[^\w.-]+", "_", stem)

@@ -2,19 +2,23 @@
 
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from importlib.util import find_spec
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
+from rich.progress import Progress
 
 from mftn.cli import INTERRUPTED, say
-from mftn.cli.outputs import check_folders, check_outputs
-from mftn.cli.progress import progress_bar
-from mftn.cli.sink import ImageTable, sink
+from mftn.cli.images import Images
+from mftn.cli.outputs import FilePerVideo, check_folders, check_outputs
+from mftn.cli.progress import progress_bars
+from mftn.cli.sink import ImageTable, PersonsTable, PredictionTables, sink
+from mftn.cli.video import Videos
 from mftn.engines import EngineName
 from mftn.errors import ConfigError, MissingExtraError
 from mftn.faces import DetectorName
@@ -22,7 +26,6 @@ from mftn.files import file_identity
 from mftn.limits import check_range
 from mftn.output import ImageFolder
 from mftn.sources import Kind, Source, classify, describe, find_sources
-from mftn.types import Prediction
 
 if TYPE_CHECKING:
     from mftn.recognize import Recognizer
@@ -35,12 +38,12 @@ class Arguments:
     """What `mftn predict` takes.
 
     Attributes:
-        sources: Files, folders (with subfolders), globs, or - for a list of paths on standard input; or one video, or 0
-            for the first webcam.
+        sources: Images, videos, folders (with subfolders), globs, or - for a list of paths on standard input; 0 for the
+            first webcam; rtsp:// and http(s):// addresses of streams and videos.
         format: auto follows the output file's suffix; without a file it is a table on a terminal and JSONL in a pipe.
         output: File to write the predictions to.
-        save_images: Folder for annotated copies.
-        save_crops: Folder for the aligned faces, 224×224.
+        save_images: Folder for annotated copies of images.
+        save_crops: Folder for the aligned faces of images, 224×224.
         overwrite: Replace outputs that exist already; a source is never replaced.
         null: Paths on standard input are separated by NUL bytes, as find -print0 writes them.
         detector: Finds faces; none takes each image as one face crop.
@@ -53,14 +56,14 @@ class Arguments:
         engine: Runs the network; auto is OpenVINO where it is installed.
         flip: Average every face's prediction with its horizontal flip's: more accurate, and twice the network's work.
             Videos are averaged over time instead.
-        strict: Stop at the first image that cannot be read.
+        strict: Stop at the first image or video that cannot be read.
         start: Of a video, the timestamp in seconds of the first frame to read.
         end: Of a video, the timestamp in seconds of the last frame to read.
         every: Of a video, read every Nth frame.
         detect_every: Of a video, frames from one detection in the whole image to the next.
         smooth: Of a video, seconds over which probabilities are averaged; 0 turns smoothing off.
-        save_video: Of a video, an annotated copy with the sound.
-        save_timeline: Of a video, a figure of the expressions over time.
+        save_video: Of a video, an annotated copy with the sound; of several videos, the folder for their copies.
+        save_timeline: Of a video, a figure of the expressions over time; of several videos, the folder for them.
     """
 
     sources: Annotated[tuple[str, ...], tyro.conf.Positional]
@@ -89,7 +92,8 @@ class Arguments:
 
 
 FOR_VIDEOS = ("start", "end", "every", "detect_every", "smooth", "save_video", "save_timeline")
-FOR_IMAGES = ("save_images", "save_crops", "strict")
+FOR_IMAGES = ("save_images", "save_crops")
+VIDEOS = (Kind.VIDEO, Kind.CAMERA, Kind.STREAM)
 TIMELINES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".webp")
 RENAMED = {"--mirror": "--flip", "--no-mirror": "--no-flip"}
 """Options under their deprecated names."""
@@ -108,48 +112,60 @@ def run(arguments: Arguments) -> int:
     """Recognise, write, and return the exit status."""
     kind = _kind(arguments)
     given = [classify(source) for source in arguments.sources]
-    video = _video(given)
-    _check(arguments, given, video)
-    if video:
-        from mftn.cli.video import run_video
-
-        check_outputs(_files(arguments), arguments.sources, arguments.overwrite)
-        return run_video(arguments, kind, _load(arguments, flip=False))
-    return _run_images(arguments, given, kind)
-
-
-def _run_images(arguments: Arguments, given: Sequence[Source], kind: str) -> int:
+    _check(arguments, given)
     unread: Counter[str] = Counter()
-    sources, folders = _checked_sources(arguments, given, unread)
-    recognizer = _load(arguments, flip=arguments.flip)
-    total = len(sources) if isinstance(sources, list) else None
-    failed = done = 0
-    try:
-        with ExitStack() as stack:
-            write = stack.enter_context(sink(arguments.output, kind, ImageTable(arguments.top)))
-            advance = stack.enter_context(progress_bar("images", total))
-            for prediction in recognizer.stream(sources):
-                write(prediction)
-                done += 1
-                if error := prediction.error or _save(arguments, prediction, recognizer, folders):
-                    failed += 1
-                    say(error)
-                    if arguments.strict:
-                        return 1
-                advance(1)
-    except KeyboardInterrupt:
-        of = f" of {total}" if total is not None else ""
-        where = f" in {arguments.output}" if arguments.output else ""
-        say(f"interrupted; {done}{of} images are done and kept{where}")
-        return INTERRUPTED
+    sources, files = _checked_sources(arguments, given, unread)
+    recognizer = _load(arguments)
+    tables = PredictionTables(ImageTable(arguments.top), PersonsTable(named=len(given) > 1 or not given[0].moves))
+    with ExitStack() as stack:
+        write = stack.enter_context(sink(arguments.output, kind, tables))
+        bars = stack.enter_context(progress_bars())
+        images = Images(recognizer, write, files.annotated, files.crops, arguments.top)
+        videos = Videos(arguments, recognizer, write, files.copies, files.timelines, bars)
+        total = len(sources) if isinstance(sources, list) else None
+        try:
+            _work(sources, total, images, videos, bars, arguments.strict)
+        except KeyboardInterrupt:
+            where = f" in {arguments.output}" if arguments.output else ""
+            say(f"interrupted; {_done(images, videos, total)} are done and kept{where}")
+            return INTERRUPTED
     if unread:
-        say(f"not read: {describe(unread)}; convert images to JPEG, and give videos and linked folders by themselves")
-    if failed and done > 1:
-        say(f"{failed} of {done} images failed")
-    return 1 if failed else 0
+        say(f"not read: {describe(unread)}; convert images to JPEG, and give clips and linked folders by themselves")
+    if (images.failed or videos.failed) and images.done + videos.done > 1:
+        say(_failures(images, videos))
+    return 1 if images.failed or videos.failed else 0
 
 
-def _load(arguments: Arguments, flip: bool) -> "Recognizer":
+def _work(
+    sources: Iterable[Source], total: int | None, images: Images, videos: Videos, bars: Progress, strict: bool
+) -> None:
+    """Process everything in the order of the sources; with `strict` up to the first failure."""
+    task = bars.add_task("images and videos", total=total, visible=total != 1)
+    for moving, some in groupby(sources, key=lambda source: source.moves):
+        for success in map(videos.add, some) if moving else images.add(some):
+            bars.advance(task)
+            if strict and not success:
+                return
+
+
+def _done(images: Images, videos: Videos, total: int | None) -> str:
+    """What is done, as text: 3 of 12 images; 250 frames of 2 videos."""
+    parts = []
+    if images.done or not videos.frames:
+        parts.append(f"{images.done}{f' of {total}' if total and not videos.frames else ''} images")
+    if videos.frames:
+        before = f" of {videos.done + 1} videos" if videos.done else ""
+        parts.append(f"{videos.frames} frames{before}")
+    return " and ".join(parts)
+
+
+def _failures(images: Images, videos: Videos) -> str:
+    """How many failed, as text."""
+    counts = (("images", images.failed, images.done), ("videos", videos.failed, videos.done))
+    return " and ".join(f"{failed} of {done} {name}" for name, failed, done in counts if failed) + " failed"
+
+
+def _load(arguments: Arguments) -> "Recognizer":
     from mftn.recognize import load
 
     return load(
@@ -159,7 +175,7 @@ def _load(arguments: Arguments, flip: bool) -> "Recognizer":
         detect_size=arguments.detect_size,
         threads=arguments.threads,
         engine=arguments.engine,
-        flip=flip,
+        flip=arguments.flip,
     )
 
 
@@ -181,18 +197,17 @@ def _kind(arguments: Arguments) -> str:
     return kind
 
 
-def _video(given: Sequence[Source]) -> Source | None:
-    """The one video or camera; None for images."""
-    videos = [source for source in given if source.kind in (Kind.VIDEO, Kind.CAMERA)]
-    if videos and len(given) > 1:
-        raise ConfigError(f"{videos[0].path}: give one video at a time, without images")
-    return videos[0] if videos else None
+def _only_video(given: Sequence[Source]) -> Source | None:
+    """The video, camera or stream that is sure to be the only one."""
+    videos = [source for source in given if source.kind in VIDEOS]
+    several = any(source.kind in (Kind.FOLDER, Kind.GLOB, Kind.LIST) for source in given)
+    return videos[0] if len(videos) == 1 and not several else None
 
 
-def _check(arguments: Arguments, given: Sequence[Source], video: Source | None) -> None:
+def _check(arguments: Arguments, given: Sequence[Source]) -> None:
     """Refuse options that are out of range or would have no effect."""
     if not given:
-        raise ConfigError("no source: name an image or a folder, as in `mftn predict photo.jpg`")
+        raise ConfigError("no source: name an image, a video or a folder, as in `mftn predict photo.jpg`")
     check_range("--top", arguments.top, 1)
     check_range("--threads", arguments.threads, 0, 1024)
     if arguments.min_score is not None:
@@ -204,87 +219,120 @@ def _check(arguments: Arguments, given: Sequence[Source], video: Source | None) 
         raise ConfigError("--null applies to paths on standard input; add - as a source")
     if lists > 1:
         raise ConfigError("- is given twice; standard input can be read once")
+    if all(source.kind is Kind.IMAGE for source in given):
+        _refuse(arguments, FOR_VIDEOS, "videos")
+    if all(source.kind in VIDEOS for source in given):
+        _refuse(arguments, FOR_IMAGES, "images")
+    _check_videos(arguments, given)
+
+
+def _refuse(arguments: Arguments, names: Sequence[str], what: str) -> None:
+    """Refuse options that no source can use."""
     defaults = {field.name: field.default for field in fields(Arguments)}
-    for name in FOR_IMAGES if video else FOR_VIDEOS:
+    for name in names:
         if getattr(arguments, name) != defaults[name]:
-            raise ConfigError(f"{_option(name)} applies to {'images' if video else 'videos'} only; omit it")
-    if arguments.save_timeline:
-        if arguments.save_timeline.suffix.lower() not in TIMELINES:
-            raise ConfigError(f"--save-timeline {arguments.save_timeline}: unknown suffix; use {', '.join(TIMELINES)}")
-        if not find_spec("matplotlib"):
-            raise MissingExtraError("--save-timeline", "video")
+            raise ConfigError(f"{_option(name)} applies to {what} only; omit it")
+
+
+def _check_videos(arguments: Arguments, given: Sequence[Source]) -> None:
+    from mftn.tracking import LONGEST_SMOOTHING_S
+
+    check_range("--every", arguments.every, 1)
+    check_range("--detect-every", arguments.detect_every, 1)
+    check_range("--smooth", arguments.smooth, 0, LONGEST_SMOOTHING_S)
+    check_range("--start", arguments.start, 0)
+    if arguments.end is not None:
+        check_range("--end", arguments.end, arguments.start)
+    if arguments.save_timeline and not find_spec("matplotlib"):
+        raise MissingExtraError("--save-timeline", "video")
+    if any(source.kind in VIDEOS for source in given) and not find_spec("av"):
+        raise MissingExtraError("video", "video")
+    endless = next((source for source in given[:-1] if source.live and arguments.end is None), None)
+    if endless:
+        raise ConfigError(f"{endless.name}: has no end, so nothing after it would be read; give it last, or add --end")
 
 
 def _option(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def _files(arguments: Arguments) -> list[tuple[str, Path | None]]:
-    return [(_option(name), getattr(arguments, name)) for name in ("output", "save_video", "save_timeline")]
-
-
 @dataclass(frozen=True)
-class _Folders:
-    """Where annotated copies and crops go; None where none are requested."""
+class _Files:
+    """Where copies, crops and figures go; None where none are requested."""
 
     annotated: ImageFolder | None
     crops: ImageFolder | None
+    copies: FilePerVideo | None
+    timelines: FilePerVideo | None
+
+    def planned(self, sources: Sequence[Source]) -> list[tuple[str, Path]]:
+        """The files that sources get, as far as their names are known, with the options that ask for them."""
+        images = [source.path for source in sources if not source.moves]
+        videos = [source for source in sources if source.moves]
+        planned = [
+            (option, path)
+            for option, folder, ending in (
+                ("--save-images", self.annotated, "faces"),
+                ("--save-crops", self.crops, "face1"),
+            )
+            if folder
+            for path in dict.fromkeys(folder.path(image, ending) for image in images)
+            if path.exists()
+        ]
+        for each in (self.copies, self.timelines):
+            if each:
+                planned += [(each.option, path) for path in dict.fromkeys(map(each.path, videos))]
+        return planned
 
 
 def _checked_sources(
     arguments: Arguments, given: Sequence[Source], unread: Counter[str]
-) -> tuple[Iterable[Source], _Folders]:
-    """The sources and the folders of images, after checking that no output replaces what must stay.
+) -> tuple[Iterable[Source], _Files]:
+    """The sources and where files for them go, after checking that no output replaces what must stay.
 
     A list on standard input is read as it comes, unless outputs may replace files: then it is read to its end first.
     """
+    copies, timelines = _video_files(arguments, _only_video(given))
     named = {"--save-images": arguments.save_images, "--save-crops": arguments.save_crops}
+    named |= {each.option: each.given for each in (copies, timelines) if each and each.is_folder}
     check_folders(named, arguments.sources)
     used = [folder for folder in named.values() if folder]
-    found = find_sources(given, null=arguments.null, skip={folder.resolve() for folder in used}, unread=unread)
-    replaces = arguments.overwrite and (used or arguments.output)
-    if any(source.kind is Kind.LIST for source in given) and not replaces:
-        check_outputs(_files(arguments), arguments.sources, arguments.overwrite)
-        return found, _Folders(*(ImageFolder(folder) if folder else None for folder in named.values()))
+    skip = {folder.resolve() for folder in used}
+    found = find_sources(given, null=arguments.null, videos=True, skip=skip, unread=unread)
+    table = [("--output", arguments.output)]
+    if any(source.kind is Kind.LIST for source in given) and not (arguments.overwrite and (used or arguments.output)):
+        check_outputs(table, arguments.sources, arguments.overwrite)
+        return found, _Files(*_image_folders(arguments), copies, timelines)
     sources = list(found)
     paths = [source.path for source in sources]
     protected = {identity for path in paths if (identity := file_identity(path))} if used else set()
-    folders = _Folders(
-        *(ImageFolder(folder, arguments.overwrite, protected) if folder else None for folder in named.values())
+    files = _Files(*_image_folders(arguments, protected), copies, timelines)
+    check_outputs([*table, *files.planned(sources)], paths, arguments.overwrite)
+    return sources, files
+
+
+def _image_folders(
+    arguments: Arguments, protected: Collection[tuple[int, int]] = ()
+) -> tuple[ImageFolder | None, ImageFolder | None]:
+    """Where annotated copies and crops of images go."""
+    annotated, crops = arguments.save_images, arguments.save_crops
+    return (
+        ImageFolder(annotated, arguments.overwrite, protected) if annotated else None,
+        ImageFolder(crops, arguments.overwrite, protected) if crops else None,
     )
-    planned = [
-        (option, path)
-        for option, folder, ending in (
-            ("--save-images", folders.annotated, "faces"),
-            ("--save-crops", folders.crops, "face1"),
+
+
+def _video_files(arguments: Arguments, only: Source | None) -> tuple[FilePerVideo | None, FilePerVideo | None]:
+    """Where copies and timelines of videos go."""
+    from mftn.video import SAVED_SUFFIXES
+
+    copies = timelines = None
+    if arguments.save_video:
+        copies = FilePerVideo(
+            "--save-video", arguments.save_video, "faces.mp4", SAVED_SUFFIXES, only, arguments.overwrite
         )
-        if folder
-        for path in dict.fromkeys(folder.path(source, ending) for source in paths)
-        if path.exists()
-    ]
-    check_outputs([*_files(arguments), *planned], paths, arguments.overwrite)
-    return sources, folders
-
-
-def _save(arguments: Arguments, prediction: Prediction, recognizer: "Recognizer", folders: _Folders) -> str | None:
-    """Save a prediction's annotated copy and crops where requested; the error message if that fails."""
-    if not (folders.annotated or (folders.crops and prediction.faces)):
-        return None
-    from PIL import Image as PillowImage
-
-    from mftn.drawing import annotate
-    from mftn.errors import ImageError
-    from mftn.images import read_image
-    from mftn.recognize import crop_face
-
-    try:
-        image = read_image(prediction.source)
-        if folders.annotated:
-            folders.annotated.save(annotate(image, prediction.faces, arguments.top), prediction.source, "faces")
-        if folders.crops:
-            for number, face in enumerate(prediction.faces, start=1):
-                crop = crop_face(image, face, (224, 224), recognizer.engine.spec.template)
-                folders.crops.save(PillowImage.fromarray(crop), prediction.source, f"face{number}")
-    except (FileExistsError, ImageError) as error:
-        return str(error)
-    return None
+    if arguments.save_timeline:
+        timelines = FilePerVideo(
+            "--save-timeline", arguments.save_timeline, "timeline.png", TIMELINES, only, arguments.overwrite
+        )
+    return copies, timelines

@@ -1,20 +1,20 @@
-"""`mftn predict` for a video."""
+"""`mftn predict` for videos: each through tracking and smoothing to every output."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.table import Table
+from rich.progress import Progress
 
-from mftn.cli import INTERRUPTED, say
-from mftn.cli.progress import progress_bar
-from mftn.cli.sink import sink
-from mftn.errors import ConfigError
-from mftn.limits import check_range
-from mftn.types import Face, Image, Prediction
+from mftn.cli import say
+from mftn.cli.outputs import FilePerVideo
+from mftn.errors import ImageError, MissingExtraError
+from mftn.sources import Source
+from mftn.types import Image, Prediction
 from mftn.video.persons import Persons
 
 if TYPE_CHECKING:
@@ -22,123 +22,113 @@ if TYPE_CHECKING:
     from mftn.recognize import Recognizer
     from mftn.video import Clip
 
-MAX_HELD_BYTES = 256_000_000
-"""Most bytes of images that wait for the end of their smoothing window."""
 
-LONGEST_SMOOTHING_S = 60.0
-"""Seconds."""
+@dataclass
+class Videos:
+    """The videos of one command, one after the other.
 
+    Attributes:
+        arguments: Of the command.
+        recognizer: Detects and classifies; flips are left out.
+        write: Takes every frame's prediction, in order.
+        copies: Where annotated copies go; None for none.
+        timelines: Where figures go; None for none.
+        bars: Shows the frames of the current video.
+        done: Videos so far.
+        failed: Those that could not be read, or not to their end.
+        frames: Frames so far, of all videos.
+    """
 
-def run_video(arguments: Arguments, kind: str, recognizer: Recognizer) -> int:
-    """Recognise in every frame, write, and return the exit status."""
-    from mftn.video import Clip
-    from mftn.video.timeline import draw_timeline
+    arguments: Arguments
+    recognizer: Recognizer
+    write: Callable[[Prediction], None]
+    copies: FilePerVideo | None
+    timelines: FilePerVideo | None
+    bars: Progress
+    done: int = 0
+    failed: int = 0
+    frames: int = 0
 
-    _check(arguments)
-    source = arguments.sources[0]
-    clip = Clip(source, arguments.start, arguments.end, arguments.every)
-    persons = PersonsTable()
-    try:
-        done, interrupted = _recognise(clip, arguments, kind, recognizer, persons)
-    finally:
-        clip.close()
-    if clip.damaged:
-        say(f"{source}: {clip.damaged} damaged packets skipped; {done} frames were read")
-    if arguments.save_timeline and done:
-        draw_timeline(persons, arguments.save_timeline)
-    if interrupted:
-        say(f"interrupted; {done} frames are done and kept")
-        return INTERRUPTED
-    if cut_off := clip.cut_off():
-        say(f"{source}: {cut_off}; the {done} frames up to there are kept")
-        return 1
-    return 0
+    def add(self, source: Source) -> bool:
+        """Process a video; whether all of it could be read.
 
+        A failure is said, and where no frame was read it becomes a row of its own. After Ctrl-C every output is
+        complete up to there.
+        """
+        before = self.frames
+        try:
+            error = self._process(source)
+        except (ImageError, MissingExtraError, FileExistsError) as failure:
+            error = str(failure)
+        if error:
+            say(error)
+            self.failed += 1
+            if self.frames == before:
+                self.write(Prediction(source.name, 0, 0, (), error))
+        self.done += 1
+        return not error
 
-def _recognise(
-    clip: Clip, arguments: Arguments, kind: str, recognizer: Recognizer, persons: PersonsTable
-) -> tuple[int, bool]:
-    """Process the clip; the number of frames written, and whether Ctrl-C ended it."""
-    from mftn.tracker import FaceTracker
-    from mftn.video.smooth import CentredSmoother
+    def _process(self, source: Source) -> str | None:
+        """Send a video's frames to every output; what is missing at its end."""
+        from mftn.video import Clip
+        from mftn.video.timeline import draw_timeline
 
-    centred = 0.0 if clip.live else arguments.smooth  # a camera's frames do not wait for those after them
-    tracker = FaceTracker(recognizer, arguments.detect_every, arguments.smooth if clip.live else 0.0)
-    smoother: CentredSmoother[tuple[Prediction, Image | None]] | None = None
-    done, interrupted = 0, False
-    with ExitStack() as stack:
-        write = _outputs(stack, clip, arguments, kind, persons)
+        copy = self.copies.checked_path(source) if self.copies else None
+        timeline = self.timelines.checked_path(source) if self.timelines else None
+        before, persons = self.frames, Persons()
+        arguments = self.arguments
+        with ExitStack() as stack:
+            clip = Clip(source.path, arguments.start, arguments.end, arguments.every)
+            stack.callback(clip.close)
+            try:
+                self._recognise(clip, self._outputs(stack, clip, copy, persons if timeline else None))
+            finally:
+                if timeline and self.frames > before:
+                    draw_timeline(persons, timeline)
+        done = self.frames - before
+        if clip.damaged:
+            say(f"{source.name}: {clip.damaged} damaged packets skipped; {done} frames were read")
+        cut_off = clip.cut_off()
+        return f"{source.name}: {cut_off}; the {done} frames up to there are kept" if cut_off else None
+
+    def _recognise(self, clip: Clip, write: Callable[[Prediction, Image | None], None]) -> None:
+        """Process the frames; those that wait for their smoothing window are written after Ctrl-C too."""
+        from mftn.tracking import TrackedFrames
+
+        frames = TrackedFrames(
+            clip,
+            self.recognizer,
+            self.arguments.detect_every,
+            self.arguments.smooth,
+            keep_images=self.copies is not None,
+        )
         try:
             for frame in clip:
-                height, width = frame.image.shape[:2]
-                smoother = smoother or CentredSmoother(
-                    centred, MAX_HELD_BYTES // frame.image.nbytes if arguments.save_video else 0
-                )
-                prediction = Prediction(clip.source, width, height, (), None, frame.number, frame.time)
-                faces = tracker.update(frame.image, frame.time)
-                held = frame.image if arguments.save_video else None
-                for ready in smoother.push(frame.time, faces, (prediction, held)):
+                for ready in frames.push(frame):
                     write(*ready)
-                    done += 1
-        except KeyboardInterrupt:
-            interrupted = True
-        for ready in smoother.flush() if smoother else ():
-            write(*ready)
-            done += 1
-    return done, interrupted
+        finally:
+            for ready in frames.flush():
+                write(*ready)
 
+    def _outputs(
+        self, stack: ExitStack, clip: Clip, copy: Path | None, persons: Persons | None
+    ) -> Callable[[Prediction, Image | None], None]:
+        """A function that sends a frame's faces to every output."""
+        from mftn.drawing import annotate
+        from mftn.video import video_writer
 
-def _outputs(
-    stack: ExitStack, clip: Clip, arguments: Arguments, kind: str, persons: PersonsTable
-) -> Callable[[tuple[Face, ...], tuple[Prediction, Image | None]], None]:
-    """A function that sends a frame's faces to every output."""
-    from mftn.drawing import annotate
-    from mftn.video import video_writer
+        video = stack.enter_context(video_writer(copy, clip)) if copy else None
+        task = self.bars.add_task("frames", total=clip.frames or None)
+        stack.callback(self.bars.remove_task, task)
 
-    row = stack.enter_context(sink(arguments.output, kind, persons))
-    video = stack.enter_context(video_writer(arguments.save_video, clip)) if arguments.save_video else None
-    advance = stack.enter_context(progress_bar("frames", clip.frames or None))
+        def write(prediction: Prediction, image: Image | None) -> None:
+            self.write(prediction)
+            if persons:
+                persons.add(prediction)
+            if video and image is not None:
+                assert prediction.time is not None
+                video.write(annotate(image, prediction.faces, self.arguments.top), prediction.time)
+            self.frames += 1
+            self.bars.advance(task)
 
-    def write(faces: tuple[Face, ...], held: tuple[Prediction, Image | None]) -> None:
-        prediction, image = held
-        prediction = replace(prediction, faces=faces)
-        row(prediction)
-        if kind != "table":
-            persons.add(prediction)
-        if video and image is not None:
-            assert prediction.time is not None
-            video.write(annotate(image, faces, arguments.top), prediction.time)
-        advance(1)
-
-    return write
-
-
-def _check(arguments: Arguments) -> None:
-    from mftn.video import SAVED_SUFFIXES
-
-    check_range("--every", arguments.every, 1)
-    check_range("--detect-every", arguments.detect_every, 1)
-    check_range("--smooth", arguments.smooth, 0, LONGEST_SMOOTHING_S)
-    check_range("--start", arguments.start, 0)
-    if arguments.end is not None:
-        check_range("--end", arguments.end, arguments.start)
-    if arguments.save_video and arguments.save_video.suffix.lower() not in SAVED_SUFFIXES:
-        raise ConfigError(f"--save-video {arguments.save_video}: unknown suffix; use {', '.join(SAVED_SUFFIXES)}")
-
-
-class PersonsTable(Persons):
-    """The persons of a video as a table."""
-
-    def table(self) -> Table:
-        """One row per person: when it was seen, and how often each expression was the most probable."""
-        table = Table(box=None, header_style="bold", pad_edge=False)
-        for name in ("person", "from", "to", "frames"):
-            table.add_column(name, justify="right")
-        table.add_column("expressions")
-        for track, person in self.by_track.items():
-            ranked = [k for k in (-person.wins).argsort(kind="stable") if person.wins[k]][:4]
-            shown = ", ".join(f"{self.labels[k]} {person.wins[k] / person.frames:.0%}" for k in ranked)
-            table.add_row(str(track), f"{person.first:.1f} s", f"{person.last:.1f} s", str(person.frames), shown)
-        if self.others:
-            table.add_row(f"{self.others} more", "", "", "", "seen in fewer frames")
-        return table
+        return write

@@ -45,7 +45,9 @@ class Clip:
         every: Give every Nth frame.
 
     Attributes:
-        live: Whether it is a webcam.
+        path: The file, webcam or address.
+        source: The same as tables and messages show it.
+        live: Whether it is a webcam or a live stream.
         frames: Number of frames according to the file; 0 if unknown.
         rate: Frames per second on average.
         damaged: Packets that could not be decoded so far.
@@ -59,19 +61,21 @@ class Clip:
 
     def __init__(self, source: str, start: float = 0.0, end: float | None = None, every: int = 1) -> None:
         av = load_av()
-        self.source, self.start, self.end, self.every, self.damaged = source, start, end, every, 0
-        self.live = classify(source).kind is Kind.CAMERA
-        if not self.live and not Path(source).is_file():
+        self.path, self.start, self.end, self.every, self.damaged = source, start, end, every, 0
+        found = classify(source)
+        self.source, self.live = found.name, found.live
+        if "://" not in source and not self.live and not Path(source).is_file():
             raise ImageError(f"{source}: no such file; check the path")
         try:
-            if self.live:
+            if found.kind is Kind.CAMERA:
                 self.container = av.open(f"/dev/video{source}" if source.isdigit() else source, format="v4l2")
             else:
                 self.container = av.open(source)
         except (av.FFmpegError, OSError) as error:
-            raise ImageError(f"{source}: cannot be opened as a video ({error}); check that it plays") from error
+            reason = error.strerror or error  # its text would hold an address's password
+            raise ImageError(f"{self.source}: cannot be opened as a video ({reason}); check that it plays") from error
         if not self.container.streams.video:
-            raise ImageError(f"{source}: holds no images; is it sound alone?")
+            raise ImageError(f"{self.source}: holds no images; is it sound alone?")
         self.stream = self.container.streams.video[0]
         self.stream.thread_type = "AUTO"
         self.frames: int = 0 if start or end is not None else -(-self.stream.frames // every)

@@ -138,7 +138,7 @@ class _Voice:
     def __init__(self, writer: VideoWriter, source: Any) -> None:
         self.writer, output = writer, writer.output
         self.next = float("-inf")  # end of the sound so far in seconds
-        self.copies = _can_hold(output.format.name, writer.clip.source)
+        self.copies = _can_hold(output.format.name, writer.clip.path)
         if self.copies:
             self.stream = output.add_stream_from_template(source)
         else:
