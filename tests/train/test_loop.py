@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import timm
 import torch
+from huggingface_hub import ModelCard
 from PIL import Image as PillowImage
 from safetensors.torch import load_file
 
@@ -59,6 +60,10 @@ def test_a_run_leaves_usable_weights_and_an_honest_log(prepared: Path, tmp_path:
         assert min(PillowImage.open(tmp_path / "run" / picture).size) > 300
     card = (tmp_path / "run" / "README.md").read_text()
     assert "8 images: accuracy" in card and "| contempt |" in card
+    results = {(result.dataset_config, result.metric_type): result for result in ModelCard(card).data.eval_results}
+    assert results["argmax", "accuracy"].metric_value == pytest.approx(figures["argmax"]["accuracy"], abs=1e-4)
+    assert results["majority", "recall"].metric_config == "macro"
+    assert results["argmax", "accuracy"].dataset_split == "validation"
     assert list((tmp_path / "run" / "tensorboard").iterdir())
 
 

@@ -3,11 +3,31 @@
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
+from huggingface_hub import ModelCard, ModelCardData, PyTorchModelHubMixin, hf_hub_download
 
 from mftn.spec import ModelSpec
 
 _WEIGHTS = "model.safetensors"
+
+_CARD = """---
+{{ card_data }}
+---
+
+# {{ architecture }}
+
+A network for facial expression recognition, saved by the Python package mftn.
+
+{{ input_text }}
+
+```python
+from mftn.models import MFTN
+
+network = MFTN.from_pretrained("OWNER/NAME")
+```
+
+Say here what it was trained on, how good it is on which data, and under which licence it stands. An expression is not a
+feeling; the labels of training data are what raters saw. Not for judging people.
+"""
 
 
 class HubMixin(PyTorchModelHubMixin):
@@ -23,6 +43,19 @@ class HubMixin(PyTorchModelHubMixin):
         from mftn.models.checkpoint import save_model
 
         save_model(self, save_directory / _WEIGHTS, self.spec)  # type: ignore[arg-type]
+
+    def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:  # noqa: ARG002 (the hub's signature)
+        """The README.md of a shared network: its YAML, what it takes and gives where known, and how to load it."""
+        spec = self.spec
+        architecture = spec.architecture if spec else type(self).__name__
+        known = "It has no description of its input and labels yet: give it one before you share it."
+        if spec:
+            height, width = spec.size
+            colour = "grey" if spec.channels == 1 else "colour"
+            known = f"Input: an aligned face of {height}×{width} pixels, {colour}. Output: {', '.join(spec.labels)}."
+        tags = ["facial-expression-recognition", architecture, "model_hub_mixin", "pytorch_model_hub_mixin"]
+        data = ModelCardData(library_name="mftn", pipeline_tag="image-classification", tags=tags)
+        return ModelCard.from_template(data, template_str=_CARD, architecture=architecture, input_text=known)
 
     @classmethod
     def _from_pretrained(  # type: ignore[no-untyped-def]

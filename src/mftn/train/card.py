@@ -1,8 +1,11 @@
 """The model card of a run: README.md with figures, settings and how to use the weights."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from huggingface_hub import EvalResult, ModelCardData
 
 from mftn.data.manifest import read_description
 from mftn.evaluate.figures import confusion_matrix, new_figure, save_figure
@@ -13,9 +16,7 @@ from mftn.train.config import TrainConfig
 from mftn.train.run_folder import Row
 
 _CARD = """---
-library_name: mftn
-pipeline_tag: image-classification
-tags: [facial-expression-recognition, {architecture}]
+{metadata}
 ---
 
 # {architecture} on {data}
@@ -77,6 +78,7 @@ def write_card(out: Path, config: TrainConfig, validation: Validation, rows: lis
     write_text(
         out / "README.md",
         _CARD.format(
+            metadata=_metadata(config, about, validation),
             architecture=config.model.architecture,
             data=about.get("title") or about.get("name") or config.data.folder.name,
             licence=about.get("licence") or "ask its owners for the terms.",
@@ -93,3 +95,33 @@ def write_card(out: Path, config: TrainConfig, validation: Validation, rows: lis
             unreadable=f"{skipped} training images could not be read." if skipped else "",
         ),
     )
+
+
+def _metadata(config: TrainConfig, about: Mapping[str, Any], validation: Validation) -> str:
+    """The card's YAML, as model hubs read it: what it is, and the figures with their data set and protocol."""
+    name = str(about.get("name") or config.data.folder.name)
+    found = [
+        EvalResult(
+            task_type="image-classification",
+            task_name="facial expression recognition",
+            dataset_type=name,
+            dataset_name=f"{about.get('title') or name}, {'labels' if protocol == 'label' else f'{protocol} protocol'}",
+            dataset_split="validation",
+            dataset_config=protocol,
+            metric_type=kind,
+            metric_config=average,
+            metric_name=f"{average or ''} {kind}, {scores.images:,} images, the split that chose the epoch".lstrip(),
+            metric_value=round(value, 4),
+        )
+        for protocol, scores in validation.scores.items()
+        for kind, average, value in (("accuracy", None, scores.accuracy), ("recall", "macro", scores.macro_recall))
+        if np.isfinite(value)
+    ]
+    data = ModelCardData(
+        model_name=f"{config.model.architecture}-{name}",
+        eval_results=found,
+        library_name="mftn",
+        pipeline_tag="image-classification",
+        tags=["facial-expression-recognition", config.model.architecture],
+    )
+    return data.to_yaml()

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mftn.data.manifest import MANIFEST, read_manifest
-from mftn.data.prepare.parts import FOLDER, write_part
 from mftn.data.prepare.croissant import CROISSANT
+from mftn.data.prepare.parts import FOLDER, write_part
 from mftn.errors import DataError
 from mftn.files import atomic_write, write_bytes
 
