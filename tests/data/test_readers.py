@@ -100,6 +100,18 @@ def test_published_counts_are_compared_class_by_class(tmp_path: Path) -> None:
     assert sum(find_data_set("affectnet").counts["train"].values()) == 287_651
 
 
+def test_a_label_table_without_boxes_reads_as_the_one_with_them(tmp_path: Path) -> None:
+    """Microsoft's generate_training_data.py writes label.csv without the box."""
+    votes = "1,2,3,4,0,0,0,0,0,0"
+    found = []
+    for name, box in (("with", '"(0, 0, 48, 48)",'), ("without", "")):
+        folder = tmp_path / name / "FER2013Train"
+        folder.mkdir(parents=True)
+        (folder / "label.csv").write_text(f"fer0000000.png,{box}{votes}\n")
+        found.append([(record.name, record.votes, record.label) for record in read_records("ferplus", tmp_path / name)])
+    assert found[0] == found[1] == [("train/fer0000000", (1, 2, 3, 4, 0, 0, 0, 0, 0, 0), "sadness")]
+
+
 def test_a_half_extracted_archive_extra_and_double_files(tmp_path: Path) -> None:
     root = lookalikes.raf_db(tmp_path / "raw")
     (root / "Image" / "aligned" / "stray.jpg").write_bytes(b"")

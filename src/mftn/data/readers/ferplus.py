@@ -1,8 +1,8 @@
 """FERPlus: the FER2013 images with ten raters' votes each, in either of its two forms.
 
 The folder form has `FER2013Train`, `FER2013Valid` and `FER2013Test`, each with 48×48 grey PNG files and `label.csv`:
-file, box, then ten vote counts. The table form has `fer2013new.csv` (votes) beside `fer2013.csv` (pixels), joined by
-row order. Source: Barsoum et al., 2016.
+file, box (not in the tables that Microsoft's generate_training_data.py writes), then ten vote counts. The table form
+has `fer2013new.csv` (votes) beside `fer2013.csv` (pixels), joined by row order. Source: Barsoum et al., 2016.
 """
 
 import csv
@@ -46,7 +46,7 @@ def _read_folder(folder: Path, split: Split) -> Iterator[Record]:
             where = f"{table}:{line}"
             if len(row) < 2:
                 raise DataError(f"{where}: not a file name, a box and vote counts: {row}")
-            votes = _votes(row[2:], where)
+            votes = _votes(row[1 if len(row) == 1 + len(VOTE_COLUMNS) else 2 :], where)
             name = f"{split}/{Path(row[0]).stem}"
             yield Record(folder / row[0], where, name, split, _label(votes), votes)
 
