@@ -45,41 +45,17 @@ def extent(drawn: np.ndarray, colour: str) -> tuple[int, int, int, int]:
     return int(columns.min()), int(rows.min()), int(columns.max()), int(rows.max())
 
 
-@pytest.mark.parametrize(
-    ("box", "plate", "panel"),  # the label's left, top and bottom; the bars' left, top, right and bottom
-    [
-        ((100, 100, 200, 220), (98, 80, 98), (98, 222, 202, 258)),
-        ((100, 10, 200, 130), (98, 10, 28), (98, 132, 202, 168)),  # no room above the face
-        ((100, 20, 200, 130), (98, 0, 18), (98, 132, 202, 168)),
-        ((-20, 100, 40, 180), (0, 80, 98), (0, 182, 82, 218)),
-        ((280, 100, 340, 180), (None, 80, 98), (218, 182, 300, 218)),
-        ((100, 150, 200, 262), (98, 130, 148), (98, 264, 202, 300)),
-        ((100, 150, 200, 270), (98, 130, 148), (98, 264, 202, 300)),  # over the chin
-        ((100, 150, 200, 290), (98, 130, 148), None),  # it would hide the mouth
-        ((100, 200, 300, 420), (97, 167, 197), (97, 423, 283, 483)),  # in an image of 720 pixels: larger letters
-    ],
-)
-def test_the_label_lies_above_the_face_and_the_bars_below(
-    box: tuple[float, ...], plate: tuple[int | None, int, int], panel: tuple[int, ...] | None
-) -> None:
-    side = 720 if box[3] > 400 else 300
+@pytest.mark.parametrize("side", [300, 3000])
+def test_bars_are_as_long_as_probabilities(side: int) -> None:
+    box = tuple(side * edge for edge in (0.3, 0.3, 0.7, 0.6))
     drawn = np.asarray(annotate(np.full((side, side, 3), 200, np.uint8), [face(box)]))
-    upper = drawn[: plate[2] + 2] if plate[1] > 0 or box[1] > 18 else drawn[: plate[2] + 1]
-    left, top, _, bottom = extent(upper, COLOURS["fear"])
-    assert plate[0] is None or left == pytest.approx(plate[0], abs=1)
-    assert (top, bottom) == pytest.approx(plate[1:], abs=2)
-    if panel is None:
-        assert not (drawn == 0x20).all(axis=2).any()
-        return
-    assert extent(drawn, "#202020") == pytest.approx(panel, abs=1.5)
-    inside = drawn[panel[1] : panel[3]]
-    unit = (panel[3] - panel[1]) / 3
-    _, first, _, last = extent(inside, COLOURS["fear"])
-    assert (first, last) == pytest.approx((0.8 * unit, 0.92 * unit), abs=1.5)
-    left, _, right, _ = extent(inside, COLOURS["fear"])
-    pad = unit / 4
-    assert left == pytest.approx(panel[0] + pad, abs=1)
-    assert right - left == pytest.approx(0.65 * (panel[2] - panel[0] - 2 * pad), abs=2)
+    left, top, right, bottom = extent(drawn, "#202020")
+    assert (left, top) == pytest.approx((box[0], box[3] + 0.06 * 0.3 * side), abs=0.01 * side + 3)
+    unit = (bottom - top) / 3.25
+    assert unit >= 12 and side / 100 <= unit <= max(side / 36 + 1, 13)
+    bar = extent(drawn[top:bottom], COLOURS["fear"])
+    assert bar[0] == pytest.approx(left + unit / 4, abs=1)
+    assert bar[2] - bar[0] == pytest.approx(0.65 * (right - left - unit / 2), abs=2)
 
 
 @pytest.mark.parametrize("expression", EXPRESSIONS)
@@ -102,7 +78,7 @@ def test_as_many_bars_as_asked_for_the_most_probable_first() -> None:
     for top in (1, 2, 4):
         drawn = np.asarray(annotate(np.full((300, 300, 3), 200, np.uint8), [known], top))
         _, upper, _, lower = extent(drawn, "#202020")
-        assert lower - upper == pytest.approx(12 * top, abs=1.5)
+        assert lower - upper == pytest.approx(12 * (top + 0.25), abs=1.5)
         ranked = sorted(probabilities, key=lambda name: -probabilities[name])
         tops = [extent(drawn[upper : lower + 1], COLOURS[name])[1] for name in ranked[:top]]
         assert tops == sorted(tops)

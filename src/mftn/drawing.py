@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from math import ceil, log
 from typing import TYPE_CHECKING
 
 from mftn.images import read_image
-from mftn.labels import COLOURS
-from mftn.types import Face
+from mftn.labels import COLOURS, SHORT_NAMES
+from mftn.layout import Place, Wish, lay_out
+from mftn.types import Box, Face
 
 if TYPE_CHECKING:
     from PIL import Image as PillowImage
     from PIL.ImageDraw import ImageDraw
+    from PIL.ImageFont import FreeTypeFont
 
     from mftn.images import ImageSource
+
+LARGEST, COMFORTABLE, LEGIBLE = 36, 70, 100
+"""Heights of letters, as shares of the image's longer side: at most 1/36, even of small faces 1/70, where it is crowded
+1/100, which is 12 pixels where an image is shown 1200 pixels wide."""
 
 
 def annotate(image: ImageSource, faces: Iterable[Face], top: int = 3) -> PillowImage.Image:
@@ -34,8 +42,13 @@ def annotate(image: ImageSource, faces: Iterable[Face], top: int = 3) -> PillowI
 
     annotated, faces = PillowImage.fromarray(read_image(image)), list(faces)
     draw = ImageDraw.Draw(annotated)
-    for index in sorted(range(len(faces)), key=lambda index: _area(faces[index])):  # large faces' plates last, on top
-        _draw_face(draw, annotated.size, faces[index], number_of(faces, index), top)
+    plates = [_Plate(face, number_of(faces, index), top, annotated.size) for index, face in enumerate(faces)]
+    for plate in plates:
+        plate.draw_box(draw)
+    for plate, place in zip(plates, lay_out([plate.wish() for plate in plates], annotated.size), strict=True):
+        plate.draw_label(draw, place)
+        if place.bars:
+            plate.draw_bars(draw, place.bars, plate.units[place.bars_size])
     return annotated
 
 
@@ -45,49 +58,76 @@ def number_of(faces: Sequence[Face], index: int) -> int | None:
     return track if track is not None else index + 1 if len(faces) > 1 else None
 
 
-def _area(face: Face) -> float:
-    left, top, right, bottom = face.box
-    return (right - left) * (bottom - top)
+class _Plate:
+    """What is drawn for one face: the box, the label and the bars.
+
+    Args:
+        face: The face.
+        number: Shown on the label; None for none.
+        top: Bars.
+        size: Width and height of the image.
+    """
+
+    def __init__(self, face: Face, number: int | None, top: int, size: tuple[int, int]) -> None:
+        left, upper, right, lower = face.box
+        side, longer = max(right - left, lower - upper), max(size)
+        least = max(12.0, longer / LEGIBLE)
+        best = max(12.0, longer / COMFORTABLE, min(side / 11, longer / LARGEST))
+        steps = range(1 + ceil(log(best / least, 1.5) - 1e-9))
+        self.units = [max(best / 1.5**step, least) for step in steps]  # heights of letters; smaller where it is crowded
+        self.face, self.line = face, max(1, round(min(best / 7, side / 30)))
+        self.colour = COLOURS.get(face.expression, "#FFFFFF")
+        self.ranked = sorted(face.probabilities.items(), key=lambda item: -item[1])[:top]
+        shown, percent = f"{number} · " if number is not None else "", f"{face.probability:.0%}"
+        long, short = (f"{shown}{name} {percent}" for name in (face.expression, SHORT_NAMES.get(face.expression, "")))
+        self.texts = [*((long, unit) for unit in self.units), (short, self.units[-1])]
+
+    def wish(self) -> Wish:
+        """What should find a place beside the face."""
+        left, upper, right, lower = self.face.box
+        box = left - self.line, upper - self.line, right + self.line, lower + self.line
+        labels = [(_font(unit).getlength(text) + unit / 2, 1.5 * unit) for text, unit in self.texts]
+        rows = len(self.ranked)
+        bars = [
+            (max(6.5 * unit, min(right - left, 9 * unit)) + 2 * self.line, unit * (rows + 0.25)) for unit in self.units
+        ]
+        return Wish(box, labels, bars if rows else ())
+
+    def draw_box(self, draw: ImageDraw) -> None:
+        """The face's box, in its expression's colour between black lines."""
+        (left, upper, right, lower), line = self.face.box, self.line
+        draw.rectangle((left - line, upper - line, right + line, lower + line), outline="black", width=3 * line)
+        draw.rectangle((left, upper, right, lower), outline=self.colour, width=line)
+
+    def draw_label(self, draw: ImageDraw, place: Place) -> None:
+        """The number, the most probable expression and its probability."""
+        text, unit = self.texts[place.label_size]
+        left, upper, _, lower = place.label
+        draw.rectangle(place.label, fill=self.colour)
+        where = (left + unit / 4, (upper + lower) / 2)
+        draw.text(where, text, font=_font(unit), fill=_ink(self.colour), anchor="lm")
+
+    def draw_bars(self, draw: ImageDraw, place: Box, unit: float) -> None:
+        """A name, a percentage and a bar under them for each of the most probable expressions."""
+        font, (left, upper, right, _) = _font(0.78 * unit), place
+        draw.rectangle(place, fill="#202020")
+        start, end = left + unit / 4, right - unit / 4
+        for row, (name, probability) in enumerate(self.ranked):
+            middle = upper + unit * (row + 0.46)
+            length = (end - start) * probability
+            bar = (start, middle + 0.42 * unit, start + length, middle + 0.56 * unit)
+            draw.rectangle(bar, fill=COLOURS.get(name, "white"))
+            draw.text((start, middle), name, font=font, fill="white", anchor="lm")
+            draw.text((end, middle), f"{probability:.0%}", font=font, fill="white", anchor="rm")
 
 
-def _draw_face(draw: ImageDraw, size: tuple[int, int], face: Face, number: int | None, top: int) -> None:
+@lru_cache(maxsize=64)
+def _font(height: float) -> FreeTypeFont:
     from PIL import ImageFont
 
-    left, upper, right, lower = face.box
-    unit = max(12.0, min(max(right - left, lower - upper) / 11, max(size) / 36))  # height of the text
-    line = max(1, round(unit / 7))
-    colour = COLOURS.get(face.expression, "#FFFFFF")
-    draw.rectangle((left - line, upper - line, right + line, lower + line), outline="black", width=3 * line)
-    draw.rectangle((left, upper, right, lower), outline=colour, width=line)
-
-    font, small = ImageFont.load_default(size=unit), ImageFont.load_default(size=0.75 * unit)
-    text, pad = f"{face.expression} {face.probability:.0%}", unit / 4
-    if number is not None:
-        text = f"{number} · {text}"
-    width, height = draw.textlength(text, font=font) + 2 * pad, unit + 2 * pad
-    x = min(max(left - line, 0), max(size[0] - width, 0))
-    y = upper - line - height if upper - line - height >= 0 else max(upper, 0)
-    plate_end = y + height
-    draw.rectangle((x, y, x + width, plate_end), fill=colour)
-    draw.text((x + pad, y + height / 2), text, font=font, fill=_ink(colour), anchor="lm")
-
-    ranked = sorted(face.probabilities.items(), key=lambda item: -item[1])[:top]
-    row = 0.75 * unit + pad
-    width = max(6.5 * unit, min(right - left, 9 * unit)) + 2 * line
-    x = min(max(left - line, 0), max(size[0] - width, 0))
-    below = max(lower + line, plate_end)
-    y = below if below + row * len(ranked) <= size[1] else size[1] - row * len(ranked)
-    if y < max(plate_end, lower - (lower - upper) / 8):  # no room that would not hide the label or the face
-        return
-    draw.rectangle((x, y, x + width, y + row * len(ranked)), fill="#202020")
-    for index, (name, probability) in enumerate(ranked):
-        middle = y + row * (index + 0.5)
-        start, length = x + pad, (width - 2 * pad) * probability
-        draw.rectangle(
-            (start, middle + 0.3 * row, start + length, middle + 0.42 * row), fill=COLOURS.get(name, "white")
-        )
-        draw.text((start, middle - 0.08 * row), name, font=small, fill="white", anchor="lm")
-        draw.text((x + width - pad, middle - 0.08 * row), f"{probability:.0%}", font=small, fill="white", anchor="rm")
+    font = ImageFont.load_default(size=height)
+    assert isinstance(font, ImageFont.FreeTypeFont), "Pillow without FreeType"
+    return font
 
 
 def _ink(colour: str) -> str:

@@ -132,7 +132,7 @@ def _bars(face: Face, title: str) -> str:
 
 
 def scaled_down(image: Image, faces: Sequence[Face], side: int) -> PillowImage.Image:
-    """The annotated image with its longer side at most `side`; it is scaled first, so that letters stay legible."""
+    """The image with boxes and labels, at most `side` pixels; it is scaled first, so that letters stay legible."""
     from PIL import Image as PillowImage
 
     height, width = image.shape[:2]
@@ -141,7 +141,7 @@ def scaled_down(image: Image, faces: Sequence[Face], side: int) -> PillowImage.I
         size = (max(round(width * scale), 1), max(round(height * scale), 1))
         image = read_image(PillowImage.fromarray(image).resize(size, PillowImage.Resampling.BILINEAR, reducing_gap=2.0))
         faces = [replace(face, box=tuple(edge * scale for edge in face.box)) for face in faces]
-    return annotate(image, faces)
+    return annotate(image, faces, top=0)  # all bars stand beside it
 
 
 def _data_address(image: PillowImage.Image) -> str:

@@ -1,0 +1,142 @@
+"""Where the labels and bars of faces go on an image: beside their faces, over no face and over no other label."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mftn.types import Box
+
+CHIN = 0.06
+"""Height below a face's box that stays free too, in heights of the box: many boxes end on the chin."""
+
+Size = tuple[float, float]
+"""Width, height in pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What belongs beside a face.
+
+    Attributes:
+        box: The face, with the lines around it.
+        labels: Sizes of its label, the best first; the others are for images without room.
+        bars: Sizes of its bars, the best first; none where none are wanted.
+    """
+
+    box: Box
+    labels: Sequence[Size]
+    bars: Sequence[Size] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a face's label and bars go.
+
+    Attributes:
+        label: Its rectangle, inside the image.
+        label_size: Which of the sizes was taken.
+        bars: Their rectangle; None where there is no room for them.
+        bars_size: Which of the sizes was taken.
+    """
+
+    label: Box
+    label_size: int
+    bars: Box | None = None
+    bars_size: int = 0
+
+
+def lay_out(wishes: Sequence[Wish], size: Size) -> list[Place]:
+    """A place for each face's label, and for its bars where there is room; large faces choose first.
+
+    Labels are placed before all bars. A label for which there is no free place lies where it hides least.
+
+    Args:
+        wishes: What belongs beside each face.
+        size: Of the image.
+    """
+    taken = [_with_chin(wish.box) for wish in wishes]
+    order = sorted(range(len(wishes)), key=lambda index: -_area(wishes[index].box))
+    places: dict[int, Place] = {}
+    for index in order:
+        places[index] = _place_label(wishes[index], taken, size)
+        taken.append(places[index].label)
+    for index in order:
+        place = places[index]
+        for number, bars in enumerate(wishes[index].bars):
+            free = _first_free(_around_both(wishes[index].box, place.label, bars, size), taken)
+            if free:
+                places[index] = Place(place.label, place.label_size, free, number)
+                taken.append(free)
+                break
+    return [places[index] for index in range(len(wishes))]
+
+
+def overlap_area(box: Box, others: Sequence[Box]) -> float:
+    """Area in pixels that a box shares with all others, summed."""
+    if not others:
+        return 0.0
+    left, top, right, bottom = np.array(others, dtype=float).T
+    width = np.minimum(right, box[2]) - np.maximum(left, box[0])
+    height = np.minimum(bottom, box[3]) - np.maximum(top, box[1])
+    return float((np.maximum(width, 0) * np.maximum(height, 0)).sum())
+
+
+def _place_label(wish: Wish, taken: Sequence[Box], size: Size) -> Place:
+    """The first free place, for the best size that has one; otherwise the one that hides least."""
+    tried: list[tuple[float, int, Box]] = []
+    for number, label in enumerate(wish.labels):
+        for box in _around(wish.box, label, size):
+            hidden = overlap_area(box, taken)
+            if hidden < 1:
+                return Place(box, number)
+            tried.append((hidden, number, box))
+        inside = _moved_inside((wish.box[0], wish.box[1]), label, size)
+        tried.append((overlap_area(inside, taken), number, inside))
+    _, number, box = min(tried)
+    return Place(box, number)
+
+
+def _around(box: Box, what: Size, size: Size) -> Iterator[Box]:
+    """Rectangles beside a box and inside the image: above, below, to the right and to the left."""
+    (left, top, right, bottom), (width, height) = _with_chin(box), what
+    middle = (left + right - width) / 2
+    corners = [(x, top - height) for x in (left, right - width, middle)]
+    corners += [(x, bottom) for x in (left, right - width, middle)]
+    corners += [(right, y) for y in (top, bottom - height)]
+    corners += [(left - width, y) for y in (top, bottom - height)]
+    for x, y in corners:
+        beside = x >= right or x + width <= left
+        placed = _moved_inside((x, y), what, size)
+        moved = abs(placed[0] - x) if beside else abs(placed[1] - y)
+        if moved < 0.5:  # along the face it may be moved, not over it
+            yield placed
+
+
+def _around_both(box: Box, label: Box, what: Size, size: Size) -> Iterator[Box]:
+    """Rectangles beside a face, or beside its label: below the face first."""
+    around = list(_around(box, what, size))
+    below = [place for place in around if place[1] >= box[3]]
+    yield from below
+    yield from (place for place in _around(label, what, size) if place[1] >= label[3] or place[3] <= label[1])
+    yield from (place for place in around if place[1] < box[3])
+
+
+def _first_free(places: Iterator[Box], taken: Sequence[Box]) -> Box | None:
+    return next((place for place in places if overlap_area(place, taken) < 1), None)
+
+
+def _moved_inside(corner: tuple[float, float], what: Size, size: Size) -> Box:
+    x = min(max(corner[0], 0.0), max(size[0] - what[0], 0.0))
+    y = min(max(corner[1], 0.0), max(size[1] - what[1], 0.0))
+    return x, y, x + what[0], y + what[1]
+
+
+def _with_chin(box: Box) -> Box:
+    return box[0], box[1], box[2], box[3] + CHIN * (box[3] - box[1])
+
+
+def _area(box: Box) -> float:
+    return (box[2] - box[0]) * (box[3] - box[1])
