@@ -131,7 +131,7 @@ def wilson_interval(correct: int, total: int, z: float = 1.959964) -> tuple[floa
     share, spread = correct / total, z * z / total
     centre = (share + spread / 2) / (1 + spread)
     half = z / (1 + spread) * float(np.sqrt(share * (1 - share) / total + spread / (4 * total)))
-    return centre - half, centre + half
+    return max(centre - half, 0.0), min(centre + half, 1.0)  # rounding goes a hair beyond
 
 
 def reliability(

@@ -66,7 +66,7 @@ class Test:
     """One model's answer.
 
     Attributes:
-        odds_ratio: Odds of a right image in the group, over those of the others.
+        odds_ratio: Odds of a right image in the group, over those of the others; NaN where a covariate is the group.
         interval: Its 95 % interval.
         p: Of the score test over people.
     """
@@ -82,7 +82,7 @@ class Matched:
 
     Attributes:
         images: How many have a counterpart in the other group.
-        difference: Of the shares, weighted as Mantel and Haenszel do.
+        difference: Of the shares, weighted as Mantel and Haenszel do; NaN where no image has a counterpart.
         interval: Its 95 % interval by drawing people.
     """
 
@@ -257,6 +257,8 @@ def _compare(
 def _test(inside: Bools, null: NDArray[np.float64], right: NDArray[np.float64], people: NDArray[np.int64]) -> Test:
     group = inside.astype(float)
     full = np.column_stack([null, group])
+    if np.linalg.matrix_rank(full) < full.shape[1]:  # a covariate says who is in the group
+        return Test(float("nan"), (0.0, float("inf")), 1.0)
     coefficients = logistic.fit(full, right)
     error = float(np.sqrt(logistic.covariance(full, right, coefficients, people)[-1, -1]))
     middle = float(coefficients[-1])
@@ -298,10 +300,14 @@ def _within_labels(values: NDArray[np.float64], labels: NDArray[np.str_]) -> NDA
 
 
 def _design(labels: NDArray[np.str_], covariates: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Constant, labels but one, covariates."""
+    """Constant, labels but one, covariates that add something to these."""
     shown = sorted(set(labels.tolist()))[1:]
-    columns = [np.ones(len(labels)), *((labels == label).astype(float) for label in shown), *covariates]
-    return np.column_stack(columns)
+    design = np.column_stack([np.ones(len(labels)), *((labels == label).astype(float) for label in shown)])
+    for values in covariates:
+        wider = np.column_stack([design, values])
+        if np.linalg.matrix_rank(wider) == wider.shape[1]:
+            design = wider
+    return design
 
 
 def _strata(labels: NDArray[np.str_], covariates: Sequence[NDArray[np.float64]]) -> NDArray[np.int64]:

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from mftn.evaluate.figures import new_figure
 from mftn.evaluate.groups.compare import GroupResults
+from mftn.evaluate.groups.words import people
 
 BLUE, ORANGE, GREY, INK = "#0072B2", "#D55E00", "#8C8C8C", "#1A1A1A"
 LOWEST, HIGHEST = 0.02, 50.0
@@ -26,7 +27,7 @@ def draw_groups(models: Mapping[str, GroupResults]) -> Figure:
         left.plot([low, high], [y, y], color=colour, linewidth=1.6)
         left.plot(100 * share.share, y, "o", color=colour, markersize=5, markerfacecolor="white" if few else colour)
         group = f"{share.label}: {share.column} {share.group}"
-        names.append(f"{f'{model}, ' if len(models) > 1 else ''}{group} ({share.people} people)")
+        names.append(f"{f'{model}, ' if len(models) > 1 else ''}{group} ({people(share.people)})")
         block = (model, share.column, share.label)
         if before not in (None, block):
             for axes in (left, right):

@@ -63,8 +63,13 @@ def share_line(found: Share) -> str:
     missed = f", {found.missed} without a face" if found.missed else ""
     return (
         f"{found.column} {found.group}, {found.label}: {found.right} of {found.images} right{missed}, "
-        f"{100 * found.share:.0f} % (95 % {100 * low:.0f} to {100 * high:.0f}), {found.people} people"
+        f"{100 * found.share:.0f} % (95 % {100 * low:.0f} to {100 * high:.0f}), {people(found.people)}"
     )
+
+
+def people(number: int) -> str:
+    """As 1 person or 30 people."""
+    return "1 person" if number == 1 else f"{number:,} people"
 
 
 def p_value(p: float) -> str:
@@ -74,11 +79,15 @@ def p_value(p: float) -> str:
 
 def odds(value: float) -> str:
     """Two digits."""
+    if math.isnan(value):
+        return "not known"
     return f"{value:.2g}" if 0.01 <= value < 100 else "> 100" if value >= 100 else "< 0.01"
 
 
 def points(value: float) -> str:
     """A difference of shares in percentage points."""
+    if math.isnan(value):
+        return "–"
     return f"{100 * value:+.0f}".replace("-", "−")
 
 
@@ -105,6 +114,8 @@ def _differ(found: Comparison) -> str:
 def _matched(found: Comparison) -> str:
     if not found.matched:
         return ""
+    if not found.matched.images:
+        return f" No image has a counterpart of the same {_names(found)} in the other group: they cannot be compared."
     low, high = found.matched.interval
     little = found.matched.images < ENOUGH_MATCHED * found.images
     return (
