@@ -7,7 +7,7 @@ import dataclasses
 import io
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from importlib.util import find_spec
 from typing import Annotated, Any
 
@@ -25,7 +25,7 @@ from mftn.labels import COLOURS
 from mftn.output import CsvWriter
 from mftn.serve.access import Access, note
 from mftn.serve.metrics import Metrics
-from mftn.serve.page_files import PageFile, page_files
+from mftn.serve.page_files import PageFile, page_files, swagger_files
 from mftn.serve.pipeline import Pipeline, TooManyPixelsError
 from mftn.serve.recognizers import Choice, Recognizers
 from mftn.serve.refusals import RefusedError, too_large
@@ -37,9 +37,11 @@ from mftn.serve.schema import (
     ModelsAnswer,
     PredictionsAnswer,
     PredictOptions,
+    VideoOptions,
 )
 from mftn.serve.settings import Settings
 from mftn.serve.uploads import Gate, Upload
+from mftn.serve.video import FilmAnswer, Films
 from mftn.types import ROW_TYPES, Prediction
 from mftn.version import __version__
 
@@ -78,6 +80,7 @@ class Service:
         self.metrics.waiting.set_function(lambda: self.gate.requests)
         self.metrics.held.set_function(lambda: self.gate.held)
         self.pipeline = Pipeline(settings.workers, self.limits.pixels, self.metrics.batch.observe)
+        self.films = Films(self.limits)
         self.ready = False
 
     async def predict_all(self, choice: Choice, uploads: Sequence[Upload]) -> list[Prediction | ImageError]:
@@ -117,6 +120,7 @@ def create_app(settings: Settings, recognizers: Recognizers) -> FastAPI:
         yield
         service.ready = False
         await asyncio.to_thread(service.pipeline.close)
+        await asyncio.to_thread(service.films.close)
 
     app = FastAPI(
         title="MFTN",
@@ -203,6 +207,28 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
         note(request, images=1, faces=len(prediction.faces), bytes=body.size)
         return Response(content, media_type=f"image/{options.format}")
 
+    @app.post(
+        "/v1/video",
+        summary="Recognise expressions in a video, frame by frame",
+        responses={200: {"content": {"application/jsonl": {}}}, **REFUSALS},
+        response_class=Response,
+        openapi_extra=IMAGES,
+        tags=["videos"],
+    )
+    async def video(request: Request, options: Annotated[VideoOptions, Query()]) -> Response:
+        """One video, as the body itself or as a file of multipart/form-data; one line of JSON a frame, as it is ready.
+
+        Where the video is cut off, by its file or by the limits, the last line has no frame and says so in `error`.
+        """
+        with ExitStack() as stack:
+            stack.enter_context(service.films.seat())
+            body = stack.enter_context(service.gate.admit())
+            (upload,) = await body.files(request, limits.video, 1, limits.video_upload_seconds)
+            recognizer = await asyncio.to_thread(service.recognizers.get, _choice(options))
+            film = await service.films.open(upload, recognizer, options)
+            note(request, bytes=body.size)
+            return FilmAnswer(film, stack.pop_all(), service.metrics)
+
 
 def _add_descriptions(app: FastAPI, service: Service) -> None:
     limits = service.limits
@@ -240,11 +266,15 @@ def _add_descriptions(app: FastAPI, service: Service) -> None:
 
 
 def _add_page(app: FastAPI) -> None:
-    files = page_files()
+    files = page_files() | swagger_files()
 
     @app.get("/", include_in_schema=False)
     async def index(request: Request) -> Response:
         return _page_answer(request, files["index.html"])
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs(request: Request) -> Response:
+        return _page_answer(request, files["docs.html"])
 
     @app.get("/page/{name}", include_in_schema=False)
     async def page(request: Request, name: str) -> Response:

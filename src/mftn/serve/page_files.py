@@ -39,6 +39,13 @@ def page_files() -> dict[str, PageFile]:
     return found
 
 
+def swagger_files() -> dict[str, PageFile]:
+    """Swagger UI, which shows the API's description, from the package that brings its files."""
+    folder = files("fastapi_swagger") / "resources"
+    names = ("swagger-ui-bundle.js", "swagger-ui.css")
+    return {name: page_file((folder / name).read_bytes(), f".{name.rpartition('.')[2]}") for name in names}
+
+
 def page_file(content: bytes, suffix: str) -> PageFile:
     """One of them."""
     return PageFile(content, TYPES[suffix], f'"{hashlib.sha256(content).hexdigest()[:16]}"')

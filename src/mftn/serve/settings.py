@@ -23,6 +23,7 @@ class Limits:
         upload_seconds: Time that an upload may take.
         seconds: Time of a request, from its first byte to its answer; videos have a limit of their own.
         video: Bytes of a video, which is held in memory.
+        video_upload_seconds: Time that the upload of a video may take.
         video_seconds: Seconds of a video that are processed.
         video_work_seconds: Time that a video may take.
         videos: Videos at once; the next gets 503.
@@ -36,6 +37,7 @@ class Limits:
     upload_seconds: float = 30.0
     seconds: float = 60.0
     video: int = 100 * MEGABYTE
+    video_upload_seconds: float = 300.0
     video_seconds: float = 600.0
     video_work_seconds: float = 3600.0
     videos: int = 1

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -35,14 +35,22 @@ class Frame:
     image: Image
 
 
+CLIENT_OPTIONS = {
+    "format_whitelist": "mov,matroska,avi,mpeg,mpegts,asf",
+    "protocol_whitelist": "none",
+}
+"""FFmpeg's options for a stranger's clip: no playlists, which would open the files and addresses that they name."""
+
+
 class Clip:
     """A clip or a webcam, read frame by frame.
 
     Args:
-        source: A file, or a webcam's number.
+        source: A file, or a webcam's number; with `file` its name alone.
         start: Time in seconds of the first frame to give.
         end: Time in seconds of the last frame to give; None for all.
         every: Give every Nth frame.
+        file: The content from a stranger, open for reading in binary mode and seekable.
 
     Attributes:
         path: The file, webcam or address.
@@ -59,15 +67,19 @@ class Clip:
         MissingExtraError: PyAV is not installed.
     """
 
-    def __init__(self, source: str, start: float = 0.0, end: float | None = None, every: int = 1) -> None:
+    def __init__(
+        self, source: str, start: float = 0.0, end: float | None = None, every: int = 1, file: IO[bytes] | None = None
+    ) -> None:
         av = load_av()
         self.path, self.start, self.end, self.every, self.damaged = source, start, end, every, 0
-        found = classify(source)
-        self.source, self.live = found.name, found.live
-        if "://" not in source and not self.live and not Path(source).is_file():
+        found = None if file else classify(source)
+        self.source, self.live = (found.name, found.live) if found else (source, False)
+        if not file and "://" not in source and not self.live and not Path(source).is_file():
             raise ImageError(f"{source}: no such file; check the path")
         try:
-            if found.kind is Kind.CAMERA:
+            if file:
+                self.container = av.open(file, options=CLIENT_OPTIONS)
+            elif found and found.kind is Kind.CAMERA:
                 self.container = av.open(f"/dev/video{source}" if source.isdigit() else source, format="v4l2")
             else:
                 self.container = av.open(source)

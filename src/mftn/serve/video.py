@@ -1,0 +1,168 @@
+"""Videos in, a line of JSON for each frame out, as they are ready; the video stays in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import time
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from mftn.errors import ImageError, MissingExtraError
+from mftn.recognize import Recognizer
+from mftn.serve.metrics import Metrics
+from mftn.serve.refusals import RefusedError, busy
+from mftn.serve.schema import VideoOptions
+from mftn.serve.settings import Limits
+from mftn.serve.uploads import Upload
+from mftn.tracking import TrackedFrames
+from mftn.types import Prediction
+from mftn.video import Clip
+
+
+class Film:
+    """A video on its way through the tracker.
+
+    Args:
+        upload: The file.
+        recognizer: Detects and classifies.
+        options: What the request chose.
+        limits: Where it is cut off.
+        threads: Where the work is done.
+
+    Raises:
+        ImageError: It is no video.
+        MissingExtraError: PyAV is not installed.
+    """
+
+    def __init__(
+        self,
+        upload: Upload,
+        recognizer: Recognizer,
+        options: VideoOptions,
+        limits: Limits,
+        threads: ThreadPoolExecutor,
+    ) -> None:
+        self._name, self._limits, self._threads = upload.name, limits, threads
+        self._last = options.start + limits.video_seconds
+        self._limited = options.end is None or options.end > self._last
+        end = self._last if self._limited else options.end
+        self._clip = Clip(upload.name, options.start, end, options.every, io.BytesIO(upload.content))
+        self._clip.stream.codec_context.options = {"max_pixels": str(limits.pixels)}
+        self._frames = TrackedFrames(self._clip, recognizer, options.detect_every, options.smooth, keep_images=False)
+        self._predictions = self._recognise()
+
+    async def __aiter__(self) -> AsyncIterator[Prediction]:
+        """The predictions; what ends the video too early is the error of the last."""
+        loop = asyncio.get_running_loop()
+        while prediction := await loop.run_in_executor(self._threads, next, self._predictions, None):
+            yield prediction
+
+    def close(self) -> None:
+        """Let go of the video, once the work on a frame has ended."""
+        self._threads.submit(self._clip.close)
+
+    def _recognise(self) -> Iterator[Prediction]:
+        until = time.monotonic() + self._limits.video_work_seconds
+        reason = None
+        try:
+            for frame in self._clip:
+                for prediction, _ in self._frames.push(frame):
+                    yield prediction
+                if time.monotonic() > until:
+                    reason = f"took more than {self._limits.video_work_seconds:g} seconds, the limit of this server"
+                    break
+            for prediction, _ in self._frames.flush():
+                yield prediction
+            reason = reason or self._why_short()
+        except ImageError as error:
+            reason = str(error).removeprefix(f"{self._name}: ")
+        if reason:
+            yield Prediction(self._name, 0, 0, (), f"{self._name}: {reason}")
+
+    def _why_short(self) -> str | None:
+        reached = self._clip.clock.time
+        if self._limited and reached is not None and reached > self._last:
+            return f"is cut off after {self._limits.video_seconds:g} seconds, the limit of this server"
+        return self._clip.cut_off()
+
+
+class Films:
+    """The videos that are worked on.
+
+    Args:
+        limits: How many, and how long.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits, self._seated = limits, 0
+        self._threads = ThreadPoolExecutor(limits.videos, "mftn-video")
+
+    @contextmanager
+    def seat(self) -> Iterator[None]:
+        """Room for one video, from its upload to its last line.
+
+        Raises:
+            RefusedError: 503, there is none.
+        """
+        if self._seated >= self._limits.videos:
+            raise busy(f"{self._seated} videos are worked on already; try again later")
+        self._seated += 1
+        try:
+            yield
+        finally:
+            self._seated -= 1
+
+    async def open(self, upload: Upload, recognizer: Recognizer, options: VideoOptions) -> Film:
+        """A video that was uploaded.
+
+        Raises:
+            RefusedError: It is none, or PyAV is not installed.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(
+                self._threads, Film, upload, recognizer, options, self._limits, self._threads
+            )
+        except ImageError as error:
+            raise RefusedError(415, "not_a_video", str(error)) from error
+        except MissingExtraError as error:
+            raise RefusedError(501, "no_videos", str(error)) from error
+
+    def close(self) -> None:
+        """Finish the work on a frame."""
+        self._threads.shutdown(cancel_futures=True)
+
+
+class FilmAnswer(StreamingResponse):
+    """The lines of a film, which is let go when they are sent, or when the client leaves.
+
+    Args:
+        film: The film.
+        held: What is let go along with it.
+        metrics: What is counted.
+    """
+
+    def __init__(self, film: Film, held: ExitStack, metrics: Metrics) -> None:
+        super().__init__(self._lines(), media_type="application/jsonl")
+        self._film, self._held, self._metrics = film, held, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send them."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._film.close()
+            self._held.close()
+
+    async def _lines(self) -> AsyncIterator[str]:
+        async for prediction in self._film:
+            if not prediction.error:
+                self._metrics.images.inc()
+                self._metrics.faces.inc(len(prediction.faces))
+            yield json.dumps(prediction.to_dict(), ensure_ascii=False) + "\n"
