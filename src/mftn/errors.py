@@ -15,6 +15,10 @@ class UnknownFormatError(ImageError):
     """A file that is no image in a format that is read."""
 
 
+class TooManyPixelsError(ImageError):
+    """An image that is too large to be decoded."""
+
+
 class ConfigError(MFTNError):
     """A configuration with an unknown key or a value out of range."""
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mftn.download import download, is_address, without_secrets
-from mftn.errors import ImageError, UnknownFormatError
+from mftn.errors import ImageError, TooManyPixelsError, UnknownFormatError
 from mftn.types import Image
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ def _identify(file: IO[bytes]) -> PillowImage.Image:
             raise ImageError(f"a damaged {format_name}, or one of a rare kind ({error}); save it again") from error
         limit = 2 * (PillowImage.MAX_IMAGE_PIXELS or sys.maxsize)
         if image.width * image.height > limit:
-            raise ImageError(f"has more than {limit // 10**6} megapixels; scale it down first")
+            raise TooManyPixelsError(f"has more than {limit // 10**6} megapixels; scale it down first")
         return image
     raise UnknownFormatError(f"not an image in a known format ({', '.join(FORMATS)})")
 

@@ -1,5 +1,6 @@
 """A service in this process, and what the tests send it."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,9 @@ import pytest
 pytest.importorskip("fastapi", reason="the extra serve is not installed")
 
 from fastapi.testclient import TestClient
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from serving import Server, running
 
 from mftn.serve.app import create_app
 from mftn.serve.recognizers import Recognizers
@@ -33,3 +37,10 @@ def client(recognizers: Recognizers) -> Iterator[TestClient]:
 def astronaut_jpeg(photos: Path) -> bytes:
     """A photograph of 512×512 pixels with one face."""
     return (photos / "astronaut.jpg").read_bytes()
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """A server with small limits."""
+    with running("--max-upload", "2MB", "--max-video", "3MB", "--max-pixels", "4000000") as started:
+        yield started

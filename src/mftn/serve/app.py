@@ -19,14 +19,14 @@ from starlette.middleware.cors import CORSMiddleware
 
 from mftn.drawing import annotate
 from mftn.engines import list_models
-from mftn.errors import ImageError, UnknownFormatError
+from mftn.errors import ImageError, TooManyPixelsError, UnknownFormatError
 from mftn.images import read_image
 from mftn.labels import COLOURS
 from mftn.output import CsvWriter
 from mftn.serve.access import Access, note
 from mftn.serve.metrics import Metrics
 from mftn.serve.page_files import PageFile, page_files, swagger_files
-from mftn.serve.pipeline import Pipeline, TooManyPixelsError
+from mftn.serve.pipeline import Pipeline
 from mftn.serve.recognizers import Choice, Recognizers
 from mftn.serve.refusals import RefusedError, too_large
 from mftn.serve.schema import (
@@ -128,7 +128,6 @@ def create_app(settings: Settings, recognizers: Recognizers) -> FastAPI:
         description="Facial expression recognition. Options are query parameters; a request that is refused gets "
         '`{"error": {"code", "message", "request_id"}}`.',
         lifespan=lifespan,
-        root_path=settings.root_path,
         docs_url=None,
         redoc_url=None,
         openapi_url="/openapi.json",

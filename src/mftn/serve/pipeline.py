@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from mftn.engines import BATCH
-from mftn.errors import ImageError
+from mftn.errors import ImageError, TooManyPixelsError
 from mftn.images import image_size, read_image
 from mftn.recognize import Located, Recognizer
 from mftn.serve.uploads import Upload
@@ -25,10 +25,6 @@ LONGEST_WAIT_S = 0.01
 """Seconds for which faces wait for those of images that are being searched; with none the network starts at once."""
 
 R = TypeVar("R")
-
-
-class TooManyPixelsError(ImageError):
-    """An image above the limit; it is not decoded."""
 
 
 @dataclass(slots=True)

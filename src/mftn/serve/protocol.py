@@ -13,10 +13,15 @@ LONGEST_HEADERS_S = 15.0
 """Seconds for the headers of a request; uvicorn alone would wait for ever."""
 
 
+REFUSED_FOR_S = 1.0
+"""Seconds for which more is read and dropped after what is no HTTP: a client that is cut off sees no answer."""
+
+
 class Protocol(H11Protocol):
     """One connection."""
 
     _deadline: asyncio.TimerHandle | None = None
+    _refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first request."""
@@ -25,6 +30,8 @@ class Protocol(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Read on; headers that have begun must end in time."""
+        if self._refused:
+            return
         super().data_received(data)
         self._watch()
 
@@ -43,7 +50,8 @@ class Protocol(H11Protocol):
         headers = [("content-type", "application/json"), ("content-length", str(len(body))), ("connection", "close")]
         for event in (h11.Response(status_code=400, headers=headers), h11.Data(data=body), h11.EndOfMessage()):
             self.transport.write(self.conn.send(event) or b"")
-        self.transport.close()
+        self._refused = True
+        self.loop.call_later(REFUSED_FOR_S, self.transport.close)
 
     def _watch(self) -> None:
         if self.conn.their_state is not h11.IDLE:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from python_multipart.exceptions import MultipartParseError
+from python_multipart.exceptions import FormParserError, MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
@@ -142,7 +142,7 @@ async def _parts(chunks: AsyncIterator[bytes], boundary: bytes, most: int) -> li
         )
         async for chunk in chunks:
             parser.write(chunk)
-    except MultipartParseError as error:
+    except FormParserError as error:
         raise RefusedError(400, "bad_multipart", f"the multipart body is malformed ({error})") from error
     if not collected.complete:
         raise RefusedError(400, "bad_multipart", "the multipart body ends before its closing boundary")

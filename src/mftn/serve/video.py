@@ -60,7 +60,7 @@ class Film:
     async def __aiter__(self) -> AsyncIterator[Prediction]:
         """The predictions; what ends the video too early is the error of the last."""
         loop = asyncio.get_running_loop()
-        while prediction := await loop.run_in_executor(self._threads, next, self._predictions, None):
+        while (prediction := await loop.run_in_executor(self._threads, next, self._predictions, None)) is not None:
             yield prediction
 
     def close(self) -> None:

@@ -6,7 +6,7 @@ import { say, sayError } from "./strings.js";
 
 const SIDE = 480; // pixels of the longer side of a frame that is sent
 const IN_FLIGHT = 2; // frames on their way at once
-const BOX_TIME = 70; // milliseconds in which a box moves most of its way
+const BOX_TIME = 40; // milliseconds in which a box moves most of its way
 const SHARE_TIME = 300; // milliseconds over which probabilities are averaged
 const RATE_TIME = 2000; // milliseconds over which the rate is counted
 const OPTIONS = { flip: "false", detect_size: "320" };

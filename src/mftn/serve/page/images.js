@@ -98,8 +98,11 @@ function showStatus() {
   $("images-cancel").hidden = !busy;
   $("images-clear").hidden = busy;
   $("images-json").disabled = $("images-csv").disabled = !results().length;
-  const key = busy ? "working" : cancelled ? "cancelled" : cards.length === 1 ? "finishedOne" : "finished";
-  $("images-status").textContent = say(key, { done, all: cards.length, faces });
+  const read = results().length;
+  const refused = cards.filter((card) => card.state === "refused").length;
+  const key = busy ? "working" : cancelled ? "cancelled" : read === 1 ? "finishedOne" : "finished";
+  const status = say(key, { done, all: cards.length, read, faces });
+  $("images-status").textContent = refused && !busy ? `${status}; ${say("unread", { refused })}` : status;
 }
 
 class Card {

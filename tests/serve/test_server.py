@@ -1,0 +1,111 @@
+"""The process: its start, its address, its end."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from mftn.cli import main
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from serving import Server, running
+
+
+def test_sigterm_under_load_answers_what_was_accepted(astronaut_jpeg: bytes) -> None:
+    with running() as server:
+        answered: list[int] = []
+        lost: list[Exception] = []
+        stop = threading.Event()
+
+        def ask() -> None:
+            while not stop.is_set():
+                try:
+                    answer = httpx.post(f"{server.address}/v1/predict", content=astronaut_jpeg, timeout=30)
+                    answered.append(answer.status_code)
+                except httpx.ConnectError:  # not accepted: the server listens no more
+                    return
+                except httpx.TransportError as error:
+                    lost.append(error)
+                    return
+
+        threads = [threading.Thread(target=ask) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        while len(answered) < 20:
+            assert not lost
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(30) == 0
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert set(answered) == {200}
+    assert not [error for error in lost if not isinstance(error, httpx.ReadError)], lost
+
+
+def test_a_taken_port_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main(["serve", "--port", str(port)]) == 2
+    assert f"--port {port} is taken" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--host", "nowhere.invalid"], "--host nowhere.invalid"),
+        (["--port", "70000"], "--port is 70000"),
+        (["--max-upload", "much"], "--max-upload much"),
+        (["--model", "nothing"], "nothing: neither a model file nor an installed model"),
+        (["--cors", "example.org"], "--cors example.org"),
+        (["--root-path", "mftn/"], "--root-path mftn/"),
+        (["--api-key-file", "missing.txt"], "missing.txt"),
+    ],
+)
+def test_a_wrong_option_is_named(capsys: pytest.CaptureFixture[str], options: list[str], message: str) -> None:
+    assert main(["serve", *options]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_short_key_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("short\n")
+    assert main(["serve", "--api-key-file", str(tmp_path / "key")]) == 2
+    assert "16 or more" in capsys.readouterr().err
+
+
+def test_the_log_is_json_and_names_no_file(astronaut_jpeg: bytes) -> None:
+    command = [sys.executable, "-m", "mftn", "serve", "--port", "0", "--engine", "onnxruntime"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        address = process.stderr.readline().split()[1]
+        files = {"file": ("somebody.jpg", astronaut_jpeg)}
+        answer = httpx.post(f"{address}v1/predict", files=files, timeout=30)
+        process.send_signal(signal.SIGTERM)
+        lines = [json.loads(line) for line in process.stderr.read().splitlines()]
+    (line,) = lines
+    assert line["request"] == answer.headers["x-request-id"] and line["faces"] == 1 and line["status"] == 200
+    assert "somebody" not in json.dumps(line)
+
+
+def test_the_extra_is_named_where_it_is_missing() -> None:
+    code = "import sys; sys.modules['fastapi'] = None; from mftn.cli import main; sys.exit(main(['serve']))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 1 and "pip install 'mftn[serve]'" in result.stderr
+
+
+def test_requests_are_answered_while_a_large_image_is_worked_on(server: Server, astronaut_jpeg: bytes) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(
+            threads.map(
+                lambda number: httpx.post(f"{server.address}/v1/predict", content=astronaut_jpeg, timeout=30), range(16)
+            )
+        )
+    assert {answer.status_code for answer in answers} == {200}

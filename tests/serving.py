@@ -1,0 +1,55 @@
+"""`mftn serve` in a process of its own."""
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from threading import Thread
+
+import httpx
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running `mftn serve`.
+
+    Attributes:
+        address: Such as http://127.0.0.1:40123.
+        process: The process.
+    """
+
+    address: str
+    process: subprocess.Popen[str]
+
+
+@contextmanager
+def running(*options: str) -> Iterator[Server]:
+    """`mftn serve` in a process of its own, on a free port."""
+    command = [sys.executable, "-m", "mftn", "serve", "--port", "0", "--engine", "onnxruntime", *options]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        first = process.stderr.readline()
+        found = re.search(r"http://\S+", first)
+        assert found, first + process.stderr.read()
+        Thread(target=process.stderr.read, daemon=True).start()
+        address = found[0].rstrip("/")
+        try:
+            _wait_until_ready(address)
+            yield Server(address, process)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(30)
+
+
+def _wait_until_ready(address: str) -> None:
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        with suppress(httpx.TransportError):
+            if httpx.get(f"{address}/readyz").is_success:
+                return
+        time.sleep(0.05)
+    raise TimeoutError(f"{address} is not ready")
