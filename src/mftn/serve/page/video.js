@@ -97,7 +97,7 @@ function showFile(file) {
     $("video-stage").style.aspectRatio = `${view.videoWidth} / ${view.videoHeight}`;
     $("video-stage").style.setProperty("--ratio", view.videoWidth / view.videoHeight);
   };
-  view.onerror = () => showMessage(say("videoNoPlay"));
+  view.onerror = () => $("video-message").hidden && showMessage(say("videoNoPlay"));
 }
 
 function length() {
