@@ -33,9 +33,9 @@ FENCE = re.compile(
     r"(?:^ *<!-- not run: (?P<reason>[^>]+) -->\n+)?^(?P<indent> *)```(?P<language>\w*)\n(?P<text>.*?)^(?P=indent)```$",
     re.MULTILINE | re.DOTALL,
 )
-SLOW = {"benchmark"}
+SLOW = {"benchmark", "serve"}
 """Subcommands that other tests run (tests/cli); here their options are checked."""
-PROGRAMS = {"find", "git", "npm", ".", "cd", "tools/train_shipped.sh", "tools/train_accurate.sh"}
+PROGRAMS = {"curl", "find", "git", "npm", ".", "cd", "tools/train_shipped.sh", "tools/train_accurate.sh"}
 """Programs that the documentation may call, beside mftn, python, pip, make and torchrun."""
 
 
@@ -87,7 +87,7 @@ def test_blocks_of_a_page_run(page: Path, samples: Path, monkeypatch: pytest.Mon
                 except AssertionError as error:
                     raise AssertionError(f"{block.place}: {shlex.join(line)}: {error}") from error
         else:
-            assert block.language in ("text", "yaml"), f"{block.place}: say what language it is"
+            assert block.language in ("text", "yaml", "js", "ini"), f"{block.place}: say what language it is"
 
 
 def test_no_fence_escapes_the_blocks() -> None:
