@@ -16,7 +16,7 @@ from PIL import Image as PillowImage
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from chromium import chromium, moving, write_y4m
 from clips import make_clip
-from serving import Server
+from serving import Server, running
 
 from mftn.labels import COLOURS, EXPRESSIONS
 
@@ -290,6 +290,17 @@ def test_a_server_that_is_gone_is_named(page: Page, photos: Path) -> None:
     page.set_input_files("#files", photos / "astronaut.jpg")
     page.wait_for_selector(".message:text('The server does not answer')")
     page.unroute("**/v1/predict*")
+
+
+def test_a_browser_gives_the_key_as_a_password(browser: Browser, photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("a-key-of-some-length\n")
+    with running("--api-key-file", str(tmp_path / "key")) as server:
+        credentials: Any = {"username": "anybody", "password": "a-key-of-some-length"}
+        page = browser.new_context(http_credentials=credentials).new_page()
+        page.goto(server.address)
+        page.wait_for_selector("html[data-ready]")
+        add(page, photos / "astronaut.jpg")
+        assert page.locator(".face").count() == 1
 
 
 def test_the_description_of_the_api_works_offline(page: Page, server: Server) -> None:

@@ -11,16 +11,20 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
+import uvicorn
 from fastapi.testclient import TestClient
 from PIL import Image as PillowImage
 
 from mftn.serve.app import create_app
+from mftn.serve.protocol import Protocol
 from mftn.serve.recognizers import Recognizers
 from mftn.serve.settings import Limits, Settings
 
@@ -96,6 +100,32 @@ def test_too_large_a_body_is_refused_while_it_is_read(client: TestClient) -> Non
     assert code(client.post("/v1/predict", content=bytes(3_000_000)), 413) == "too_large"
     files = [("file", ("a.jpg", bytes(1_500_000))), ("file", ("b.jpg", bytes(1_500_000)))]
     assert code(client.post("/v1/predict", files=files), 413) == "too_large"
+
+
+def test_a_slow_body_is_refused(recognizers: Recognizers) -> None:
+    def slow() -> Iterator[bytes]:
+        for _ in range(20):
+            yield b"x"
+            time.sleep(0.1)
+
+    limits = replace(Limits(), upload_seconds=0.3)
+    with uvicorn_thread(create_app(Settings(limits=limits), recognizers)) as address:
+        start = time.monotonic()
+        assert code(httpx.post(f"{address}/v1/predict", content=slow()), 408) == "too_slow"
+        assert time.monotonic() - start < 10
+
+
+@contextmanager
+def uvicorn_thread(app: Any) -> Iterator[str]:
+    server = uvicorn.Server(uvicorn.Config(app, http=Protocol, ws="none", lifespan="off", log_config=None))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(20)
 
 
 def test_too_many_files_are_refused(client: TestClient, astronaut_jpeg: bytes) -> None:
@@ -264,8 +294,6 @@ def test_what_is_no_http_and_huge_headers_get_an_answer_of_the_same_shape(server
 
 
 def test_a_client_that_leaves_frees_its_place(server: Server) -> None:
-    import httpx
-
     head = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\nsome"
     host, port = server.address.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as connection:
@@ -276,8 +304,6 @@ def test_a_client_that_leaves_frees_its_place(server: Server) -> None:
 
 
 def _waits_for(server: Server, requests: float) -> bool:
-    import httpx
-
     until = time.monotonic() + 10
     while time.monotonic() < until:
         if f"mftn_waiting_requests {requests}" in httpx.get(f"{server.address}/metrics").text:

@@ -121,10 +121,10 @@ class Pipeline:
     def _classify_all(self) -> None:
         while (first := self._ready.get()) is not None:
             batch = self._gather(first)
+            self._on_batch(sum(_faces(job) for job in batch))
             engines = {id(job.recognizer.engine): job.recognizer for job in batch}
             for engine, recognizer in engines.items():
                 _classify(recognizer, [job for job in batch if id(job.recognizer.engine) == engine])
-            self._on_batch(sum(_faces(job) for job in batch))
 
     def _gather(self, first: _Job) -> list[_Job]:
         """The images that are ready, and those that will be in a moment."""
