@@ -128,7 +128,7 @@ class Room:
     def keep(self, number: int, size: int) -> None:
         """Reduce the bytes of a task to this many."""
         if self._held.get(number, 0) - size > WORTH_RETURNING_BYTES:
-            _return_freed_memory()
+            return_freed_memory()
         with self._changed:
             self._hold(number, size)
 
@@ -151,7 +151,7 @@ class Room:
         self._changed.notify_all()
 
 
-def _return_freed_memory() -> None:
+def return_freed_memory() -> None:
     """Return freed memory to the system; glibc would keep it per thread, which adds up."""
     with suppress(AttributeError, OSError, TypeError):  # other C libraries have no such function
         ctypes.CDLL(None).malloc_trim(0)

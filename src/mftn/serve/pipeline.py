@@ -15,6 +15,7 @@ from mftn.engines import BATCH
 from mftn.errors import ImageError, TooManyPixelsError
 from mftn.images import image_size, read_image
 from mftn.recognize import Located, Recognizer
+from mftn.runtime import return_freed_memory
 from mftn.serve.uploads import Upload
 from mftn.types import Prediction
 
@@ -99,13 +100,17 @@ class Pipeline:
                 megapixels = f"{width * height / 1e6:.0f} megapixels"
                 raise TooManyPixelsError(f"has {megapixels}, and the limit is {self._most_pixels / 1e6:g}")
             if width * height > LARGE_PIXELS:
-                self._large.submit(self._locate, job)
+                self._large.submit(self._locate_large, job)
                 return
             self._locate(job)
         except Exception as error:
             job.future.set_exception(_named(error, job.upload))
         finally:
             self._count(-1)
+
+    def _locate_large(self, job: _Job) -> None:
+        self._locate(job)
+        return_freed_memory()
 
     def _locate(self, job: _Job) -> None:
         try:
