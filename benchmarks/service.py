@@ -3,7 +3,7 @@
 Everything goes over the loopback interface, to a server that this program starts and ends:
 
 python benchmarks/service.py                    # all of it, about ten minutes on two cores
-python benchmarks/service.py --only one many    # one, many, start, memory, camera, stop, mutated
+python benchmarks/service.py --only one many    # the names are in SECTIONS
 """
 
 import argparse
@@ -30,7 +30,7 @@ from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 PHOTOS = ROOT / "examples" / "photos"
-SECTIONS = ("start", "one", "many", "camera", "stop", "mutated", "memory")
+SECTIONS = ("start", "one", "many", "camera", "stop", "mutated", "large", "memory")
 
 
 @dataclass(frozen=True)
@@ -283,6 +283,23 @@ def damaged(content: bytes, rng: np.random.Generator) -> bytes:
     return bytes(data) or b"\0"
 
 
+def large(engine: str) -> None:
+    """One photograph of 49 megapixels: its time, and the memory at its highest and afterwards."""
+    out = io.BytesIO()
+    with Image.open(PHOTOS / "astronaut.jpg") as photo:
+        photo.resize((7000, 7000)).save(out, "JPEG", quality=85)
+    with running(engine) as server:
+        ask(server.port, "POST", "/v1/predict", out.getvalue())
+        start = time.perf_counter()
+        status, _ = ask(server.port, "POST", "/v1/predict", out.getvalue())
+        seconds = time.perf_counter() - start
+        time.sleep(1)
+        highest, after = (megabytes(server.pid, name) for name in ("VmHWM", "VmRSS"))
+    print(
+        f"49 megapixels: status {status} after {seconds:.1f} s; {highest:.0f} MB at the highest, {after:.0f} MB after it"
+    )
+
+
 def memory(engine: str, count: int) -> None:
     """Resident memory over many requests: photographs and annotated copies, a text now and then."""
     uploads = [*photographs(40, 256), b"no image"]
@@ -314,6 +331,7 @@ def main() -> None:
         "camera": lambda: camera(engine),
         "stop": lambda: stop(engine),
         "mutated": lambda: mutated(engine, arguments.uploads),
+        "large": lambda: large(engine),
         "memory": lambda: memory(engine, arguments.requests),
     }
     print(json.dumps({"engine": engine, "cores": os.cpu_count(), "date": time.strftime("%Y-%m-%d")}))
