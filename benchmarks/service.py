@@ -295,9 +295,7 @@ def large(engine: str) -> None:
         seconds = time.perf_counter() - start
         time.sleep(1)
         highest, after = (megabytes(server.pid, name) for name in ("VmHWM", "VmRSS"))
-    print(
-        f"49 megapixels: status {status} after {seconds:.1f} s; {highest:.0f} MB at the highest, {after:.0f} MB after it"
-    )
+    print(f"49 megapixels: status {status} after {seconds:.1f} s; {highest:.0f} MB at most, then {after:.0f}")
 
 
 def memory(engine: str, count: int) -> None:
