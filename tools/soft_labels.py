@@ -2,8 +2,9 @@
 
     python tools/soft_labels.py OUT --teachers MODEL... --data ALIGNED WHOLE [--faces ALIGNED WHOLE] [--share 0.5]
 
-ALIGNED is a data set prepared as usual, WHOLE the same prepared with `--detector none`. The teachers' output is the
-mean of their calibrated probabilities over aligned and whole crops and their horizontal flips, without augmentation.
+ALIGNED is a data set prepared as usual, WHOLE the same prepared with `--detector none`. Teachers are installed models or
+exported files; their output is the mean of their calibrated probabilities over aligned and whole crops and their
+horizontal flips, without augmentation, in bfloat16 where OpenVINO and the processor have it.
 OUT gets `aligned` and `whole`, two prepared data sets with the same rows: the training images of `--data` with targets
 (1 − share) · raters + share · teachers, the images of `--faces` with the teachers' alone, and the validation split as
 it was. Training images that are also in the validation split are omitted. Votes count in thousandths.
@@ -28,35 +29,33 @@ from mftn.data.dataset import FaceDataset
 from mftn.data.manifest import SCHEMA, read_description, read_manifest
 from mftn.data.records import Split
 from mftn.data.votes import VOTE_COLUMNS, distributions
-from mftn.evaluate.inference import predict_logits, preprocess_for
-from mftn.export.recover import load_network
+from mftn.engines import Arithmetic, Engine, Flipped, installed_engines, load_engine
+from mftn.export.onnx import crop_batches
 from mftn.files import write_text
 from mftn.labels import EXPRESSIONS
-from mftn.models import Network
 
 SCALE = 1000
 """Votes that stand for certainty."""
 
 
-def teach(networks: list[Network], faces: FaceDataset) -> NDArray[np.float64]:
+def teach(teachers: list[Engine], faces: FaceDataset) -> NDArray[np.float64]:
     """The teachers' mean probabilities (n, 8) for a split with its unaligned copy."""
     total = np.zeros((len(faces), len(EXPRESSIONS)))
-    for network in networks:
-        preprocess = preprocess_for(network.described(), faces)
-        for aligned, flip in product((True, False), repeat=2):
-            logits = predict_logits(network, faces, preprocess, flip=flip, aligned=aligned).fused
-            total += (logits / network.described().temperature).softmax(dim=1).double().numpy()
-    return total / (4 * len(networks))
+    for teacher, aligned in product(teachers, (True, False)):
+        parts = [teacher.probabilities(crops) for crops in crop_batches(teacher.spec, faces, aligned=aligned)]
+        total += np.concatenate(parts)
+    return total / (2 * len(teachers))
 
 
 def targets_by_path(
-    networks: list[Network], folders: tuple[Path, Path], share: float, without_copies_of: Split | None
+    teachers: list[Engine], folders: tuple[Path, Path], share: float, without_copies_of: Split | None
 ) -> dict[str, list[int]]:
     """Votes in thousandths for each training image, by its path in the data set."""
     aligned, whole = folders
     faces = FaceDataset(aligned, "train", unaligned=whole, without_copies_of=without_copies_of)
-    taught = teach(networks, faces)
-    if faces.votes is not None:
+    taught = teach(teachers, faces) if share else 0.0
+    if share < 1:
+        assert faces.votes is not None
         taught = (1 - share) * distributions(faces.votes) + share * taught
     counts = np.rint(SCALE * taught).astype(int)  # (n, 8)
     padding = [0] * (len(VOTE_COLUMNS) - len(EXPRESSIONS))
@@ -87,10 +86,11 @@ def main() -> None:
     parser.add_argument("--faces", nargs=2, type=Path)
     parser.add_argument("--share", type=float, default=0.5)
     arguments = parser.parse_args()
-    networks = [load_network(path) for path in arguments.teachers]
-    parts = {"labelled": (arguments.data, targets_by_path(networks, arguments.data, arguments.share, "valid"))}
+    arithmetic: Arithmetic = "fast" if "openvino" in installed_engines() else "exact"
+    teachers: list[Engine] = [Flipped(load_engine(path, arithmetic=arithmetic)) for path in arguments.teachers]
+    parts = {"labelled": (arguments.data, targets_by_path(teachers, arguments.data, arguments.share, "valid"))}
     if arguments.faces:
-        parts["unlabelled"] = (arguments.faces, targets_by_path(networks, arguments.faces, 1.0, None))
+        parts["unlabelled"] = (arguments.faces, targets_by_path(teachers, arguments.faces, 1.0, None))
     for place, kind in enumerate(("aligned", "whole")):
         out = arguments.out / kind
         out.mkdir(parents=True, exist_ok=True)

@@ -17,6 +17,7 @@ from mftn.spec import ModelSpec
 __all__ = [
     "BATCH",
     "DEFAULT_MODEL",
+    "Arithmetic",
     "Engine",
     "EngineName",
     "Flipped",
@@ -30,6 +31,9 @@ __all__ = [
 
 EngineName = Literal["auto", "onnxruntime", "openvino"]
 """What runs an exported model; auto is OpenVINO, the faster one (docs/speed.md), where it is installed."""
+
+Arithmetic = Literal["exact", "fast"]
+"""exact computes in float32; fast in bfloat16 where OpenVINO and the processor can, with about two digits less."""
 
 BATCH = 32
 """Most crops per run of the network: more need more memory and are hardly faster."""
@@ -79,17 +83,24 @@ class Flipped:
         return average
 
 
-def load_engine(model: str | Path | None = None, *, threads: int = 0, engine: EngineName = "auto") -> Engine:
+def load_engine(
+    model: str | Path | None = None,
+    *,
+    threads: int = 0,
+    engine: EngineName = "auto",
+    arithmetic: Arithmetic = "exact",
+) -> Engine:
     """Load an installed model by its name, or an exported file by its path.
 
     Args:
         model: Name or path; the default model if None.
         threads: Processor threads; 0 for all cores.
         engine: The engine that runs it.
+        arithmetic: "fast" allows bfloat16; only OpenVINO has it, and uses it where the processor has its instructions.
 
     Raises:
         ModelError: There is no such model, or the file is no export of this package.
-        ConfigError: There is no such engine, or it is not installed.
+        ConfigError: There is no such engine, or it is not installed, or it cannot do what was asked.
     """
     path = find_model(model)
     source = path.stem if is_shipped(path) else str(path)
@@ -98,10 +109,12 @@ def load_engine(model: str | Path | None = None, *, threads: int = 0, engine: En
     if engine == "openvino":
         from mftn.engines.openvino import OpenVinoEngine
 
-        return OpenVinoEngine(path.read_bytes(), source, threads)
+        return OpenVinoEngine(path.read_bytes(), source, threads, arithmetic)
     if engine == "onnxruntime":
         from mftn.engines.onnx import OnnxEngine
 
+        if arithmetic == "fast":
+            raise ConfigError("ONNX Runtime has no fast arithmetic on processors; install openvino, or choose exact")
         return OnnxEngine(path.read_bytes(), source, threads)
     raise ConfigError(f"{engine}: no such engine; {did_you_mean(engine, get_args(EngineName))}")
 

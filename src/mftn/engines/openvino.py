@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mftn.engines import BATCH, EngineName, in_batches
+from mftn.engines import BATCH, Arithmetic, EngineName, in_batches
 from mftn.errors import ConfigError, ModelError
 from mftn.runtime import PerProcess
 from mftn.spec import ModelSpec
@@ -21,6 +21,7 @@ class OpenVinoEngine:
         model: The file's bytes.
         source: Its name in messages.
         threads: Processor threads; 0 for all cores.
+        arithmetic: "fast" computes in bfloat16 where the processor has its instructions.
 
     Raises:
         ConfigError: OpenVINO is not installed.
@@ -29,8 +30,8 @@ class OpenVinoEngine:
 
     name: EngineName = "openvino"
 
-    def __init__(self, model: bytes, source: str, threads: int = 0) -> None:
-        self._network = PerProcess(_Network, model, source, threads)
+    def __init__(self, model: bytes, source: str, threads: int = 0, arithmetic: Arithmetic = "exact") -> None:
+        self._network = PerProcess(_Network, model, source, threads, arithmetic)
         self.spec = ModelSpec.from_json(self._network().metadata, source)
 
     def probabilities(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -41,7 +42,7 @@ class OpenVinoEngine:
 class _Network:
     """A compiled network and the lock on its only request, whose buffers callers would share."""
 
-    def __init__(self, model: bytes, source: str, threads: int) -> None:
+    def __init__(self, model: bytes, source: str, threads: int, arithmetic: Arithmetic) -> None:
         try:
             import openvino
         except ImportError as error:
@@ -52,8 +53,12 @@ class _Network:
             self.metadata: str = network.get_rt_info(["framework", "mftn"]).astype(str)
         except RuntimeError as error:
             raise ModelError(f"{source}: not a complete ONNX model, or no export of mftn") from error
-        # On processors with bfloat16 OpenVINO would round to it and give other results than ONNX Runtime.
-        options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+        # Left to itself OpenVINO rounds to bfloat16 where it can, and gives other results than ONNX Runtime.
+        options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+        if arithmetic == "exact" or "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            options["INFERENCE_PRECISION_HINT"] = "f32"
+        else:
+            options["INFERENCE_PRECISION_HINT"] = "bf16"
         if threads:
             options["INFERENCE_NUM_THREADS"] = threads
         self.compiled = core.compile_model(network, "CPU", options)

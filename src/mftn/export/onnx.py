@@ -5,6 +5,7 @@ normalisation, both heads, their sum, the temperature and the softmax are all in
 "mftn", the model's whole description as JSON (`ModelSpec`).
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -137,7 +138,14 @@ def compare(deployed: Deployed, content: bytes, crops: NDArray[np.uint8], data: 
 def dataset_crops(spec: ModelSpec, faces: FaceDataset, number: int) -> NDArray[np.uint8]:
     """Some of a data set's crops, evenly picked, as prediction cuts them: (n, H, W, 3)."""
     chosen = np.linspace(0, len(faces) - 1, min(number, len(faces))).astype(int).tolist()
+    return np.concatenate(list(crop_batches(spec, faces, chosen)))
+
+
+def crop_batches(
+    spec: ModelSpec, faces: FaceDataset, indices: Sequence[int] | None = None, aligned: bool = True
+) -> Iterator[NDArray[np.uint8]]:
+    """A data set's crops as prediction cuts them, up to 256 at a time, (n, H, W, 3)."""
     plain = preprocess_for(replace(spec, mean=(0.0,), std=(1 / 255,)), faces)
-    crops = torch.cat([plain(part).round().byte() for part in faces.batches(256, chosen)])
-    crops = crops.permute(0, 2, 3, 1)  # (n, H, W, C)
-    return crops.expand(-1, -1, -1, 3).contiguous().numpy()
+    for part in faces.batches(256, indices, aligned):
+        crops = plain(part).round().byte().permute(0, 2, 3, 1)  # (n, H, W, C)
+        yield crops.expand(-1, -1, -1, 3).contiguous().numpy()
