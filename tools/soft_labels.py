@@ -2,9 +2,10 @@
 
     python tools/soft_labels.py OUT --teachers MODEL... --data ALIGNED WHOLE [--faces ALIGNED WHOLE] [--share 0.5]
 
-ALIGNED is a data set prepared as usual, WHOLE the same prepared with `--detector none`. Teachers are installed models or
-exported files; their output is the mean of their calibrated probabilities over aligned and whole crops and their
-horizontal flips, without augmentation, in bfloat16 where OpenVINO and the processor have it.
+ALIGNED is a data set prepared as usual, WHOLE the same prepared with `--detector none`. Teachers are installed models
+or exported files; their output is the mean of their calibrated probabilities over aligned and whole crops and their
+horizontal flips, without augmentation, in bfloat16 where OpenVINO and the processor have it. A share of 0 leaves
+labelled images to the raters.
 OUT gets `aligned` and `whole`, two prepared data sets with the same rows: the training images of `--data` with targets
 (1 − share) · raters + share · teachers, the images of `--faces` with the teachers' alone, and the validation split as
 it was. Training images that are also in the validation split are omitted. Votes count in thousandths.
@@ -62,17 +63,22 @@ def targets_by_path(
     return {path: [*row, *padding] for path, row in zip(faces.paths, counts.tolist(), strict=True)}
 
 
-def rows_of(folder: Path, name: str, out: Path, targets: dict[str, list[int]]) -> list[dict[str, Any]]:
-    """A data set's rows for the manifest in `out`, whose folder `name` becomes a link to the data set."""
+def rows_of(
+    folder: Path, name: str, out: Path, targets: dict[str, list[int]], validation: bool
+) -> list[dict[str, Any]]:
+    """A data set's rows for the manifest in `out`, whose folder `name` becomes a link to the data set.
+
+    Only images with targets are trained on; the validation split is kept where it has labels.
+    """
     (out / name).unlink(missing_ok=True)
     (out / name).symlink_to(os.path.relpath(folder, out), target_is_directory=True)
     rows = []
     for row in read_manifest(folder).to_pylist():
-        if row["split"] == "train":
-            if row["path"] not in targets:
-                continue
-            votes = targets[row["path"]]
-            row |= {"votes": votes, "label": EXPRESSIONS[int(np.argmax(votes[: len(EXPRESSIONS)]))]}
+        if votes := targets.get(row["path"]):  # in the training split of the aligned crops; here it may differ
+            label = EXPRESSIONS[int(np.argmax(votes[: len(EXPRESSIONS)]))]
+            row |= {"votes": votes, "label": label, "split": "train"}
+        elif row["split"] == "train" or not validation:
+            continue
         rows.append(row | {"path": f"{name}/{row['path']}"})
     return rows
 
@@ -96,7 +102,7 @@ def main() -> None:
         out.mkdir(parents=True, exist_ok=True)
         rows: list[dict[str, Any]] = []
         for name, (folders, targets) in parts.items():
-            rows += rows_of(folders[place], name, out, targets)
+            rows += rows_of(folders[place], name, out, targets, validation=name == "labelled")
         pq.write_table(pa.Table.from_pylist(rows, SCHEMA), out / "manifest.parquet")
         write_text(out / "dataset.json", json.dumps(read_description(arguments.data[place]), indent=1))
         print(f"{out}: {sum(row['split'] == 'train' for row in rows):,} training images")

@@ -16,6 +16,7 @@ from mftn.data.prepare import ferplus_preparation, prepare
 from mftn.data.readers import read_records
 from mftn.data.votes import distributions
 from mftn.evaluate.inference import preprocess_for
+from mftn.export.onnx import export_onnx
 from mftn.models import load_model, save_model
 from mftn.train.config import load_config
 from mftn.train.network import describe
@@ -24,7 +25,7 @@ TOOL = Path(__file__).parents[2] / "tools" / "soft_labels.py"
 
 
 def test_students_learn_from_raters_and_teachers_and_from_faces_nobody_labelled(
-    prepared: Path, ferplus_root: Path, tmp_path: Path, photos: Path
+    prepared: Path, ferplus_root: Path, tmp_path: Path
 ) -> None:
     whole = tmp_path / "whole"
     about = {"name": "ferplus", "title": "a made FERPlus"}
@@ -33,9 +34,9 @@ def test_students_learn_from_raters_and_teachers_and_from_faces_nobody_labelled(
     )
     loose = tmp_path / "loose" / "train" / "neutral"
     loose.mkdir(parents=True)
-    for number in range(3):
-        photo = PillowImage.open(photos / "astronaut.jpg").convert("L")
-        photo.crop((140 + number, 40, 310 + number, 210)).save(loose / f"{number}.png")
+    noise = np.random.default_rng(0).integers(0, 256, (8, 170, 170), dtype=np.uint8)
+    for number, pixels in enumerate(noise):  # nothing alike, so that some go to a validation split
+        PillowImage.fromarray(pixels).save(loose / f"{number}.png")
     faces = []
     for detector in ("yunet", "none"):
         faces.append(tmp_path / f"faces-{detector}")
@@ -49,12 +50,15 @@ def test_students_learn_from_raters_and_teachers_and_from_faces_nobody_labelled(
         teachers.append(tmp_path / f"teacher{seed}.safetensors")
         model = timm.create_model("mftn_face")
         save_model(model, teachers[-1], replace(describe(config, 1), temperature=0.5))
-    command = [sys.executable, TOOL, tmp_path / "out", "--share", "0.25", "--teachers", *teachers]
+        export_onnx(teachers[-1], teachers[-1].with_suffix(".onnx"), f"teacher{seed}")
+    exported = [path.with_suffix(".onnx") for path in teachers]
+    command = [sys.executable, TOOL, tmp_path / "out", "--share", "0.25", "--teachers", *exported]
     subprocess.run([*command, "--data", prepared, whole, "--faces", *faces], check=True)
 
     taught = FaceDataset(tmp_path / "out" / "aligned", "train", unaligned=tmp_path / "out" / "whole")
     original = FaceDataset(prepared, "train", unaligned=whole, without_copies_of="valid")
-    assert len(taught) == len(original) + 3
+    unlabelled = read_manifest(faces[0])["split"].to_pylist()
+    assert 0 < unlabelled.count("valid") and len(taught) == len(original) + unlabelled.count("train")
     assert taught.paths[0] == f"labelled/{original.paths[0]}" and taught.paths[-1].startswith("unlabelled/")
     torch.testing.assert_close(taught.read([0])[0], original.read([0])[0])
     torch.testing.assert_close(taught.read([0], aligned=False)[0], original.read([0], aligned=False)[0])
@@ -69,7 +73,7 @@ def test_students_learn_from_raters_and_teachers_and_from_faces_nobody_labelled(
                 expected += (model.eval()(seen).fused[0].detach() / 0.5).softmax(dim=0) / 8
     assert original.votes is not None and taught.votes is not None
     blend = 0.75 * distributions(original.votes)[0] + 0.25 * expected.numpy()
-    np.testing.assert_allclose(taught.votes[0, :8] / 1000, blend, atol=1e-3)
+    np.testing.assert_allclose(taught.votes[0, :8] / 1000, blend, atol=5e-3)  # bfloat16
     assert (np.abs(taught.votes.sum(axis=1) - 1000) <= 4).all()
 
     table = read_manifest(tmp_path / "out" / "aligned")
