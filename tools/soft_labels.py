@@ -54,10 +54,10 @@ def targets_by_path(
     """Votes in thousandths for each training image, by its path in the data set."""
     aligned, whole = folders
     faces = FaceDataset(aligned, "train", unaligned=whole, without_copies_of=without_copies_of)
-    taught = teach(teachers, faces) if share else 0.0
+    taught = teach(teachers, faces) if share else np.zeros((len(faces), len(EXPRESSIONS)))
     if share < 1:
         assert faces.votes is not None
-        taught = (1 - share) * distributions(faces.votes) + share * taught
+        taught = (1 - share) * distributions(faces.votes).astype(np.float64) + share * taught
     counts = np.rint(SCALE * taught).astype(int)  # (n, 8)
     padding = [0] * (len(VOTE_COLUMNS) - len(EXPRESSIONS))
     return {path: [*row, *padding] for path, row in zip(faces.paths, counts.tolist(), strict=True)}

@@ -58,7 +58,7 @@ def test_students_learn_from_raters_and_teachers_and_from_faces_nobody_labelled(
     taught = FaceDataset(tmp_path / "out" / "aligned", "train", unaligned=tmp_path / "out" / "whole")
     original = FaceDataset(prepared, "train", unaligned=whole, without_copies_of="valid")
     unlabelled = read_manifest(faces[0])["split"].to_pylist()
-    assert 0 < unlabelled.count("valid") and len(taught) == len(original) + unlabelled.count("train")
+    assert unlabelled.count("valid") > 0 and len(taught) == len(original) + unlabelled.count("train")
     assert taught.paths[0] == f"labelled/{original.paths[0]}" and taught.paths[-1].startswith("unlabelled/")
     torch.testing.assert_close(taught.read([0])[0], original.read([0])[0])
     torch.testing.assert_close(taught.read([0], aligned=False)[0], original.read([0], aligned=False)[0])
