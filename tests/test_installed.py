@@ -2,13 +2,15 @@
 
 import json
 import shutil
+import tomllib
 from pathlib import Path
 
 import pytest
 
 import mftn
 from mftn.cli import main
-from mftn.engines import DEFAULT_MODEL, find_model, list_models
+from mftn.engines import DEFAULT_MODEL, ModelCard, find_model, list_models, load_engine
+from mftn.engines.installed import GROUP, IN_THE_CLONE
 from mftn.errors import UnknownModelError
 
 CARD = {"summary": "one", "input": "112×112 grey", "parameters": 1, "megabytes": 1.0, "accuracy": {}, "licence": "MIT"}
@@ -92,3 +94,16 @@ def test_export_says_what_to_do_with_a_models_name(capsys: pytest.CaptureFixture
     assert main(["export", DEFAULT_MODEL]) == 2
     error = capsys.readouterr().err
     assert f"use it as --model {DEFAULT_MODEL}" in error and f"mftn export {find_model()} --out" in error
+
+
+def test_the_accurate_model_says_how_to_install_it_and_its_package_is_complete() -> None:
+    with pytest.raises(UnknownModelError, match=r"pip install \./weights/mftn_facenet_ferplus"):
+        find_model("mftn_facenet_ferplus")
+    package = Path(__file__).parents[1] / IN_THE_CLONE["mftn_facenet_ferplus"]
+    project = tomllib.loads((package / "pyproject.toml").read_text())["project"]
+    ((name, module),) = project["entry-points"][GROUP].items()
+    (model,) = (package / module).glob("*.onnx")
+    card = ModelCard(**json.loads(model.with_suffix(".json").read_text()))
+    assert name == model.stem == card.name == load_engine(model).spec.name
+    assert model.with_suffix(".md").is_file() and abs(model.stat().st_size / 1e6 - card.megabytes) < 0.1
+    assert card.megabytes <= 60

@@ -9,10 +9,14 @@ from huggingface_hub import ModelCard
 
 import mftn.models  # noqa: F401 (registers the networks)
 
-WEIGHTS = Path(__file__).parents[2] / "src" / "mftn" / "engines" / "weights"
+ROOT = Path(__file__).parents[2]
+CARDS = [
+    *ROOT.glob("src/mftn/engines/weights/*.md"),
+    *ROOT.glob("weights/mftn_*/mftn_*/*.md"),
+]
 
 
-@pytest.mark.parametrize("path", sorted(WEIGHTS.glob("*.md")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(CARDS), ids=lambda path: path.stem)
 def test_the_card_of_a_model_that_ships_has_its_measured_figures(path: Path) -> None:
     card = ModelCard.load(path)
     known = json.loads(path.with_suffix(".json").read_text())

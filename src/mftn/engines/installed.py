@@ -18,6 +18,9 @@ from mftn.errors import ModelError, UnknownModelError
 
 DEFAULT_MODEL = "mftn_mobile_ferplus"
 
+IN_THE_CLONE = {"mftn_facenet_ferplus": "weights/mftn_facenet_ferplus"}
+"""Add-on packages of this repository, and the folder that pip installs each from."""
+
 GROUP = "mftn.models"
 """The group of the entry points that add-on packages declare."""
 
@@ -113,6 +116,8 @@ def _unknown(name: str, added: list[Path | Unreadable]) -> str:
     """What is said of a name that is neither a file nor an installed model."""
     installed = [path.stem for path in [*_models_in(_shipped_folder()), *added] if isinstance(path, Path)]
     message = f"{name}: neither a model file nor an installed model (installed: {', '.join(dict.fromkeys(installed))})"
+    if name in IN_THE_CLONE:
+        message += f"; it is a package of its own: in a clone of the repository, pip install ./{IN_THE_CLONE[name]}"
     return "; ".join([message, *(str(found) for found in added if isinstance(found, Unreadable))])
 
 
