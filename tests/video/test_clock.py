@@ -4,7 +4,7 @@ import math
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mftn.video.clock import Clock
@@ -32,13 +32,15 @@ def test_rising_timestamps_are_kept_with_their_gaps(first: float, steps: list[fl
     )
 
 
+@example([(-1.5, 38), (0.0, 6)], 25)
 @given(st.lists(st.tuples(st.floats(-1e4, 1e5), st.integers(6, 60)), min_size=1, max_size=6), st.sampled_from([25, 30]))
 def test_recordings_behind_one_another_last_as_long_as_together(parts: list[tuple[float, int]], rate: int) -> None:
     clock = Clock(1 / rate, 10.0)
     times = [clock.tick(start + number / rate) for start, count in parts for number in range(count)]
     total = sum(count for _, count in parts)
-    joints = 10.2 * sum(-0.2 < b - a <= 12.5 for (a, _), (b, _) in pairwise(parts))
-    assert (total - 1) / rate - 1e-6 <= times[-1] <= (total - 1) / rate + joints + 1e-6
+    length = (total - 1) / rate
+    joints = sum(-0.2 < b - a <= 12.5 for (a, _), (b, _) in pairwise(parts))  # may pass for a gap, or a late frame
+    assert length - 0.25 * joints - 1e-6 <= times[-1] <= length + 10.2 * joints + 1e-6
 
 
 @pytest.mark.parametrize("missing", [None, 7.0, math.nan])
