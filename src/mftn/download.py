@@ -11,6 +11,7 @@ import urllib.request
 from typing import IO
 
 from mftn.errors import ImageError
+from mftn.files import without_secrets
 
 MOST_BYTES = 100_000_000
 """Largest file that is downloaded."""
@@ -25,11 +26,6 @@ PIECE_BYTES = 65536
 def is_address(source: object) -> bool:
     """Whether it is an http or https address."""
     return isinstance(source, str) and re.match(r"https?://", source, re.IGNORECASE) is not None
-
-
-def without_secrets(address: str) -> str:
-    """An address as tables and messages show it: without user name and password."""
-    return re.sub(r"^(\w+://)[^/?#]*@", r"\1", address)
 
 
 def download(address: str) -> bytes:

@@ -3,6 +3,7 @@
 import csv
 import errno
 import os
+import re
 import stat
 import unicodedata
 from collections import Counter
@@ -206,6 +207,11 @@ class UniqueNames:
 def as_disks_see(name: str) -> str:
     """A name as the least particular disk compares it: without upper case, in one form of Unicode."""
     return unicodedata.normalize("NFD", unicodedata.normalize("NFD", name).casefold())
+
+
+def without_secrets(address: str) -> str:
+    """An address as tables and messages show it, without user name and password; other paths as they are."""
+    return re.sub(r"^([a-z][a-z0-9+]+://)[^/?#]*@", r"\1", address, flags=re.IGNORECASE)
 
 
 def readable(name: str) -> str:

@@ -13,8 +13,9 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mftn.download import download, is_address, without_secrets
+from mftn.download import download, is_address
 from mftn.errors import ImageError, TooManyPixelsError, UnknownFormatError
+from mftn.files import without_secrets
 from mftn.types import Image
 
 if TYPE_CHECKING:

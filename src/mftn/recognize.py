@@ -155,6 +155,7 @@ class Recognizer:
         start: float = 0.0,
         end: float | None = None,
         every: int = 1,
+        fps: float | None = None,
         detect_every: int = 5,
         smooth: float = 0.3,
     ) -> Iterator[Prediction]:
@@ -165,10 +166,11 @@ class Recognizer:
         that could be read and a warning at the end.
 
         Args:
-            source: A video's path, or a camera's number.
+            source: A video's path, a camera's number, or the address of a video or a stream.
             start: Of a video, the timestamp in seconds of the first frame to read.
             end: Of a video, the timestamp in seconds of the last frame to read; None for all.
             every: Read every Nth frame.
+            fps: Instead, read the frames nearest to this many evenly spaced times a second.
             detect_every: Frames from one detection in the whole image to the next.
             smooth: Seconds over which probabilities are averaged, up to 60; 0 turns smoothing off.
 
@@ -179,7 +181,9 @@ class Recognizer:
         """
         from mftn.tracking import track_faces
 
-        return track_faces(self, source, start=start, end=end, every=every, detect_every=detect_every, smooth=smooth)
+        return track_faces(
+            self, source, start=start, end=end, every=every, fps=fps, detect_every=detect_every, smooth=smooth
+        )
 
     def crops(self, image: Image, faces: Iterable[Detection]) -> NDArray[np.uint8]:
         """The aligned crop of each face, (n, H, W, 3), as the network sees it."""
@@ -217,14 +221,14 @@ class Recognizer:
 
     def _find(self, source: Source | ImageSource, number: int, room: Room, bgr: bool) -> Located:
         """The first half for one source of `stream`; a failure becomes the prediction's error."""
-        path, value = (source.path, None) if isinstance(source, Source) else (name_of(source), source)
+        path, value = (source.name, None) if isinstance(source, Source) else (name_of(source), source)
         try:
             if isinstance(source, Source) and source.error:
                 raise ImageError(source.error)
             value = value if isinstance(source, Source) else as_value(source, bgr)
             size = value_bytes(value)
             image = read_image(
-                path if value is None else value,
+                source.path if isinstance(source, Source) else path if value is None else value,
                 lambda pixels: room.take(number, size + pixels * BYTES_PER_PIXEL),
                 path if isinstance(source, Source) else called(source),
             )

@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from mftn.errors import ConfigError, ImageError
+from mftn.files import without_secrets
 
 
 def _suffixes(names: str) -> frozenset[str]:
@@ -96,10 +97,7 @@ class Source:
     @property
     def name(self) -> str:
         """The path as tables and messages show it: an address without user name and password."""
-        return _ADDRESS_SECRETS.sub(r"\1", self.path)
-
-
-_ADDRESS_SECRETS = re.compile(r"^([a-z][a-z0-9+]+://)[^/?#]*@", re.IGNORECASE)
+        return without_secrets(self.path)
 
 
 def classify(path: str | os.PathLike[str]) -> Source:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mftn.engines import EngineName, Flipped
+from mftn.errors import ConfigError
 from mftn.faces import DetectorName
 from mftn.kept import Kept
 from mftn.limits import check_range
@@ -23,6 +24,9 @@ MAX_HELD_BYTES = 256_000_000
 
 LONGEST_SMOOTHING_S = 60.0
 """Seconds."""
+
+LOWEST_FPS, HIGHEST_FPS = 0.001, 1000.0
+"""Frames per second."""
 
 
 class TrackedFrames:
@@ -73,6 +77,7 @@ def track_faces(
     start: float = 0.0,
     end: float | None = None,
     every: int = 1,
+    fps: float | None = None,
     detect_every: int = 5,
     smooth: float = 0.3,
 ) -> Iterator[Prediction]:
@@ -81,10 +86,19 @@ def track_faces(
     if end is not None:
         check_range("end", end, start)
     check_range("every", every, 1)
+    if fps is not None:
+        check_fps("fps", fps, every)
     check_range("detect_every", detect_every, 1)
     check_range("smooth", smooth, 0, LONGEST_SMOOTHING_S)
-    clip = Clip(str(source) if isinstance(source, int) else os.fspath(source), start, end, every)
+    clip = Clip(str(source) if isinstance(source, int) else os.fspath(source), start, end, every, fps=fps)
     return _predictions(clip, TrackedFrames(clip, recognizer, detect_every, smooth, keep_images=True))
+
+
+def check_fps(name: str, fps: float, every: int) -> None:
+    """Refuse a sampling rate that is out of range, or next to `every`."""
+    check_range(name, fps, LOWEST_FPS, HIGHEST_FPS)
+    if every != 1:
+        raise ConfigError(f"{name} and {name.replace('fps', 'every')} exclude each other; omit one")
 
 
 def _predictions(clip: Clip, frames: TrackedFrames) -> Iterator[Prediction]:
@@ -109,6 +123,7 @@ def track(
     start: float = 0.0,
     end: float | None = None,
     every: int = 1,
+    fps: float | None = None,
     detect_every: int = 5,
     smooth: float = 0.3,
     detector: DetectorName = "yunet",
@@ -125,6 +140,7 @@ def track(
         start: As in `Recognizer.track`.
         end: As in `Recognizer.track`.
         every: As in `Recognizer.track`.
+        fps: As in `Recognizer.track`.
         detect_every: As in `Recognizer.track`.
         smooth: As in `Recognizer.track`.
         detector: As in `load`.
@@ -148,4 +164,6 @@ def track(
         flip=False,
         detect_size=detect_size,
     )
-    return track_faces(recognizer, source, start=start, end=end, every=every, detect_every=detect_every, smooth=smooth)
+    return track_faces(
+        recognizer, source, start=start, end=end, every=every, fps=fps, detect_every=detect_every, smooth=smooth
+    )

@@ -60,6 +60,7 @@ class Arguments:
         start: Of a video, the timestamp in seconds of the first frame to read.
         end: Of a video, the timestamp in seconds of the last frame to read.
         every: Of a video, read every Nth frame.
+        fps: Of a video, read the frames nearest to this many evenly spaced times a second.
         detect_every: Of a video, frames from one detection in the whole image to the next.
         smooth: Of a video, seconds over which probabilities are averaged; 0 turns smoothing off.
         save_video: Of a video, an annotated copy with the sound; of several videos, the folder for their copies.
@@ -85,13 +86,14 @@ class Arguments:
     start: float = 0.0
     end: float | None = None
     every: int = 1
+    fps: float | None = None
     detect_every: int = 5
     smooth: float = 0.3
     save_video: Path | None = None
     save_timeline: Path | None = None
 
 
-FOR_VIDEOS = ("start", "end", "every", "detect_every", "smooth", "save_video", "save_timeline")
+FOR_VIDEOS = ("start", "end", "every", "fps", "detect_every", "smooth", "save_video", "save_timeline")
 FOR_IMAGES = ("save_images", "save_crops")
 VIDEOS = (Kind.VIDEO, Kind.CAMERA, Kind.STREAM)
 TIMELINES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".webp")
@@ -235,9 +237,11 @@ def _refuse(arguments: Arguments, names: Sequence[str], what: str) -> None:
 
 
 def _check_videos(arguments: Arguments, given: Sequence[Source]) -> None:
-    from mftn.tracking import LONGEST_SMOOTHING_S
+    from mftn.tracking import LONGEST_SMOOTHING_S, check_fps
 
     check_range("--every", arguments.every, 1)
+    if arguments.fps is not None:
+        check_fps("--fps", arguments.fps, arguments.every)
     check_range("--detect-every", arguments.detect_every, 1)
     check_range("--smooth", arguments.smooth, 0, LONGEST_SMOOTHING_S)
     check_range("--start", arguments.start, 0)

@@ -78,13 +78,13 @@ class Videos:
         before, persons = self.frames, Persons()
         arguments = self.arguments
         with ExitStack() as stack:
-            clip = Clip(source.path, arguments.start, arguments.end, arguments.every)
+            clip = Clip(source.path, arguments.start, arguments.end, arguments.every, fps=arguments.fps, tell=say)
             stack.callback(clip.close)
             try:
                 self._recognise(clip, self._outputs(stack, clip, copy, persons if timeline else None))
             finally:
                 if timeline and self.frames > before:
-                    draw_timeline(persons, timeline)
+                    draw_timeline(persons, timeline, source.name)
         done = self.frames - before
         if clip.damaged:
             say(f"{source.name}: {clip.damaged} damaged packets skipped; {done} frames were read")

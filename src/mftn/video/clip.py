@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
+from itertools import chain
 from typing import IO, Any
 
 import numpy as np
 
-from mftn.errors import ImageError, MissingExtraError
-from mftn.sources import Kind, classify
+from mftn.errors import ImageError
+from mftn.sources import Kind, Source, classify
 from mftn.types import Image
 from mftn.video.clock import Clock
+from mftn.video.device import load_av, open_container
+from mftn.video.sample import nearest
+from mftn.video.skip import CONTAINERS, skip
 from mftn.video.sound import Sound
 
 BROKEN_CLOCK_GAP_S, LONGEST_GAP_S = 10.0, 86400.0
 """Longest plausible gap in seconds: for formats and cameras whose timestamps may jump, and for all others."""
+
+LONGEST_LOSS_S, FIRST_WAIT_S, LONGEST_WAIT_S = 600.0, 1.0, 30.0
+"""Seconds after which a lost stream is given up; waits between tries begin with the second and double to the third."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,7 +33,7 @@ class Frame:
     """One frame of a clip.
 
     Attributes:
-        number: From 0, counting every decoded frame.
+        number: From 0, counting every frame of the clip, also those before the start.
         time: Its timestamp in seconds from the clip's first frame; later than that of the frame before.
         image: Upright, H×W×3, with square pixels.
     """
@@ -35,22 +43,17 @@ class Frame:
     image: Image
 
 
-CLIENT_OPTIONS = {
-    "format_whitelist": "mov,matroska,avi,mpeg,mpegts,asf",
-    "protocol_whitelist": "none",
-}
-"""FFmpeg's options for a stranger's clip: no playlists, which would open the files and addresses that they name."""
-
-
 class Clip:
     """A clip or a webcam, read frame by frame.
 
     Args:
-        source: A file, or a webcam's number; with `file` its name alone.
+        source: A file, a webcam's number, or an address; with `file` its name alone.
         start: Time in seconds of the first frame to give.
         end: Time in seconds of the last frame to give; None for all.
         every: Give every Nth frame.
+        fps: Instead, give the frames nearest to this many evenly spaced times a second.
         file: The content from a stranger, open for reading in binary mode and seekable.
+        tell: Takes a line when a live stream is lost.
 
     Attributes:
         path: The file, webcam or address.
@@ -68,37 +71,47 @@ class Clip:
     """
 
     def __init__(
-        self, source: str, start: float = 0.0, end: float | None = None, every: int = 1, file: IO[bytes] | None = None
+        self,
+        source: str,
+        start: float = 0.0,
+        end: float | None = None,
+        every: int = 1,
+        *,
+        fps: float | None = None,
+        file: IO[bytes] | None = None,
+        tell: Callable[[str], None] = warnings.warn,
     ) -> None:
-        av = load_av()
-        self.path, self.start, self.end, self.every, self.damaged = source, start, end, every, 0
-        found = None if file else classify(source)
-        self.source, self.live = (found.name, found.live) if found else (source, False)
-        if not file and "://" not in source and not self.live and not Path(source).is_file():
-            raise ImageError(f"{source}: no such file; check the path")
-        try:
-            if file:
-                self.container = av.open(file, options=CLIENT_OPTIONS)
-            elif found and found.kind is Kind.CAMERA:
-                self.container = av.open(f"/dev/video{source}" if source.isdigit() else source, format="v4l2")
-            else:
-                self.container = av.open(source)
-        except (av.FFmpegError, OSError) as error:
-            reason = error.strerror or error  # its text would hold an address's password
-            raise ImageError(f"{self.source}: cannot be opened as a video ({reason}); check that it plays") from error
-        if not self.container.streams.video:
-            raise ImageError(f"{self.source}: holds no images; is it sound alone?")
-        self.stream = self.container.streams.video[0]
-        self.stream.thread_type = "AUTO"
-        self.frames: int = 0 if start or end is not None else -(-self.stream.frames // every)
+        found = Source(source, Kind.VIDEO) if file else classify(source)
+        self.path, self.source = source, found.name
+        self.start, self.end, self.every, self.fps, self.damaged = start, end, every, fps, 0
+        if found.error or found.kind in (Kind.MISSING, Kind.FOLDER, Kind.GLOB):
+            raise ImageError(found.error or f"{source}: no such file; check the path")
+        self._found, self._tell, self._file = found, tell, file
+        self.container = open_container(found, file)
+        self.live = found.live and not self.container.duration
+        self.stream = self._images()
+        known = self.stream.frames if not (start or end is not None or fps) else 0
+        self.frames: int = -(-known // every)
         self.rate = _sensible_rate(self.stream)
-        self.jumps = self.live or bool(self.container.format.flags & av.format.Flags.ts_discont.value)
+        self.jumps = self.live or bool(self.container.format.flags & load_av().format.Flags.ts_discont.value)
         self.clock = Clock(1 / float(self.rate), BROKEN_CLOCK_GAP_S if self.jumps else LONGEST_GAP_S)
         self.sound: Sound | None = None
         self._declared = _declared_end(self.container, self.stream)
+        self._number = -1  # of the latest frame
         self._ended_by_choice = False
         self._reached = 0.0  # the latest raw timestamp in any stream, seconds
         self._broken_last: dict[int, bool] = {}  # stream → whether its latest packet is incomplete
+
+    @property
+    def shown_s(self) -> float:
+        """Seconds for which a frame that is given stands, usually."""
+        return 1 / self.fps if self.fps else self.clock.step * self.every
+
+    def _images(self) -> Any:
+        """The first stream of images of the container."""
+        stream = self.container.streams.video[0]
+        stream.thread_type = "AUTO"
+        return stream
 
     def keep_sound(self) -> Sound | None:
         """Read the sound along with the frames; None where there is none. Call it before the first frame."""
@@ -112,25 +125,33 @@ class Clip:
         Raises:
             ImageError: At the end, if there was no frame to give.
         """
-        number, given = -1, 0
-        for raw in self._decoded():
-            number += 1
-            time = self.clock.tick(raw.time)
-            if self.sound:
-                self.sound.settle()
-            if self.end is not None and time > self.end:
-                self._ended_by_choice = True
-                break
-            if time >= self.start and number % self.every == 0:
+        given, chosen = 0, self._timed()
+        if self.fps:
+            chosen = nearest(chosen, self.fps, self.start, self.clock)
+        for number, seconds, raw in chosen:
+            if self.fps or number % self.every == 0:
                 given += 1
-                yield Frame(number, time, self._image(raw))
+                yield Frame(number, seconds, self._image(raw))
         if self._ended_by_choice and self.sound:
             self._read_sound_to_the_end()
         if not given:
-            raise ImageError(f"{self.source}: {self._why_empty(number + 1)}")
+            raise ImageError(f"{self.source}: {self._why_empty()}")
 
-    def _why_empty(self, decoded: int) -> str:
-        if not decoded:
+    def _timed(self) -> Iterator[tuple[int, float, Any]]:
+        """The frames from start to end, with numbers and times."""
+        for raw in self._decoded():
+            self._number += 1
+            now = self.clock.tick(raw.time)
+            if self.sound:
+                self.sound.settle()
+            if self.end is not None and now > self.end:
+                self._ended_by_choice = True
+                return
+            if now >= self.start:
+                yield self._number, now, raw
+
+    def _why_empty(self) -> str:
+        if self._number < 0:
             return "no frame could be read"
         length = (self.clock.time or 0.0) + self.clock.step
         if self.start >= length and not self._ended_by_choice:
@@ -154,15 +175,40 @@ class Clip:
         self.container.close()
 
     def _decoded(self) -> Iterator[Any]:
+        """Frames as PyAV has them; a live stream that was lost is opened again."""
+        while self.live:
+            yield from self._decode(self._image_packets())
+            self._reconnect()
+        packets, first = self._image_packets(), None
+        if self.start and not self._file and self.container.format.name in CONTAINERS and not self._may_hold_fields():
+            skipped = skip(packets, self.clock, self.start)
+            self._number, first, packets = skipped.frames - 1, skipped.first, chain(skipped.packets, packets)
+        for raw in self._decode(packets):
+            if first is None or raw.time is None or raw.time >= first:
+                first = None
+                yield raw
+
+    def _may_hold_fields(self) -> bool:
+        """Whether a packet may hold half a frame, so that packets do not count frames."""
+        with open_container(self._found) as container:
+            try:
+                return bool(next(container.decode(video=0)).interlaced_frame)
+            except (load_av().FFmpegError, StopIteration):
+                return True
+
+    def _decode(self, packets: Iterable[Any]) -> Iterator[Any]:
         av = load_av()
-        for packet in self._packets():
-            incomplete = packet.is_corrupt and not self.jumps  # threads would lose whole frames along with it
-            if packet.stream is not self.stream or incomplete:
-                continue
+        for packet in packets:
             try:
                 yield from packet.decode()
             except av.FFmpegError:
                 self.damaged += 1
+
+    def _image_packets(self) -> Iterator[Any]:
+        for packet in self._packets():
+            incomplete = packet.is_corrupt and not self.jumps  # threads would lose whole frames along with it
+            if packet.stream is self.stream and not incomplete:
+                yield packet
 
     def _packets(self) -> Iterator[Any]:
         """Packets of all streams until the file ends; those of sound are collected on the way."""
@@ -174,7 +220,7 @@ class Clip:
             except StopIteration:
                 return
             except av.FFmpegError:  # the file ends in the middle
-                self.damaged += 1
+                self.damaged += not self.live
                 self._broken_last[-1] = True
                 return
             if packet.size:
@@ -184,6 +230,27 @@ class Clip:
             if self.sound and packet.stream is self.sound.stream and packet.dts is not None:
                 self.sound.add(packet)
             yield packet
+
+    def _reconnect(self) -> None:
+        """Open a live source again, after longer and longer waits.
+
+        Raises:
+            ImageError: It did not come back.
+        """
+        self.container.close()
+        self._tell(f"{self.source}: the connection was lost; trying to get it back for {LONGEST_LOSS_S:.0f} s")
+        lost, wait = time.monotonic(), FIRST_WAIT_S
+        while True:
+            time.sleep(wait)
+            try:
+                self.container = open_container(self._found)
+                break
+            except ImageError:
+                if time.monotonic() - lost > LONGEST_LOSS_S:
+                    raise
+                wait = min(2 * wait, LONGEST_WAIT_S)
+        self.stream = self._images()
+        self.clock.resume(time.monotonic() - lost)
 
     def _read_sound_to_the_end(self) -> None:
         """Read on: sound may be stored later in the file than the frames it belongs to."""
@@ -215,16 +282,3 @@ def _sensible_rate(stream: Any) -> Fraction:
     """Frames per second; 25 if the file's own figure is missing or implausible."""
     rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
     return rate if Fraction(1, 3600) <= rate <= 1000 else Fraction(25)
-
-
-def load_av() -> Any:
-    """PyAV.
-
-    Raises:
-        MissingExtraError: It is not installed.
-    """
-    try:
-        import av
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("video", "video") from error
-    return av

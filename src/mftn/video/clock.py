@@ -1,5 +1,7 @@
 """A clock that turns raw timestamps into times that start at 0 and always increase."""
 
+from __future__ import annotations
+
 from collections import deque
 from math import isfinite
 from statistics import median
@@ -46,6 +48,16 @@ class Clock:
         """
         self.time = self._next(raw if raw is not None and isfinite(raw) else None)
         return self.time
+
+    def set(self, other: Clock) -> None:
+        """Show what another clock shows."""
+        self.time, self.offset, self._steps = other.time, other.offset, deque(other._steps, maxlen=9)
+
+    def resume(self, gap: float) -> None:
+        """Go on after a loss: the next timestamp, whatever it is, comes this many seconds after the latest one."""
+        if self.time is not None:
+            self.time = max(self.time, self.time + gap - self.step)
+        self.offset = None
 
     def _next(self, raw: float | None) -> float:
         expected = 0.0 if self.time is None else self.time + self.step

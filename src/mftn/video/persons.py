@@ -53,6 +53,8 @@ class Persons:
         others: How many more there were.
         width: Width of a time bin in seconds.
         labels: The classes.
+        begin: Time in seconds of the first frame; None before it.
+        end: Time in seconds of the latest frame.
     """
 
     def __init__(self) -> None:
@@ -60,6 +62,8 @@ class Persons:
         self.others = 0
         self.width = FIRST_BIN_S
         self.labels: tuple[str, ...] = ()
+        self.begin: float | None = None
+        self.end = 0.0
         self._clock = Clock(step=0.04, max_gap=float("inf"))
 
     def add(self, prediction: Prediction) -> None:
@@ -67,6 +71,8 @@ class Persons:
         if prediction.time is None:
             return
         self._clock.tick(prediction.time)
+        self.begin = prediction.time if self.begin is None else self.begin
+        self.end = prediction.time
         while prediction.time >= MAX_BINS * self.width:
             self._halve()
         for face in prediction.faces:

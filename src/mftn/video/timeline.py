@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mftn.errors import MissingExtraError
-from mftn.files import atomic_write
+from mftn.files import atomic_write, readable
 from mftn.labels import COLOURS
 from mftn.video.persons import Person, Persons
 
@@ -16,11 +16,16 @@ MAX_BANDS = 6
 """Most persons shown: those seen in the most frames."""
 
 
-def draw_timeline(persons: Persons, path: Path) -> None:
-    """Write the figure: one band per person, each expression's probability stacked over time, empty where unseen.
+UNSEEN = "#E4E4E4"
+"""Colour of the time in which a person is not seen."""
+
+
+def draw_timeline(persons: Persons, path: Path, title: str = "") -> None:
+    """Write the figure: one band per person, each expression's probability stacked over time, grey where unseen.
 
     Args:
         persons: The persons of the video.
+        title: The video's name; how many persons are shown is added.
         path: Its suffix chooses the format: .png, .pdf, .svg, .jpg, .jpeg or .webp.
 
     Raises:
@@ -29,10 +34,11 @@ def draw_timeline(persons: Persons, path: Path) -> None:
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
+        from matplotlib.patches import Patch
     except ModuleNotFoundError as error:
         raise MissingExtraError("--save-timeline", "video") from error
     shown = sorted(sorted(persons.by_track, key=lambda track: -persons.by_track[track].frames)[:MAX_BANDS])
-    figure = Figure(figsize=(9, 1.0 + 1.3 * max(len(shown), 1)), dpi=130, layout="constrained")
+    figure = Figure(figsize=(9, 1.4 + 1.3 * max(len(shown), 1)), dpi=130, layout="constrained")
     FigureCanvasAgg(figure)
     bands = figure.subplots(max(len(shown), 1), 1, sharex=True, squeeze=False)[:, 0]
     colours = [COLOURS.get(name, "#000000") for name in persons.labels]
@@ -40,12 +46,28 @@ def draw_timeline(persons: Persons, path: Path) -> None:
         times, shares = stacked(persons.by_track[track], persons.width)
         band.stackplot(times, shares, colors=colours, labels=persons.labels, linewidth=0)
         band.set(ylim=(0, 1), ylabel=f"person {track}")
-    bands[-1].set_xlabel("seconds")
+    begin = persons.begin or 0.0
+    bands[-1].set(xlabel="seconds", xlim=(begin, max(persons.end, begin + persons.width)))
+    for band in bands:
+        band.set_facecolor(UNSEEN)
+        band.set_yticks([0, 0.5, 1])
     if shown:
-        handles, names = bands[0].get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside upper center", ncols=len(names), fontsize="x-small")
+        handles = [*bands[0].get_legend_handles_labels()[0], Patch(facecolor=UNSEEN, label="not seen")]
+        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize="x-small")
+    else:
+        bands[0].set_yticks([])
+        bands[0].text(0.5, 0.5, "no face was found", transform=bands[0].transAxes, ha="center", va="center")
+    everybody = len(persons.by_track) + persons.others
+    count = f"the {len(shown)} persons seen longest, of {everybody}" if everybody > len(shown) else ""
+    name = readable(shortened(title))
+    figure.suptitle(" – ".join(filter(None, (name, count))), fontsize="medium", parse_math=False)
     with atomic_write(path) as partial:
         figure.savefig(partial, format=path.suffix.removeprefix(".").lower())
+
+
+def shortened(title: str, longest: int = 90) -> str:
+    """A path that fits above a figure: its end, if it is long."""
+    return title if len(title) <= longest else f"…{title[-longest + 1 :]}"
 
 
 def stacked(person: Person, width: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from mftn.errors import ImageError
 from mftn.files import atomic_write
-from mftn.video.clip import Clip, load_av
+from mftn.video.clip import Clip
+from mftn.video.device import load_av
 
 if TYPE_CHECKING:
     from PIL import Image as PillowImage
@@ -93,7 +94,7 @@ class VideoWriter:
         if self.stream is not None and not self.broken:
             for packet in self.stream.encode(None):
                 if packet.pts == self.last:  # the last frame is shown as long as the others
-                    packet.duration = round(self.clip.clock.step * self.clip.every * TICKS_PER_S)
+                    packet.duration = round(self.clip.shown_s * TICKS_PER_S)
                 self.mux(packet)
             self._mux_sound(float("inf"))
             if self.voice:

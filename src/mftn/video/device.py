@@ -1,0 +1,72 @@
+"""Opening of files, cameras and addresses."""
+
+from __future__ import annotations
+
+import sys
+from typing import IO, Any
+
+from mftn.errors import ImageError, MissingExtraError
+from mftn.sources import Kind, Source
+
+OPEN_TIMEOUT_S, READ_TIMEOUT_S = 15.0, 15.0
+"""Seconds without an answer, or without data, after which an address counts as lost."""
+
+
+CLIENT_OPTIONS = {
+    "format_whitelist": "mov,matroska,avi,mpeg,mpegts,asf",
+    "protocol_whitelist": "none",
+}
+"""FFmpeg's options for a stranger's clip: no playlists, which would open the files and addresses that they name."""
+
+
+def load_av() -> Any:
+    """PyAV.
+
+    Raises:
+        MissingExtraError: It is not installed.
+    """
+    try:
+        import av
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("video", "video") from error
+    return av
+
+
+def open_container(source: Source, file: IO[bytes] | None = None) -> Any:
+    """PyAV's container of a file, a camera or an address, or of a stranger's content.
+
+    Raises:
+        ImageError: It cannot be opened, or holds no images.
+        MissingExtraError: PyAV is not installed.
+    """
+    av = load_av()
+    try:
+        if file:
+            container = av.open(file, options=CLIENT_OPTIONS)
+        elif source.kind is Kind.CAMERA:
+            container = _open_camera(source.path)
+        elif "://" in source.path:
+            options = {"rtsp_transport": "tcp"} if source.path.lower().startswith("rtsp") else {}
+            container = av.open(source.path, options=options, timeout=(OPEN_TIMEOUT_S, READ_TIMEOUT_S))
+        else:
+            container = av.open(source.path)
+    except (av.FFmpegError, OSError) as error:
+        reason = error.strerror or type(error).__name__  # its whole text would show an address's password
+        raise ImageError(f"{source.name}: cannot be opened as a video ({reason}); check that it plays") from error
+    if not container.streams.video:
+        container.close()
+        raise ImageError(f"{source.name}: holds no images; is it sound alone?")
+    return container
+
+
+def _open_camera(path: str) -> Any:
+    """A webcam by its number, or by its file on Linux."""
+    av = load_av()
+    if sys.platform == "darwin":
+        return av.open(path, format="avfoundation", options={"framerate": "30"})
+    if sys.platform == "win32":
+        cameras = [each.name for each in av.enumerate_input_devices("dshow") if "video" in each.media_types]
+        if int(path) >= len(cameras):
+            raise ImageError(f"{path}: there is no such camera; this computer has {', '.join(cameras) or 'none'}")
+        return av.open(f"video={cameras[int(path)]}", format="dshow")
+    return av.open(f"/dev/video{path}" if path.isdigit() else path, format="v4l2")

@@ -1,0 +1,43 @@
+"""Sampling in seconds: the frames nearest to evenly spaced times."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from math import ceil
+from typing import TypeVar
+
+from mftn.video.clock import Clock
+
+T = TypeVar("T")
+
+ROUNDING_S = 1e-6
+"""Seconds by which a time may miss a multiple and still be it."""
+
+
+def nearest(
+    frames: Iterable[tuple[int, float, T]], rate: float, start: float, clock: Clock
+) -> Iterator[tuple[int, float, T]]:
+    """The frame nearest to each multiple of 1/rate seconds, from `start` on; each frame at most once.
+
+    A frame is held until the next one has come, which may be nearer.
+
+    Args:
+        frames: (number, time in seconds, what it is), in order.
+        rate: Frames per second.
+        start: Seconds.
+        clock: Of the frames; at their end it knows how long the last one lasts.
+    """
+    wanted = ceil((start - ROUNDING_S) * rate)
+    last: tuple[int, float, T] | None = None
+    given = -1
+    for frame in frames:
+        while wanted / rate <= frame[1] + ROUNDING_S:
+            ahead = frame[1] - wanted / rate
+            closest = last if last and wanted / rate - last[1] <= ahead + ROUNDING_S else frame
+            if closest[0] > given:
+                given = closest[0]
+                yield closest
+            wanted += 1
+        last = frame
+    if last and last[0] > given and wanted / rate < last[1] + clock.step - ROUNDING_S:
+        yield last

@@ -1,0 +1,100 @@
+"""Skipping to a start: packets before it are counted and timed, not decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any
+
+from mftn.video.clock import Clock
+
+CONTAINERS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "mpegts")
+"""Containers whose packets hold one frame each, with its timestamp."""
+
+MAX_HELD_BYTES = 64_000_000
+"""Most bytes of packets that are held; where keyframes are further apart, decoding begins early."""
+
+
+@dataclass
+class _Group:
+    """A keyframe's packet and those up to the next one.
+
+    Attributes:
+        number: Of its first frame.
+        clock: The clock before it.
+        packets: In the order of the file.
+        size: Of them, in bytes.
+    """
+
+    number: int
+    clock: Clock
+    packets: list[Any] = field(default_factory=list)
+    size: int = 0
+
+    def times(self) -> list[float]:
+        """The timestamps of its frames in seconds, in the order in which they are shown."""
+        return sorted(float(packet.pts * packet.time_base) for packet in self.packets if not packet.is_discard)
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """What `skip` leaves to decode.
+
+    Attributes:
+        packets: Those that were read and must be decoded.
+        frames: How many frames were skipped.
+        first: Timestamp in seconds of the first frame that was not; a decoder may give earlier ones.
+    """
+
+    packets: list[Any]
+    frames: int
+    first: float | None
+
+
+def skip(packets: Iterator[Any], clock: Clock, start: float) -> Skipped:
+    """Read packets up to a start; the frames from there on are as if all had been decoded.
+
+    The group of frames that contains the start is kept, and the one before: what is shown before a keyframe but
+    stored after it needs that one too.
+
+    Args:
+        packets: Of the images, in the order of the file.
+        clock: It is set to the last frame that was skipped.
+        start: Seconds.
+    """
+    before: _Group | None = None
+    current: _Group | None = None
+    for packet in packets:
+        countable = packet.pts is not None and packet.size and not packet.is_corrupt
+        if not countable or (current is None and not packet.is_keyframe):
+            return _leave(before, current, [packet], clock)
+        if current is None:
+            current = _Group(0, deepcopy(clock))
+        elif packet.is_keyframe:
+            after = deepcopy(current.clock)
+            times = current.times()
+            for time in times:
+                after.tick(time)
+            if (after.time or 0.0) >= start:
+                return _leave(before, current, [packet], clock)
+            before, current = current, _Group(current.number + len(times), after)
+        current.packets.append(packet)
+        current.size += packet.size
+        if current.size > MAX_HELD_BYTES:
+            break
+    return _leave(before, current, [], clock)
+
+
+def _leave(before: _Group | None, current: _Group | None, rest: list[Any], clock: Clock) -> Skipped:
+    groups = [group for group in (before, current) if group]
+    kept = [packet for group in groups for packet in group.packets] + rest
+    if not groups or not groups[0].number:
+        return Skipped(kept, 0, None)
+    key = groups[0].packets[0]
+    first = float(key.pts * key.time_base)
+    earlier = [time for time in groups[0].times() if time < first]  # they need packets that are gone
+    clock.set(groups[0].clock)
+    for time in earlier:
+        clock.tick(time)
+    return Skipped(kept, groups[0].number + len(earlier), first)

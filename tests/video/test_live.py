@@ -1,0 +1,75 @@
+"""Live streams: read by address, opened again when lost, timed through the loss, without their passwords."""
+
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import itertools
+
+from clips import make_clip, stripes
+
+from mftn.errors import ImageError
+from mftn.video import Clip
+from mftn.video import clip as clip_module
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
+    """An address that serves a transport stream without an end, breaks off, refuses once, and serves it again."""
+    content = make_clip(tmp_path / "a.ts", stripes(50)).read_bytes()
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            if len(asked) == 2:
+                self.send_error(503)
+                return
+            self.send_response(200)
+            self.send_header("Content-Type", "video/mp2t")
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield f"http://me:secret@127.0.0.1:{running.server_port}/live", asked
+        running.shutdown()
+
+
+def test_a_lost_stream_goes_on(server: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    address, asked = server
+    monkeypatch.setattr(clip_module, "FIRST_WAIT_S", 0.2)
+    said: list[str] = []
+    clip = Clip(address, tell=said.append, end=3.5)
+    frames = list(clip)
+    clip.close()
+    assert clip.live and clip.source.endswith("/live") and "secret" not in clip.source
+    assert len(asked) >= 3 and [frame.number for frame in frames] == list(range(len(frames)))
+    times = [frame.time for frame in frames]
+    gaps = [after - before for before, after in itertools.pairwise(times)]
+    assert len(frames) > 60 and min(gaps) > 0 and 0.5 < max(gaps) < 3
+    assert len(said) == 1 and "the connection was lost" in said[0] and "secret" not in said[0]
+
+
+def test_a_stream_that_stays_away_is_given_up(server: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    address, _asked = server
+    monkeypatch.setattr(clip_module, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(clip_module, "LONGEST_LOSS_S", 0.0)
+    clip = Clip(address, tell=lambda line: None)
+    with pytest.raises(ImageError) as error:
+        list(clip)
+    assert "cannot be opened as a video" in str(error.value) and "secret" not in str(error.value)
+
+
+def test_nothing_listens() -> None:
+    with pytest.raises(ImageError) as error:
+        Clip("rtsp://me:secret@127.0.0.1:9/door")
+    assert "rtsp://127.0.0.1:9/door: cannot be opened" in str(error.value) and "secret" not in str(error.value)
