@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF", "JPEG2000")
 """Formats that are opened; Pillow's many others are rarely photographs and increase the attack surface."""
 
+HEIC_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"))
+"""Brands of ISO media files whose images are compressed with HEVC."""
+
 BAND_ROWS = 256
 """Rows converted to RGB at a time: converting a 100-megapixel image as a whole takes up to a gigabyte per mode."""
 
@@ -189,23 +192,49 @@ def _identify(file: IO[bytes]) -> PillowImage.Image:
     from PIL import Image as PillowImage
 
     PillowImage.init()
-    start = file.read(16)
+    start = file.read(64)
     if not start:
         raise ImageError("the file is empty; copy or download it again")
+    if _is_heic(start):
+        return _open_heic(file)
     for format_name in FORMATS:
         factory, accept = PillowImage.OPEN.get(format_name, (None, None))  # AVIF depends on how Pillow was built
-        if factory is None or accept is None or accept(start) is not True:
+        if factory is None or accept is None or accept(start[:16]) is not True:
             continue
         file.seek(0)
         try:
             image = factory(file, "")
         except (SyntaxError, IndexError, TypeError, struct.error) as error:
             raise ImageError(f"a damaged {format_name}, or one of a rare kind ({error}); save it again") from error
-        limit = 2 * (PillowImage.MAX_IMAGE_PIXELS or sys.maxsize)
-        if image.width * image.height > limit:
-            raise TooManyPixelsError(f"has more than {limit // 10**6} megapixels; scale it down first")
-        return image
+        return _within_limit(image)
     raise UnknownFormatError(f"not an image in a known format ({', '.join(FORMATS)})")
+
+
+def _within_limit(image: PillowImage.Image) -> PillowImage.Image:
+    from PIL import Image as PillowImage
+
+    limit = 2 * (PillowImage.MAX_IMAGE_PIXELS or sys.maxsize)
+    if image.width * image.height > limit:
+        raise TooManyPixelsError(f"has more than {limit // 10**6} megapixels; scale it down first")
+    return image
+
+
+def _is_heic(start: bytes) -> bool:
+    """Whether the first bytes of a file list a brand of HEIC."""
+    if start[4:8] != b"ftyp":
+        return False
+    listed = start[8 : int.from_bytes(start[:4], "big")]
+    return any(listed[k : k + 4] in HEIC_BRANDS for k in range(0, len(listed) - 3, 4))
+
+
+def _open_heic(file: IO[bytes]) -> PillowImage.Image:
+    try:
+        from pillow_heif import HeifImageFile
+    except ModuleNotFoundError as error:
+        raise ImageError("a HEIC image: pip install 'mftn[heif]' to read it, or convert it to JPEG") from error
+    file.seek(0)
+    image: PillowImage.Image = HeifImageFile(file, "")  # type: ignore[no-untyped-call]
+    return _within_limit(image)
 
 
 def _to_rgb(image: PillowImage.Image) -> Image:

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
@@ -31,8 +32,10 @@ IMAGE_SUFFIXES = _suffixes("jpg jpeg jpe jfif mpo png webp bmp dib gif tif tiff 
 
 VIDEO_SUFFIXES = _suffixes("mp4 mov m4v mkv webm avi mpg mpeg wmv ts mts 3gp")
 
+HEIC_SUFFIXES = _suffixes("heic heif hif")
+
 UNREAD = {
-    "HEIC image": _suffixes("heic heif hif"),
+    "HEIC image": HEIC_SUFFIXES,
     "RAW image": _suffixes("cr2 cr3 nef arw dng orf rw2 raf pef srw"),
 }
 """Other files in a folder, which are counted and not read."""
@@ -232,7 +235,7 @@ def walk(
         unread: Counts what is not read, by kind.
         videos: Give videos too; otherwise they are counted.
     """
-    counts, found = Counter[str](), False
+    counts, found, suffixes = Counter[str](), False, readable_suffixes()
     waiting = [Path(folder)]
     while waiting:
         directory = waiting.pop()
@@ -251,7 +254,7 @@ def walk(
                     counts["linked folder"] += 1
                 elif not skip or path.resolve() not in skip:
                     subfolders.append(path)
-            elif _suffix(entry.name) in IMAGE_SUFFIXES:
+            elif _suffix(entry.name) in suffixes:
                 found = True
                 yield classify(path)
             elif _suffix(entry.name) in VIDEO_SUFFIXES:
@@ -276,6 +279,17 @@ def walk(
 def _entries(directory: Path) -> list[os.DirEntry[str]]:
     """What a folder holds, sorted, without hidden names."""
     return sorted((each for each in os.scandir(directory) if not is_hidden(each.name)), key=lambda each: each.name)
+
+
+def readable_suffixes() -> frozenset[str]:
+    """Suffixes of the images that are read in a folder: HEIC too where pillow-heif is installed."""
+    return IMAGE_SUFFIXES | HEIC_SUFFIXES if find_spec("pillow_heif") else IMAGE_SUFFIXES
+
+
+def advice(unread: Counter[str]) -> str:
+    """What to do about what is not read."""
+    heic = "for HEIC images pip install 'mftn[heif]'; " if unread["HEIC image"] else ""
+    return f"{heic}convert others to JPEG, and give clips and linked folders by themselves"
 
 
 def describe(unread: Counter[str]) -> str:

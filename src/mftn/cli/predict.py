@@ -25,7 +25,7 @@ from mftn.faces import DetectorName
 from mftn.files import file_identity
 from mftn.limits import check_range
 from mftn.output import ImageFolder
-from mftn.sources import Kind, Source, classify, describe, find_sources
+from mftn.sources import Kind, Source, advice, classify, describe, find_sources
 
 if TYPE_CHECKING:
     from mftn.recognize import Recognizer
@@ -132,7 +132,7 @@ def run(arguments: Arguments) -> int:
             say(f"interrupted; {_done(images, videos, total)} are done and kept{where}")
             return INTERRUPTED
     if unread:
-        say(f"not read: {describe(unread)}; convert images to JPEG, and give clips and linked folders by themselves")
+        say(f"not read: {describe(unread)}; {advice(unread)}")
     if (images.failed or videos.failed) and images.done + videos.done > 1:
         say(_failures(images, videos))
     return 1 if images.failed or videos.failed else 0
