@@ -105,7 +105,7 @@ def test_no_fence_escapes_the_blocks() -> None:
         ("make nothing", "no such target"),
         ("pip install '.[nothing]'", "no such extra"),
         ("python benchmarks/nothing.py", "no such file"),
-        ("curl example.org", "not a program"),
+        ("wget example.org", "not a program"),
     ],
 )
 def test_a_wrong_line_is_noticed(line: str, message: str, samples: Path, monkeypatch: pytest.MonkeyPatch) -> None:
