@@ -9,13 +9,16 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image as PillowImage
+from PIL import ImageCms
 
 import mftn
-from mftn.cli.sink import ImageTable, sink
+from mftn.cli.sink import ImageTable, PersonsTable, PredictionTables, sink
 from mftn.errors import OutputError
 from mftn.files import file_identity
+from mftn.images import read_image
 from mftn.labels import EXPRESSIONS
 from mftn.output import ImageFolder, Provenance, open_writer
+from mftn.tags import is_own_image
 from mftn.types import ROW_TYPES, Face, Prediction
 
 
@@ -128,14 +131,13 @@ def test_what_made_a_text_table_is_told_beside_it(tmp_path: Path, kind: str) -> 
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet"])
-def test_an_interruption_keeps_what_was_written(tmp_path: Path, kind: str) -> None:
+def test_an_interruption_keeps_the_old_file(tmp_path: Path, kind: str) -> None:
     path = tmp_path / f"out.{kind}"
+    path.write_text("old")
     with pytest.raises(KeyboardInterrupt), open_writer(path, kind) as writer:
         writer.write(PREDICTIONS[0])
         raise KeyboardInterrupt
-    rows = pq.read_table(path).num_rows if kind == "parquet" else len(path.read_text().splitlines())
-    assert rows == {"jsonl": 1, "csv": 3, "parquet": 2}[kind]
-    assert [item.name for item in tmp_path.iterdir()] == [path.name]
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
@@ -147,23 +149,11 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         pass
 
 
-def test_a_full_disk_is_reported_and_keeps_the_old_file(tmp_path: Path) -> None:
-    if not Path("/dev/full").exists():
-        pytest.skip("no /dev/full here")
-    (tmp_path / "out.jsonl").write_text("old\n")
-    (tmp_path / "out.jsonl.partial").symlink_to("/dev/full")
-    with (
-        pytest.raises(OutputError, match=r"No space left.*free space"),
-        open_writer(tmp_path / "out.jsonl", "jsonl") as writer,
-    ):
-        writer.write(PREDICTIONS[0])
-    assert (tmp_path / "out.jsonl").read_text() == "old\n"
-
-
 def test_a_table_whose_file_cannot_be_written_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(OutputError), sink(tmp_path / "file" / "t.txt", "table", ImageTable(3)) as write:
-        write(PREDICTIONS[0])
+    rows = PredictionTables(ImageTable(3), PersonsTable(named=False))
+    with pytest.raises(OutputError), sink(tmp_path / "file" / "t.txt", "table", rows, PROVENANCE) as to:
+        to.write(PREDICTIONS[0])
     assert "anger" in capsys.readouterr().out
 
 
@@ -178,6 +168,74 @@ def test_saved_images_never_collide(tmp_path: Path) -> None:
     assert names[1] == "a_face1.jpg" and names[3] == "A-2_face1.jpg"
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == sorted(set(names))
     assert PillowImage.open(tmp_path / "new" / names[0]).size == (8, 8)
+
+
+def test_saved_images_repeat_the_tree_of_their_sources(tmp_path: Path) -> None:
+    image = PillowImage.new("RGB", (8, 8))
+
+    def saved(roots: list[str], *sources: str) -> list[str]:
+        folder = ImageFolder(tmp_path / "out", overwrite=True, roots=roots)
+        return [folder.save(image, source, "faces").relative_to(tmp_path / "out").as_posix() for source in sources]
+
+    assert saved(["photos"], "photos/a/1.jpg", "photos/b/1.jpg", "photos/1.jpg", "photos/a/1.png", "else/1.jpg") == [
+        "a/1_faces.jpg", "b/1_faces.jpg", "1_faces.jpg", "a/1-2_faces.jpg", "1-2_faces.jpg"
+    ]  # fmt: skip
+    assert saved(["."], "a/1.jpg", "1.jpg", "../a/1.jpg", "/1.jpg") == [
+        "a/1_faces.jpg", "1_faces.jpg", "1-2_faces.jpg", "1-3_faces.jpg"
+    ]  # fmt: skip
+    assert saved(["x/photos", "y/photos", "z"], "x/photos/1.jpg", "y/photos/1.jpg", "z/a/1.jpg", "1.jpg") == [
+        "photos/1_faces.jpg", "photos-2/1_faces.jpg", "z/a/1_faces.jpg", "1_faces.jpg"
+    ]  # fmt: skip
+
+
+def test_copies_keep_time_author_and_colours_but_not_turn_or_place(tmp_path: Path) -> None:
+    exif = PillowImage.Exif()
+    exif.update(
+        {
+            0x0112: 6,
+            0x010F: "Maker",
+            0x0131: "Editor 5",
+            0x013B: "Ann",
+            0x8298: "© Ann",
+            0x0132: "2024:05:06 07:08:09",
+        }
+    )
+    exif.get_ifd(0x8769).update({0x9003: "2024:05:06 07:08:08", 0x9011: "+02:00", 0x927C: b"notes"})
+    exif.get_ifd(0x8825).update({1: "N", 2: (48.0, 8.0, 1.0)})
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    source = tmp_path / "a.jpg"
+    PillowImage.new("RGB", (8, 16)).save(source, exif=exif, icc_profile=profile)
+    os.utime(source, ns=(10**18, 10**18))
+    saved = ImageFolder(tmp_path / "out").save(PillowImage.fromarray(read_image(source)), str(source), "faces")
+    assert saved.stat().st_mtime_ns == 10**18
+    with PillowImage.open(saved) as copy:
+        assert copy.size == (16, 8) and copy.info["icc_profile"] == profile
+        tags = copy.getexif()
+        assert tags.get(0x0112, 1) == 1 and not tags.get_ifd(0x8825)
+        assert [tags[tag] for tag in (0x010F, 0x0131, 0x013B, 0x0132)] == [
+            "Maker", f"mftn {mftn.__version__}", "Ann", "2024:05:06 07:08:09"
+        ]  # fmt: skip
+        assert dict(tags.get_ifd(0x8769)) == {0x9003: "2024:05:06 07:08:08", 0x9011: "+02:00"}
+    grey = tmp_path / "grey.png"
+    PillowImage.new("L", (8, 8)).save(grey, icc_profile=profile.replace(b"RGB ", b"GRAY", 1))
+    with PillowImage.open(
+        ImageFolder(tmp_path / "out").save(PillowImage.new("RGB", (8, 8)), str(grey), "faces")
+    ) as copy:
+        assert "icc_profile" not in copy.info
+
+
+def test_a_copy_is_known_by_its_tag(tmp_path: Path) -> None:
+    image = PillowImage.new("RGB", (8, 8))
+    folder = ImageFolder(tmp_path)
+    assert is_own_image(folder.save(image, "a.jpg", "faces")) and is_own_image(folder.save(image, "a.jpg", "face12"))
+    image.save(tmp_path / "group_faces.jpg")
+    (tmp_path / "text_faces.jpg").write_text("no image")
+    for name in ("group_faces.jpg", "text_faces.jpg", "none_faces.jpg"):
+        assert not is_own_image(tmp_path / name)
+    again = ImageFolder(tmp_path, resume=True)
+    assert again.save(image, "a.jpg", "faces").name == "a_faces.jpg"
+    with pytest.raises(FileExistsError, match="group_faces.jpg: exists already"):
+        again.save(image, "group.jpg", "faces")
 
 
 def test_saved_images_replace_nothing_from_before_unless_told_and_never_a_source(tmp_path: Path) -> None:

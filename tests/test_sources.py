@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image as PillowImage
 
 from mftn.errors import ConfigError, ImageError
+from mftn.output import ImageFolder
 from mftn.sources import Kind, Source, classify, describe, find_images, find_sources, walk
 
 
@@ -217,3 +219,17 @@ def test_find_images_raises_where_find_sources_goes_on(tmp_path: Path) -> None:
     assert next(paths) == sources[2]
     with pytest.raises(ImageError, match=r"b\.jpg: no such file"):
         next(paths)
+
+
+def test_what_this_package_saved_is_passed_over_unless_there_is_nothing_else(tmp_path: Path) -> None:
+    image = PillowImage.new("RGB", (8, 8))
+    image.save(tmp_path / "a.jpg")
+    image.save(tmp_path / "group_faces.jpg")
+    folder = ImageFolder(tmp_path / "out")
+    made = [str(folder.save(image, "a.jpg", ending)) for ending in ("face1", "faces")]
+    names = [Path(source.path).name for source in walk(str(tmp_path))]
+    assert names == ["a.jpg", "group_faces.jpg"]
+    assert [source.path for source in find_sources([str(tmp_path / "**" / "a*.jpg")])] == [str(tmp_path / "a.jpg")]
+    assert [source.path for source in walk(str(tmp_path / "out"))] == made
+    assert [source.path for source in find_sources([str(tmp_path / "out" / "*.jpg")])] == made
+    assert [source.path for source in find_sources(made)] == made

@@ -36,7 +36,7 @@ def atomic_write(path: str | Path, *, keep: bool = False, real_suffix: bool = Fa
     path = Path(path)
     target = Path(os.path.realpath(path)) if os.path.islink(path) else path  # noqa: PTH114 (never raises)
     partial = _partial(target, "" if keep else f".{os.getpid()}", real_suffix)
-    with _disk_errors(partial if keep else path, (path, target, partial), keep):
+    with disk_errors(partial if keep else path, (path, target, partial), keep):
         if _is_pipe_or_device(path):
             yield path
             return
@@ -91,7 +91,7 @@ def _commit(partial: Path, target: Path) -> None:
 
 
 @contextmanager
-def _disk_errors(path: Path, names: Iterable[Path], kept: bool) -> Iterator[None]:
+def disk_errors(path: Path, names: Iterable[Path], kept: bool) -> Iterator[None]:
     """Turn a failure to write a file into an error that names the file and what to do.
 
     Args:

@@ -1,14 +1,14 @@
 """Predictions out: JSONL, CSV and Parquet files, folders of annotated images and face crops.
 
-Writes are atomic: rows go to NAME.partial, which is renamed when it is complete. If the disk is full, the error message
-names the .partial file, which keeps what was computed.
+Writes are atomic: a file appears under its name when it is complete.
 """
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Collection, Iterator, Mapping
+import os
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from mftn.errors import MissingExtraError
 from mftn.files import UniqueNames, atomic_write, file_identity, write_text
+from mftn.tags import is_own_image, read_tags
 from mftn.types import ROW_TYPES, Prediction
 from mftn.version import __version__
 
@@ -137,7 +138,7 @@ def _pandas_types() -> str:
 
 @contextmanager
 def open_writer(path: Path, kind: str, provenance: Provenance | None = None) -> Iterator[Writer]:
-    """A writer into a file that takes its name when the block ends, also when it ends by an interruption.
+    """A writer into a file that takes its name when the block ends without an exception.
 
     Args:
         path: The file.
@@ -148,7 +149,7 @@ def open_writer(path: Path, kind: str, provenance: Provenance | None = None) -> 
         OutputError: The file cannot be written.
         MissingExtraError: Parquet without pyarrow.
     """
-    with atomic_write(path, keep=True) as partial:
+    with atomic_write(path) as partial:
         if kind == "parquet":
             with closing(ParquetWriter(partial, provenance)) as parquet:
                 yield parquet
@@ -161,7 +162,7 @@ def open_writer(path: Path, kind: str, provenance: Provenance | None = None) -> 
 
 def meta_path(path: Path) -> Path:
     """Where the provenance of a JSONL or CSV file is: NAME.meta.json beside it."""
-    return path.with_name(f"{path.name}.meta.json")
+    return path.parent / f"{path.name}.meta.json"
 
 
 class ImageFolder:
@@ -171,27 +172,44 @@ class ImageFolder:
         folder: Created when needed.
         overwrite: Replace files that exist already.
         protected: Identities (`files.file_identity`) of files that are never replaced.
+        roots: Folders whose trees are repeated in this one; several of them get a folder of their own name each.
+        resume: Replace images that an earlier run made.
     """
 
     def __init__(
-        self, folder: Path, overwrite: bool = False, protected: Collection[tuple[int, int]] = frozenset()
+        self,
+        folder: Path,
+        overwrite: bool = False,
+        protected: Collection[tuple[int, int]] = frozenset(),
+        roots: Iterable[str | Path] = (),
+        resume: bool = False,
     ) -> None:
-        self.folder, self.overwrite, self.protected = folder, overwrite, protected
-        self._unique = UniqueNames()
+        self.folder, self.overwrite, self.protected, self.resume = folder, overwrite, protected, resume
+        self._unique, folders = UniqueNames(), UniqueNames()
+        self._roots = {Path(root): "" for root in roots}
+        if len(self._roots) > 1:
+            self._roots = {root: folders.name(root.resolve().name) for root in self._roots}
         self._names: dict[str, str] = {}
         self._written: set[Path] = set()
 
     def path(self, source: str, ending: str) -> Path:
-        """Where a source's image goes: STEM_ENDING.jpg, or STEM-2_ENDING.jpg and so on for further sources of one stem.
+        """Where a source's image goes: FOLDERS/STEM_ENDING.jpg, with its folders below the root that it is from.
 
-        The first call for a source settles its number.
+        Further sources of one stem get STEM-2_ENDING.jpg and so on. The first call for a source settles its number.
         """
         if source not in self._names:
-            self._names[source] = self._unique.name(Path(source).stem)
+            self._names[source] = self._unique.name(self._stem(Path(source)))
         return self.folder / f"{self._names[source]}_{ending}.jpg"
 
+    def _stem(self, source: Path) -> str:
+        for root, name in self._roots.items():
+            inside = source.relative_to(root) if source.is_relative_to(root) else Path("..")
+            if ".." not in inside.parts:
+                return (name / inside.with_name(inside.stem)).as_posix()
+        return source.stem
+
     def save(self, image: PillowImage.Image, source: str, ending: str) -> Path:
-        """Write one image to `path`.
+        """Write one image to `path`, with what the source's file says of its time, author and colours.
 
         Raises:
             FileExistsError: A file of that name existed before.
@@ -201,9 +219,12 @@ class ImageFolder:
         if path not in self._written and path.exists():
             if file_identity(path) in self.protected:
                 raise FileExistsError(f"{path}: is a source, which is never replaced; choose another folder")
-            if not self.overwrite:
+            if not self.overwrite and not (self.resume and is_own_image(path)):
                 raise FileExistsError(f"{path}: exists already; add --overwrite, or choose another folder")
         self._written.add(path)
+        tags = read_tags(source)
         with atomic_write(path, real_suffix=True) as partial:
-            image.save(partial, "JPEG", quality=92)
+            image.save(partial, "JPEG", quality=92, exif=tags.exif, icc_profile=tags.profile)
+            if tags.modified_ns is not None:
+                os.utime(partial, ns=(tags.modified_ns, tags.modified_ns))
         return path

@@ -1,6 +1,7 @@
 """Classification of paths, and the images and videos that files, folders, globs and lists on standard input stand for.
 
-A bad path becomes one `Source` with an error and never ends the listing. No file is opened here.
+A bad path becomes one `Source` with an error and never ends the listing. No file is opened here, but those that are
+named like copies that this package saved.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from urllib.parse import urlsplit
 
 from mftn.errors import ConfigError, ImageError
 from mftn.files import without_secrets
+from mftn.tags import is_own_image
 
 
 def _suffixes(names: str) -> frozenset[str]:
@@ -226,6 +228,7 @@ def walk(
     """The images in a folder and its subfolders: a folder's own, sorted, then those of its subfolders.
 
     Hidden files and folders are skipped. Links to folders are counted and not followed, so that there are no loops.
+    Annotated copies and faces that this package saved are passed over, unless the folder holds nothing else.
     The moving part of a live photograph (a short .mov beside an image of the same name) is counted and not read.
     A folder without images, or one that cannot be read, is one source with an error.
 
@@ -235,7 +238,7 @@ def walk(
         unread: Counts what is not read, by kind.
         videos: Give videos too; otherwise they are counted.
     """
-    counts, found, suffixes = Counter[str](), False, readable_suffixes()
+    counts, found, suffixes, own = Counter[str](), False, readable_suffixes(), list[Path]()
     waiting = [Path(folder)]
     while waiting:
         directory = waiting.pop()
@@ -254,6 +257,8 @@ def walk(
                     counts["linked folder"] += 1
                 elif not skip or path.resolve() not in skip:
                     subfolders.append(path)
+            elif is_own_image(path):
+                own.append(path)
             elif _suffix(entry.name) in suffixes:
                 found = True
                 yield classify(path)
@@ -270,7 +275,9 @@ def walk(
         waiting += reversed(subfolders)
     if unread is not None:
         unread.update(counts)
-    if not found:
+    if not found and own:
+        yield from map(classify, own)
+    elif not found:
         but = f", but {describe(counts)}" if counts else ""
         what = "image or video" if videos else "image"
         yield Source(folder, Kind.FOLDER, f"{folder}: the folder holds no {what}{but}")
@@ -325,6 +332,7 @@ def _matches(pattern: str, videos: bool) -> Iterator[Source]:
         paths = []
     shown = (path for path in paths if hidden.isdisjoint(Path(path).parts))
     files = [source for source in map(classify, shown) if source.kind is not Kind.FOLDER]
+    files = [source for source in files if not is_own_image(source.path)] or files
     if not files:
         yield Source(pattern, Kind.GLOB, f"{pattern}: no file matches; check the pattern")
     for source in files:

@@ -262,6 +262,23 @@ class Prediction:
             "mftn_version": __version__,
         }
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Prediction:
+        """The prediction that `to_dict` gave, such as a line of JSONL output, with rounded numbers."""
+        faces = tuple(
+            Face(
+                tuple(face["box"]),
+                face["score"],
+                None if face["landmarks"] is None else np.array(face["landmarks"], np.float32),
+                face["probabilities"],
+                face.get("track"),
+                face.get("crop"),
+            )
+            for face in values["faces"]
+        )
+        rest = {name: values.get(name) for name in ("error", "frame", "time", "annotated", "model")}
+        return cls(values["source"], values["width"], values["height"], faces, **rest)
+
     def to_rows(self) -> list[dict[str, Any]]:
         """One flat row per face, or a single row if there is none: the columns and types of `ROW_TYPES`."""
         values = self.to_dict()

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from PIL import Image as PillowImage
 
 ROOT = Path(__file__).parents[2]
 PHOTOS = ROOT / "examples" / "photos"
@@ -124,9 +126,9 @@ def test_ctrl_c_keeps_what_is_done_and_says_so(tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_text(names)
     with (tmp_path / "names.txt").open() as listed:  # a pipe would fill: the list is read as it is needed
         process = subprocess.Popen(command, stdin=listed, stderr=subprocess.PIPE, text=True)
-    partial = tmp_path / "out.jsonl.partial"
+    partial = tmp_path / "out.jsonl.resume"
     for _ in range(600):
-        if partial.exists() and partial.stat().st_size:
+        if partial.exists() and b'"done"' in partial.read_bytes():
             break
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
@@ -134,6 +136,53 @@ def test_ctrl_c_keeps_what_is_done_and_says_so(tmp_path: Path) -> None:
     done = len(out.read_text().splitlines())
     assert 0 < done < 5000
     assert f"interrupted; {done} images are done and kept in {out}" in process.stderr.read()
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet"])
+def test_a_run_that_is_killed_again_and_again_ends_like_one_that_is_not(tmp_path: Path, kind: str) -> None:
+    folder = tmp_path / "photos"
+    for number in range(60):
+        (folder / f"{number % 4}").mkdir(parents=True, exist_ok=True)
+        image = PillowImage.open(PHOTOS / "astronaut.jpg").crop((150, 40, 300, 210)).rotate(number % 9 - 4)
+        image.resize((75, 85)).save(folder / f"{number % 4}" / f"{number}.png")
+    options = ("--engine", "onnxruntime", "--threads", "1")
+    undisturbed, killed = tmp_path / f"undisturbed.{kind}", tmp_path / f"killed.{kind}"
+    assert mftn("predict", folder, *options, "--output", undisturbed).returncode == 0
+    command = [sys.executable, "-m", "mftn", "predict", folder, *options, "--output", killed, "--resume"]
+    journal, numbers = tmp_path / f"killed.{kind}.resume", random.Random(kind)
+    for kill in numbers.choices((signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT), (4, 1, 1, 1), k=4):
+        process = subprocess.Popen([*map(str, command)], stderr=subprocess.DEVNULL)
+        before = journal.stat().st_size if journal.exists() else 0
+        while process.poll() is None and (not journal.exists() or journal.stat().st_size <= before):
+            time.sleep(0.005)
+        time.sleep(numbers.uniform(0, 0.1))
+        process.send_signal(kill)
+        process.wait(60)
+    assert mftn(*command[3:]).returncode == 0
+    assert killed.read_bytes() == undisturbed.read_bytes()
+    assert not list(tmp_path.glob("*.partial*")) and not list(tmp_path.glob("undisturbed*.resume"))
+    again = mftn(*command[3:])
+    assert again.returncode == 0 and "60 of 60 were done before" in again.stderr
+    assert killed.read_bytes() == undisturbed.read_bytes()
+
+
+def test_a_run_without_resume_can_be_gone_on_with_and_is_not_lost_to_the_next(tmp_path: Path) -> None:
+    text = tmp_path / "text.jpg"
+    text.write_text("hello")
+    command = ("predict", PHOTOS, text, "--output", tmp_path / "o.csv", "--save-images", tmp_path / "out")
+    assert mftn(*command, "--strict").returncode == 1
+    shutil.copy(PHOTOS / "astronaut.jpg", text)
+    (tmp_path / "o.csv").unlink()
+    lost = mftn(*command)
+    assert lost.returncode == 2 and "add --resume to go on with it, or --overwrite" in lost.stderr
+    gone_on = mftn(*command, "--resume")
+    assert gone_on.returncode == 0 and "2 of 3 were done before" in gone_on.stderr
+    rows = list(csv.DictReader((tmp_path / "o.csv").open()))
+    assert [Path(row["annotated"]).name for row in rows] == [
+        "astronaut_faces.jpg", "grace_hopper_faces.jpg", "text_faces.jpg"
+    ]  # fmt: skip
+    other = mftn(*command, "--resume", "--no-flip")
+    assert other.returncode == 2 and "flip was True and is False" in other.stderr
 
 
 def test_faces_can_be_classified_without_their_horizontal_flip() -> None:

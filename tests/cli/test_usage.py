@@ -62,6 +62,11 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("predict 0 a.jpg", "0: has no end, so nothing after it would be read; give it last, or add --end"),
         ("predict rtsp://me:secret@host/door a.jpg", "rtsp://host/door: has no end"),
         ("predict a.jpg --null", "--null applies to paths on standard input"),
+        ("predict a.jpg --resume", "--resume goes on with a file: add --output"),
+        ("predict a.jpg --resume --output o.txt --format table", "--resume goes on with a file"),
+        ("predict a.jpg --resume --output o.csv --overwrite", "omit one"),
+        ("predict 0 --resume --output o.csv", "0: has no place where --resume could go on"),
+        ("predict b.jsonl.partial --output b.jsonl --resume", "--output b.jsonl: is a source, or its partial file"),
         ("predict - -", "- is given twice"),
         ("predict a.jpg --output a.jpg --format csv", "--output a.jpg: is a source"),
         ("predict a.jpg --output . --format csv", "--output .: is a folder; name a file"),
@@ -103,7 +108,7 @@ def test_an_unknown_option_exits_with_2(subcommand: str) -> None:
 def test_what_exists_is_replaced_only_when_told(here: Path, capsys: pytest.CaptureFixture[str], options: str) -> None:
     command = ["predict", "a.jpg", "--engine", "onnxruntime", *options.split()]
     assert main(command) == 0
-    given = {"a.jpg", "clip.mp4", "b.partial.mp4", "b.jsonl.partial"}
+    given = {"a.jpg", "clip.mp4", "b.partial.mp4", "b.jsonl.partial", "o.csv.meta.json"}
     (written,) = (path for path in here.rglob("*") if path.is_file() and path.name not in given)
     made = written.read_bytes()
     assert made

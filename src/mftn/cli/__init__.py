@@ -5,11 +5,14 @@ Nothing heavy is imported until one runs, so that `mftn --help` is instant.
 
 import io
 import os
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib import import_module
+from types import FrameType
 
 from mftn import __version__
 from mftn.errors import ConfigError, MFTNError, MissingExtraError, did_you_mean
@@ -49,8 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(f"no subcommand {subcommand}; {did_you_mean(subcommand, SUBCOMMANDS)}")
         return WRONG_USAGE
     try:
-        status = _run(subcommand, rest)
-        sys.stdout.flush()
+        with _signals():
+            status = _run(subcommand, rest)
+            sys.stdout.flush()
     except ConfigError as error:
         say(str(error))
         return WRONG_USAGE
@@ -64,10 +68,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _drop_output()
         say(f"{error.filename or 'standard output'}: {error.strerror or error}")
         return 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         say("interrupted")
-        return INTERRUPTED
+        return exit_status(stop)
     return status
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM or SIGHUP; ends a command as Ctrl-C does."""
+
+
+def exit_status(stop: KeyboardInterrupt) -> int:
+    """What a command returns that was interrupted: 130, or 128 and the signal's number."""
+    return 128 + stop.args[0] if isinstance(stop, Terminated) else INTERRUPTED
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP interrupt as Ctrl-C does, unless they are ignored, as under nohup."""
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        raise Terminated(number)
+
+    here = threading.current_thread() is threading.main_thread()
+    found = [getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")] if here else []
+    taken = [number for number in found if number is not None and signal.getsignal(number) is signal.SIG_DFL]
+    for number in taken:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def say(message: str) -> None:

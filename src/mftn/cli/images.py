@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from mftn.cli import say
+from mftn.cli.sink import Sink
 from mftn.output import ImageFolder
 from mftn.sources import Source
 from mftn.types import Prediction
@@ -21,37 +22,42 @@ class Images:
 
     Attributes:
         recognizer: Detects and classifies.
-        write: Takes the predictions, in order.
+        sink: Takes the predictions, in order.
         annotated: Where annotated copies go; None for none.
         crops: Where aligned faces go; None for none.
         top: Expressions shown per face.
         done: Images so far.
+        faces: Faces so far.
         failed: Those that could not be read or saved.
     """
 
     recognizer: Recognizer
-    write: Callable[[Prediction], None]
+    sink: Sink
     annotated: ImageFolder | None
     crops: ImageFolder | None
     top: int
     done: int = 0
+    faces: int = 0
     failed: int = 0
 
     def add(self, sources: Iterable[Source]) -> Iterator[bool]:
         """Process images; for each, whether it could be read and saved. A failure is said."""
-        for prediction in self.recognizer.stream(sources):
-            self.write(prediction)
+        for found in self.recognizer.stream(sources):
+            prediction, error = self._save(found)
+            saved = [prediction.annotated, *(face.crop for face in prediction)]
+            self.sink.write(prediction)
+            self.sink.end(prediction.source, [path for path in saved if path], failed=bool(error))
             self.done += 1
-            error = prediction.error or self._save(prediction)
+            self.faces += len(prediction)
             if error:
                 self.failed += 1
                 say(error)
             yield not error
 
-    def _save(self, prediction: Prediction) -> str | None:
-        """Save the annotated copy and the crops where requested; the error message if that fails."""
-        if not (self.annotated or (self.crops and prediction.faces)):
-            return None
+    def _save(self, prediction: Prediction) -> tuple[Prediction, str | None]:
+        """Save the annotated copy and the crops where requested: the prediction with their paths, and what failed."""
+        if prediction.error or not (self.annotated or (self.crops and prediction.faces)):
+            return prediction, prediction.error
         from PIL import Image as PillowImage
 
         from mftn.drawing import annotate
@@ -62,11 +68,15 @@ class Images:
         try:
             image = read_image(prediction.source)
             if self.annotated:
-                self.annotated.save(annotate(image, prediction.faces, self.top), prediction.source, "faces")
+                copy = annotate(image, prediction.faces, self.top)
+                prediction = replace(prediction, annotated=str(self.annotated.save(copy, prediction.source, "faces")))
             if self.crops:
-                for number, face in enumerate(prediction.faces, start=1):
-                    crop = crop_face(image, face, (224, 224), self.recognizer.engine.spec.template)
-                    self.crops.save(PillowImage.fromarray(crop), prediction.source, f"face{number}")
+                template, faces = self.recognizer.engine.spec.template, list(prediction.faces)
+                for index, face in enumerate(faces):
+                    crop = PillowImage.fromarray(crop_face(image, face, (224, 224), template))
+                    path = self.crops.save(crop, prediction.source, f"face{index + 1}")
+                    faces[index] = replace(face, crop=str(path))
+                    prediction = replace(prediction, faces=tuple(faces))
         except (FileExistsError, ImageError) as error:
-            return str(error)
-        return None
+            return prediction, str(error)
+        return prediction, None

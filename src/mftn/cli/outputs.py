@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from mftn.errors import ConfigError
 from mftn.files import UniqueNames, file_identity, partial_names
+from mftn.journal import journal_path
 from mftn.sources import Source
 
 
@@ -33,7 +34,7 @@ def check_outputs(
     taken: dict[Path, str] = {}
     for option, path in named:
         target = Path(os.path.realpath(path))
-        if any(file_identity(each) in read for each in (path, target, *partial_names(target))):
+        if any(file_identity(each) in read for each in (path, target, *partial_names(target), journal_path(target))):
             raise ConfigError(f"{option} {path}: is a source, or its partial file would be; choose another name")
         if target in taken:
             raise ConfigError(f"{option} {path}: is the same file as {taken[target]}; choose another name")

@@ -1,5 +1,6 @@
 """Recognise expressions in photographs and videos: a table, JSONL, CSV or Parquet, and annotated copies."""
 
+import hashlib
 import sys
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
@@ -13,18 +14,19 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 from rich.progress import Progress
 
-from mftn.cli import INTERRUPTED, say
+from mftn.cli import exit_status, say
 from mftn.cli.images import Images
 from mftn.cli.outputs import FilePerVideo, check_folders, check_outputs
 from mftn.cli.progress import progress_bars
-from mftn.cli.sink import ImageTable, PersonsTable, PredictionTables, sink
+from mftn.cli.sink import ImageTable, PersonsTable, PredictionTables, Sink, is_file_to_be, sink
 from mftn.cli.video import Videos
-from mftn.engines import EngineName
+from mftn.engines import EngineName, find_model
 from mftn.errors import ConfigError, MissingExtraError
 from mftn.faces import DetectorName
 from mftn.files import file_identity
+from mftn.journal import count_done, journal_path
 from mftn.limits import check_range
-from mftn.output import ImageFolder
+from mftn.output import ImageFolder, Provenance, meta_path
 from mftn.sources import Kind, Source, advice, classify, describe, find_sources
 
 if TYPE_CHECKING:
@@ -45,6 +47,8 @@ class Arguments:
         save_images: Folder for annotated copies of images.
         save_crops: Folder for the aligned faces of images, 224×224.
         overwrite: Replace outputs that exist already; a source is never replaced.
+        resume: Go on with an earlier run into the same output, whatever ended it. What is done is kept in NAME.resume,
+            and computed again only where a source has changed.
         null: Paths on standard input are separated by NUL bytes, as find -print0 writes them.
         detector: Finds faces; none takes each image as one face crop.
         min_score: Lowest detector score of a face, 0 to 1; by default 0.5 (yunet) or 0.8 (mtcnn).
@@ -73,6 +77,7 @@ class Arguments:
     save_images: Path | None = None
     save_crops: Path | None = None
     overwrite: bool = False
+    resume: bool = False
     null: Annotated[bool, tyro.conf.arg(aliases=["-0"])] = False
     detector: DetectorName = "yunet"
     min_score: float | None = None
@@ -92,6 +97,12 @@ class Arguments:
     save_video: Path | None = None
     save_timeline: Path | None = None
 
+
+SETTINGS = (
+    *("detector", "min_score", "detect_size", "flip", "top", "start", "end", "every", "fps", "detect_every", "smooth"),
+    *("save_images", "save_crops", "save_video", "save_timeline"),
+)
+"""Options that shape what is written."""
 
 FOR_VIDEOS = ("start", "end", "every", "fps", "detect_every", "smooth", "save_video", "save_timeline")
 FOR_IMAGES = ("save_images", "save_crops")
@@ -115,22 +126,29 @@ def run(arguments: Arguments) -> int:
     kind = _kind(arguments)
     given = [classify(source) for source in arguments.sources]
     _check(arguments, given)
+    resuming = _check_resume(arguments, kind, given)
     unread: Counter[str] = Counter()
-    sources, files = _checked_sources(arguments, given, unread)
+    sources, files = _checked_sources(arguments, kind, given, resuming, unread)
     recognizer = _load(arguments)
     tables = PredictionTables(ImageTable(arguments.top), PersonsTable(named=len(given) > 1 or not given[0].moves))
+    order = [source.name for source in sources] if arguments.resume and isinstance(sources, list) else None
     with ExitStack() as stack:
-        write = stack.enter_context(sink(arguments.output, kind, tables))
+        to = stack.enter_context(sink(arguments.output, kind, tables, _provenance(arguments, recognizer), order))
         bars = stack.enter_context(progress_bars())
-        images = Images(recognizer, write, files.annotated, files.crops, arguments.top)
-        videos = Videos(arguments, recognizer, write, files.copies, files.timelines, bars)
-        total = len(sources) if isinstance(sources, list) else None
+        images = Images(recognizer, to, files.annotated, files.crops, arguments.top)
+        videos = Videos(arguments, recognizer, to, files.copies, files.timelines, bars)
+        todo = _not_done(sources, to, files)
+        total = len(todo) if isinstance(todo, list) else None
+        if isinstance(sources, list) and total is not None and total < len(sources):
+            say(f"{len(sources) - total} of {len(sources)} were done before")
         try:
-            _work(sources, total, images, videos, bars, arguments.strict)
-        except KeyboardInterrupt:
+            to.complete = _work(todo, total, images, videos, bars, arguments.strict)
+        except KeyboardInterrupt as stop:
+            to.complete = any(source.live for source in given)
             where = f" in {arguments.output}" if arguments.output else ""
-            say(f"interrupted; {_done(images, videos, total)} are done and kept{where}")
-            return INTERRUPTED
+            how = "; go on with --resume" if to.journal and not to.complete else ""
+            say(f"interrupted; {_done(images, videos, total)} are done and kept{where}{how}")
+            return exit_status(stop)
     if unread:
         say(f"not read: {describe(unread)}; {advice(unread)}")
     if (images.failed or videos.failed) and images.done + videos.done > 1:
@@ -138,16 +156,36 @@ def run(arguments: Arguments) -> int:
     return 1 if images.failed or videos.failed else 0
 
 
+def _not_done(sources: Iterable[Source], to: Sink, files: "_Files") -> Iterable[Source]:
+    """The sources that are still to be done, as a list if they are one."""
+    journal = to.journal
+    if journal is None:
+        return sources
+    todo = (source for source in sources if not journal.has(source.name, files.beginnings(source)))
+    return list(todo) if isinstance(sources, list) else todo
+
+
+def _provenance(arguments: Arguments, recognizer: "Recognizer") -> Provenance:
+    """What makes the table."""
+    file = find_model(arguments.model)
+    settings = {name: getattr(arguments, name) for name in SETTINGS} | {"engine": recognizer.engine.name}
+    texts = {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()}
+    with file.open("rb") as opened:
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    return Provenance(recognizer.engine.spec.name or file.stem, digest, texts)
+
+
 def _work(
     sources: Iterable[Source], total: int | None, images: Images, videos: Videos, bars: Progress, strict: bool
-) -> None:
-    """Process everything in the order of the sources; with `strict` up to the first failure."""
+) -> bool:
+    """Process all in the order of the sources, with `strict` up to the first failure; whether nothing is left."""
     task = bars.add_task("images and videos", total=total, visible=total != 1)
     for moving, some in groupby(sources, key=lambda source: source.moves):
         for success in map(videos.add, some) if moving else images.add(some):
             bars.advance(task)
             if strict and not success:
-                return
+                return False
+    return True
 
 
 def _done(images: Images, videos: Videos, total: int | None) -> str:
@@ -197,6 +235,31 @@ def _kind(arguments: Arguments) -> str:
     if kind == "parquet" and not find_spec("pyarrow"):
         raise MissingExtraError("Parquet output", "parquet")
     return kind
+
+
+def _check_resume(arguments: Arguments, kind: str, given: Sequence[Source]) -> bool:
+    """Whether there is an earlier run to go on with; refuse to lose what it computed, or what cannot go on."""
+    output = arguments.output
+    earlier = count_done(output) if output and kind != "table" else None
+    if not arguments.resume:
+        if earlier and not arguments.overwrite:
+            raise ConfigError(
+                f"--output {output}: an earlier run ended after {earlier} images or videos; add --resume to go on with "
+                "it, or --overwrite to begin anew"
+            )
+        return False
+    if arguments.overwrite:
+        raise ConfigError("--resume goes on, and --overwrite begins anew; omit one")
+    if not output or kind == "table" or not is_file_to_be(output):
+        raise ConfigError("--resume goes on with a file: add --output faces.csv, .jsonl or .parquet")
+    if live := next((source for source in given if source.live), None):
+        raise ConfigError(f"{live.name}: has no place where --resume could go on; omit --resume")
+    if earlier is None and output.exists():
+        raise ConfigError(
+            f"--output {output}: exists already, and {journal_path(output).name} with which --resume could go on does "
+            "not; add --overwrite in place of --resume, or choose another name"
+        )
+    return earlier is not None
 
 
 def _only_video(given: Sequence[Source]) -> Source | None:
@@ -269,6 +332,12 @@ class _Files:
     copies: FilePerVideo | None
     timelines: FilePerVideo | None
 
+    def beginnings(self, source: Source) -> list[str]:
+        """How the names of the files that a source gets begin."""
+        if source.moves:
+            return [str(each.path(source)) for each in (self.copies, self.timelines) if each]
+        return [str(each.path(source.path, ""))[: -len(".jpg")] for each in (self.annotated, self.crops) if each]
+
     def planned(self, sources: Sequence[Source]) -> list[tuple[str, Path]]:
         """The files that sources get, as far as their names are known, with the options that ask for them."""
         images = [source.path for source in sources if not source.moves]
@@ -290,13 +359,14 @@ class _Files:
 
 
 def _checked_sources(
-    arguments: Arguments, given: Sequence[Source], unread: Counter[str]
+    arguments: Arguments, kind: str, given: Sequence[Source], resuming: bool, unread: Counter[str]
 ) -> tuple[Iterable[Source], _Files]:
     """The sources and where files for them go, after checking that no output replaces what must stay.
 
     A list on standard input is read as it comes, unless outputs may replace files: then it is read to its end first.
     """
-    copies, timelines = _video_files(arguments, _only_video(given))
+    replaces = arguments.overwrite or resuming
+    copies, timelines = _video_files(arguments, _only_video(given), replaces)
     named = {"--save-images": arguments.save_images, "--save-crops": arguments.save_crops}
     named |= {each.option: each.given for each in (copies, timelines) if each and each.is_folder}
     check_folders(named, arguments.sources)
@@ -304,39 +374,44 @@ def _checked_sources(
     skip = {folder.resolve() for folder in used}
     found = find_sources(given, null=arguments.null, videos=True, skip=skip, unread=unread)
     table = [("--output", arguments.output)]
-    if any(source.kind is Kind.LIST for source in given) and not (arguments.overwrite and (used or arguments.output)):
+    if arguments.output and kind in ("jsonl", "csv") and is_file_to_be(arguments.output):
+        table.append(("--output", meta_path(arguments.output)))
+    roots = [source.path for source in given if source.kind is Kind.FOLDER]
+    lazy = not arguments.resume and not (arguments.overwrite and (used or arguments.output))
+    if any(source.kind is Kind.LIST for source in given) and lazy:
         check_outputs(table, arguments.sources, arguments.overwrite)
-        return found, _Files(*_image_folders(arguments), copies, timelines)
+        return found, _Files(*_image_folders(arguments, roots), copies, timelines)
     sources = list(found)
     paths = [source.path for source in sources]
     protected = {identity for path in paths if (identity := file_identity(path))} if used else set()
-    files = _Files(*_image_folders(arguments, protected), copies, timelines)
-    check_outputs([*table, *files.planned(sources)], paths, arguments.overwrite)
+    files = _Files(*_image_folders(arguments, roots, protected, resuming), copies, timelines)
+    check_outputs([*table, *files.planned(sources)], paths, replaces)
     return sources, files
 
 
 def _image_folders(
-    arguments: Arguments, protected: Collection[tuple[int, int]] = ()
+    arguments: Arguments,
+    roots: Sequence[str],
+    protected: Collection[tuple[int, int]] = (),
+    resuming: bool = False,
 ) -> tuple[ImageFolder | None, ImageFolder | None]:
     """Where annotated copies and crops of images go."""
-    annotated, crops = arguments.save_images, arguments.save_crops
-    return (
-        ImageFolder(annotated, arguments.overwrite, protected) if annotated else None,
-        ImageFolder(crops, arguments.overwrite, protected) if crops else None,
+    annotated, crops = (
+        ImageFolder(folder, arguments.overwrite, protected, roots, resuming) if folder else None
+        for folder in (arguments.save_images, arguments.save_crops)
     )
+    return annotated, crops
 
 
-def _video_files(arguments: Arguments, only: Source | None) -> tuple[FilePerVideo | None, FilePerVideo | None]:
+def _video_files(
+    arguments: Arguments, only: Source | None, replaces: bool
+) -> tuple[FilePerVideo | None, FilePerVideo | None]:
     """Where copies and timelines of videos go."""
     from mftn.video import SAVED_SUFFIXES
 
     copies = timelines = None
     if arguments.save_video:
-        copies = FilePerVideo(
-            "--save-video", arguments.save_video, "faces.mp4", SAVED_SUFFIXES, only, arguments.overwrite
-        )
+        copies = FilePerVideo("--save-video", arguments.save_video, "faces.mp4", SAVED_SUFFIXES, only, replaces)
     if arguments.save_timeline:
-        timelines = FilePerVideo(
-            "--save-timeline", arguments.save_timeline, "timeline.png", TIMELINES, only, arguments.overwrite
-        )
+        timelines = FilePerVideo("--save-timeline", arguments.save_timeline, "timeline.png", TIMELINES, only, replaces)
     return copies, timelines

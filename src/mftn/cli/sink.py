@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -14,7 +15,8 @@ from rich.text import Text
 
 from mftn.errors import OutputError
 from mftn.files import atomic_write, readable
-from mftn.output import CsvWriter, JsonlWriter, open_writer
+from mftn.journal import Journal
+from mftn.output import CsvWriter, JsonlWriter, Provenance, open_writer
 from mftn.sources import classify
 from mftn.types import Prediction
 from mftn.video.persons import Persons
@@ -35,31 +37,83 @@ class Rows(Protocol):
         ...
 
 
+@dataclass
+class Sink:
+    """Takes the predictions of a command.
+
+    Attributes:
+        write: Takes an image or a frame.
+        journal: Keeps what is computed, where it becomes a file.
+        complete: Whether nothing is left to go on with.
+    """
+
+    write: Callable[[Prediction], None]
+    journal: Journal | None = None
+    complete: bool = False
+
+    def end(self, source: str, saved: Iterable[str] = (), failed: bool = False) -> None:
+        """Say that a source is done; see `Journal.end`."""
+        if self.journal:
+            self.journal.end(source, saved, failed)
+
+
 @contextmanager
-def sink(path: Path | None, kind: str, rows: Rows) -> Iterator[Callable[[Prediction], None]]:
-    """A function that writes predictions; the output is complete when the block ends, even by Ctrl-C.
+def sink(
+    path: Path | None, kind: str, rows: Rows, made_by: Provenance, order: Sequence[str] | None = None
+) -> Iterator[Sink]:
+    """Send predictions somewhere; the output is complete when the block ends, even by Ctrl-C.
 
     Args:
         path: The file; None for standard output.
         kind: "table", "jsonl", "csv" or "parquet" (with a file only).
         rows: Collects the predictions for the kind "table".
+        made_by: Goes with the file.
+        order: The names of all sources, to go on with what an earlier run has computed; None to begin anew.
     """
     if kind == "table":
         try:
-            yield rows.add
+            yield Sink(rows.add)
         finally:
             print_tables(rows.tables(), path)
+    elif path and is_file_to_be(path):
+        journal = Journal(path, made_by, order is not None)
+        taken = Sink(journal.write, journal)
+        try:
+            yield taken
+        except OutputError:  # the disk is full: the journal holds what was computed
+            journal.close()
+            raise
+        except BaseException:
+            _finish(taken, kind, order)
+            raise
+        _finish(taken, kind, order)
     elif path:
         with open_writer(path, kind) as writer:
-            yield writer.write
+            yield Sink(writer.write)
     else:
-        writer = JsonlWriter(sys.stdout) if kind == "jsonl" else CsvWriter(sys.stdout)
+        shown = JsonlWriter(sys.stdout) if kind == "jsonl" else CsvWriter(sys.stdout)
 
         def write(prediction: Prediction) -> None:
-            writer.write(prediction)
-            writer.close()  # flush: a reader at the other end sees each image at once
+            shown.write(prediction)
+            shown.close()  # flush: a reader at the other end sees each image at once
 
-        yield write
+        yield Sink(write)
+
+
+def _finish(taken: Sink, kind: str, order: Sequence[str] | None) -> None:
+    """Write the file, and remove the journal where nothing is left to go on with and no further run was asked for."""
+    assert taken.journal
+    written = False
+    try:
+        taken.journal.write_output(kind, order)
+        written = True
+    finally:
+        taken.journal.close(remove=written and taken.complete and order is None)
+
+
+def is_file_to_be(path: Path) -> bool:
+    """Whether a path is a regular file or will be one; not a pipe or a device."""
+    return path.is_file() or not path.exists()
 
 
 def print_tables(tables: list[Table], path: Path | None) -> None:

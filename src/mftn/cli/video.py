@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from rich.progress import Progress
 
 from mftn.cli import say
 from mftn.cli.outputs import FilePerVideo
+from mftn.cli.sink import Sink
 from mftn.errors import ImageError, MissingExtraError
 from mftn.sources import Source
 from mftn.types import Image, Prediction
@@ -30,24 +31,26 @@ class Videos:
     Attributes:
         arguments: Of the command.
         recognizer: Detects and classifies; flips are left out.
-        write: Takes every frame's prediction, in order.
+        sink: Takes every frame's prediction, in order.
         copies: Where annotated copies go; None for none.
         timelines: Where figures go; None for none.
         bars: Shows the frames of the current video.
         done: Videos so far.
         failed: Those that could not be read, or not to their end.
         frames: Frames so far, of all videos.
+        faces: Faces in them.
     """
 
     arguments: Arguments
     recognizer: Recognizer
-    write: Callable[[Prediction], None]
+    sink: Sink
     copies: FilePerVideo | None
     timelines: FilePerVideo | None
     bars: Progress
     done: int = 0
     failed: int = 0
     frames: int = 0
+    faces: int = 0
 
     def add(self, source: Source) -> bool:
         """Process a video; whether all of it could be read.
@@ -64,7 +67,9 @@ class Videos:
             say(error)
             self.failed += 1
             if self.frames == before:
-                self.write(Prediction(source.name, 0, 0, (), error))
+                self.sink.write(Prediction(source.name, 0, 0, (), error, model=self.recognizer.engine.spec.name))
+        saved = [str(each.path(source)) for each in (self.copies, self.timelines) if each]
+        self.sink.end(source.name, saved, failed=bool(error))
         self.done += 1
         return not error
 
@@ -122,13 +127,14 @@ class Videos:
         stack.callback(self.bars.remove_task, task)
 
         def write(prediction: Prediction, image: Image | None) -> None:
-            self.write(prediction)
+            self.sink.write(replace(prediction, annotated=str(copy) if copy else None))
             if persons:
                 persons.add(prediction)
             if video and image is not None:
                 assert prediction.time is not None
                 video.write(annotate(image, prediction.faces, self.arguments.top), prediction.time)
             self.frames += 1
+            self.faces += len(prediction)
             self.bars.advance(task)
 
         return write

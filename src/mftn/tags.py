@@ -1,0 +1,71 @@
+"""What an image file says besides its pixels, as far as copies keep it; and the tag that tells copies from sources."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mftn.version import __version__
+
+if TYPE_CHECKING:
+    from PIL import Image as PillowImage
+
+SOFTWARE = 0x0131
+KEPT = (0x010F, 0x0110, 0x0132, 0x013B, 0x8298)
+"""Make, model, date, artist and copyright. The place and the maker's notes are left out: copies are shared."""
+
+EXIF = 0x8769
+KEPT_DATES = (0x9003, 0x9004, 0x9010, 0x9011, 0x9012, 0x9290, 0x9291, 0x9292)
+"""When the image was taken and digitized, with offsets from UTC and parts of seconds."""
+
+_OWN_NAME = re.compile(r"_(faces|face\d+)\.jpg$", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Tags:
+    """What a copy keeps of its source.
+
+    Attributes:
+        exif: EXIF tags, without an orientation: the copy's pixels are upright.
+        profile: The ICC profile of RGB images.
+        modified_ns: When the file was modified, in nanoseconds; None if it is no file.
+    """
+
+    exif: PillowImage.Exif
+    profile: bytes | None
+    modified_ns: int | None
+
+
+def read_tags(source: str) -> Tags:
+    """What a copy of an image file keeps, and by which `is_own_image` knows it; damaged tags are left out."""
+    from PIL import Image as PillowImage
+
+    exif, profile, modified_ns = PillowImage.Exif(), None, None
+    with suppress(Exception), PillowImage.open(source) as image:  # Pillow's readers raise almost any error
+        if (image.info.get("icc_profile") or b"")[16:20] == b"RGB ":
+            profile = image.info["icc_profile"]
+        theirs = image.getexif()
+        exif.update({tag: theirs[tag] for tag in KEPT if tag in theirs})
+        dates = theirs.get_ifd(EXIF)
+        exif.get_ifd(EXIF).update({tag: dates[tag] for tag in KEPT_DATES if tag in dates})
+    with suppress(OSError, ValueError):
+        modified_ns = os.stat(source).st_mtime_ns  # noqa: PTH116 (a path may be longer or odder than pathlib likes)
+    exif[SOFTWARE] = f"mftn {__version__}"
+    return Tags(exif, profile, modified_ns)
+
+
+def is_own_image(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is an annotated copy or a face that this package saved, by its name and its EXIF software tag.
+
+    Only files that are named like copies are opened.
+    """
+    if not _OWN_NAME.search(os.fspath(path)):
+        return False
+    from PIL import Image as PillowImage
+
+    with suppress(Exception), PillowImage.open(path) as image:
+        return str(image.getexif().get(SOFTWARE)).startswith("mftn ")
+    return False
