@@ -295,8 +295,9 @@ def readable_suffixes() -> frozenset[str]:
 
 def advice(unread: Counter[str]) -> str:
     """What to do about what is not read."""
-    heic = "for HEIC images pip install 'mftn[heif]'; " if unread["HEIC image"] else ""
-    return f"{heic}convert others to JPEG, and give clips and linked folders by themselves"
+    extras = {"HEIC image": ("HEIC images", "heif"), "video": ("videos", "video")}
+    missing = [f"for {what} pip install 'mftn[{extra}]'" for name, (what, extra) in extras.items() if unread[name]]
+    return "; ".join([*missing, "convert other images to JPEG, and give clips and linked folders by themselves"])
 
 
 def describe(unread: Counter[str]) -> str:

@@ -67,3 +67,4 @@ def test_without_the_extra_one_line_says_how_many_and_what_to_install(
     (nothing,) = walk(str(tmp_path), unread=unread)
     assert nothing.error and "2 HEIC images" in nothing.error
     assert describe(unread) == "2 HEIC images" and "pip install 'mftn[heif]'" in advice(unread)
+    assert "pip install 'mftn[video]'" in advice(Counter(video=2)) and "[video]" not in advice(unread)

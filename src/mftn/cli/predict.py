@@ -372,7 +372,7 @@ def _checked_sources(
     check_folders(named, arguments.sources)
     used = [folder for folder in named.values() if folder]
     skip = {folder.resolve() for folder in used}
-    found = find_sources(given, null=arguments.null, videos=True, skip=skip, unread=unread)
+    found = find_sources(given, null=arguments.null, videos=bool(find_spec("av")), skip=skip, unread=unread)
     table = [("--output", arguments.output)]
     if arguments.output and kind in ("jsonl", "csv") and is_file_to_be(arguments.output):
         table.append(("--output", meta_path(arguments.output)))
