@@ -1,6 +1,7 @@
 """What `mftn` says to wrong usage, in one line and before any work."""
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -203,3 +204,22 @@ def test_a_doctor_names_what_is_missing() -> None:
     assert (video.name, video.found, video.missing) == ("video", (), ("neither==1",))
     assert str(video) == "video: missing neither==1\n  install: pip install 'mftn[video]'"
     assert str(train).startswith("train: complete\n  pip ") and "get it" not in str(train)
+
+
+def test_a_terminal_is_told_what_was_done(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["predict", "a.jpg", "a.jpg", "--engine", "onnxruntime", "--overwrite", "-o", "faces.csv"]
+    assert main(command) == 0 and "per second" not in capsys.readouterr().err
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    assert main(command) == 0
+    assert re.search(r"2 images, 2 faces in \d+\.\d s, \d+ images per second", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    "command", ["predict", "summarize", "benchmark", "prepare", "audit", "evaluate", "explain", "export"]
+)
+def test_the_output_has_a_short_name_everywhere(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([command, *(["ferplus"] if command == "prepare" else []), "--help"])
+    assert "-o" in capsys.readouterr().out.split()

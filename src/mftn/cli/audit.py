@@ -29,7 +29,7 @@ class Arguments:
     """
 
     folder: Annotated[Path, tyro.conf.Positional]
-    out: Path | None = None
+    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     model: Path | None = None
     model_split: Split = "valid"
     near: int = 40

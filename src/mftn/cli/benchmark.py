@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+import tyro
 from rich.console import Console
 from rich.table import Table
 
@@ -37,7 +38,7 @@ class Arguments:
     model: str | None = None
     detector: Literal["yunet", "mtcnn"] = "yunet"
     seconds: float = 2.0
-    output: Path | None = None
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     overwrite: bool = False
 
 

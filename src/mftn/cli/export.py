@@ -31,7 +31,7 @@ class Arguments:
     """
 
     weights: Annotated[Path, tyro.conf.Positional]
-    out: Path | None = None
+    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     name: str | None = None
     precision: Precision = "fp32"
     data: Path | None = None

@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from itertools import groupby
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
@@ -73,7 +74,7 @@ class Arguments:
 
     sources: Annotated[tuple[str, ...], tyro.conf.Positional]
     format: Format = "auto"
-    output: Path | None = None
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     save_images: Path | None = None
     save_crops: Path | None = None
     overwrite: bool = False
@@ -141,6 +142,7 @@ def run(arguments: Arguments) -> int:
         total = len(todo) if isinstance(todo, list) else None
         if isinstance(sources, list) and total is not None and total < len(sources):
             say(f"{len(sources) - total} of {len(sources)} were done before")
+        started = monotonic()
         try:
             to.complete = _work(todo, total, images, videos, bars, arguments.strict)
         except KeyboardInterrupt as stop:
@@ -153,6 +155,8 @@ def run(arguments: Arguments) -> int:
         say(f"not read: {describe(unread)}; {advice(unread)}")
     if (images.failed or videos.failed) and images.done + videos.done > 1:
         say(_failures(images, videos))
+    if sys.stderr.isatty():
+        say(_summary(images, videos, monotonic() - started))
     return 1 if images.failed or videos.failed else 0
 
 
@@ -197,6 +201,14 @@ def _done(images: Images, videos: Videos, total: int | None) -> str:
         before = f" of {videos.done + 1} videos" if videos.done else ""
         parts.append(f"{videos.frames} frames{before}")
     return " and ".join(parts)
+
+
+def _summary(images: Images, videos: Videos, seconds: float) -> str:
+    """What was done and how fast, as text: 12 images, 14 faces in 0.4 s, 30 images per second."""
+    frames = f", {videos.frames} frames of {videos.done} videos" if videos.done else ""
+    faces, rate = images.faces + videos.faces, (images.done + videos.frames) / max(seconds, 1e-3)
+    what = "frames" if videos.frames > images.done else "images"
+    return f"{images.done} images{frames}, {faces} faces in {seconds:.1f} s, {rate:.0f} {what} per second"
 
 
 def _failures(images: Images, videos: Videos) -> str:

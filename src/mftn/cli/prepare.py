@@ -45,7 +45,7 @@ class Arguments:
 
     dataset: Annotated[DataSetName, tyro.conf.Positional]
     root: Path
-    out: Path
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     size: int | None = None
     framing: Framing | None = None
     classes: Literal[7, 8] = 8

@@ -37,7 +37,7 @@ class Arguments:
     """
 
     tables: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    out: Path = Path("summary")
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("summary")
     groups: Path | None = None
     segments: Path | None = None
     people: str | None = None

@@ -56,6 +56,7 @@ def parse(arguments: list[str]) -> Arguments:
         if not {"-h", "--help"} & set(arguments):
             raise
         default = Arguments(TrainConfig(), recipe)
+    arguments = ["--out" if argument == "-o" else argument for argument in arguments]  # a setting has no short name
     return tyro.cli(Arguments, prog="mftn train", description=__doc__, args=arguments, default=default)
 
 
