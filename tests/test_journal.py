@@ -195,3 +195,12 @@ def test_where_no_table_can_be_written_the_journal_stays(tmp_path: Path, sources
         journal.write_output("csv")
     journal.close()
     assert count_done(output) == 1 and count_done(tmp_path / "other.csv") is None
+
+
+@pytest.mark.parametrize("content", ["my notes\n", "my notes", '{"mine": 1}\n'])
+def test_another_file_of_the_journals_name_is_refused(tmp_path: Path, content: str) -> None:
+    output = tmp_path / "faces.csv"
+    journal_path(output).write_text(content)
+    with pytest.raises(ConfigError, match=r"faces\.csv\.resume .* is another file; move it away"):
+        count_done(output)
+    assert journal_path(output).read_text() == content

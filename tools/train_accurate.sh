@@ -32,7 +32,5 @@ if ! "$python" -c "$described" "$initial"; then
     initial=$out/ferplus_facenet_stage2/best.safetensors
 fi
 stage ferplus_facenet_stage3 "$initial" "$@"
-"$python" tools/average_weights.py "$out/adjusted.safetensors" "$data" --logit-adjustment 0.15 \
-    "$out/ferplus_facenet_stage3/best.safetensors"
-"$python" -m mftn export "$out/adjusted.safetensors" --out "$out/mftn_facenet_ferplus.onnx" \
+"$python" -m mftn export "$out/ferplus_facenet_stage3/best.safetensors" --out "$out/mftn_facenet_ferplus.onnx" \
     --name mftn_facenet_ferplus --precision fp16 --data "$data" --overwrite

@@ -190,10 +190,21 @@ class Journal:
 
 
 def count_done(output: Path) -> int | None:
-    """How many sources the journal of an output holds; None where there is no journal."""
+    """How many sources the journal of an output holds; None where there is no journal.
+
+    Raises:
+        ConfigError: A file of the journal's name is there that is none.
+    """
+    path = journal_path(output)
     try:
-        with journal_path(output).open("rb") as file:
-            return len(_read_segments(file)[0]) if _first_line(file) is not None else 0
+        with path.open("rb") as file:
+            first = _first_line(file)
+            if (first is None and file.tell()) or (first is not None and "mftn_version" not in first):
+                raise ConfigError(
+                    f"--output {output}: {path} is where what is done would be kept, and it is another file; move it "
+                    "away, choose another name, or add --overwrite"
+                )
+            return len(_read_segments(file)[0]) if first is not None else 0
     except OSError:
         return None
 

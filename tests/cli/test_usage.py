@@ -223,3 +223,12 @@ def test_the_output_has_a_short_name_everywhere(command: str, capsys: pytest.Cap
     with pytest.raises(SystemExit):
         main([command, *(["ferplus"] if command == "prepare" else []), "--help"])
     assert "-o" in capsys.readouterr().out.split()
+
+
+@pytest.mark.parametrize("options", [[], ["--resume"]])
+def test_a_users_file_is_not_taken_for_a_journal(here: Path, options: list[str]) -> None:
+    mine = Path("faces.csv.resume")
+    mine.write_text("my notes")
+    command = ["predict", "a.jpg", "--engine", "onnxruntime", "-o", "faces.csv"]
+    assert main([*command, *options]) == 2 and mine.read_text() == "my notes"
+    assert main([*command, "--overwrite"]) == 0 and not mine.exists()

@@ -252,9 +252,9 @@ def _kind(arguments: Arguments) -> str:
 def _check_resume(arguments: Arguments, kind: str, given: Sequence[Source]) -> bool:
     """Whether there is an earlier run to go on with; refuse to lose what it computed, or what cannot go on."""
     output = arguments.output
-    earlier = count_done(output) if output and kind != "table" else None
+    earlier = count_done(output) if output and kind != "table" and not arguments.overwrite else None
     if not arguments.resume:
-        if earlier and not arguments.overwrite:
+        if earlier:
             raise ConfigError(
                 f"--output {output}: an earlier run ended after {earlier} images or videos; add --resume to go on with "
                 "it, or --overwrite to begin anew"
