@@ -1,20 +1,36 @@
-# Sourced by the scripts that make the models: FERPlus prepared twice, and training stages that go on where they stopped.
-# It needs $ferplus (a folder with FER2013Train and FER2013Valid, or an archive of them) and $out, and sets $python, $data
-# and $whole.
+# Sourced by the scripts that make the models: data prepared twice, aligned and whole, and training stages that go on where
+# they stopped. It needs $ferplus (a folder with FER2013Train and FER2013Valid, or an archive of them) and $out, and sets
+# $python, $data and $whole.
 python=${PYTHON:-.venv/bin/python}
 data=$out/data/ferplus whole=$out/data/ferplus-whole
 
-prepare_ferplus() {
-    if [ -f "$ferplus" ]; then
-        if [ ! -d "$out/FERPlus" ]; then
-            mkdir -p "$out/FERPlus.part"
-            tar xf "$ferplus" -C "$out/FERPlus.part"
-            mv "$out/FERPlus.part" "$out/FERPlus"
-        fi
-        ferplus=$out/FERPlus
+unpacked() { # a folder, or an archive that is unpacked once; where to
+    if [ -d "$1" ]; then
+        echo "$1"
+        return
     fi
+    if [ ! -d "$2" ]; then
+        mkdir -p "$2.part"
+        tar xf "$1" -C "$2.part"
+        mv "$2.part" "$2"
+    fi
+    echo "$2"
+}
+
+prepare_ferplus() {
+    ferplus=$(unpacked "$ferplus" "$out/FERPlus")
     "$python" -m mftn prepare ferplus --root "$ferplus" --out "$data"
     "$python" -m mftn prepare ferplus --root "$ferplus" --out "$whole" --detector none
+}
+
+# Faces that nobody labelled, in $faces: the layout of a data set needs a class, which nothing reads afterwards.
+prepare_faces() {
+    local root=$out/faces
+    faces=$(unpacked "$faces" "$out/unlabelled")
+    mkdir -p "$root/train"
+    ln -sfn "$faces" "$root/train/neutral"
+    "$python" -m mftn prepare folder --root "$root" --out "$out/data/faces" --framing fer2013 --size 96
+    "$python" -m mftn prepare folder --root "$root" --out "$out/data/faces-whole" --framing fer2013 --size 96 --detector none
 }
 
 stage() { # recipe, weights to start from, flags

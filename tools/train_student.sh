@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Makes a student of the accurate model: the default weights go on learning from the raters and from faces without labels.
+#
+#   tools/train_student.sh FERPLUS FACES OUT [flags for `mftn train`]
+#
+# FERPLUS is a folder with FER2013Train and FER2013Valid, FACES one of face crops that nobody labelled; either may be an
+# archive. The teachers are the default model and weights/mftn_facenet_ferplus, or the models that TEACHERS names. The
+# result is OUT/mftn_mobile_student.onnx. Stopped, the same command goes on where it was.
+set -euo pipefail
+[ $# -ge 3 ] || { sed -n '2,8p' "$0" >&2; exit 2; }
+mkdir -p "$3"
+ferplus=$(realpath "$1")
+faces=$(realpath "$2")
+out=$(realpath "$3")
+shift 3
+cd "$(dirname "$0")/.."
+. tools/stages.sh
+teachers=${TEACHERS:-mftn_mobile_ferplus weights/mftn_facenet_ferplus/mftn_facenet_ferplus/mftn_facenet_ferplus.onnx}
+prepare_ferplus
+prepare_faces
+if [ ! -f "$out/data/student/whole/dataset.json" ]; then
+    # shellcheck disable=SC2086
+    "$python" tools/soft_labels.py "$out/data/student" --share 0 --teachers $teachers \
+        --data "$data" "$whole" --faces "$out/data/faces" "$out/data/faces-whole"
+fi
+data=$out/data/student/aligned whole=$out/data/student/whole
+
+if [ ! -f "$out/initial.safetensors" ]; then
+    "$python" - "$out/initial.safetensors" <<'PYTHON'
+import sys
+from mftn.engines.installed import find_model
+from mftn.export.recover import load_network
+from mftn.models import save_model
+
+network = load_network(find_model("mftn_mobile_ferplus"))
+save_model(network, sys.argv[1], network.spec)
+PYTHON
+fi
+stage ferplus_mobile_student "$out/initial.safetensors" "$@"
+"$python" -m mftn export "$out/ferplus_mobile_student/best.safetensors" --out "$out/mftn_mobile_student.onnx" \
+    --name mftn_mobile_student --precision fp16 --data "$data" --overwrite
