@@ -115,7 +115,7 @@ def test_mistakes_get_one_clear_line(tmp_path: Path, ferplus_root: Path, argumen
     result = mftn(*[argument.format(tmp=tmp_path, ferplus=ferplus_root) for argument in arguments], cwd=tmp_path)
     assert result.returncode == 1
     assert message in result.stderr and "Traceback" not in result.stderr
-    lines = [line for line in result.stderr.strip().splitlines() if not line.startswith("note: ")]
+    lines = [line for line in result.stderr.strip().splitlines() if not line.startswith("mftn: note: ")]
     assert len(lines) == 1 and lines[0].startswith("mftn: ")
 
 

@@ -1,21 +1,36 @@
 import io
 
-from rich.console import Console
+import pytest
 
-from mftn.cli.progress import progress_bar, progress_bars
+from mftn.cli.messages import messages, say_less_or_more
+from mftn.cli.options import Messages
+from mftn.cli.progress import progress_bar
 
 
-def test_a_terminal_sees_the_count_and_a_pipe_sees_nothing() -> None:
-    for terminal in (True, False):
-        shown = io.StringIO()
-        console = Console(file=shown, force_terminal=terminal, width=80)
-        with progress_bar("images", 12, console) as advance:
+class Stream(io.StringIO):
+    """Standard error that is a terminal or not."""
+
+    def __init__(self, terminal: bool) -> None:
+        super().__init__()
+        self.terminal = terminal
+
+    def isatty(self) -> bool:
+        return self.terminal
+
+
+@pytest.mark.parametrize(
+    ("terminal", "quiet", "seen"), [(True, False, True), (True, True, False), (False, False, False)]
+)
+def test_a_terminal_sees_the_count_unless_it_asks_for_quiet(
+    monkeypatch: pytest.MonkeyPatch, terminal: bool, quiet: bool, seen: bool
+) -> None:
+    shown = Stream(terminal)
+    monkeypatch.setattr("sys.stderr", shown)
+    monkeypatch.setenv("TERM", "xterm")
+    with messages():
+        say_less_or_more(Messages(quiet=quiet), ["predict"])
+        with progress_bar("images", 12) as advance:
             advance(5)
             advance(2)
-        assert ("images" in shown.getvalue() and "7/12" in shown.getvalue()) == terminal
-        if not terminal:
-            assert not shown.getvalue()
-
-
-def test_bars_without_a_console_draw_on_stderr() -> None:
-    assert progress_bars().console.stderr
+    assert ("images" in shown.getvalue() and "7/12" in shown.getvalue()) == seen
+    assert seen or not shown.getvalue()

@@ -104,11 +104,11 @@ def test_a_baseline_differs_in_architecture_and_run_folder_alone(name: str, tmp_
     assert load_config(tmp_path / "mine.yaml") == baseline
 
 
-def test_the_command_takes_a_baseline_by_flag_and_by_its_former_name(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_takes_a_baseline_by_flag_and_by_its_former_name(caplog: pytest.LogCaptureFixture) -> None:
     by_flag = parse(["--config", "ferplus", "--baseline", "--epochs", "40"])
     assert by_flag.run == replace(load_config("ferplus", baseline=True), epochs=40)
-    assert not capsys.readouterr().err
+    assert not caplog.text
     assert parse(["--config", "ferplus_baseline", "--epochs", "40"]).run == by_flag.run
-    assert "use --config ferplus --baseline" in capsys.readouterr().err
+    assert "use --config ferplus --baseline" in caplog.text
     with pytest.raises(ConfigError, match="vgg: has no baseline"):
         as_baseline(TrainConfig(model=ModelConfig("vgg")))

@@ -15,8 +15,8 @@ from importlib import import_module
 from types import FrameType
 
 from mftn import __version__
+from mftn.cli.messages import LOG, messages, say_less_or_more
 from mftn.errors import ConfigError, MFTNError, MissingExtraError, did_you_mean
-from mftn.files import readable
 
 SUBCOMMANDS = {
     "predict": "recognise expressions in photographs and videos",
@@ -48,28 +48,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if subcommand in ("-V", "--version"):
         print(f"mftn {__version__}")
         return 0
-    if subcommand not in SUBCOMMANDS:
-        say(f"no subcommand {subcommand}; {did_you_mean(subcommand, SUBCOMMANDS)}")
-        return WRONG_USAGE
+    with messages():
+        if subcommand not in SUBCOMMANDS:
+            LOG.error(f"no subcommand {subcommand}; {did_you_mean(subcommand, SUBCOMMANDS)}")
+            return WRONG_USAGE
+        return _reported(subcommand, rest)
+
+
+def _reported(subcommand: str, arguments: list[str]) -> int:
+    """Run a subcommand, and say how it failed."""
     try:
         with _signals():
-            status = _run(subcommand, rest)
+            status = _run(subcommand, arguments)
             sys.stdout.flush()
     except ConfigError as error:
-        say(str(error))
+        LOG.error(str(error))
         return WRONG_USAGE
     except MFTNError as error:
-        say(str(error))
+        LOG.error(str(error))
         return 1
     except BrokenPipeError:  # the reader has closed the pipe, as `head` does
         _drop_output()
         return 0
     except OSError as error:  # a folder without write permission, a full disk behind standard output
         _drop_output()
-        say(f"{error.filename or 'standard output'}: {error.strerror or error}")
+        LOG.error(f"{error.filename or 'standard output'}: {error.strerror or error}")
         return 1
     except KeyboardInterrupt as stop:
-        say("interrupted")
+        LOG.info("interrupted")
         return exit_status(stop)
     return status
 
@@ -102,11 +108,6 @@ def _signals() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
 
 
-def say(message: str) -> None:
-    """Print one line to standard error."""
-    print(f"mftn: {readable(message)}", file=sys.stderr)
-
-
 def _set_encodings() -> None:
     """Print any name whatever the terminal's encoding; files and pipes get UTF-8 on every system."""
     for stream in (sys.stdout, sys.stderr):
@@ -124,12 +125,13 @@ def _run(subcommand: str, arguments: list[str]) -> int:
     try:
         module = import_module(f"mftn.cli.{subcommand}")
         if hasattr(module, "parse"):
-            parsed = module.parse(arguments)
+            options = module.parse(arguments)
         else:
-            import tyro
+            from mftn.cli.options import parse_options
 
-            parsed = tyro.cli(module.Arguments, prog=f"mftn {subcommand}", description=module.__doc__, args=arguments)
-        status: int = module.run(parsed)
+            options = parse_options(module.Arguments, subcommand, module.__doc__, arguments, module.EXAMPLES)
+        say_less_or_more(options.messages, [subcommand, *arguments])
+        status: int = module.run(options)
     except ModuleNotFoundError as error:
         if (error.name or "mftn").startswith("mftn") or subcommand not in _NEED_TRAINING:
             raise

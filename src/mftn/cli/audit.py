@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from mftn.cli.options import FILE, FOLDER, SHORT_O, Options, Unset
 from mftn.cli.outputs import check_outputs
 from mftn.data.records import Split
 from mftn.files import write_text
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Arguments:
+class Arguments(Options):
     """What `mftn audit` takes.
 
     Attributes:
@@ -28,11 +29,17 @@ class Arguments:
         near: Perceptual hashes that differ in at most this many of 256 bits are near duplicates.
     """
 
-    folder: Annotated[Path, tyro.conf.Positional]
-    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
-    model: Path | None = None
+    folder: Annotated[tyro.conf.Positional[Path], FOLDER]
+    out: Annotated[Unset[Path], SHORT_O, FOLDER] = None
+    model: Annotated[Unset[Path], FILE] = None
     model_split: Split = "valid"
     near: int = 40
+
+
+EXAMPLES = (
+    "mftn audit data/ferplus",
+    "mftn audit data/ferplus --model runs/ferplus/best.safetensors --out audit/",
+)
 
 
 def run(arguments: Arguments) -> int:

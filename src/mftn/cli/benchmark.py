@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import tyro
 from rich.console import Console
 from rich.table import Table
 
+from mftn.cli.options import FILE, SECONDS, Options, OutFile, Switch, Unset
 from mftn.cli.outputs import check_outputs
 from mftn.limits import check_range
 
@@ -22,7 +22,7 @@ SIZES = ((350, 350), (512, 512), (1280, 720), (1920, 1080))
 
 
 @dataclass(frozen=True)
-class Arguments:
+class Arguments(Options):
     """What `mftn benchmark` takes.
 
     Attributes:
@@ -34,12 +34,18 @@ class Arguments:
         overwrite: Replace the CSV where it exists already.
     """
 
-    photo: Path | None = None
-    model: str | None = None
+    photo: Annotated[Unset[Path], FILE] = None
+    model: Unset[str] = None
     detector: Literal["yunet", "mtcnn"] = "yunet"
-    seconds: float = 2.0
-    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
-    overwrite: bool = False
+    seconds: Annotated[float, SECONDS] = 2.0
+    output: OutFile = None
+    overwrite: Switch = False
+
+
+EXAMPLES = (
+    "mftn benchmark",
+    "mftn benchmark --photo photo.jpg --output speed.csv",
+)
 
 
 def run(arguments: Arguments) -> int:

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 
+from mftn.cli.options import Options
+
 REQUIREMENT = re.compile(
     r"""(?P<name>[A-Za-z0-9._-]+)(?:\[[^]]*\])?(?P<versions>[^;]*)(?:;.*extra\s*==\s*["'](?P<extra>[^"']+))?"""
 )
@@ -14,8 +16,11 @@ REQUIREMENT = re.compile(
 
 
 @dataclass(frozen=True)
-class Arguments:
+class Arguments(Options):
     """`mftn doctor` takes nothing."""
+
+
+EXAMPLES = ("mftn doctor",)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from mftn.cli.options import FILE, FOLDER, NO_DEFAULT, Options, OutFolder, Unset
 from mftn.cli.outputs import check_outputs
 from mftn.cli.progress import progress_bars
 from mftn.data.records import Split
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Arguments:
+class Arguments(Options):
     """What `mftn evaluate` takes.
 
     Attributes:
@@ -48,20 +49,27 @@ class Arguments:
     """
 
     model: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    data: Path | None = None
-    groups: Path | None = None
-    predictions: Path | None = None
+    data: Annotated[Unset[Path], FOLDER] = None
+    groups: Annotated[Unset[Path], FILE] = None
+    predictions: Annotated[Unset[Path], FILE] = None
     by: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     adjust: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    label: str = ""
+    label: Annotated[str, NO_DEFAULT] = ""
     fewest: int = 30
     split: Split = "valid"
-    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("report")
+    out: OutFolder = Path("report")
     protocol: Protocol = "argmax"
     robustness_images: int = 500
     deletion_images: int = 200
     embedding_images: int = 1000
     seed: int = 0
+
+
+EXAMPLES = (
+    "mftn evaluate --model runs/ferplus/best.safetensors --data data/ferplus --split test",
+    "mftn evaluate --model mine.onnx --model mftn_mobile_ferplus --data data/ferplus",
+    "mftn evaluate --predictions faces.csv --groups people.csv --adjust intensity",
+)
 
 
 def run(arguments: Arguments) -> int:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from mftn.cli import say
+from mftn.cli.messages import LOG
+from mftn.cli.options import SOURCES, Options, OutFolder, Switch, Unset
 from mftn.cli.outputs import check_folders, check_outputs
 from mftn.faces import DetectorName
 from mftn.files import UniqueNames, readable
@@ -23,7 +24,7 @@ MOST_FACES = 8
 
 
 @dataclass(frozen=True)
-class Arguments:
+class Arguments(Options):
     """What `mftn explain` takes.
 
     Attributes:
@@ -35,12 +36,18 @@ class Arguments:
         overwrite: Replace figures that exist already; a source is never replaced.
     """
 
-    source: Annotated[tuple[str, ...], tyro.conf.Positional]
-    model: str | None = None
-    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("explanations")
-    expression: Literal[EXPRESSIONS] | None = None  # type: ignore[valid-type]
+    source: Annotated[tyro.conf.Positional[tuple[str, ...]], SOURCES]
+    model: Unset[str] = None
+    out: OutFolder = Path("explanations")
+    expression: Unset[Literal[EXPRESSIONS]] = None  # type: ignore[valid-type]
     detector: DetectorName = "yunet"
-    overwrite: bool = False
+    overwrite: Switch = False
+
+
+EXAMPLES = (
+    "mftn explain photo.jpg",
+    "mftn explain photos/ --expression fear --out explanations/",
+)
 
 
 def run(arguments: Arguments) -> int:
@@ -77,7 +84,7 @@ def run(arguments: Arguments) -> int:
             shown = _explain(path, detector, network, normalise, arguments.expression, file)
         except ImageError as error:
             failed += 1
-            say(str(error))
+            LOG.error(str(error))
             continue
         what = f"{', '.join(shown)} → {file}" if shown else "no face found"
         print(readable(f"{path}: {what}"))

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import tyro
 
+from mftn.cli.options import FILE, FOLDER, Options, OutFile, Switch, Unset
 from mftn.cli.outputs import check_outputs
 from mftn.errors import ConfigError
 from mftn.spec import Precision
@@ -16,7 +17,7 @@ BATCH, SECONDS = 32, 1.0
 
 
 @dataclass(frozen=True)
-class Arguments:
+class Arguments(Options):
     """What `mftn export` takes.
 
     Attributes:
@@ -30,12 +31,18 @@ class Arguments:
         data: A prepared data set: the file is compared with the network on its validation faces.
     """
 
-    weights: Annotated[Path, tyro.conf.Positional]
-    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
-    name: str | None = None
+    weights: Annotated[tyro.conf.Positional[Path], FILE]
+    out: OutFile = None
+    name: Unset[str] = None
     precision: Precision = "fp32"
-    data: Path | None = None
-    overwrite: bool = False
+    data: Annotated[Unset[Path], FOLDER] = None
+    overwrite: Switch = False
+
+
+EXAMPLES = (
+    "mftn export runs/ferplus/best.safetensors --out mine.onnx",
+    "mftn export runs/ferplus/best.safetensors --precision int8 --data data/ferplus",
+)
 
 
 def run(arguments: Arguments) -> int:

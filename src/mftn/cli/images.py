@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from mftn.cli import say
+from mftn.cli.messages import LOG, counted
 from mftn.cli.sink import Sink
 from mftn.output import ImageFolder
 from mftn.sources import Source
@@ -51,7 +51,9 @@ class Images:
             self.faces += len(prediction)
             if error:
                 self.failed += 1
-                say(error)
+                LOG.error(error)
+            else:
+                LOG.debug(f"{prediction.source}: {counted(len(prediction), 'face')}")
             yield not error
 
     def _save(self, prediction: Prediction) -> tuple[Prediction, str | None]:

@@ -3,16 +3,24 @@
 import sys
 from dataclasses import dataclass
 
+from mftn.cli.options import Options, Switch
+
 
 @dataclass(frozen=True)
-class Arguments:
+class Arguments(Options):
     """What `mftn models` takes.
 
     Attributes:
         json: Print JSON in place of a table.
     """
 
-    json: bool = False
+    json: Switch = False
+
+
+EXAMPLES = (
+    "mftn models",
+    "mftn models --json",
+)
 
 
 def run(arguments: Arguments) -> int:
@@ -23,12 +31,12 @@ def run(arguments: Arguments) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from mftn.cli import say
+    from mftn.cli.messages import LOG
     from mftn.engines.installed import DEFAULT_MODEL, scan_models
 
     cards, unreadable = scan_models()
     for found in unreadable:
-        say(str(found))
+        LOG.error(str(found))
     if arguments.json:
         print(json.dumps([dataclasses.asdict(card) for card in cards], indent=1))
         return 0

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from itertools import groupby
+from logging import DEBUG, INFO
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -15,8 +16,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 from rich.progress import Progress
 
-from mftn.cli import exit_status, say
+from mftn.cli import exit_status
 from mftn.cli.images import Images
+from mftn.cli.messages import LOG, counted
+from mftn.cli.options import FOLDER, SOURCES, Group, Options, OutFile, Switch, Unset, VideoOptions, parse_options
 from mftn.cli.outputs import FilePerVideo, check_folders, check_outputs
 from mftn.cli.progress import progress_bars
 from mftn.cli.sink import ImageTable, PersonsTable, PredictionTables, Sink, is_file_to_be, sink
@@ -37,7 +40,7 @@ Format = Literal["auto", "table", "jsonl", "csv", "parquet"]
 
 
 @dataclass(frozen=True)
-class Arguments:
+class Arguments(Options):
     """What `mftn predict` takes.
 
     Attributes:
@@ -62,50 +65,38 @@ class Arguments:
         flip: Average every face's prediction with its horizontal flip's: more accurate, and twice the network's work.
             Videos are averaged over time instead.
         strict: Stop at the first image or video that cannot be read.
-        start: Of a video, the timestamp in seconds of the first frame to read.
-        end: Of a video, the timestamp in seconds of the last frame to read.
-        every: Of a video, read every Nth frame.
-        fps: Of a video, read the frames nearest to this many evenly spaced times a second.
-        detect_every: Of a video, frames from one detection in the whole image to the next.
-        smooth: Of a video, seconds over which probabilities are averaged; 0 turns smoothing off.
-        save_video: Of a video, an annotated copy with the sound; of several videos, the folder for their copies.
-        save_timeline: Of a video, a figure of the expressions over time; of several videos, the folder for them.
+        video: What is read and written of videos.
     """
 
-    sources: Annotated[tuple[str, ...], tyro.conf.Positional]
+    sources: Annotated[tyro.conf.Positional[tuple[str, ...]], SOURCES]
     format: Format = "auto"
-    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
-    save_images: Path | None = None
-    save_crops: Path | None = None
-    overwrite: bool = False
-    resume: bool = False
-    null: Annotated[bool, tyro.conf.arg(aliases=["-0"])] = False
+    output: OutFile = None
+    save_images: Annotated[Unset[Path], FOLDER] = None
+    save_crops: Annotated[Unset[Path], FOLDER] = None
+    overwrite: Switch = False
+    resume: Switch = False
+    null: Annotated[Switch, tyro.conf.arg(aliases=["-0"])] = False
     detector: DetectorName = "yunet"
-    min_score: float | None = None
-    detect_size: int | None = None
+    min_score: Unset[float] = None
+    detect_size: Unset[int] = None
     top: int = 3
-    model: str | None = None
+    model: Unset[str] = None
     threads: int = 0
     engine: EngineName = "auto"
     flip: bool = True
-    strict: bool = False
-    start: float = 0.0
-    end: float | None = None
-    every: int = 1
-    fps: float | None = None
-    detect_every: int = 5
-    smooth: float = 0.3
-    save_video: Path | None = None
-    save_timeline: Path | None = None
+    strict: Switch = False
+    video: Annotated[Group[VideoOptions], tyro.conf.arg(name="video")] = VideoOptions()  # noqa: RUF009 (frozen)
 
 
-SETTINGS = (
-    *("detector", "min_score", "detect_size", "flip", "top", "start", "end", "every", "fps", "detect_every", "smooth"),
-    *("save_images", "save_crops", "save_video", "save_timeline"),
+EXAMPLES = (
+    "mftn predict photo.jpg",
+    "mftn predict photos/ --output faces.csv --save-images annotated/",
+    "mftn predict interviews/*.mp4 --output faces.parquet --fps 5 --save-timeline timelines/",
+    "mftn predict archive/ --output faces.parquet --resume",
 )
-"""Options that shape what is written."""
+SETTINGS = ("detector", "min_score", "detect_size", "flip", "top", "save_images", "save_crops")
+"""Options of images that shape what is written, as those of videos all do."""
 
-FOR_VIDEOS = ("start", "end", "every", "fps", "detect_every", "smooth", "save_video", "save_timeline")
 FOR_IMAGES = ("save_images", "save_crops")
 VIDEOS = (Kind.VIDEO, Kind.CAMERA, Kind.STREAM)
 TIMELINES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".webp")
@@ -117,9 +108,9 @@ def parse(arguments: list[str]) -> Arguments:
     """The arguments; deprecated names are taken with a warning."""
     for old, new in RENAMED.items():
         if old in arguments:
-            say(f"{old} has been renamed: use {new}")
+            LOG.warning(f"{old} has been renamed: use {new}")
     arguments = [RENAMED.get(argument, argument) for argument in arguments]
-    return tyro.cli(Arguments, prog="mftn predict", description=__doc__, args=arguments)
+    return parse_options(Arguments, "predict", __doc__, arguments, EXAMPLES)
 
 
 def run(arguments: Arguments) -> int:
@@ -131,17 +122,18 @@ def run(arguments: Arguments) -> int:
     unread: Counter[str] = Counter()
     sources, files = _checked_sources(arguments, kind, given, resuming, unread)
     recognizer = _load(arguments)
+    LOG.debug(repr(recognizer))
     tables = PredictionTables(ImageTable(arguments.top), PersonsTable(named=len(given) > 1 or not given[0].moves))
     order = [source.name for source in sources] if arguments.resume and isinstance(sources, list) else None
     with ExitStack() as stack:
         to = stack.enter_context(sink(arguments.output, kind, tables, _provenance(arguments, recognizer), order))
         bars = stack.enter_context(progress_bars())
         images = Images(recognizer, to, files.annotated, files.crops, arguments.top)
-        videos = Videos(arguments, recognizer, to, files.copies, files.timelines, bars)
+        videos = Videos(arguments.video, arguments.top, recognizer, to, files.copies, files.timelines, bars)
         todo = _not_done(sources, to, files)
         total = len(todo) if isinstance(todo, list) else None
         if isinstance(sources, list) and total is not None and total < len(sources):
-            say(f"{len(sources) - total} of {len(sources)} were done before")
+            LOG.info(f"{len(sources) - total} of {len(sources)} were done before")
         started = monotonic()
         try:
             to.complete = _work(todo, total, images, videos, bars, arguments.strict)
@@ -149,14 +141,14 @@ def run(arguments: Arguments) -> int:
             to.complete = any(source.live for source in given)
             where = f" in {arguments.output}" if arguments.output else ""
             how = "; go on with --resume" if to.journal and not to.complete else ""
-            say(f"interrupted; {_done(images, videos, total)} are done and kept{where}{how}")
+            LOG.info(f"interrupted; {_done(images, videos, total)} are done and kept{where}{how}")
             return exit_status(stop)
     if unread:
-        say(f"not read: {describe(unread)}; {advice(unread)}")
+        LOG.warning(f"not read: {describe(unread)}; {advice(unread)}")
     if (images.failed or videos.failed) and images.done + videos.done > 1:
-        say(_failures(images, videos))
-    if sys.stderr.isatty():
-        say(_summary(images, videos, monotonic() - started))
+        LOG.warning(_failures(images, videos))
+    wanted = sys.stderr.isatty() or arguments.messages.log
+    LOG.log(INFO if wanted else DEBUG, _summary(images, videos, monotonic() - started))
     return 1 if images.failed or videos.failed else 0
 
 
@@ -172,7 +164,8 @@ def _not_done(sources: Iterable[Source], to: Sink, files: "_Files") -> Iterable[
 def _provenance(arguments: Arguments, recognizer: "Recognizer") -> Provenance:
     """What makes the table."""
     file = find_model(arguments.model)
-    settings = {name: getattr(arguments, name) for name in SETTINGS} | {"engine": recognizer.engine.name}
+    settings = {name: getattr(arguments, name) for name in SETTINGS} | vars(arguments.video)
+    settings["engine"] = recognizer.engine.name
     texts = {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()}
     with file.open("rb") as opened:
         digest = hashlib.file_digest(opened, "sha256").hexdigest()
@@ -196,25 +189,27 @@ def _done(images: Images, videos: Videos, total: int | None) -> str:
     """What is done, as text: 3 of 12 images; 250 frames of 2 videos."""
     parts = []
     if images.done or not videos.frames:
-        parts.append(f"{images.done}{f' of {total}' if total and not videos.frames else ''} images")
+        of = f"{images.done:,} of " if total and not videos.frames else ""
+        parts.append(f"{of}{counted(total if of and total else images.done, 'image')}")
     if videos.frames:
-        before = f" of {videos.done + 1} videos" if videos.done else ""
-        parts.append(f"{videos.frames} frames{before}")
+        before = f" of {counted(videos.done + 1, 'video')}" if videos.done else ""
+        parts.append(f"{counted(videos.frames, 'frame')}{before}")
     return " and ".join(parts)
 
 
 def _summary(images: Images, videos: Videos, seconds: float) -> str:
     """What was done and how fast, as text: 12 images, 14 faces in 0.4 s, 30 images per second."""
-    frames = f", {videos.frames} frames of {videos.done} videos" if videos.done else ""
+    frames = f", {counted(videos.frames, 'frame')} of {counted(videos.done, 'video')}" if videos.done else ""
     faces, rate = images.faces + videos.faces, (images.done + videos.frames) / max(seconds, 1e-3)
     what = "frames" if videos.frames > images.done else "images"
-    return f"{images.done} images{frames}, {faces} faces in {seconds:.1f} s, {rate:.0f} {what} per second"
+    done = f"{counted(images.done, 'image')}{frames}, {counted(faces, 'face')}"
+    return f"{done} in {seconds:.1f} s, {rate:.0f} {what} per second"
 
 
 def _failures(images: Images, videos: Videos) -> str:
     """How many failed, as text."""
-    counts = (("images", images.failed, images.done), ("videos", videos.failed, videos.done))
-    return " and ".join(f"{failed} of {done} {name}" for name, failed, done in counts if failed) + " failed"
+    counts = (("image", images.failed, images.done), ("video", videos.failed, videos.done))
+    return " and ".join(f"{failed:,} of {counted(done, name)}" for name, failed, done in counts if failed) + " failed"
 
 
 def _load(arguments: Arguments) -> "Recognizer":
@@ -297,42 +292,37 @@ def _check(arguments: Arguments, given: Sequence[Source]) -> None:
     if lists > 1:
         raise ConfigError("- is given twice; standard input can be read once")
     if all(source.kind is Kind.IMAGE for source in given):
-        _refuse(arguments, FOR_VIDEOS, "videos")
+        _refuse(arguments.video, [field.name for field in fields(VideoOptions)], "videos")
     if all(source.kind in VIDEOS for source in given):
         _refuse(arguments, FOR_IMAGES, "images")
-    _check_videos(arguments, given)
+    _check_videos(arguments.video, given)
 
 
-def _refuse(arguments: Arguments, names: Sequence[str], what: str) -> None:
+def _refuse(options: Arguments | VideoOptions, names: Sequence[str], what: str) -> None:
     """Refuse options that no source can use."""
-    defaults = {field.name: field.default for field in fields(Arguments)}
-    for name in names:
-        if getattr(arguments, name) != defaults[name]:
-            raise ConfigError(f"{_option(name)} applies to {what} only; omit it")
+    for field in fields(options):
+        if field.name in names and getattr(options, field.name) != field.default:
+            raise ConfigError(f"--{field.name.replace('_', '-')} applies to {what} only; omit it")
 
 
-def _check_videos(arguments: Arguments, given: Sequence[Source]) -> None:
+def _check_videos(options: VideoOptions, given: Sequence[Source]) -> None:
     from mftn.tracking import LONGEST_SMOOTHING_S, check_fps
 
-    check_range("--every", arguments.every, 1)
-    if arguments.fps is not None:
-        check_fps("--fps", arguments.fps, arguments.every)
-    check_range("--detect-every", arguments.detect_every, 1)
-    check_range("--smooth", arguments.smooth, 0, LONGEST_SMOOTHING_S)
-    check_range("--start", arguments.start, 0)
-    if arguments.end is not None:
-        check_range("--end", arguments.end, arguments.start)
-    if arguments.save_timeline and not find_spec("matplotlib"):
+    check_range("--every", options.every, 1)
+    if options.fps is not None:
+        check_fps("--fps", options.fps, options.every)
+    check_range("--detect-every", options.detect_every, 1)
+    check_range("--smooth", options.smooth, 0, LONGEST_SMOOTHING_S)
+    check_range("--start", options.start, 0)
+    if options.end is not None:
+        check_range("--end", options.end, options.start)
+    if options.save_timeline and not find_spec("matplotlib"):
         raise MissingExtraError("--save-timeline", "video")
     if any(source.kind in VIDEOS for source in given) and not find_spec("av"):
         raise MissingExtraError("video", "video")
-    endless = next((source for source in given[:-1] if source.live and arguments.end is None), None)
+    endless = next((source for source in given[:-1] if source.live and options.end is None), None)
     if endless:
         raise ConfigError(f"{endless.name}: has no end, so nothing after it would be read; give it last, or add --end")
-
-
-def _option(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
 
 
 @dataclass(frozen=True)
@@ -378,7 +368,7 @@ def _checked_sources(
     A list on standard input is read as it comes, unless outputs may replace files: then it is read to its end first.
     """
     replaces = arguments.overwrite or resuming
-    copies, timelines = _video_files(arguments, _only_video(given), replaces)
+    copies, timelines = _video_files(arguments.video, _only_video(given), replaces)
     named = {"--save-images": arguments.save_images, "--save-crops": arguments.save_crops}
     named |= {each.option: each.given for each in (copies, timelines) if each and each.is_folder}
     check_folders(named, arguments.sources)
@@ -416,14 +406,14 @@ def _image_folders(
 
 
 def _video_files(
-    arguments: Arguments, only: Source | None, replaces: bool
+    options: VideoOptions, only: Source | None, replaces: bool
 ) -> tuple[FilePerVideo | None, FilePerVideo | None]:
     """Where copies and timelines of videos go."""
     from mftn.video import SAVED_SUFFIXES
 
     copies = timelines = None
-    if arguments.save_video:
-        copies = FilePerVideo("--save-video", arguments.save_video, "faces.mp4", SAVED_SUFFIXES, only, replaces)
-    if arguments.save_timeline:
-        timelines = FilePerVideo("--save-timeline", arguments.save_timeline, "timeline.png", TIMELINES, only, replaces)
+    if options.save_video:
+        copies = FilePerVideo("--save-video", options.save_video, "faces.mp4", SAVED_SUFFIXES, only, replaces)
+    if options.save_timeline:
+        timelines = FilePerVideo("--save-timeline", options.save_timeline, "timeline.png", TIMELINES, only, replaces)
     return copies, timelines

@@ -8,6 +8,8 @@ import tyro
 
 from mftn import __version__
 from mftn.cli import INTERRUPTED
+from mftn.cli.messages import LOG
+from mftn.cli.options import FOLDER, Options, OutFolder, Switch, Unset
 from mftn.cli.progress import progress_bar
 from mftn.data.readers import DataSetName
 from mftn.data.records import CropFormat, Framing
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Arguments:
+class Arguments(Options):
     """What `mftn prepare` takes.
 
     Attributes:
@@ -43,45 +45,46 @@ class Arguments:
         workers: Processes.
     """
 
-    dataset: Annotated[DataSetName, tyro.conf.Positional]
-    root: Path
-    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
-    size: int | None = None
-    framing: Framing | None = None
+    dataset: tyro.conf.Positional[DataSetName]
+    root: Annotated[Path, FOLDER]
+    out: OutFolder
+    size: Unset[int] = None
+    framing: Unset[Framing] = None
     classes: Literal[7, 8] = 8
-    original: bool = False
+    original: Switch = False
     detector: Literal["yunet", "mtcnn", "none"] = "yunet"
     min_score: float = 0.3
-    format: CropFormat | None = None
+    format: Unset[CropFormat] = None
     quality: int = 95
     valid_share: float = 0.1
     test_share: float = 0.2
     seed: int = 0
-    skip_damaged: bool = False
+    skip_damaged: Switch = False
     workers: int = 2
+
+
+EXAMPLES = (
+    "mftn prepare raf-db --root RAF-DB/ --out data/raf_db",
+    "mftn prepare ferplus --root FERPlus/ --out data/ferplus",
+    "mftn prepare folder --root mine/ --out data/mine",
+)
 
 
 def run(arguments: Arguments) -> int:
     """Prepare and print what was made."""
-    from rich.console import Console
-
     from mftn.data.prepare import Shares, prepare
     from mftn.data.readers import ReadOptions, find_data_set, read_records, survey
 
     _check(arguments)
     name, root, data_set = arguments.dataset, arguments.root, find_data_set(arguments.dataset)
     options = ReadOptions(arguments.classes, not arguments.original)
-    console = Console(stderr=True)
     found = survey(name, root, options)
 
-    def note(text: str) -> None:
-        console.print(f"note: {text}", highlight=False, markup=False, soft_wrap=True)
-
     for warning in found.warnings:
-        note(warning)
+        LOG.warning(f"note: {warning}")
     about: dict[str, Any] = {"name": name, "title": data_set.title, "licence": data_set.licence, "mftn": __version__}
     about |= {"classes_read": arguments.classes, "original": arguments.original}
-    with progress_bar("faces", found.total, console) as advance:
+    with progress_bar("faces", found.total) as advance:
         try:
             manifest = prepare(
                 read_records(name, root, options),
@@ -94,10 +97,10 @@ def run(arguments: Arguments) -> int:
                 workers=arguments.workers,
                 skip_damaged=arguments.skip_damaged,
                 on_part=advance,
-                on_note=note,
+                on_note=lambda text: LOG.warning(f"note: {text}"),
             )
         except KeyboardInterrupt:
-            console.print("interrupted; run the same command again to continue")
+            LOG.info("interrupted; run the same command again to continue")
             return INTERRUPTED
     _print(arguments.out)
     print(manifest)

@@ -6,8 +6,10 @@ import re
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Annotated
 
-from mftn.cli import say
+from mftn.cli.messages import LOG
+from mftn.cli.options import FILE, NO_DEFAULT, SIZE, Options, Unset
 from mftn.engines import EngineName
 from mftn.errors import ConfigError, MissingExtraError
 from mftn.faces import DetectorName
@@ -15,7 +17,7 @@ from mftn.limits import check_range
 
 
 @dataclass(frozen=True)
-class Arguments:
+class Arguments(Options):
     """What `mftn serve` takes.
 
     Attributes:
@@ -39,20 +41,26 @@ class Arguments:
 
     host: str = "127.0.0.1"
     port: int = 8000
-    model: str | None = None
+    model: Unset[str] = None
     detector: DetectorName = "yunet"
-    min_score: float | None = None
-    detect_size: int | None = None
+    min_score: Unset[float] = None
+    detect_size: Unset[int] = None
     engine: EngineName = "auto"
     threads: int = 0
     workers: int = 0
-    api_key_file: Path | None = None
-    max_upload: str = "20MB"
-    max_video: str = "100MB"
+    api_key_file: Annotated[Unset[Path], FILE] = None
+    max_upload: Annotated[str, SIZE] = "20MB"
+    max_video: Annotated[str, SIZE] = "100MB"
     max_pixels: int = 50_000_000
     max_waiting: int = 64
-    cors: tuple[str, ...] = ()
-    root_path: str = ""
+    cors: Annotated[tuple[str, ...], NO_DEFAULT] = ()
+    root_path: Annotated[str, NO_DEFAULT] = ""
+
+
+EXAMPLES = (
+    "mftn serve",
+    "mftn serve --host 0.0.0.0 --port 8080 --api-key-file key.txt",
+)
 
 
 UNITS = {"": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3, "KIB": 1024, "MIB": 1024**2, "GIB": 1024**3}
@@ -95,9 +103,9 @@ def run(arguments: Arguments) -> int:
     listener = open_socket(arguments.host, arguments.port)
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
-    say(f"http://{shown}:{port}{arguments.root_path}/ – stop it with Ctrl-C")
+    LOG.info(f"http://{shown}:{port}{arguments.root_path}/ – stop it with Ctrl-C")
     if not settings.api_key and host not in ("127.0.0.1", "::1"):
-        say(f"everybody who reaches {host} may use it: --api-key-file asks for a key")
+        LOG.warning(f"everybody who reaches {host} may use it: --api-key-file asks for a key")
     serve(settings, listener)
     return 0
 

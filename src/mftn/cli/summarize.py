@@ -7,7 +7,8 @@ from typing import Annotated
 import tyro
 
 from mftn.analysis.settings import Settings
-from mftn.cli import say
+from mftn.cli.messages import LOG, counted
+from mftn.cli.options import FILE, FILES, Options, OutFolder, Switch, Unset
 from mftn.errors import ConfigError, MissingExtraError
 
 _SHOWN = 20
@@ -17,7 +18,7 @@ _INPUTS = ("groups", "segments", "people", "baseline")
 
 
 @dataclass(frozen=True)
-class Arguments:
+class Arguments(Options):
     """What `mftn summarize` takes.
 
     Attributes:
@@ -36,16 +37,22 @@ class Arguments:
         settings: How expressions are measured and compared.
     """
 
-    tables: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("summary")
-    groups: Path | None = None
-    segments: Path | None = None
-    people: str | None = None
-    baseline: str | None = None
-    window: str | None = None
-    elan: bool = False
-    bids: bool = False
+    tables: Annotated[tyro.conf.Positional[tuple[Path, ...]], FILES]
+    out: OutFolder = Path("summary")
+    groups: Annotated[Unset[Path], FILE] = None
+    segments: Annotated[Unset[Path], FILE] = None
+    people: Annotated[Unset[str], FILE] = None
+    baseline: Unset[str] = None
+    window: Unset[str] = None
+    elan: Switch = False
+    bids: Switch = False
     settings: Annotated[Settings, tyro.conf.arg(name="")] = field(default_factory=Settings)
+
+
+EXAMPLES = (
+    "mftn summarize faces.parquet",
+    "mftn summarize session*.csv --people people.csv --groups conditions.csv --baseline 0:10",
+)
 
 
 def run(arguments: Arguments) -> int:
@@ -70,10 +77,10 @@ def run(arguments: Arguments) -> int:
             raise
         raise MissingExtraError("mftn summarize", "analysis") from error
     for note in summary.notes[:_SHOWN]:
-        say(f"note: {note}")
+        LOG.warning(f"note: {note}")
     if len(summary.notes) > _SHOWN:
-        say(f"{len(summary.notes) - _SHOWN} more notes are in {arguments.out / 'notes.txt'}")
-    print(f"{page}: {summary.study.people} people, {len(summary.events)} events")
+        LOG.warning(f"{len(summary.notes) - _SHOWN} more notes are in {arguments.out / 'notes.txt'}")
+    print(f"{page}: {counted(summary.study.people, 'person', 'people')}, {counted(len(summary.events), 'event')}")
     return 0
 
 

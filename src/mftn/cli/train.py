@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from mftn.cli import INTERRUPTED, say
+from mftn.cli import INTERRUPTED
+from mftn.cli.messages import LOG
+from mftn.cli.options import FILE, Options, Switch, parse_options
 from mftn.cli.progress import progress_bars
 from mftn.train.config import BASELINE, TrainConfig, load_config, recipes
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Arguments:
+class Arguments(Options):
     """What `mftn train` takes.
 
     Attributes:
@@ -32,9 +34,16 @@ class Arguments:
     """
 
     run: Annotated[TrainConfig, tyro.conf.arg(name="")]
-    config: str = "ferplus"
+    config: Annotated[str, FILE] = "ferplus"
     baseline: bool = False
-    resume: bool = False
+    resume: Switch = False
+
+
+EXAMPLES = (
+    "mftn train --config raf_db --data data/raf_db --out runs/raf_db",
+    "mftn train --config ferplus --epochs 20 --optimizer.lr 0.001",
+    "mftn train --config ferplus --resume",
+)
 
 
 def parse(arguments: list[str]) -> Arguments:
@@ -49,41 +58,35 @@ def parse(arguments: list[str]) -> Arguments:
     recipe, baseline = found.config, found.baseline
     if recipe.endswith(BASELINE) and recipe.removesuffix(BASELINE) in recipes():
         recipe, baseline = recipe.removesuffix(BASELINE), True
-        say(f"--config {found.config} is deprecated; use --config {recipe} --baseline")
+        LOG.warning(f"--config {found.config} is deprecated; use --config {recipe} --baseline")
     try:
-        default = Arguments(load_config(recipe, baseline), recipe, baseline)
+        default = Arguments(run=load_config(recipe, baseline), config=recipe, baseline=baseline)
     except ModuleNotFoundError:
         if not {"-h", "--help"} & set(arguments):
             raise
-        default = Arguments(TrainConfig(), recipe)
+        default = Arguments(run=TrainConfig(), config=recipe)
     arguments = ["--out" if argument == "-o" else argument for argument in arguments]  # a setting has no short name
-    return tyro.cli(Arguments, prog="mftn train", description=__doc__, args=arguments, default=default)
+    return parse_options(Arguments, "train", __doc__, arguments, EXAMPLES, default)
 
 
 def run(arguments: Arguments) -> int:
     """Train and print where the checkpoint is and how good."""
     from lightning_fabric.utilities.rank_zero import rank_zero_only
-    from rich.console import Console
 
     from mftn.train.calibrate import Validation
     from mftn.train.loop import train
 
-    console = Console(stderr=True)
-    with progress_bars(console, transient=False) as bars:
+    with progress_bars(transient=False) as bars:
         display = _Display(bars, arguments.run)
         try:
             best = train(arguments.run, arguments.resume, display.on_step, display.on_epoch)
         except (KeyboardInterrupt, SystemExit) as stop:
             if rank_zero_only.rank == 0:
                 words = [argument for argument in sys.argv[2:] if argument != "--resume"]
-                console.print(
-                    f"stopped; everything so far is saved. Continue with: mftn train {shlex.join(words)} --resume",
-                    highlight=False,
-                    soft_wrap=True,
-                )
+                LOG.info(f"stopped; everything so far is saved. Continue with: mftn train {shlex.join(words)} --resume")
             return int(stop.code or 0) if isinstance(stop, SystemExit) else INTERRUPTED
         except OSError as error:
-            console.print(f"mftn: {error}; then continue with --resume", highlight=False, soft_wrap=True)
+            LOG.error(f"{error}; then continue with --resume")
             return 1
     if rank_zero_only.rank:
         return 0
@@ -118,11 +121,9 @@ class _Display:
 
     def on_epoch(self, row: "Row") -> None:
         """Print the epoch."""
-        self.bars.console.print(
+        LOG.info(
             f"{time.strftime('%H:%M:%S')} epoch {row['epoch']:.0f}/{self.config.epochs}: "
             f"loss {row['train_loss']:.3f}, train {row['train_accuracy']:.1%}, "
             f"validation {row['valid_accuracy']:.2%} (macro recall {row['valid_macro_recall']:.1%}), "
-            f"{row['seconds']:.0f} s",
-            highlight=False,
-            soft_wrap=True,
+            f"{row['seconds']:.0f} s"
         )

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from rich.progress import Progress
 
-from mftn.cli import say
+from mftn.cli.messages import LOG
+from mftn.cli.options import VideoOptions
 from mftn.cli.outputs import FilePerVideo
 from mftn.cli.sink import Sink
 from mftn.errors import ImageError, MissingExtraError
@@ -19,7 +20,6 @@ from mftn.types import Image, Prediction
 from mftn.video.persons import Persons
 
 if TYPE_CHECKING:
-    from mftn.cli.predict import Arguments
     from mftn.recognize import Recognizer
     from mftn.video import Clip
 
@@ -29,7 +29,8 @@ class Videos:
     """The videos of one command, one after the other.
 
     Attributes:
-        arguments: Of the command.
+        options: Of the command.
+        top: Expressions shown per face.
         recognizer: Detects and classifies; flips are left out.
         sink: Takes every frame's prediction, in order.
         copies: Where annotated copies go; None for none.
@@ -41,7 +42,8 @@ class Videos:
         faces: Faces in them.
     """
 
-    arguments: Arguments
+    options: VideoOptions
+    top: int
     recognizer: Recognizer
     sink: Sink
     copies: FilePerVideo | None
@@ -64,7 +66,7 @@ class Videos:
         except (ImageError, MissingExtraError, FileExistsError) as failure:
             error = str(failure)
         if error:
-            say(error)
+            LOG.error(error)
             self.failed += 1
             if self.frames == before:
                 self.sink.write(Prediction(source.name, 0, 0, (), error, model=self.recognizer.engine.spec.name))
@@ -81,9 +83,9 @@ class Videos:
         copy = self.copies.checked_path(source) if self.copies else None
         timeline = self.timelines.checked_path(source) if self.timelines else None
         before, persons = self.frames, Persons()
-        arguments = self.arguments
+        options = self.options
         with ExitStack() as stack:
-            clip = Clip(source.path, arguments.start, arguments.end, arguments.every, fps=arguments.fps, tell=say)
+            clip = Clip(source.path, options.start, options.end, options.every, fps=options.fps, tell=LOG.warning)
             stack.callback(clip.close)
             try:
                 self._recognise(clip, self._outputs(stack, clip, copy, persons if timeline else None))
@@ -92,7 +94,7 @@ class Videos:
                     draw_timeline(persons, timeline, source.name)
         done = self.frames - before
         if clip.damaged:
-            say(f"{source.name}: {clip.damaged} damaged packets skipped; {done} frames were read")
+            LOG.warning(f"{source.name}: {clip.damaged} damaged packets skipped; {done} frames were read")
         cut_off = clip.cut_off()
         return f"{source.name}: {cut_off}; the {done} frames up to there are kept" if cut_off else None
 
@@ -103,8 +105,8 @@ class Videos:
         frames = TrackedFrames(
             clip,
             self.recognizer,
-            self.arguments.detect_every,
-            self.arguments.smooth,
+            self.options.detect_every,
+            self.options.smooth,
             keep_images=self.copies is not None,
         )
         try:
@@ -132,7 +134,7 @@ class Videos:
                 persons.add(prediction)
             if video and image is not None:
                 assert prediction.time is not None
-                video.write(annotate(image, prediction.faces, self.arguments.top), prediction.time)
+                video.write(annotate(image, prediction.faces, self.top), prediction.time)
             self.frames += 1
             self.faces += len(prediction)
             self.bars.advance(task)

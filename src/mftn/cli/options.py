@@ -1,0 +1,118 @@
+"""How subcommands declare their options, the options that all share, and the one place where they are parsed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import tyro
+
+T = TypeVar("T")
+
+NO_DEFAULT = tyro.conf.arg(help_behavior_hint="")
+Unset = Annotated[T | None, NO_DEFAULT]
+"""An option that may be left out; its help says what happens then."""
+
+Switch = Annotated[bool, tyro.conf.FlagCreatePairsOff, NO_DEFAULT]
+"""An option that is off unless it is given."""
+
+Group = Annotated[T, tyro.conf.OmitArgPrefixes]
+"""Options under a heading of their own, named like all others."""
+
+FILE, FOLDER, SECONDS, SIZE = (tyro.conf.arg(metavar=name) for name in ("FILE", "FOLDER", "SECONDS", "SIZE"))
+FILES, FOLDERS, SOURCES = (
+    tyro.conf.arg(metavar=f"{name} …", help_behavior_hint="") for name in ("FILE", "FOLDER", "SOURCE")
+)
+SHORT_O = tyro.conf.arg(aliases=["-o"])
+OutFile = Annotated[Unset[Path], SHORT_O, FILE]
+OutFolder = Annotated[Path, SHORT_O, FOLDER]
+
+
+@dataclass(frozen=True)
+class Messages:
+    """What is said on standard error.
+
+    Attributes:
+        quiet: Say errors alone: no progress, no warnings, no summary.
+        verbose: Say more, such as which model runs where, and a line for every image.
+        log: Also append every message to this file, with its time.
+    """
+
+    quiet: Annotated[Switch, tyro.conf.arg(aliases=["-q"])] = False
+    verbose: Annotated[Switch, tyro.conf.arg(aliases=["-v"])] = False
+    log: Annotated[Unset[Path], FILE] = None
+
+
+@dataclass(frozen=True)
+class VideoOptions:
+    """What is read and written of videos.
+
+    Attributes:
+        start: Timestamp of the first frame to read.
+        end: Timestamp of the last frame to read.
+        every: Read every Nth frame.
+        fps: Read the frames nearest to this many evenly spaced times a second.
+        detect_every: Frames from one detection in the whole image to the next.
+        smooth: Time over which probabilities are averaged; 0 turns smoothing off.
+        save_video: An annotated copy with the sound; of several videos, the folder for their copies.
+        save_timeline: A figure of the expressions over time; of several videos, the folder for them.
+    """
+
+    start: Annotated[float, SECONDS] = 0.0
+    end: Annotated[Unset[float], SECONDS] = None
+    every: Annotated[int, tyro.conf.arg(metavar="N")] = 1
+    fps: Unset[float] = None
+    detect_every: Annotated[int, tyro.conf.arg(metavar="N")] = 5
+    smooth: Annotated[float, SECONDS] = 0.3
+    save_video: Annotated[Unset[Path], FILE] = None
+    save_timeline: Annotated[Unset[Path], FILE] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What every subcommand takes.
+
+    Attributes:
+        messages: What is said on standard error.
+    """
+
+    messages: Annotated[Group[Messages], tyro.conf.arg(name="message")] = Messages()
+
+
+Given = TypeVar("Given", bound=Options)
+
+
+def parse_options(
+    kind: type[Given],
+    name: str,
+    description: str | None,
+    arguments: Sequence[str],
+    examples: Sequence[str] = (),
+    default: Given | None = None,
+) -> Given:
+    """The options of a subcommand.
+
+    Args:
+        kind: Declares them.
+        name: The subcommand.
+        description: What it does, for its help text.
+        arguments: The command line behind the subcommand.
+        examples: Command lines that end the help text.
+        default: Values of what is not given.
+
+    Raises:
+        SystemExit: The help text is printed (0), or the usage is wrong (2).
+    """
+    try:
+        return tyro.cli(
+            kind,
+            prog=f"mftn {name}",
+            description=description,
+            args=arguments,
+            config=(tyro.conf.DisallowNone,),
+            default=tyro.MISSING_NONPROP if default is None else default,
+        )
+    except SystemExit as stop:
+        if not stop.code and examples:
+            print("examples:\n" + "\n".join(f"  {example}" for example in examples))
+        raise
