@@ -8,7 +8,7 @@ import struct
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,14 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF", "JPEG2000
 
 HEIC_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"))
 """Brands of ISO media files whose images are compressed with HEVC."""
+
+RAW_STARTS = (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0")
+"""First bytes of RAW files that are no TIFF and no ISO media: Fujifilm, Olympus, Panasonic."""
+
+CR3_BRANDS = frozenset((b"crx ",))
+
+NEW_SUBFILE_TYPE, PHOTOMETRIC, REDUCED, SENSOR = 254, 262, 1, 32803
+"""Tags of a TIFF and their values in one that is a RAW file: its first image is a preview, or the sensor's."""
 
 BAND_ROWS = 256
 """Rows converted to RGB at a time: converting a 100-megapixel image as a whole takes up to a gigabyte per mode."""
@@ -195,8 +203,10 @@ def _identify(file: IO[bytes]) -> PillowImage.Image:
     start = file.read(64)
     if not start:
         raise ImageError("the file is empty; copy or download it again")
-    if _is_heic(start):
+    if _has_brand(start, HEIC_BRANDS):
         return _open_heic(file)
+    if _is_raw(file, start):
+        return _open_raw(file)
     for format_name in FORMATS:
         factory, accept = PillowImage.OPEN.get(format_name, (None, None))  # AVIF depends on how Pillow was built
         if factory is None or accept is None or accept(start[:16]) is not True:
@@ -219,12 +229,29 @@ def _within_limit(image: PillowImage.Image) -> PillowImage.Image:
     return image
 
 
-def _is_heic(start: bytes) -> bool:
-    """Whether the first bytes of a file list a brand of HEIC."""
+def _has_brand(start: bytes, brands: frozenset[bytes]) -> bool:
+    """Whether the first bytes of a file of ISO media list one of these brands."""
     if start[4:8] != b"ftyp":
         return False
     listed = start[8 : int.from_bytes(start[:4], "big")]
-    return any(listed[k : k + 4] in HEIC_BRANDS for k in range(0, len(listed) - 3, 4))
+    return any(listed[k : k + 4] in brands for k in range(0, len(listed) - 3, 4))
+
+
+def _is_raw(file: IO[bytes], start: bytes) -> bool:
+    """Whether a camera stored its sensor's values: Pillow would read the thumbnail of such a TIFF."""
+    if start.startswith(RAW_STARTS) or _has_brand(start, CR3_BRANDS):
+        return True
+    if not start.startswith((b"II*\0", b"MM\0*")):
+        return False
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+    with suppress(Exception):  # Pillow's readers raise almost any error; damaged files are reported when opened
+        directory = ImageFileDirectory_v2(start[:8])
+        file.seek(directory.next)
+        directory.load(file)
+        is_preview = directory.get(NEW_SUBFILE_TYPE) == REDUCED
+        return start[8:10] == b"CR" or is_preview or directory.get(PHOTOMETRIC) == SENSOR
+    return False
 
 
 def _open_heic(file: IO[bytes]) -> PillowImage.Image:
@@ -235,6 +262,23 @@ def _open_heic(file: IO[bytes]) -> PillowImage.Image:
     file.seek(0)
     image: PillowImage.Image = HeifImageFile(file, "")  # type: ignore[no-untyped-call]
     return _within_limit(image)
+
+
+def _open_raw(file: IO[bytes]) -> PillowImage.Image:
+    """The preview that the camera stored; without one, the sensor's values at half the resolution."""
+    try:
+        import rawpy
+    except ModuleNotFoundError as error:
+        raise ImageError("a RAW image: pip install 'mftn[raw]' to read it, or convert it to JPEG") from error
+    from PIL import Image as PillowImage
+
+    file.seek(0)
+    with rawpy.imread(cast(BinaryIO, file)) as raw:
+        with suppress(rawpy.LibRawNoThumbnailError, rawpy.LibRawUnsupportedThumbnailError):
+            preview = raw.extract_thumb()
+            if isinstance(preview.data, bytes):  # a JPEG; LibRaw adds the orientation where it is missing
+                return _identify(io.BytesIO(preview.data))
+        return PillowImage.fromarray(raw.postprocess(half_size=True, use_camera_wb=True))
 
 
 def _to_rgb(image: PillowImage.Image) -> Image:

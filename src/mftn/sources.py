@@ -36,11 +36,13 @@ VIDEO_SUFFIXES = _suffixes("mp4 mov m4v mkv webm avi mpg mpeg wmv ts mts 3gp")
 
 HEIC_SUFFIXES = _suffixes("heic heif hif")
 
-UNREAD = {
-    "HEIC image": HEIC_SUFFIXES,
-    "RAW image": _suffixes("cr2 cr3 nef arw dng orf rw2 raf pef srw"),
-}
-"""Other files in a folder, which are counted and not read."""
+RAW_SUFFIXES = _suffixes("cr2 cr3 nef nrw arw dng orf rw2 raf pef srw")
+
+OPTIONAL = {"HEIC image": (HEIC_SUFFIXES, "pillow_heif", "heif"), "RAW image": (RAW_SUFFIXES, "rawpy", "raw")}
+"""Images that need a package: their suffixes, the package, and the extra that installs it."""
+
+_CLIP, _BESIDE = "clip of a live photo", "RAW image beside its JPEG"
+_IRREGULAR = {_CLIP: "clips of live photos", _BESIDE: "RAW images beside their JPEGs"}
 
 LIVE_PHOTO_BYTES = 16_000_000
 """Largest .mov that counts as the moving part of an image of the same name: telephones store three seconds."""
@@ -229,7 +231,8 @@ def walk(
 
     Hidden files and folders are skipped. Links to folders are counted and not followed, so that there are no loops.
     Annotated copies and faces that this package saved are passed over, unless the folder holds nothing else.
-    The moving part of a live photograph (a short .mov beside an image of the same name) is counted and not read.
+    The moving part of a live photograph (a short .mov beside an image of the same name) and a RAW image beside a JPEG or
+    HEIC of the same name are counted and not read.
     A folder without images, or one that cannot be read, is one source with an error.
 
     Args:
@@ -259,19 +262,21 @@ def walk(
                     subfolders.append(path)
             elif is_own_image(path):
                 own.append(path)
+            elif _suffix(entry.name) in RAW_SUFFIXES and _stem(entry.name) in stills:
+                counts[_BESIDE] += 1
             elif _suffix(entry.name) in suffixes:
                 found = True
                 yield classify(path)
             elif _suffix(entry.name) in VIDEO_SUFFIXES:
                 if _stem(entry.name) in stills and _may_be_live_photo(entry):
-                    counts["clip of a live photo"] += 1
+                    counts[_CLIP] += 1
                 elif videos:
                     found = True
                     yield classify(path)
                 else:
                     counts["video"] += 1
             else:
-                counts.update(name for name, suffixes in UNREAD.items() if _suffix(entry.name) in suffixes)
+                counts.update(name for name, (theirs, *_) in OPTIONAL.items() if _suffix(entry.name) in theirs)
         waiting += reversed(subfolders)
     if unread is not None:
         unread.update(counts)
@@ -289,15 +294,16 @@ def _entries(directory: Path) -> list[os.DirEntry[str]]:
 
 
 def readable_suffixes() -> frozenset[str]:
-    """Suffixes of the images that are read in a folder: HEIC too where pillow-heif is installed."""
-    return IMAGE_SUFFIXES | HEIC_SUFFIXES if find_spec("pillow_heif") else IMAGE_SUFFIXES
+    """Suffixes of the images that are read in a folder: HEIC and RAW where the packages they need are installed."""
+    installed = [suffixes for suffixes, package, _ in OPTIONAL.values() if find_spec(package)]
+    return IMAGE_SUFFIXES.union(*installed)
 
 
 def advice(unread: Counter[str]) -> str:
     """What to do about what is not read."""
-    extras = {"HEIC image": ("HEIC images", "heif"), "video": ("videos", "video")}
-    missing = [f"for {what} pip install 'mftn[{extra}]'" for name, (what, extra) in extras.items() if unread[name]]
-    return "; ".join([*missing, "convert other images to JPEG, and give clips and linked folders by themselves"])
+    extras = {name: extra for name, (*_, extra) in OPTIONAL.items()} | {"video": "video"}
+    missing = [f"for {_plural(name)} pip install 'mftn[{extra}]'" for name, extra in extras.items() if unread[name]]
+    return "; ".join([*missing, "give clips, RAW images beside a JPEG and linked folders by themselves"])
 
 
 def describe(unread: Counter[str]) -> str:
@@ -306,7 +312,7 @@ def describe(unread: Counter[str]) -> str:
 
 
 def _plural(name: str) -> str:
-    return "clips of live photos" if name == "clip of a live photo" else f"{name}s"
+    return _IRREGULAR.get(name, f"{name}s")
 
 
 def _may_be_live_photo(entry: os.DirEntry[str]) -> bool:
