@@ -231,8 +231,8 @@ def walk(
 
     Hidden files and folders are skipped. Links to folders are counted and not followed, so that there are no loops.
     Annotated copies and faces that this package saved are passed over, unless the folder holds nothing else.
-    The moving part of a live photograph (a short .mov beside an image of the same name) and a RAW image beside a JPEG or
-    HEIC of the same name are counted and not read.
+    The moving part of a live photograph (a short .mov beside an image of the same name) and a RAW image beside a
+    JPEG or HEIC of the same name are counted and not read.
     A folder without images, or one that cannot be read, is one source with an error.
 
     Args:
