@@ -3,6 +3,7 @@ import io
 import json
 import os
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from mftn.files import file_identity
 from mftn.images import read_image
 from mftn.labels import EXPRESSIONS
 from mftn.output import ImageFolder, Provenance, open_writer
-from mftn.tags import is_own_image
+from mftn.tags import is_own_copy
 from mftn.types import ROW_TYPES, Face, Prediction
 
 
@@ -100,7 +101,7 @@ def test_a_table_of_photographs_has_the_types_of_one_of_videos(tmp_path: Path) -
 
 @pytest.mark.parametrize("library", ["pandas", "polars", "duckdb"])
 def test_the_types_reach_every_reader(tmp_path: Path, library: str) -> None:
-    module = pytest.importorskip(library)
+    module = import_module(library)
     path = tmp_path / "photos.parquet"
     with open_writer(path, "parquet") as writer:
         writer.write(PREDICTIONS[1])
@@ -227,11 +228,11 @@ def test_copies_keep_time_author_and_colours_but_not_turn_or_place(tmp_path: Pat
 def test_a_copy_is_known_by_its_tag(tmp_path: Path) -> None:
     image = PillowImage.new("RGB", (8, 8))
     folder = ImageFolder(tmp_path)
-    assert is_own_image(folder.save(image, "a.jpg", "faces")) and is_own_image(folder.save(image, "a.jpg", "face12"))
+    assert is_own_copy(folder.save(image, "a.jpg", "faces")) and is_own_copy(folder.save(image, "a.jpg", "face12"))
     image.save(tmp_path / "group_faces.jpg")
     (tmp_path / "text_faces.jpg").write_text("no image")
     for name in ("group_faces.jpg", "text_faces.jpg", "none_faces.jpg"):
-        assert not is_own_image(tmp_path / name)
+        assert not is_own_copy(tmp_path / name)
     again = ImageFolder(tmp_path, resume=True)
     assert again.save(image, "a.jpg", "faces").name == "a_faces.jpg"
     with pytest.raises(FileExistsError, match="group_faces.jpg: exists already"):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from mftn.errors import MissingExtraError
 from mftn.files import UniqueNames, atomic_write, file_identity, write_text
-from mftn.tags import is_own_image, read_tags
+from mftn.tags import is_own_copy, read_tags
 from mftn.types import ROW_TYPES, Prediction
 from mftn.version import __version__
 
@@ -219,7 +219,7 @@ class ImageFolder:
         if path not in self._written and path.exists():
             if file_identity(path) in self.protected:
                 raise FileExistsError(f"{path}: is a source, which is never replaced; choose another folder")
-            if not self.overwrite and not (self.resume and is_own_image(path)):
+            if not self.overwrite and not (self.resume and is_own_copy(path)):
                 raise FileExistsError(f"{path}: exists already; add --overwrite, or choose another folder")
         self._written.add(path)
         tags = read_tags(source)

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 from mftn.errors import ConfigError, ImageError
 from mftn.files import without_secrets
-from mftn.tags import is_own_image
+from mftn.tags import is_own_copy
 
 
 def _suffixes(names: str) -> frozenset[str]:
@@ -260,7 +260,7 @@ def walk(
                     counts["linked folder"] += 1
                 elif not skip or path.resolve() not in skip:
                     subfolders.append(path)
-            elif is_own_image(path):
+            elif (videos or _suffix(entry.name) not in VIDEO_SUFFIXES) and is_own_copy(path):
                 own.append(path)
             elif _suffix(entry.name) in RAW_SUFFIXES and _stem(entry.name) in stills:
                 counts[_BESIDE] += 1
@@ -339,7 +339,7 @@ def _matches(pattern: str, videos: bool) -> Iterator[Source]:
         paths = []
     shown = (path for path in paths if hidden.isdisjoint(Path(path).parts))
     files = [source for source in map(classify, shown) if source.kind is not Kind.FOLDER]
-    files = [source for source in files if not is_own_image(source.path)] or files
+    files = [source for source in files if not is_own_copy(source.path)] or files
     if not files:
         yield Source(pattern, Kind.GLOB, f"{pattern}: no file matches; check the pattern")
     for source in files:

@@ -13,6 +13,7 @@ from mftn.version import __version__
 if TYPE_CHECKING:
     from PIL import Image as PillowImage
 
+PROGRAM = f"mftn {__version__}"
 SOFTWARE = 0x0131
 KEPT = (0x010F, 0x0110, 0x0132, 0x013B, 0x8298)
 """Make, model, date, artist and copyright. The place and the maker's notes are left out: copies are shared."""
@@ -22,6 +23,7 @@ KEPT_DATES = (0x9003, 0x9004, 0x9010, 0x9011, 0x9012, 0x9290, 0x9291, 0x9292)
 """When the image was taken and digitized, with offsets from UTC and parts of seconds."""
 
 _OWN_NAME = re.compile(r"_(faces|face\d+)\.jpg$", re.IGNORECASE)
+_OWN_VIDEO_NAME = re.compile(r"_faces\.(mp4|mov|mkv)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class Tags:
 
 
 def read_tags(source: str) -> Tags:
-    """What a copy of an image file keeps, and by which `is_own_image` knows it; damaged tags are left out."""
+    """What a copy of an image file keeps, and by which `is_own_copy` knows it; damaged tags are left out."""
     from PIL import Image as PillowImage
 
     exif, profile, modified_ns = PillowImage.Exif(), None, None
@@ -53,19 +55,27 @@ def read_tags(source: str) -> Tags:
         exif.get_ifd(EXIF).update({tag: dates[tag] for tag in KEPT_DATES if tag in dates})
     with suppress(OSError, ValueError):
         modified_ns = os.stat(source).st_mtime_ns  # noqa: PTH116 (a path may be longer or odder than pathlib likes)
-    exif[SOFTWARE] = f"mftn {__version__}"
+    exif[SOFTWARE] = PROGRAM
     return Tags(exif, profile, modified_ns)
 
 
-def is_own_image(path: str | os.PathLike[str]) -> bool:
-    """Whether a file is an annotated copy or a face that this package saved, by its name and its EXIF software tag.
+def is_own_copy(path: str | os.PathLike[str]) -> bool:
+    """Whether this package saved a file: an annotated copy of an image or a video, or a face.
 
-    Only files that are named like copies are opened.
+    Only files that are named like copies are opened, for the tag of the program that made them: EXIF's software, or
+    the comment of a video.
     """
-    if not _OWN_NAME.search(os.fspath(path)):
-        return False
-    from PIL import Image as PillowImage
+    with suppress(Exception):  # Pillow's and FFmpeg's readers raise almost any error
+        if _OWN_NAME.search(os.fspath(path)):
+            from PIL import Image as PillowImage
 
-    with suppress(Exception), PillowImage.open(path) as image:
-        return str(image.getexif().get(SOFTWARE)).startswith("mftn ")
+            with PillowImage.open(path) as image:
+                return str(image.getexif().get(SOFTWARE)).startswith("mftn ")
+        if _OWN_VIDEO_NAME.search(os.fspath(path)):
+            import av
+
+            with av.open(os.fspath(path)) as video:
+                return any(
+                    name.lower() == "comment" and text.startswith("mftn ") for name, text in video.metadata.items()
+                )
     return False

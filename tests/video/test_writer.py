@@ -13,7 +13,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from clips import joined, make_clip, spans, stripes, tone_begins
 
 from mftn.errors import ImageError, OutputError
-from mftn.video import Clip, video_writer
+from mftn.sources import walk
+from mftn.tags import is_own_copy
+from mftn.video import SAVED_SUFFIXES, Clip, video_writer
 
 
 def copy(source: Path, name: str, **options: object) -> Path:
@@ -39,6 +41,17 @@ def test_a_copy_keeps_times_and_sound(tmp_path: Path) -> None:
             sounds.append(np.concatenate([frame.to_ndarray() for frame in container.decode(audio=0)], axis=1))
     assert times[0] == pytest.approx(times[1], abs=2e-3)
     np.testing.assert_array_equal(*sounds)
+
+
+@pytest.mark.parametrize("suffix", SAVED_SUFFIXES)
+def test_a_copy_is_known_by_its_tag_and_name_and_no_source(suffix: str, tmp_path: Path) -> None:
+    path = make_clip(tmp_path / "a.mkv", stripes(3))
+    written = copy(path, f"a_faces{suffix}")
+    assert is_own_copy(written) and not is_own_copy(path)
+    assert not is_own_copy(path.rename(tmp_path / "group_faces.mkv"))
+    assert [Path(source.path).name for source in walk(str(tmp_path), videos=True)] == ["group_faces.mkv"]
+    (tmp_path / "group_faces.mkv").unlink()
+    assert [Path(source.path).name for source in walk(str(tmp_path), videos=True)] == [written.name]
 
 
 @pytest.mark.parametrize("name", ["copy.mp4", "copy.mkv"])

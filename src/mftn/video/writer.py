@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mftn.errors import ImageError
 from mftn.files import atomic_write
+from mftn.tags import PROGRAM
 from mftn.video.clip import Clip
 from mftn.video.device import load_av
 
@@ -66,6 +67,7 @@ class VideoWriter:
 
     def __init__(self, path: Path, clip: Clip) -> None:
         self.output = load_av().open(str(path), "w")
+        self.output.metadata["comment"] = PROGRAM
         self.path, self.clip, self.sound = path, clip, clip.keep_sound()
         self.stream: Any = None
         self.voice: _Voice | None = None
