@@ -1,5 +1,7 @@
 import errno
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -61,6 +63,43 @@ def test_a_disk_error_names_the_file_whatever_a_library_makes_of_it(tmp_path: Pa
         partial.touch()
         raise OSError(errno.EDQUOT, "Disk quota exceeded")
     assert list(tmp_path.iterdir()) == []  # nothing was computed
+
+
+FULL_DISK = """
+import resource
+import sys
+from pathlib import Path
+from matplotlib.figure import Figure
+from PIL import Image
+import mftn
+from mftn.errors import OutputError
+from mftn.evaluate.figures import save_figure
+from mftn.output import ImageFolder
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+image, figure = Image.effect_noise((512, 512), 90).convert("RGB"), Figure()
+figure.subplots().plot(range(9))
+prediction = mftn.Prediction("noise.jpg", 512, 512, ())
+for write in (
+    lambda: ImageFolder("copies").save(image, "noise.jpg", "faces"),
+    lambda: prediction.save("saved.png", image=image),
+    lambda: save_figure(figure, Path("figure.png")),
+):
+    try:
+        write()
+        print("written")
+    except OutputError as error:
+        print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on a file's size")
+def test_an_image_that_the_disk_cuts_short_is_an_error_and_no_image(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", FULL_DISK], cwd=tmp_path, capture_output=True, text=True, check=True)
+    said = done.stdout.splitlines()
+    assert [line.split(": ")[0] for line in said] == [str(Path("copies", "noise_faces.jpg")), "saved.png", "figure.png"]
+    assert all("cannot be written: File too large" in line for line in said)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_errors_of_other_files_stay_theirs(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import errno
+import io
 import os
 import re
 import stat
@@ -156,6 +157,17 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Write a file atomically."""
     with atomic_write(path) as partial:
         partial.write_bytes(content)
+
+
+@contextmanager
+def write_encoded(path: Path) -> Iterator[io.BytesIO]:
+    """A buffer for an image's encoder; its content is written atomically when the block succeeds.
+
+    Given a file, Pillow takes the first half of a write that the disk cut short for the whole, without an error.
+    """
+    content = io.BytesIO()
+    yield content
+    write_bytes(path, content.getvalue())
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from mftn.errors import MissingExtraError
-from mftn.files import UniqueNames, atomic_write, file_identity, write_text
+from mftn.files import UniqueNames, atomic_write, file_identity, write_encoded, write_text
 from mftn.tags import is_own_copy, read_tags
 from mftn.types import ROW_TYPES, Prediction
 from mftn.version import __version__
@@ -223,8 +223,8 @@ class ImageFolder:
                 raise FileExistsError(f"{path}: exists already; add --overwrite, or choose another folder")
         self._written.add(path)
         tags = read_tags(source)
-        with atomic_write(path, real_suffix=True) as partial:
-            image.save(partial, "JPEG", quality=92, exif=tags.exif, icc_profile=tags.profile)
-            if tags.modified_ns is not None:
-                os.utime(partial, ns=(tags.modified_ns, tags.modified_ns))
+        with write_encoded(path) as content:
+            image.save(content, "JPEG", quality=92, exif=tags.exif, icc_profile=tags.profile)
+        if tags.modified_ns is not None:
+            os.utime(path, ns=(tags.modified_ns, tags.modified_ns))
         return path

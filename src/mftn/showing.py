@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from mftn.drawing import annotate, number_of
 from mftn.errors import ConfigError, ImageError, OutputError
-from mftn.files import atomic_write, file_identity, readable, write_text
+from mftn.files import file_identity, readable, write_encoded, write_text
 from mftn.images import read_image
 from mftn.labels import COLOURS
 from mftn.output import open_writer
@@ -81,9 +81,11 @@ def save(prediction: Prediction, path: Path, image: ImageSource | None = None) -
     if file_identity(path) is not None and file_identity(path) == file_identity(prediction.source):
         raise OutputError(f"{path}: is the source, which is never replaced; choose another name")
     if suffix in IMAGE_SUFFIXES:
+        from PIL import Image as PillowImage
+
         annotated = prediction.annotate(image)
-        with atomic_write(path, real_suffix=True) as partial:
-            annotated.save(partial, quality=92)
+        with write_encoded(path) as content:
+            annotated.save(content, PillowImage.registered_extensions()[suffix], quality=92)
     elif suffix == ".json":
         write_text(path, prediction.to_json(indent=2) + "\n")
     elif suffix in TABLE_SUFFIXES:

@@ -16,7 +16,7 @@ from mftn.analysis.methods import methods, versions
 from mftn.analysis.summary import TABLES, Summary
 from mftn.analysis.synchrony import ALL
 from mftn.errors import MissingExtraError
-from mftn.files import atomic_write, write_text
+from mftn.files import atomic_write, write_encoded, write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -55,8 +55,8 @@ def write_summary(summary: Summary, folder: Path, *, elan: bool, bids: bool) -> 
     for name, figure in _figures(summary):
         for kind in ("png", "pdf"):
             path = folder / "figures" / f"{name}.{kind}"
-            with atomic_write(path) as partial:
-                figure.savefig(partial, format=kind, metadata={"CreationDate": None} if kind == "pdf" else None)
+            with write_encoded(path) as content:
+                figure.savefig(content, format=kind, metadata={"CreationDate": None} if kind == "pdf" else None)
             figure.set_layout_engine("none")  # what was laid out for the first format holds for the second
         image = (folder / "figures" / f"{name}.png").read_bytes()
         images[name] = "data:image/png;base64," + base64.b64encode(image).decode()

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from mftn.evaluate.metrics import Counts
-from mftn.files import atomic_write
+from mftn.files import write_encoded
 from mftn.labels import COLOURS, SHORT_NAMES
 
 Values = NDArray[Any]
@@ -37,8 +37,8 @@ def save_figure(figure: Figure, *paths: Path) -> None:
     """Write the figure to every path, in the format of its suffix."""
     for path in paths:
         metadata = {"CreationDate": None} if path.suffix == ".pdf" else None
-        with atomic_write(path) as partial:
-            figure.savefig(partial, format=path.suffix[1:], metadata=metadata)
+        with write_encoded(path) as content:
+            figure.savefig(content, format=path.suffix[1:], metadata=metadata)
 
 
 def confusion_matrix(axes: Axes, counts: Counts, labels: tuple[str, ...], title: str, rows: str = "True Label") -> None:

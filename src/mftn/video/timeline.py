@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mftn.errors import MissingExtraError
-from mftn.files import atomic_write, readable
+from mftn.files import readable, write_encoded
 from mftn.labels import COLOURS
 from mftn.video.persons import Person, Persons
 
@@ -61,8 +61,8 @@ def draw_timeline(persons: Persons, path: Path, title: str = "") -> None:
     count = f"the {len(shown)} persons seen longest, of {everybody}" if everybody > len(shown) else ""
     name = readable(shortened(title))
     figure.suptitle(" – ".join(filter(None, (name, count))), fontsize="medium", parse_math=False)
-    with atomic_write(path) as partial:
-        figure.savefig(partial, format=path.suffix.removeprefix(".").lower())
+    with write_encoded(path) as content:
+        figure.savefig(content, format=path.suffix.removeprefix(".").lower())
 
 
 def shortened(title: str, longest: int = 90) -> str:
