@@ -60,7 +60,7 @@ def main() -> None:
         while True:
             process = subprocess.Popen([*command, str(killed), "--resume"])
             try:
-                patience = numbers.uniform(0.3, 1.8 * alone / options.kills) if kills < options.kills else None
+                patience = numbers.uniform(0.3, alone / options.kills) if kills < options.kills else None
                 status = process.wait(patience)
             except subprocess.TimeoutExpired:
                 kind = numbers.choices(SIGNALS, (9, 1, 1, 1))[0]

@@ -190,7 +190,7 @@ def project() -> dict[str, dict[str, object]]:
 
 @pytest.fixture(scope="session")
 def sample_files(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path:
-    """The files that the documentation names: photo.jpg, photos/, crops/, labelled folders, a table, clip.mp4."""
+    """The files that the documentation names: photo.jpg, photos/, crops/, labelled folders, a table, clip.mp4, clips/."""
     folder = tmp_path_factory.mktemp("samples")
     shutil.copytree(photos, folder / "photos")
     shutil.copy(photos / "astronaut.jpg", folder / "photo.jpg")
@@ -205,6 +205,8 @@ def sample_files(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path
         "path,label\n" + "".join(f"images/happiness/{number}.png,happy\n" for number in (0, 2, 4))
     )
     write_clip(folder / "clip.mp4", PillowImage.open(photos / "astronaut.jpg").resize((256, 256)))
+    (folder / "clips").mkdir()
+    shutil.copy(folder / "clip.mp4", folder / "clips" / "a.mp4")
     return folder
 
 
