@@ -10,7 +10,7 @@ import mftn
 from mftn.engines import DEFAULT_MODEL, list_models, load_engine
 from mftn.errors import MissingExtraError
 
-HEAVY = {"torch", "torchvision", "timm", "cv2", "lightning_fabric", "pandas", "pyarrow", "matplotlib"}
+HEAVY = {"torch", "torchvision", "timm", "cv2", "lightning_fabric", "pandas", "pyarrow", "matplotlib", "ray"}
 
 
 def modules_after(code: str) -> set[str]:

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TextIO
 
 from mftn.errors import MissingExtraError
 from mftn.files import UniqueNames, atomic_write, file_identity, write_encoded, write_text
@@ -93,19 +93,17 @@ class ParquetWriter:
     """The rows of `CsvWriter` with types; written in groups of a thousand, so that memory stays flat.
 
     Args:
-        path: The file.
+        path: The file, or an open one.
         provenance: Goes into the file's metadata, as JSON under the key "mftn".
     """
 
-    def __init__(self, path: Path, provenance: Provenance | None = None) -> None:
+    def __init__(self, path: Path | BinaryIO, provenance: Provenance | None = None) -> None:
         try:
             import pyarrow as pa
             import pyarrow.parquet as pq
         except ImportError as error:
             raise MissingExtraError("Parquet output", "parquet") from error
-        metadata = {"pandas": _pandas_types()} | ({"mftn": provenance.to_json()} if provenance else {})
-        columns = [(name, getattr(pa, kind)()) for name, kind in ROW_TYPES.items()]
-        self.schema = pa.schema(columns, metadata)
+        self.schema = arrow_schema(provenance)
         self.table_of = pa.Table.from_pylist
         self.file = pq.ParquetWriter(path, self.schema)
         self.rows: list[dict[str, Any]] = []
@@ -124,6 +122,14 @@ class ParquetWriter:
         """Write the last group and the footer."""
         self._flush()
         self.file.close()
+
+
+def arrow_schema(provenance: Provenance | None = None) -> Any:
+    """The columns of `ROW_TYPES` for pyarrow; the provenance becomes metadata, as JSON under the key "mftn"."""
+    import pyarrow as pa
+
+    metadata = {"pandas": _pandas_types()} | ({"mftn": provenance.to_json()} if provenance else {})
+    return pa.schema([(name, getattr(pa, kind)()) for name, kind in ROW_TYPES.items()], metadata)
 
 
 def _pandas_types() -> str:

@@ -226,9 +226,9 @@ class Recognizer:
             if isinstance(source, Source) and source.error:
                 raise ImageError(source.error)
             value = value if isinstance(source, Source) else as_value(source, bgr)
-            size = value_bytes(value)
+            size = value_bytes(source if isinstance(source, Source) else value)
             image = read_image(
-                source.path if isinstance(source, Source) else path if value is None else value,
+                _readable(source) if isinstance(source, Source) else path if value is None else value,
                 lambda pixels: room.take(number, size + pixels * BYTES_PER_PIXEL),
                 path if isinstance(source, Source) else called(source),
             )
@@ -262,6 +262,11 @@ def _each(sources: Any) -> Iterator[ImageSource | Source]:
             yield from find_sources([given])
         else:
             yield given
+
+
+def _readable(source: Source) -> str | bytes:
+    """What is read of a source: its content, or the file."""
+    return source.path if source.content is None else source.content
 
 
 def _numbered(items: Iterable[T], room: Room) -> Iterator[tuple[int, T]]:

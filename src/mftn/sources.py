@@ -14,7 +14,7 @@ import stat
 import sys
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
@@ -85,11 +85,13 @@ class Source:
         path: As it was given or found; bytes that are not UTF-8 are lone surrogates, as in Python's file functions.
         kind: Its kind; that of a regular file is taken from its name.
         error: Why it cannot be read, beginning with the path; None if it may be tried.
+        content: The file's bytes, where they have been read already.
     """
 
     path: str
     kind: Kind
     error: str | None = None
+    content: bytes | None = field(default=None, repr=False)
 
     @property
     def moves(self) -> bool:
@@ -105,6 +107,11 @@ class Source:
     def name(self) -> str:
         """The path as tables and messages show it: an address without user name and password."""
         return without_secrets(self.path)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of its content."""
+        return len(self.content) if self.content is not None else 0
 
 
 def classify(path: str | os.PathLike[str]) -> Source:

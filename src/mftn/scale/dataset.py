@@ -1,0 +1,153 @@
+"""Prediction as a step of somebody's own Ray Data pipeline."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mftn.errors import ConfigError
+from mftn.limits import check_range
+from mftn.output import arrow_schema
+from mftn.recognize import Recognizer
+from mftn.scale.reading import fetched, predictions_of
+from mftn.scale.run import actor_pool, model_content, require_ray
+from mftn.scale.settings import Settings
+from mftn.scale.shards import BYTES_COLUMNS, PATH_COLUMNS, Item, ItemKind, cut, find_items, shard_of, table_of
+from mftn.scale.worker import load_recognizer
+from mftn.sources import Source
+from mftn.types import Prediction
+
+if TYPE_CHECKING:
+    from ray.data import Dataset
+
+BATCH_IMAGES = 64
+"""Images that a worker gets at once from a dataset."""
+
+TABLE_ROWS = 1000
+"""Rows after which a worker passes on what it has, however many faces an image holds."""
+
+
+def predict(
+    source: Dataset | str | os.PathLike[str] | Sequence[str | os.PathLike[str] | Source],
+    settings: Settings | None = None,
+    *,
+    column: str | None = None,
+    keep: Sequence[str] = (),
+    batch_images: int = BATCH_IMAGES,
+    workers: int | None = None,
+) -> Dataset:
+    """Recognise in a Ray Data pipeline: a lazy dataset with the rows of `mftn predict`, one per face.
+
+    Nothing is written, and a lost worker's rows are computed again by Ray; `write` also survives the loss of the
+    program itself. Rows come in the order in which they are computed, unless `preserve_order` is set in the dataset's
+    execution options; within a batch they are in its order.
+
+    Args:
+        source: A dataset with a column of paths, addresses, files' bytes or images (arrays as `ray.data.read_images`
+            gives them); or sources as in `write`.
+        settings: How to recognise; as `mftn predict` does if None.
+        column: The column; None takes the first of "path", "bytes", "image" and the like that is there.
+        keep: Columns of the dataset that rows keep, such as an identifier.
+        batch_images: Images that a worker gets at once.
+        workers: Most workers; as many as the cluster has room for if None.
+
+    Raises:
+        ConfigError: The dataset has no such column, or a number is out of its range.
+        MissingExtraError: Ray is not installed.
+    """
+    require_ray()
+    import ray
+
+    check_range("batch_images", batch_images, 1)
+    settings = (settings or Settings()).checked()
+    known = (settings, model_content(settings), os.getcwd())  # noqa: PTH109
+    options: dict[str, Any] = {"num_cpus": settings.threads, "fn_constructor_args": known}
+    if isinstance(source, ray.data.Dataset):
+        column = column or _column(source.columns() or [])
+        pool = actor_pool(10**9, settings.threads, workers)
+        chosen = source.select_columns(list(dict.fromkeys([column, *keep])))
+        return chosen.map_batches(
+            DatasetWorker,
+            batch_size=batch_images,
+            fn_kwargs={"column": column, "keep": tuple(keep)},
+            compute=pool,
+            **options,
+        )
+    if column or keep:
+        raise ConfigError("column and keep apply to datasets; omit them")
+    sources = [source] if isinstance(source, str | os.PathLike) else source
+    shards = cut(find_items(sources, batch_images), batch_images)
+    dataset = ray.data.from_arrow([table_of(shard) for shard in shards])
+    pool = actor_pool(10**9, settings.threads, workers)
+    return dataset.map_batches(ItemsWorker, batch_size=None, batch_format="pyarrow", compute=pool, **options)
+
+
+def _column(names: Sequence[str]) -> str:
+    found = next((name for name in (*PATH_COLUMNS, *BYTES_COLUMNS) if name in names), None)
+    if found is None:
+        raise ConfigError(f"the dataset has no column of images (it has {', '.join(names)}); name it: column=…")
+    return found
+
+
+class ItemsWorker:
+    """An actor that turns shards into tables of rows.
+
+    Args:
+        settings: How to recognise.
+        model: As in `load_recognizer`.
+        folder: As in `load_recognizer`.
+    """
+
+    def __init__(self, settings: Settings, model: bytes | None, folder: str) -> None:
+        self.settings = settings
+        self.recognizer: Recognizer = load_recognizer(settings, model, folder)
+
+    def __call__(self, table: Any) -> Iterator[Any]:
+        """The rows of a shard, in tables of limited length."""
+        found = predictions_of(shard_of(table), self.recognizer, self.settings, [])
+        yield from _tables((prediction, {}) for prediction in found)
+
+
+class DatasetWorker(ItemsWorker):
+    """An actor that turns batches of a dataset into tables of rows."""
+
+    def __call__(self, batch: dict[str, np.ndarray], column: str = "path", keep: tuple[str, ...] = ()) -> Iterator[Any]:
+        """The rows of a batch, in tables of limited length."""
+        kept = [{name: batch[name][number] for name in keep} for number in range(len(batch[column]))]
+        yield from _tables(zip(self.recognizer.stream(_given(batch[column])), kept, strict=True))
+
+
+def _given(values: np.ndarray) -> Iterator[Any]:
+    """The images of a column: paths are read ahead, values are taken as they are."""
+    if all(isinstance(value, str) for value in values):
+        yield from fetched([Item(ItemKind.IMAGE, str(value)) for value in values])
+        return
+    for value in values:
+        yield value.get("bytes") or b"" if isinstance(value, dict) else value
+
+
+def _tables(predictions: Iterable[tuple[Prediction, dict[str, Any]]]) -> Iterator[Any]:
+    """Predictions as Arrow tables, each with the columns that it keeps; an empty one if there is none."""
+    import pyarrow as pa
+
+    schema, rows, kept = arrow_schema(), list[dict[str, Any]](), list[dict[str, Any]]()
+
+    def table() -> Any:
+        made = pa.Table.from_pylist(rows, schema=schema)
+        for name in kept[0] if kept else ():
+            made = made.append_column(name, pa.array([each[name] for each in kept]))
+        return made
+
+    for prediction, columns in predictions:
+        new = prediction.to_rows()
+        rows += new
+        kept += [columns] * len(new)
+        if len(rows) >= TABLE_ROWS:
+            yield table()
+            rows.clear()
+            kept.clear()
+    if rows:
+        yield table()

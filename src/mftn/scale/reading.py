@@ -1,0 +1,222 @@
+"""The images of a shard, read ahead: files, members of tar files, rows of Parquet files."""
+
+from __future__ import annotations
+
+import errno
+import tarfile
+import tempfile
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import PurePosixPath
+from typing import Any
+
+from mftn.download import is_address
+from mftn.errors import ImageError
+from mftn.recognize import Recognizer
+from mftn.scale.settings import Settings
+from mftn.scale.shards import Item, ItemKind, Shard, bytes_column, name_column
+from mftn.scale.storage import is_final, is_stored, locate, name_at, patiently, read_stored
+from mftn.sources import Kind, Source, classify, is_hidden, readable_suffixes
+from mftn.types import Prediction
+
+READERS = 16
+"""Files that are read at once: stores and network drives answer late, and many at a time."""
+
+READ_AHEAD_BYTES = 64_000_000
+"""Most bytes of files that wait for the network, besides those being read."""
+
+OUT_OF_REACH = {
+    number
+    for name in ("ESTALE", "ETIMEDOUT", "EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN", "ENETUNREACH", "ENOTCONN")
+    if (number := getattr(errno, name, None)) is not None
+}
+"""Numbers of errors of network drives that pass."""
+
+
+def predictions_of(shard: Shard, recognizer: Recognizer, settings: Settings, notes: list[str]) -> Iterator[Prediction]:
+    """The predictions of a shard, in its order: those of `mftn predict` on its files.
+
+    Args:
+        shard: What is read.
+        recognizer: Detects and classifies.
+        settings: Those of videos count.
+        notes: Gets what is missing of a video that could not be read, or not to its end.
+
+    Raises:
+        OSError: A store stayed out of reach; what cannot be read for another reason is a prediction with `error`.
+    """
+    first = shard.items[0]
+    if first.kind is ItemKind.VIDEO:
+        yield from _video(first.path, recognizer, settings, notes)
+    elif first.kind is ItemKind.TAR:
+        yield from recognizer.stream(members(first.path))
+    elif first.kind is ItemKind.ROWS:
+        yield from recognizer.stream(rows(first))
+    else:
+        yield from recognizer.stream(fetched(shard.items))
+
+
+def fetched(items: Iterable[Item]) -> Iterator[Source]:
+    """Images with their content, in their order, read ahead by several threads."""
+    waiting: deque[Future[Source]] = deque()
+    with ThreadPoolExecutor(READERS) as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(fetch, item))
+                while len(waiting) >= 2 * READERS or _held(waiting) > READ_AHEAD_BYTES:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _held(waiting: Iterable[Future[Source]]) -> int:
+    return sum(each.result().nbytes for each in waiting if each.done() and not each.exception())
+
+
+def fetch(item: Item) -> Source:
+    """An image with its content; a file without any is classified, and left to `Recognizer.stream`, as in a list.
+
+    Raises:
+        OSError: The store or the network drive stayed out of reach.
+    """
+    source = Source(name_at(item.path), Kind.IMAGE, item.error)
+    if item.error or is_address(item.path):
+        return source
+    try:
+        if is_stored(item.path):
+            return replace(source, content=read_stored(item.path))
+        return replace(source, content=patiently(lambda: _read_file(item.path)))
+    except (OSError, ValueError) as error:
+        if not is_stored(item.path) and getattr(error, "errno", None) not in OUT_OF_REACH:
+            return classify(item.path)
+        if isinstance(error, FileNotFoundError):
+            return replace(source, error=f"{source.path}: no such file; check the path")
+        if is_final(error):
+            return replace(source, error=f"{source.path}: may not be read ({error}); check its permissions")
+        raise
+
+
+def _read_file(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 (a path may be longer or odder than pathlib likes)
+            return file.read()
+    except OSError as error:
+        if error.errno in OUT_OF_REACH:
+            raise
+        raise ValueError(str(error)) from error  # final: nothing to wait for
+
+
+def members(path: str) -> Iterator[Source]:
+    """The images in a tar file, as PATH/MEMBER, in their order; the file is read once, from start to end."""
+    name, suffixes = name_at(path), readable_suffixes()
+    try:
+        with _opened(path) as file, tarfile.open(fileobj=file, mode="r|*") as archive:
+            for member in archive:
+                inside = PurePosixPath(member.name)
+                content = archive.extractfile(member) if member.isreg() else None
+                if content is None or inside.suffix.lower() not in suffixes or is_hidden(inside.name):
+                    continue
+                yield Source(f"{name}/{member.name}", Kind.IMAGE, content=content.read())
+    except (FileNotFoundError, PermissionError) as error:
+        yield Source(name, Kind.MISSING, f"{name}: cannot be opened ({error.strerror or error}); check the path")
+    except (tarfile.TarError, EOFError) as error:
+        yield Source(name, Kind.IMAGE, f"{name}: damaged or incomplete ({error}); copy or download it again")
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[Any]:
+    files, place = locate(path)
+    with patiently(lambda: files.open_input_stream(place, buffer_size=1_000_000)) as file:
+        yield file
+
+
+def rows(item: Item) -> Iterator[Source]:
+    """The images in rows of a Parquet file, named by a column of names, or as PATH#ROW."""
+    import pyarrow.parquet as pq
+
+    files, place = locate(item.path)
+    with patiently(lambda: pq.ParquetFile(files.open_input_file(place))) as file:
+        column, named = bytes_column(file.schema_arrow), name_column(file.schema_arrow)
+        assert column is not None
+        groups, first = _groups(file.metadata, item)
+        number = first
+        for batch in file.iter_batches(64, row_groups=groups, columns=[column, *([named] if named else [])]):
+            for row in batch.to_pylist():
+                if item.start <= number < item.stop:
+                    name = (named and row[named]) or f"{name_at(item.path)}#{number}"
+                    yield _source(str(name), row[column])
+                number += 1
+            if number >= item.stop:
+                return
+
+
+def _groups(metadata: Any, item: Item) -> tuple[list[int], int]:
+    """The row groups that hold an item's rows, and the number of their first row."""
+    groups, first, start = list[int](), 0, 0
+    for group in range(metadata.num_row_groups):
+        stop = start + metadata.row_group(group).num_rows
+        if start < item.stop and stop > item.start:
+            first = first if groups else start
+            groups.append(group)
+        start = stop
+    return groups, first
+
+
+def _source(name: str, value: Any) -> Source:
+    content = value.get("bytes") if isinstance(value, dict) else value
+    if content is None:
+        return Source(name, Kind.MISSING, f"{name}: the row holds no image")
+    return Source(name, Kind.IMAGE, content=content)
+
+
+def _video(path: str, recognizer: Recognizer, settings: Settings, notes: list[str]) -> Iterator[Prediction]:
+    """The frames of a video; one that cannot be read is a prediction with `error`."""
+    name = name_at(path)
+    if not is_stored(path):
+        yield from _frames(path, name, recognizer, settings, notes)
+        return
+    with tempfile.NamedTemporaryFile(suffix=PurePosixPath(name).suffix) as copy:  # FFmpeg reads files
+        try:
+            copy.write(read_stored(path))
+        except FileNotFoundError:
+            yield _unread(name, f"{name}: no such file; check the path", recognizer, notes)
+            return
+        copy.flush()
+        for prediction in _frames(copy.name, name, recognizer, settings, notes):
+            error = prediction.error and prediction.error.replace(copy.name, name)
+            yield replace(prediction, source=name, error=error)
+
+
+def _frames(path: str, name: str, recognizer: Recognizer, settings: Settings, notes: list[str]) -> Iterator[Prediction]:
+    """What `mftn predict` writes of a video: the frames up to an error too, and a row with the error without any."""
+    from mftn.tracking import TrackedFrames
+    from mftn.video import Clip
+
+    count, failure, frames = 0, None, None
+    try:
+        with closing(Clip(path, settings.start, settings.end, settings.every, fps=settings.fps)) as clip:
+            frames = TrackedFrames(clip, recognizer, settings.detect_every, settings.smooth, keep_images=False)
+            for frame in clip:
+                for prediction, _ in frames.push(frame):
+                    count += 1
+                    yield prediction
+            failure = (cut_off := clip.cut_off()) and f"{name}: {cut_off}"
+    except ImageError as error:
+        failure = str(error)
+    for prediction, _ in frames.flush() if frames else ():
+        count += 1
+        yield prediction
+    if failure and count:
+        notes.append(failure)
+    elif failure:
+        yield _unread(name, failure, recognizer, notes)
+
+
+def _unread(name: str, error: str, recognizer: Recognizer, notes: list[str]) -> Prediction:
+    notes.append(error)
+    return Prediction(name, 0, 0, (), error, model=recognizer.engine.spec.name)

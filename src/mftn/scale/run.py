@@ -1,0 +1,230 @@
+"""A run: the shards of a plan that are not done yet, on an autoscaling pool of actors, into parts of the output."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import uuid
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+from mftn.engines import find_model
+from mftn.engines.installed import is_shipped
+from mftn.errors import MissingExtraError, OutputError
+from mftn.limits import check_range
+from mftn.scale.settings import Settings
+from mftn.scale.shards import SHARD_IMAGES, Plan, read_plan, write_plan
+from mftn.scale.storage import Store
+from mftn.scale.summary import Share, Summary
+from mftn.scale.worker import Outcome, ShardWorker, State, Work, read_counts
+from mftn.sources import Source
+
+MANIFEST = "_manifest.json"
+ROUNDS = 3
+"""Times that a shard is tried which could not be read or written."""
+
+
+def write(
+    sources: str | os.PathLike[str] | Sequence[str | os.PathLike[str] | Source],
+    output: str | os.PathLike[str],
+    settings: Settings | None = None,
+    *,
+    shard_images: int = SHARD_IMAGES,
+    workers: int | None = None,
+    null: bool = False,
+    on_shard: Callable[[Outcome, int], object] | None = None,
+) -> Summary:
+    """Recognise on all machines of a Ray cluster, into a folder of Parquet files, one per shard.
+
+    The rows are those of `mftn predict`. A part appears when it is complete, so the folder can be read at any time, and
+    a run that was ended in any way is continued by the same call: finished shards are skipped. The sources are
+    listed once; what is added to them later is not read. An image that cannot be read is a row with `error`. A shard
+    that costs three workers in a run is set aside, and stays so until its file in OUTPUT/_mftn/aside is deleted.
+
+    Ray is used as it is initialised; otherwise it is started on this machine.
+
+    Args:
+        sources: As in `find_items`: files, folders, globs, Parquet files, tar files, and addresses of these in stores.
+        output: A folder that all machines share, or the address of one in a store.
+        settings: How to recognise; as `mftn predict` does if None.
+        shard_images: Images of a shard, for the first run into a folder.
+        workers: Most workers; as many as the cluster has room for if None.
+        null: As in `find_sources`.
+        on_shard: Called with each shard that is done or not, and the number of those that are left.
+
+    Raises:
+        ConfigError: A number is out of its range, or an earlier run into the folder had other sources or settings.
+        OutputError: The output cannot be written.
+        MissingExtraError: Ray is not installed.
+        KeyboardInterrupt: Passed on; what is finished stays.
+    """
+    started = time.monotonic()
+    require_ray()
+    check_range("shard_images", shard_images, 1)
+    if workers is not None:
+        check_range("workers", workers, 1)
+    sources = [sources] if isinstance(sources, str | os.PathLike) else list(sources)
+    settings, store = (settings or Settings()).checked(), Store(os.fspath(output))
+    made_by = settings.provenance()
+    known = json.loads(made_by.to_json())
+    plan = read_plan(store, sources, known) or write_plan(store, sources, known, shard_images, null=null)
+    there = set(store.names())
+    done = [number for number, entry in enumerate(plan.entries) if f"{entry.name}.parquet" in there]
+    aside = dict.fromkeys(store.names("_mftn/aside"), "by an earlier run")
+    work = Work(
+        settings, model_content(settings), made_by, _absolute(store.address), uuid.uuid4().hex[:12], plan.folder
+    )
+    names = [entry.name for entry in plan.entries]
+    pending = sorted(set(range(len(names))) - set(done) - {k for k, name in enumerate(names) if name in aside})
+    outcomes = dict[int, Outcome]()
+    for outcome in _rounds(plan, work, pending, workers):
+        outcomes[outcome.number] = outcome
+        if on_shard:
+            left = len(pending) - sum(each.state is not State.UNFINISHED for each in outcomes.values())
+            on_shard(outcome, left)
+    summary = _summary(store.address, outcomes, len(done), aside, time.monotonic() - started)
+    _write_manifest(store, plan, outcomes, done, summary)
+    store.delete(f"_mftn/attempts/{work.run}")
+    store.delete("_mftn/partial")
+    return summary
+
+
+def _rounds(plan: Plan, work: Work, pending: Sequence[int], workers: int | None) -> Iterator[Outcome]:
+    """The outcomes of shards, in the order in which they come; what could not be finished is tried again.
+
+    Raises:
+        OutputError: Nothing can be written.
+    """
+    for _ in range(ROUNDS):
+        left = list[int]()
+        for outcome in _pass(plan, work, pending, workers):
+            yield outcome
+            if outcome.state is State.UNFINISHED:
+                left.append(outcome.number)
+                if len(left) > 10 and outcome.note.startswith("OutputError"):
+                    raise OutputError(outcome.note.partition(": ")[2])
+        if not left:
+            return
+        pending = left
+
+
+def _pass(plan: Plan, work: Work, pending: Sequence[int], workers: int | None) -> Iterator[Outcome]:
+    """Each shard once. One block per shard: its actor asks for the next one when it has ended."""
+    if not pending:
+        return
+    import ray
+
+    rows = [{"number": number, "name": plan.entries[number].name} for number in pending]
+    with quiet_context():
+        dataset = ray.data.from_items(rows, override_num_blocks=len(rows))
+        outcomes = dataset.map(
+            ShardWorker,
+            fn_constructor_args=(work,),
+            num_cpus=work.settings.threads,
+            compute=actor_pool(len(rows), work.settings.threads, workers),
+        )
+        for row in outcomes.iter_rows():
+            yield Outcome(**row | {"state": State(row["state"])})
+
+
+def actor_pool(tasks: int, threads: int, workers: int | None) -> Any:
+    """A pool that begins with the cluster's processors and grows with it; two tasks wait at an actor, or none would.
+
+    Args:
+        tasks: More actors would have nothing to do.
+        threads: Processors of an actor.
+        workers: Most actors; None for no limit.
+    """
+    import ray
+
+    if not ray.is_initialized():
+        ray.init()
+    most = min(tasks, workers or tasks)
+    room = int(ray.cluster_resources().get("CPU", 1) // threads)
+    first = max(1, min(most, room))
+    return ray.data.ActorPoolStrategy(min_size=1, max_size=most, initial_size=first, max_tasks_in_flight_per_actor=2)
+
+
+@contextmanager
+def quiet_context() -> Iterator[None]:
+    """Ray Data without progress bars of its own, for datasets that are made in the block."""
+    from ray.data import DataContext
+
+    with warnings.catch_warnings():  # it copies deprecated attributes too
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context = DataContext.get_current().copy()
+    context.enable_progress_bars = False
+    with DataContext.current(context):
+        yield
+
+
+def require_ray() -> None:
+    """Refuse to begin without Ray.
+
+    Raises:
+        MissingExtraError: It is not installed.
+    """
+    try:
+        import ray.data  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError("Prediction on many machines", "ray") from error
+
+
+def model_content(settings: Settings) -> bytes | None:
+    """The content of a model's file, for machines that do not have it; None of one that ships."""
+    file = find_model(settings.model)
+    return None if is_shipped(file) else file.read_bytes()
+
+
+def _absolute(address: str) -> str:
+    return address if "://" in address else os.path.abspath(address)  # noqa: PTH100
+
+
+def _summary(address: str, outcomes: dict[int, Outcome], before: int, aside: dict[str, str], seconds: float) -> Summary:
+    values = [outcomes[number] for number in sorted(outcomes)]
+    finished = [outcome for outcome in values if outcome.state is State.DONE]
+    nodes = dict[str, Share]()
+    for outcome in finished:
+        share = nodes.get(outcome.node, Share(0, 0.0))
+        nodes[outcome.node] = Share(share.images + outcome.images, share.seconds + outcome.seconds)
+    return Summary(
+        address,
+        sum(outcome.images for outcome in finished),
+        sum(outcome.faces for outcome in finished),
+        sum(outcome.failures for outcome in finished),
+        seconds,
+        len(finished),
+        before,
+        nodes,
+        aside | {outcome.name: outcome.note for outcome in values if outcome.state is State.SET_ASIDE},
+        {outcome.name: outcome.note for outcome in values if outcome.state is State.UNFINISHED},
+        tuple(outcome.note for outcome in finished if outcome.note),
+    )
+
+
+def _write_manifest(
+    store: Store, plan: Plan, outcomes: dict[int, Outcome], done: Sequence[int], summary: Summary
+) -> None:
+    """What the output holds: what made it, and its parts with their counts, of all runs."""
+    counts = {
+        number: {name: getattr(outcome, name) for name in ("images", "faces", "failures")}
+        for number, outcome in outcomes.items()
+        if outcome.state is State.DONE
+    }
+    with ThreadPoolExecutor(16) as pool:
+        parts = [f"{plan.entries[number].name}.parquet" for number in done]
+        counts |= dict(zip(done, pool.map(lambda part: read_counts(store, part), parts), strict=True))
+    manifest = {
+        **plan.made_by,
+        "sources": plan.sources,
+        "unread": plan.unread,
+        "complete": summary.complete,
+        "set_aside": summary.set_aside,
+        "unfinished": summary.unfinished,
+        "parts": [{"file": f"{plan.entries[number].name}.parquet", **counts[number]} for number in sorted(counts)],
+    }
+    store.put(MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False).encode())

@@ -1,0 +1,98 @@
+"""What workers need to know to give the rows of `mftn predict`."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from mftn.engines import EngineName, find_model, installed_engines, load_engine
+from mftn.errors import ConfigError
+from mftn.faces import DetectorName
+from mftn.limits import check_range
+from mftn.output import Provenance
+from mftn.recognize import Recognizer, load
+from mftn.tracking import LONGEST_SMOOTHING_S, check_fps
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The options of `mftn predict` that shape rows, under the same names, and the threads of each worker.
+
+    Engines run on processors, so workers ask Ray for processors only; GPUs would stay idle.
+
+    Attributes:
+        model: As in `mftn.load`. An exported file needs to be on the machine that starts the run alone.
+        detector: As in `mftn.load`.
+        min_score: As in `mftn.load`.
+        detect_size: As in `mftn.load`.
+        engine: As in `mftn.load`; "auto" is settled on the machine that starts the run.
+        flip: As in `mftn.load`.
+        threads: Threads of each worker, and the processors that it takes of a machine; one gives the most images per
+            second, two halve the memory per processor.
+        start: Of a video, as in `mftn.track`.
+        end: Of a video, as in `mftn.track`.
+        every: Of a video, as in `mftn.track`.
+        fps: Of a video, as in `mftn.track`.
+        detect_every: Of a video, as in `mftn.track`.
+        smooth: Of a video, as in `mftn.track`.
+    """
+
+    model: str | Path | None = None
+    detector: DetectorName = "yunet"
+    min_score: float | None = None
+    detect_size: int | None = None
+    engine: EngineName = "auto"
+    flip: bool = True
+    threads: int = 1
+    start: float = 0.0
+    end: float | None = None
+    every: int = 1
+    fps: float | None = None
+    detect_every: int = 5
+    smooth: float = 0.3
+
+    def checked(self) -> Settings:
+        """The same with the engine settled, after every number was found to lie in its range.
+
+        Raises:
+            ConfigError: A number lies outside.
+            UnknownModelError: There is no such model.
+        """
+        check_range("threads", self.threads, 1, 64)
+        if self.min_score is not None:
+            check_range("min_score", self.min_score, 0, 1)
+        check_range("start", self.start, 0)
+        if self.end is not None:
+            check_range("end", self.end, self.start)
+        check_range("every", self.every, 1)
+        if self.fps is not None:
+            check_fps("fps", self.fps, self.every)
+        check_range("detect_every", self.detect_every, 1)
+        check_range("smooth", self.smooth, 0, LONGEST_SMOOTHING_S)
+        find_model(self.model)
+        if self.engine != "auto" and self.engine not in installed_engines():
+            raise ConfigError(f"{self.engine}: no such engine here; install it, or choose auto")
+        return replace(self, engine=installed_engines()[-1] if self.engine == "auto" else self.engine)
+
+    def load(self) -> Recognizer:
+        """The recognizer of one worker."""
+        return load(
+            self.model,
+            detector=self.detector,
+            min_score=self.min_score,
+            threads=self.threads,
+            engine=self.engine,
+            flip=self.flip,
+            detect_size=self.detect_size,
+        )
+
+    def provenance(self) -> Provenance:
+        """What goes with the rows; threads shape none."""
+        settings: dict[str, Any] = asdict(self)
+        del settings["model"], settings["threads"]
+        file = find_model(self.model)
+        with file.open("rb") as opened:
+            digest = hashlib.file_digest(opened, "sha256").hexdigest()
+        return Provenance(load_engine(self.model, threads=1).spec.name or file.stem, digest, settings)

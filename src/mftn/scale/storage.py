@@ -1,0 +1,242 @@
+"""Files on shared folders and in object stores, by their addresses, through the file systems of pyarrow and fsspec."""
+
+from __future__ import annotations
+
+import errno
+import fnmatch
+import os
+import re
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from mftn.errors import ConfigError, MissingExtraError
+from mftn.files import disk_errors, without_secrets
+from mftn.sources import is_hidden
+
+T = TypeVar("T")
+
+ADDRESS = re.compile(
+    r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<place>[^/?]*)/?(?P<path>.*?)(?P<query>\?\w+=.*)?", re.IGNORECASE | re.DOTALL
+)
+"""An address; options of a store, such as its endpoint, come after a question mark."""
+
+PATIENCE_S = 120.0
+"""Seconds for which a store may be out of reach."""
+
+FINAL = {errno.ENOSPC, errno.EROFS, errno.EFBIG, errno.ENAMETOOLONG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+"""Numbers of errors that do not pass by themselves."""
+
+
+def is_stored(path: str) -> bool:
+    """Whether a path is an address of a store; http(s) addresses are read image by image."""
+    match = ADDRESS.fullmatch(path)
+    return match is not None and match["scheme"].lower() not in ("http", "https")
+
+
+def name_at(address: str) -> str:
+    """An address as rows name it: without the options of its store."""
+    match = ADDRESS.fullmatch(address)
+    return address[: match.start("query")] if match and match["query"] else address
+
+
+def locate(address: str) -> tuple[Any, str]:
+    """The pyarrow file system of an address, and the path in it; a path without a scheme is a local one.
+
+    Raises:
+        ConfigError: There is no such store, or the address holds a password.
+        MissingExtraError: pyarrow is not installed.
+    """
+    match = ADDRESS.fullmatch(address)
+    if match is None:
+        return _connect("", "", "")[0], os.path.abspath(address)  # noqa: PTH100 (Path would change the name)
+    if without_secrets(address) != address:
+        raise ConfigError(f"{without_secrets(address)}: holds a password; set it in the environment, as its tools do")
+    files, base = _connect(match["scheme"].lower(), match["place"], match["query"] or "")
+    return files, f"{base.rstrip('/')}/{match['path']}".rstrip("/")
+
+
+@lru_cache(maxsize=64)
+def _connect(scheme: str, place: str, query: str) -> tuple[Any, str]:
+    try:
+        from pyarrow import fs
+    except ImportError as error:
+        raise MissingExtraError("Prediction on many machines", "ray") from error
+    if not scheme:
+        return fs.LocalFileSystem(), ""
+    try:
+        found: tuple[Any, str] = fs.FileSystem.from_uri(f"{scheme}://{place}{query}" if place else f"{scheme}:///")
+        return found
+    except ValueError:  # none that pyarrow knows by itself
+        try:
+            import fsspec
+
+            return fs.PyFileSystem(fs.FSSpecHandler(fsspec.filesystem(scheme))), place or "/"
+        except (ImportError, ValueError) as error:
+            raise ConfigError(f"{scheme}://{place}: cannot be reached ({error})") from error
+
+
+def patiently(action: Callable[[], T], patience: float = PATIENCE_S) -> T:
+    """The result of reading or writing, tried again for so many seconds while the store is out of reach."""
+    deadline, wait = time.monotonic() + patience, 0.5
+    while True:
+        try:
+            return action()
+        except Exception as error:
+            if is_final(error) or time.monotonic() + wait > deadline:
+                raise
+        time.sleep(wait)
+        wait = min(2 * wait, 15.0)
+
+
+def is_final(error: Exception) -> bool:
+    """Whether waiting does not help."""
+    if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError | NotADirectoryError | ValueError):
+        return True
+    return getattr(error, "errno", None) in FINAL or "ACCESS_DENIED" in str(error)
+
+
+def walk_store(address: str) -> Iterator[str]:
+    """The addresses of the files at an address: of itself, of a folder at all levels, or of a pattern's matches.
+
+    A folder's own files come first, sorted, then those of its subfolders; hidden names are skipped. A folder's names
+    are held in memory, not those of the whole tree.
+    """
+    from pyarrow import fs
+
+    match = ADDRESS.fullmatch(address)
+    assert match
+    head, query = address[: match.start("path")], match["query"] or ""
+    files, path = locate(address)
+    pattern = None
+    if any(sign in match["path"] for sign in "*["):
+        pattern = path
+        fixed = match["path"].partition("*")[0].partition("[")[0].rpartition("/")[0]
+        files, path = locate(f"{head}{fixed}{query}")
+    found = patiently(lambda: files.get_file_info(path))
+    if found.type == fs.FileType.File:
+        yield address
+        return
+    base = locate(f"{head}{query}")[1].strip("/")
+    waiting = [path] if found.type == fs.FileType.Directory else []
+    while waiting:
+        folder = waiting.pop()
+        entries = patiently(lambda folder=folder: files.get_file_info(fs.FileSelector(folder)))  # type: ignore[misc]
+        entries = sorted((entry for entry in entries if not is_hidden(entry.base_name)), key=lambda each: each.path)
+        for entry in entries:
+            if entry.type == fs.FileType.File and (pattern is None or fnmatch.fnmatchcase(entry.path, pattern)):
+                yield f"{head}{entry.path.lstrip('/').removeprefix(base).lstrip('/')}{query}"
+        waiting += [entry.path for entry in reversed(entries) if entry.type == fs.FileType.Directory]
+
+
+def read_stored(address: str) -> bytes:
+    """The content at an address, with patience.
+
+    Raises:
+        OSError: It is not there, may not be read, or stays out of reach.
+    """
+    files, path = locate(address)
+
+    def read() -> bytes:
+        with files.open_input_stream(path) as file:
+            content: bytes = file.read()
+            return content
+
+    return patiently(read)
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A folder for output that several machines share, on a disk or in an object store.
+
+    Attributes:
+        address: Of the folder.
+    """
+
+    address: str
+
+    def put(self, name: str, content: bytes) -> None:
+        """Write a file under a temporary name and rename it, so that it is there as a whole or not at all.
+
+        The temporary name is drawn, as process ids are equal on several machines.
+
+        Raises:
+            OutputError: It cannot be written to a disk.
+            OSError: It cannot be written to a store.
+        """
+        files, root = locate(self.address)
+        final, partial = f"{root}/{name}", f"{root}/_mftn/partial/{uuid.uuid4().hex}"
+
+        def write() -> None:
+            for path in (final, partial):
+                files.create_dir(path.rpartition("/")[0])
+            with files.open_output_stream(partial) as file:
+                file.write(content)
+            if self._is_disk:
+                _flush(partial)
+            files.move(partial, final)
+
+        with disk_errors(Path(final), (Path(final), Path(partial)), kept=False):
+            patiently(write)
+
+    @property
+    def _is_disk(self) -> bool:
+        return ADDRESS.fullmatch(self.address) is None
+
+    def get(self, name: str) -> bytes | None:
+        """A file's content; None if there is none."""
+        files, root = locate(self.address)
+
+        def read() -> bytes:
+            with files.open_input_stream(f"{root}/{name}") as file:
+                content: bytes = file.read()
+                return content
+
+        try:
+            return patiently(read)
+        except FileNotFoundError:
+            return None
+
+    def open(self, name: str) -> Any:
+        """A file that pyarrow reads in pieces."""
+        files, root = locate(self.address)
+        return patiently(lambda: files.open_input_file(f"{root}/{name}"))
+
+    def names(self, folder: str = "") -> list[str]:
+        """The names in a folder, sorted; none if it is not there."""
+        from pyarrow import fs
+
+        files, root = locate(self.address)
+        chosen = fs.FileSelector(f"{root}/{folder}".rstrip("/"), allow_not_found=True)
+        return sorted(entry.base_name for entry in patiently(lambda: files.get_file_info(chosen)))
+
+    def count(self, names: list[str]) -> int:
+        """How many of these files are there."""
+        from pyarrow import fs
+
+        files, root = locate(self.address)
+        found = patiently(lambda: files.get_file_info([f"{root}/{name}" for name in names]))
+        return sum(entry.type == fs.FileType.File for entry in found)
+
+    def delete_files(self, names: list[str]) -> None:
+        """Delete files that are there."""
+        files, root = locate(self.address)
+        for name in names:
+            patiently(lambda name=name: files.delete_file(f"{root}/{name}"))  # type: ignore[misc]
+
+    def delete(self, folder: str) -> None:
+        """Delete a folder, if it is there."""
+        files, root = locate(self.address)
+        with suppress(FileNotFoundError):
+            patiently(lambda: files.delete_dir(f"{root}/{folder}"))
+
+
+def _flush(path: str) -> None:
+    """Let a file survive a power failure."""
+    with open(path, "r+b") as file:  # noqa: PTH123
+        os.fsync(file.fileno())

@@ -1,0 +1,133 @@
+"""Sources become the same shards in every run, whatever they are."""
+
+import itertools
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from mftn.errors import ConfigError
+from mftn.scale.reading import members, rows
+from mftn.scale.shards import Item, ItemKind, Shard, cut, find_items, read_plan, read_shard, write_plan
+from mftn.scale.storage import Store, locate, name_at
+
+MADE_BY = {"model": "m", "settings": {"detector": "yunet"}}
+
+
+def images(count: int) -> list[Item]:
+    return [Item(ItemKind.IMAGE, f"{number}.jpg") for number in range(count)]
+
+
+def test_images_are_cut_evenly_and_what_is_large_is_alone() -> None:
+    video, tar = Item(ItemKind.VIDEO, "a.mp4"), Item(ItemKind.TAR, "b.tar")
+    shards = list(cut([*images(5), video, *images(1), tar], 2))
+    assert [len(shard.items) for shard in shards] == [2, 2, 1, 1, 1, 1]
+    assert [shard.name[:8] for shard in shards] == [f"{number:08}" for number in range(6)]
+    assert shards == list(cut([*images(5), video, *images(1), tar], 2))
+    other = list(cut([*images(4), Item(ItemKind.IMAGE, "other.jpg"), video, *images(1), tar], 2))
+    assert [a.name == b.name for a, b in itertools.zip_longest(shards, other)] == [True, True, False, True, True, True]
+
+
+def test_a_plan_is_kept_with_names_that_are_no_text(tmp_path: Path) -> None:
+    names = [os.fsdecode(b"caf\xe9.jpg"), "ünïcode.jpg", "plain.jpg"]
+    for name in names:
+        (tmp_path / name).touch()
+    store = Store(str(tmp_path / "out"))
+    sources = [str(tmp_path / name) for name in names] + ["missing.jpg"]
+    plan = write_plan(store, sources, MADE_BY, shard_images=2)
+    assert [entry.size for entry in plan.entries] == [2, 2] and read_plan(store, sources, MADE_BY) == plan
+    found = [read_shard(store, number) for number in range(2)]
+    assert [item.path for shard in found for item in shard.items] == sources
+    assert [shard.name for shard in found] == [entry.name for entry in plan.entries]
+    assert "no such file" in (found[1].items[1].error or "")
+    with pytest.raises(ConfigError, match="sources was"):
+        read_plan(store, sources[:1], MADE_BY)
+    with pytest.raises(ConfigError, match="model was m and is n"):
+        read_plan(store, sources, MADE_BY | {"model": "n"})
+
+
+def test_long_lists_span_files_of_a_plan(tmp_path: Path) -> None:
+    table = pa.table({"path": [f"s3://bucket/{number:05}.jpg?region=x" for number in range(450)] + ["clip.mp4"]})
+    pq.write_table(table, tmp_path / "paths.parquet", row_group_size=100)
+    store = Store(str(tmp_path / "out"))
+    plan = write_plan(store, [tmp_path / "paths.parquet"], MADE_BY, shard_images=2)
+    assert len(plan.entries) == 226 and len(list((tmp_path / "out/_mftn/plan").iterdir())) == 3
+    assert read_shard(store, 110) == Shard(
+        plan.entries[110].name, tuple(find_items([tmp_path / "paths.parquet"]))[220:222]
+    )
+    assert read_shard(store, 225).items[0].kind is ItemKind.VIDEO
+
+
+def test_rows_of_a_table_are_read_once_each(tmp_path: Path) -> None:
+    values = [{"bytes": f"image {number}".encode(), "path": None} for number in range(23)]
+    pq.write_table(pa.table({"image": values}), tmp_path / "images.parquet", row_group_size=5)
+    items = list(find_items([tmp_path / "images.parquet"], 4))
+    assert [(item.start, item.stop) for item in items] == [(0, 4), (4, 8), (8, 12), (12, 16), (16, 20), (20, 23)]
+    found = [source for item in items for source in rows(item)]
+    assert [source.content for source in found] == [value["bytes"] for value in values]
+    assert found[7].name == f"{tmp_path / 'images.parquet'}#7"
+    pq.write_table(pa.table({"number": [1]}), tmp_path / "numbers.parquet")
+    with pytest.raises(ConfigError, match="neither paths"):
+        list(find_items([tmp_path / "numbers.parquet"]))
+
+
+def test_a_damaged_archive_gives_its_images_and_an_error(tmp_path: Path) -> None:
+    import tarfile
+
+    for number in range(3):
+        (tmp_path / f"{number}.jpg").write_bytes(bytes(3000))
+    with tarfile.open(tmp_path / "whole.tar", "w") as archive:
+        for number in range(3):
+            archive.add(tmp_path / f"{number}.jpg", f"{number}.jpg")
+    (tmp_path / "cut.tar").write_bytes((tmp_path / "whole.tar").read_bytes()[:10_000])
+    found = list(members(str(tmp_path / "cut.tar")))
+    assert [source.error is None for source in found] == [True, True, False]
+    assert "damaged or incomplete" in (found[-1].error or "")
+    (missing,) = members(str(tmp_path / "missing.tar"))
+    assert "cannot be opened" in (missing.error or "")
+
+
+def test_stores_are_listed_like_folders(bucket: object, store: str) -> None:
+    for key in (
+        "d/b.jpg",
+        "d/a.jpg",
+        "d/.hidden.jpg",
+        "d/x/c.png",
+        "d/notes.txt",
+        "d/x/v.mp4",
+        "e/s-1.tar",
+        "e/s-2.tar",
+    ):
+        bucket.put_object(Key=key, Body=b"x")  # type: ignore[attr-defined]
+    found = list(find_items([f"s3://photos/d{store}"]))
+    assert [name_at(item.path) for item in found] == [
+        f"s3://photos/d/{name}" for name in ("a.jpg", "b.jpg", "x/c.png", "x/v.mp4")
+    ]
+    assert [item.kind.value for item in found] == ["image", "image", "image", "video"]
+    found = list(
+        find_items([f"s3://photos/e/s-*.tar{store}", f"s3://photos/d/a.jpg{store}", f"s3://photos/none{store}"])
+    )
+    assert [item.kind.value for item in found] == ["tar", "tar", "image", "image"]
+    assert "no such file" in (found[-1].error or "") and found[0].path == f"s3://photos/e/s-1.tar{store}"
+
+
+def test_a_file_system_of_fsspec_is_a_store() -> None:
+    import fsspec
+
+    with fsspec.open("memory://photos/a/1.jpg", "wb") as file:
+        file.write(b"x")
+    assert [item.path for item in find_items(["memory://photos/a"])] == ["memory://photos/a/1.jpg"]
+    store = Store("memory://out")
+    store.put("a/b.parquet", b"content")
+    assert store.get("a/b.parquet") == b"content" and store.names("a") == ["b.parquet"] and store.get("none") is None
+    with pytest.raises(ConfigError, match="cannot be reached"):
+        locate("nowhere://x/y")
+    with pytest.raises(ConfigError, match="holds a password"):
+        locate("s3://key:secret@bucket/x")
+
+
+def test_what_has_no_end_is_refused() -> None:
+    with pytest.raises(ConfigError, match="has no end"):
+        list(find_items(["rtsp://camera/stream"]))
