@@ -25,17 +25,7 @@ if [ ! -f "$out/data/student/whole/dataset.json" ]; then
 fi
 data=$out/data/student/aligned whole=$out/data/student/whole
 
-if [ ! -f "$out/initial.safetensors" ]; then
-    "$python" - "$out/initial.safetensors" <<'PYTHON'
-import sys
-from mftn.engines.installed import find_model
-from mftn.export.recover import load_network
-from mftn.models import save_model
-
-network = load_network(find_model("mftn_mobile_ferplus"))
-save_model(network, sys.argv[1], network.spec)
-PYTHON
-fi
+[ -f "$out/initial.safetensors" ] || "$python" tools/recover_weights.py mftn_mobile_ferplus "$data" "$out/initial.safetensors"
 stage ferplus_mobile_student "$out/initial.safetensors" "$@"
 "$python" -m mftn export "$out/ferplus_mobile_student/best.safetensors" --out "$out/mftn_mobile_student.onnx" \
     --name mftn_mobile_student --precision fp16 --data "$data" --overwrite

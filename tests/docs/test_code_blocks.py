@@ -190,7 +190,7 @@ def project() -> dict[str, dict[str, object]]:
 
 @pytest.fixture(scope="session")
 def sample_files(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path:
-    """The files that the documentation names: photo.jpg, photos/, crops/, labelled folders, a table, clip.mp4, clips/."""
+    """The files that the documentation names: photo.jpg, photos/, crops/, labels, a table, clip.mp4, clips/."""
     folder = tmp_path_factory.mktemp("samples")
     shutil.copytree(photos, folder / "photos")
     shutil.copy(photos / "astronaut.jpg", folder / "photo.jpg")

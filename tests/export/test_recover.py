@@ -11,7 +11,7 @@ import mftn.models
 from mftn.engines import find_model
 from mftn.errors import ModelError
 from mftn.export import export_onnx
-from mftn.export.recover import load_network, recover
+from mftn.export.recover import load_network, recover, unfold
 from mftn.models import load_model, save_model
 from mftn.spec import ModelSpec
 
@@ -67,3 +67,20 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     detector = Path(mftn.__file__).parent / "faces" / "weights" / "yunet.onnx"
     with pytest.raises(ModelError, match="not a file of `mftn export`"):
         load_network(detector)
+
+
+def test_a_recovered_network_learns_on_only_when_its_norms_are_unfolded() -> None:
+    network = recover(find_model("mftn_mobile_ferplus"))
+    generator = torch.Generator().manual_seed(0)
+    batches = torch.rand((3, 32, 1, *network.described().size), generator=generator) * 2 - 1
+    with torch.no_grad():
+        before = network.eval()(batches[0]).fused
+        folded = network.train()(batches[0]).fused
+        network = recover(find_model("mftn_mobile_ferplus"))
+        unfold(network, batches)
+        assert torch.allclose(network.eval()(batches[0]).fused, before, atol=1e-3)
+        for module in network.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+        trained = network.train()(batches[0]).fused
+    assert (trained - before).abs().mean() < 0.2 * (folded - before).abs().mean()

@@ -1,5 +1,6 @@
 """A network back from its exported file: what ships can be explained, evaluated and trained on."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -62,6 +63,41 @@ def recover(path: str | Path) -> Network:
             module.running_var -= module.eps  # type: ignore[operator,assignment]  # folded: what is left divides by 1
     _check(path, model.eval(), PARITY_INT8 if spec.precision == "int8" else PARITY)
     return model
+
+
+@torch.no_grad()
+def unfold(model: Network, images: Iterable[Tensor]) -> None:
+    """Give folded batch norms statistics again, so that the network can be trained on; what it computes stays the same.
+
+    A folded norm passes everything through as long as it is not trained. In training it would normalise what already
+    has the scale that was learned, and the network would forget within an epoch. Here it takes the mean and variance
+    of its input, and their inverse as its bias and weight.
+
+    Args:
+        model: A network from `recover`.
+        images: Batches of its input (B, C, H, W), some thousand images like those it will be trained on.
+    """
+    sums: dict[_BatchNorm, Tensor] = {}
+
+    def measure(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        x = inputs[0].double().flatten(2)  # (B, C, H·W)
+        moments = torch.stack([torch.full_like(x[0, :, 0], x.shape[0] * x.shape[2]), x.sum((0, 2)), (x**2).sum((0, 2))])
+        assert isinstance(norm, _BatchNorm)
+        sums[norm] = sums.get(norm, torch.zeros_like(moments)) + moments  # (3, C)
+
+    folded = [norm for norm in model.modules() if isinstance(norm, _BatchNorm) and not torch.any(norm.running_mean)]  # type: ignore[arg-type]
+    hooks = [norm.register_forward_pre_hook(measure) for norm in folded]
+    model.eval()
+    for batch in images:
+        model(batch)
+    for hook in hooks:
+        hook.remove()
+    for norm, (count, total, squares) in sums.items():
+        mean = total / count
+        variance = (squares / count - mean**2).clamp_min(0)
+        norm.bias.add_((mean * norm.weight).float())  # the norm divided by 1
+        norm.weight.mul_((variance + norm.eps).sqrt().float())
+        norm.running_mean, norm.running_var = mean.float(), variance.float()
 
 
 def _dequantised(proto: onnx.ModelProto) -> dict[str, Tensor]:
