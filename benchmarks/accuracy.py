@@ -1,10 +1,12 @@
 """Accuracy of a shipped model through the whole pipeline: read, detect, align, classify.
 
     python benchmarks/accuracy.py ferplus FOLDER [--split valid] [--detector yunet|none] [--model NAME] [--no-flip]
+                                         [--without-copies PREPARED]
     python benchmarks/accuracy.py photos FOLDER_WITH_labels.csv
     python benchmarks/accuracy.py portraits FOLDER_WITH_people.csv
 
 `ferplus` takes the official folders and measures both protocols; an image in which no face is found is taken whole.
+With a prepared data set of the same images, it leaves out those that are, exactly or nearly, in the training split too.
 `photos` takes images under a folder with labels.csv (image, expression); the largest, most central face counts, and an
 image without a face is wrong. `portraits` takes a neutral and a smiling portrait of each person, with people.csv
 (image, person, pose).
@@ -23,6 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import mftn
+from mftn.data.dataset import FaceDataset
+from mftn.data.manifest import read_manifest
 from mftn.data.readers import read_records
 from mftn.data.records import SPLITS
 from mftn.data.votes import PROTOCOLS, hard_labels
@@ -83,6 +87,11 @@ def print_scores(name: str, labels: NDArray[np.int64], rows: NDArray[np.float64]
 def measure_ferplus(arguments: argparse.Namespace, classify: Classify) -> None:
     """Both protocols on a split of the official folders; an image without a face is taken whole."""
     records = [record for record in read_records("ferplus", arguments.folder) if record.split == arguments.split]
+    if arguments.without_copies:
+        kept_paths = set(FaceDataset(arguments.without_copies, arguments.split, without_copies_of="train").paths)
+        manifest = read_manifest(arguments.without_copies, ["path", "source"]).to_pylist()
+        sources = {Path(row["source"]).name for row in manifest if row["path"] in kept_paths}
+        records = [record for record in records if record.source.name in sources]
     votes = np.array([record.votes for record in records])
     kept = hard_labels(votes, "argmax") >= 0
     rows, found = classify([record.source for record, keep in zip(records, kept, strict=True) if keep], whole=True)
@@ -133,6 +142,7 @@ def main() -> None:
     parser.add_argument("kind", choices=MEASURES)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--split", default="valid", choices=SPLITS)
+    parser.add_argument("--without-copies", type=Path)
     parser.add_argument("--detector", default="yunet", choices=("yunet", "mtcnn", "none"))
     parser.add_argument("--model")
     parser.add_argument("--engine", default="onnxruntime", choices=("onnxruntime", "openvino"))
