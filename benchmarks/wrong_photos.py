@@ -1,0 +1,72 @@
+"""Contact sheets of the photographs that a model gets wrong, to be looked at: what it says, and what their label says.
+
+    python benchmarks/wrong_photos.py FOLDER_WITH_labels.csv OUT [--model NAME] [--count 50] [--seed 0]
+
+Draws `count` of the wrong ones and writes OUT-1.png, OUT-2.png, … with 25 each, and a table of all wrong ones, OUT.csv.
+"""
+
+import argparse
+import csv
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+import mftn
+from mftn.faces.boxes import choose_face
+from mftn.files import write_csv
+from mftn.images import read_image
+from mftn.types import Face
+
+SIDE, LINE, ACROSS, SHEET = 220, 20, 5, 25
+
+
+def tile(row: dict[str, str]) -> Image.Image:
+    """A photograph with its name, label and prediction."""
+    photo = Image.open(row["path"]).convert("RGB")
+    photo.thumbnail((SIDE, SIDE))
+    page = Image.new("RGB", (SIDE, SIDE + 2 * LINE), "white")
+    page.paste(photo, ((SIDE - photo.width) // 2, 0))
+    draw, font = ImageDraw.Draw(page), ImageFont.load_default(14)
+    draw.text((2, SIDE), f"{row['image'][:16]}: {row['label']}", "black", font)
+    draw.text((2, SIDE + LINE), f"called {row['predicted']} {float(row['probability'] or 0):.0%}", "firebrick", font)
+    return page
+
+
+def main() -> None:
+    """Recognise, draw, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--model")
+    parser.add_argument("--count", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    (table,) = options.folder.rglob("labels.csv")
+    where = {path.name: path for path in table.parent.rglob("*") if path.is_file()}
+    recognizer, wrong = mftn.load(options.model), []
+    entries = list(csv.DictReader(table.open(newline="")))
+    found = recognizer.stream(where[entry["image"]] for entry in entries)
+    for entry, prediction in zip(entries, found, strict=True):
+        face = choose_face(list(prediction.faces), read_image(prediction.source))
+        assert face is None or isinstance(face, Face)
+        said = face.expression if face else "no face"
+        if said != entry["expression"]:
+            probability = face.probability if face else ""
+            row = {"image": entry["image"], "label": entry["expression"], "predicted": said, "probability": probability}
+            wrong.append({key: str(value) for key, value in (row | {"path": prediction.source}).items()})
+    print(f"{len(wrong)} of {len(entries)} are wrong")
+    write_csv(options.out.with_suffix(".csv"), wrong)
+    chosen = np.random.default_rng(options.seed).permutation(len(wrong))[: options.count]
+    for first in range(0, len(chosen), SHEET):
+        tiles = [tile(wrong[k]) for k in chosen[first : first + SHEET]]
+        sheet = Image.new("RGB", (ACROSS * SIDE, -(-len(tiles) // ACROSS) * tiles[0].height), "white")
+        for number, each in enumerate(tiles):
+            sheet.paste(each, (number % ACROSS * SIDE, number // ACROSS * each.height))
+        path = options.out.with_name(f"{options.out.stem}-{first // SHEET + 1}.png")
+        sheet.save(path)
+        print(path)
+
+
+if __name__ == "__main__":
+    main()
