@@ -68,15 +68,15 @@ def test_a_missing_or_unknown_engine_says_what_to_do(monkeypatch: pytest.MonkeyP
         load_engine(engine="openvino")
 
 
-def test_fast_arithmetic_is_close_to_exact(photos: Path) -> None:
+def test_fast_precision_is_close_to_exact(photos: Path) -> None:
     pytest.importorskip("openvino")
     image = read_image(photos / "astronaut.jpg")
     crops = np.stack([np.asarray(image[y : y + 112, 160:272]) for y in range(0, 200, 10)])
     exact = load_engine(engine="openvino").probabilities(crops)
-    fast = load_engine(engine="openvino", arithmetic="fast").probabilities(crops)
+    fast = load_engine(engine="openvino", precision="fast").probabilities(crops)
     np.testing.assert_allclose(fast, exact, atol=0.05)
-    with pytest.raises(ConfigError, match="install openvino, or choose exact"):
-        load_engine(engine="onnxruntime", arithmetic="fast")
+    with pytest.raises(ConfigError, match=r"pip install 'mftn\[openvino\]', or choose exact"):
+        load_engine(engine="onnxruntime", precision="fast")
 
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])

@@ -30,7 +30,7 @@ from mftn.data.dataset import FaceDataset
 from mftn.data.manifest import SCHEMA, read_description, read_manifest
 from mftn.data.records import Split
 from mftn.data.votes import VOTE_COLUMNS, distributions
-from mftn.engines import Arithmetic, Engine, Flipped, installed_engines, load_engine
+from mftn.engines import Engine, Flipped, Precision, installed_engines, load_engine
 from mftn.export.onnx import crop_batches
 from mftn.files import write_text
 from mftn.labels import EXPRESSIONS
@@ -92,8 +92,8 @@ def main() -> None:
     parser.add_argument("--faces", nargs=2, type=Path)
     parser.add_argument("--share", type=float, default=0.5)
     arguments = parser.parse_args()
-    arithmetic: Arithmetic = "fast" if "openvino" in installed_engines() else "exact"
-    teachers: list[Engine] = [Flipped(load_engine(path, arithmetic=arithmetic)) for path in arguments.teachers]
+    precision: Precision = "fast" if "openvino" in installed_engines() else "exact"
+    teachers: list[Engine] = [Flipped(load_engine(path, precision=precision)) for path in arguments.teachers]
     parts = {"labelled": (arguments.data, targets_by_path(teachers, arguments.data, arguments.share, "valid"))}
     if arguments.faces:
         parts["unlabelled"] = (arguments.faces, targets_by_path(teachers, arguments.faces, 1.0, None))

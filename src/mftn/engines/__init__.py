@@ -32,8 +32,8 @@ __all__ = [
 EngineName = Literal["auto", "onnxruntime", "openvino"]
 """What runs an exported model; auto is OpenVINO, the faster one (docs/speed.md), where it is installed."""
 
-Arithmetic = Literal["exact", "fast"]
-"""exact computes in float32; fast in bfloat16 where OpenVINO and the processor can, with about two digits less."""
+Precision = Literal["exact", "fast"]
+"""exact computes in float32; fast in bfloat16 where OpenVINO and the processor can, with about two digits."""
 
 BATCH = 32
 """Most crops per run of the network: more need more memory and are hardly faster."""
@@ -88,7 +88,7 @@ def load_engine(
     *,
     threads: int = 0,
     engine: EngineName = "auto",
-    arithmetic: Arithmetic = "exact",
+    precision: Precision = "exact",
 ) -> Engine:
     """Load an installed model by its name, or an exported file by its path.
 
@@ -96,7 +96,7 @@ def load_engine(
         model: Name or path; the default model if None.
         threads: Processor threads; 0 for all cores.
         engine: The engine that runs it.
-        arithmetic: "fast" allows bfloat16; only OpenVINO has it, and uses it where the processor has its instructions.
+        precision: "fast" allows bfloat16; only OpenVINO has it, and uses it where the processor has its instructions.
 
     Raises:
         ModelError: There is no such model, or the file is no export of this package.
@@ -109,12 +109,12 @@ def load_engine(
     if engine == "openvino":
         from mftn.engines.openvino import OpenVinoEngine
 
-        return OpenVinoEngine(path.read_bytes(), source, threads, arithmetic)
+        return OpenVinoEngine(path.read_bytes(), source, threads, precision)
     if engine == "onnxruntime":
         from mftn.engines.onnx import OnnxEngine
 
-        if arithmetic == "fast":
-            raise ConfigError("ONNX Runtime has no fast arithmetic on processors; install openvino, or choose exact")
+        if precision == "fast":
+            raise ConfigError("the precision fast needs OpenVINO: pip install 'mftn[openvino]', or choose exact")
         return OnnxEngine(path.read_bytes(), source, threads)
     raise ConfigError(f"{engine}: no such engine; {did_you_mean(engine, get_args(EngineName))}")
 
