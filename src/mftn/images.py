@@ -37,8 +37,8 @@ CR3_BRANDS = frozenset((b"crx ",))
 NEW_SUBFILE_TYPE, PHOTOMETRIC, REDUCED, SENSOR = 254, 262, 1, 32803
 """Tags of a TIFF and their values in one that is a RAW file: its first image is a preview, or the sensor's."""
 
-BAND_ROWS = 256
-"""Rows converted to RGB at a time: converting a 100-megapixel image as a whole takes up to a gigabyte per mode."""
+BAND_PIXELS = 1_000_000
+"""Pixels converted to RGB at a time: converting a 100-megapixel image as a whole takes up to a gigabyte per mode."""
 
 DEEP_GREY = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 """Pillow's grey modes of more than 8 bits."""
@@ -289,9 +289,11 @@ def _to_rgb(image: PillowImage.Image) -> Image:
     upright = np.empty((*sides, 3), np.uint8)
     stored = AS_STORED[orientation](upright)
     convert = _from_deep_grey(image) or _band_to_rgb
-    for top in range(0, image.height, BAND_ROWS):
-        band = image.crop((0, top, image.width, min(top + BAND_ROWS, image.height)))
-        rows = stored[top : top + BAND_ROWS]
+    height = max(1, BAND_PIXELS // image.width)
+    as_it_is = image.mode == "RGB" and image.height <= height  # needs no copy
+    for top in range(0, image.height, height):
+        band = image if as_it_is else image.crop((0, top, image.width, min(top + height, image.height)))
+        rows = stored[top : top + height]
         rows[:] = convert(band)
         if colour is not None:
             rows[_matches(band, colour)] = 255
@@ -374,6 +376,8 @@ def _band_to_rgb(band: PillowImage.Image) -> NDArray[np.uint8]:
         page = PillowImage.new("RGB", band.size, "white")
         page.paste(band, mask=band)
         return np.asarray(page)
+    if band.mode == "RGB":
+        return np.asarray(band)
     band.info.pop("transparency", None)  # `_matches` handles it; Pillow would convert it again
     return np.asarray(band.convert("RGB"))
 
