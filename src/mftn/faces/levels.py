@@ -1,6 +1,6 @@
 """Scales of an image and their parts: tiles, reduced copies, borders, and faces placed back into the source."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import ceil, inf
 
@@ -30,12 +30,14 @@ class Level:
         corner: Where it begins in the source, (x, y).
         factor: The source's pixels per pixel in x and y.
         uncut: The box inside which faces are whole, in its pixels: a tile's borders cut others in two.
+        smallest: Whether it is the smallest scale of its image.
     """
 
     image: Image
     corner: NDArray[np.float32]
     factor: NDArray[np.float32]
     uncut: Box = (-inf, -inf, inf, inf)
+    smallest: bool = False
 
     def part(self, left: int, top: int, right: int, bottom: int) -> "Level":
         """A cut-out in pixels of this scale."""
@@ -61,7 +63,7 @@ class Level:
         return np.column_stack([points, rows[:, 14]])
 
 
-def shrink(image: Image, factor: int, run: Callable[[Callable[[int], None], list[int]], object]) -> Image:
+def shrink(image: Image, factor: int, run: Callable[[Callable[[int], None], list[int]], Iterable[None]]) -> Image:
     """An H×W×3 image reduced by a whole factor, in bands, so that no second copy of a large image is made."""
     if factor <= 1:
         return image
@@ -73,7 +75,8 @@ def shrink(image: Image, factor: int, run: Callable[[Callable[[int], None], list
         band = image[top * factor : (top + rows) * factor]
         small[top : top + rows] = np.asarray(PillowImage.fromarray(band).reduce(factor))
 
-    run(reduce, list(range(0, len(small), rows)))
+    for _ in run(reduce, list(range(0, len(small), rows))):
+        pass
     return small
 
 

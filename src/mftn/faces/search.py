@@ -7,9 +7,10 @@ searched again in quarter turns.
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from math import ceil, log
-from typing import Any, ClassVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,9 @@ from mftn.faces.boxes import non_maximum_suppression, overlap, turn_points, with
 from mftn.faces.levels import Level, Rows, shrink, tiles
 from mftn.runtime import Pool
 from mftn.types import Detection, Image
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 BILINEAR = PillowImage.Resampling.BILINEAR
 
@@ -107,10 +111,12 @@ class SearchingDetector(ABC):
         steps = (first < self.whole_side) + max(ceil(log(last / self.whole_side, SCALE_STEP) - 0.1), 0)
         return [first, *(round(first * (last / first) ** (step / steps)) for step in range(1, steps + 1))]
 
-    def _levels(self, image: Image, sides: list[int], corner: tuple[int, int] = (0, 0)) -> list[Level]:
-        """The image, which begins at a corner of a larger one, on all scales."""
+    def _levels(self, image: Image, sides: list[int], corner: tuple[int, int] = (0, 0)) -> Iterator[Level]:
+        """The image, which begins at a corner of a larger one, on all scales, from the largest to the smallest.
+
+        Each is made when it is asked for, so that one can be searched while the next is made.
+        """
         height, width = image.shape[:2]
-        levels: list[Level] = []
         pillow: PillowImage.Image | None = None  # the image as Pillow's, once it has been converted
         for side in reversed(sides):  # each from the next larger one
             scale = side / max(height, width)
@@ -121,27 +127,30 @@ class SearchingDetector(ABC):
                 pillow = (pillow or PillowImage.fromarray(image)).resize(size, BILINEAR, reducing_gap=2.0)
                 image = np.asarray(pillow)
             factor = np.array([width / size[0], height / size[1]], np.float32)
-            levels.insert(0, Level(image, np.array(corner, np.float32), factor))
-        return levels
+            yield Level(image, np.array(corner, np.float32), factor, smallest=side == sides[0])
 
-    def _search(self, levels: list[Level], turns: int = 0) -> Rows:
+    def _search(self, levels: Iterable[Level], turns: int = 0) -> Rows:
         """Faces on all levels, turned by quarters counterclockwise; in the source's pixels, not merged."""
         strict = self.min_score + STRICTER * (1 - self.min_score)
-        passes = [(self.detect_on_first_scale, levels[0], strict if turns else self.min_score)]
-        for level in levels[1:]:
-            whole = max(level.image.shape[:2]) <= self.whole_side
-            least = self.min_score if whole and level is levels[-1] and not turns else strict
-            passes += [(self.detect_on_scale, part, least) for part in ([level] if whole else tiles(level))]
 
-        def run(one: tuple[Callable[[Image], Rows], Level, float]) -> Rows:
-            detect, level, least = one
+        def run(level: Level, least: float) -> Rows:
+            detect = self.detect_on_first_scale if level.smallest else self.detect_on_scale
             rows = detect(np.ascontiguousarray(np.rot90(level.image, turns)))
             return level.placed(level.whole(turn_back(rows[rows[:, 14] >= least], turns, level.image.shape)))
 
-        return np.concatenate(self._run(run, passes))
+        found: list[Iterable[Rows]] = []
+        for number, level in enumerate(levels):
+            if level.smallest:  # in this thread, while others search the larger ones
+                found.append([run(level, strict if turns else self.min_score)])
+                continue
+            whole = max(level.image.shape[:2]) <= self.whole_side
+            least = self.min_score if whole and number == 0 and not turns else strict
+            found.append(self._run(partial(run, least=least), [level] if whole else tiles(level)))
+        return np.concatenate([rows for level in reversed(found) for rows in level])
 
-    def _run(self, work: Callable[[Any], Any], items: list[Any]) -> list[Any]:
-        return list(self.pool.map(work, items) if self.pool and len(items) > 1 else map(work, items))
+    def _run(self, work: Callable[[T], R], items: list[T]) -> Iterator[R]:
+        """Begin work on all items; the results in their order."""
+        return self.pool.map(work, items) if self.pool else map(work, items)
 
     def _merged(self, rows: Rows) -> Rows:
         """One row per face, from the highest score to the lowest."""
@@ -158,7 +167,7 @@ class SearchingDetector(ABC):
                 rows[index] = found[1]
         if not turns:
             return rows
-        levels = self._levels(image, self._sides(min(max(image.shape[:2]), self.whole_side)))
+        levels = list(self._levels(image, self._sides(min(max(image.shape[:2]), self.whole_side))))
         return self._merged(np.concatenate([rows, *(self._search(levels, turn) for turn in sorted(turns))]))
 
     def _is_doubtful(self, rows: Rows) -> NDArray[np.bool_]:
@@ -173,7 +182,7 @@ class SearchingDetector(ABC):
         region = image[y : max(int(bottom + reach), y + 1), x : max(int(right + reach), x + 1)]
         if not region.size:
             return None
-        levels = self._levels(region, [TURNED_SIDE], (x, y))
+        levels = list(self._levels(region, [TURNED_SIDE], (x, y)))
         best = None
         for turn in (1, 2, 3):
             for other in self._search(levels, turn):

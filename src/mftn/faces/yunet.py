@@ -10,7 +10,7 @@ from importlib.resources import files
 import numpy as np
 from numpy.typing import NDArray
 
-from mftn.faces.levels import Rows, bordered
+from mftn.faces.levels import Rows
 from mftn.faces.search import SearchingDetector
 from mftn.runtime import Session
 from mftn.types import Image
@@ -49,17 +49,17 @@ class YuNet(SearchingDetector):
         self.session = Session(weights.read_bytes(), 1)
 
     def detect_on_first_scale(self, image: Image) -> Rows:
-        """Faces of a small H×W×3 image, those that fill it included."""
+        """Faces of a small H×W×3 image, those that fill it included: a black border gives them surroundings."""
         border = max(image.shape[:2]) // 4
-        rows = self.detect_on_scale(bordered(image, border))
+        rows = self.detect_on_scale(image, border)
         rows[:, :14] -= border
         return rows
 
-    def detect_on_scale(self, image: Image) -> Rows:
-        """Faces of an H×W×3 image on its own scale."""
-        height, width = (-(-side // 32) * 32 for side in image.shape[:2])
-        canvas = np.zeros((3, height, width), np.float32)
-        canvas[:, : image.shape[0], : image.shape[1]] = image.transpose(2, 0, 1)[::-1]  # BGR
+    def detect_on_scale(self, image: Image, border: int = 0) -> Rows:
+        """Faces of an H×W×3 image on its own scale, in pixels of the image within its border."""
+        height, width = image.shape[:2]
+        canvas = np.zeros((3, *(-(-(side + 2 * border) // 32) * 32 for side in (height, width))), np.float32)
+        canvas[:, border : border + height, border : border + width] = image.transpose(2, 0, 1)[::-1]  # BGR
         return self.decode(canvas)
 
     def decode(self, canvas: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -70,14 +70,14 @@ class YuNet(SearchingDetector):
         """
         outputs = self.session.run(None, {"input": canvas[None]})
         rows = []
-        for level, stride in enumerate(STRIDES):
-            classes, objects, boxes, points = (outputs[kind * 3 + level][0] for kind in range(4))  # (N, ·)
-            score = np.sqrt(np.clip(classes[:, 0], 0, 1) * np.clip(objects[:, 0], 0, 1))
+        for stride, confidences, geometry in zip(STRIDES, outputs[::2], outputs[1::2], strict=True):
+            columns = confidences.shape[3]
+            score = np.sqrt(confidences[0].prod(axis=0)).ravel()
             kept = np.flatnonzero(score >= self.min_score)
-            columns = canvas.shape[2] // stride
             cell = np.stack([kept % columns, kept // columns], axis=1).astype(np.float32)  # (n, 2)
-            centre = (cell + boxes[kept, :2]) * stride
-            half = np.exp(boxes[kept, 2:]) * (stride / 2)
-            landmarks = (points[kept].reshape(-1, 5, 2) + cell[:, None]) * stride
+            shape = geometry[0].reshape(14, -1)[:, kept].T  # (n, 14)
+            centre = (cell + shape[:, :2]) * stride
+            half = np.exp(shape[:, 2:4]) * (stride / 2)
+            landmarks = (shape[:, 4:].reshape(-1, 5, 2) + cell[:, None]) * stride
             rows.append(np.column_stack([centre - half, centre + half, landmarks.reshape(-1, 10), score[kept]]))
         return np.concatenate(rows).astype(np.float32)
