@@ -4,8 +4,8 @@
     python benchmarks/engines.py --base
 
 With model names or files: faces a second in batches of 32 on all cores, what the machine's measured matrix peak would
-allow, and with a prepared data set the agreement of labels on 1,000 validation faces with the first row. `--base` takes
-`mftn_base` at 224×224 in batches of 8 with random weights, and compares its int8 file with torch in fp32.
+allow, and with a prepared data set the accuracy on its validation faces, and the agreement of labels with the first row.
+`--base` takes `mftn_base` at 224×224 in batches of 8 with random weights, and compares its int8 file with torch in fp32.
 """
 
 import argparse
@@ -13,7 +13,9 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
+from itertools import product
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import onnx
@@ -23,7 +25,7 @@ from numpy.typing import NDArray
 
 import mftn.models  # noqa: F401 (registers the networks)
 from mftn.data.dataset import FaceDataset
-from mftn.engines import find_model, installed_engines, load_engine
+from mftn.engines import Engine, Flipped, Precision, find_model, installed_engines, load_engine
 from mftn.errors import ModelError
 from mftn.export import export_onnx
 from mftn.export.int8 import quantise
@@ -34,7 +36,7 @@ from mftn.labels import LABEL_SETS
 from mftn.models import save_model
 from mftn.spec import ModelSpec
 
-FACES, BATCH, BASE_BATCH, TURNS = 1000, 32, 8, 7
+BATCH, BASE_BATCH, TURNS = 32, 8, 7
 
 
 def medians(rows: Mapping[str, Callable[[], object]], turns: int = TURNS) -> dict[str, float]:
@@ -66,30 +68,42 @@ def operations(model: str) -> float:
 
 
 def compare_models(models: list[str], data: Path | None) -> None:
-    """Speed of every model on every engine, and agreement with the first."""
-    engines = {f"{model}, {name}": load_engine(model, engine=name) for model in models for name in installed_engines()}
+    """Speed of every model on every engine in every precision, and agreement with the first."""
+    engines: dict[str, Engine] = {}
+    for model, engine in product(models, installed_engines()):
+        for precision in get_args(Precision) if engine == "openvino" else ("exact",):
+            engines[f"{model}, {engine}, {precision}"] = load_engine(model, engine=engine, precision=precision)
     noise = np.random.default_rng(0)
     rows = {
         name: partial(engine.probabilities, noise.integers(0, 256, (BATCH, *engine.spec.size, 3), dtype=np.uint8))
         for name, engine in engines.items()
     }
-    peak, first = matrix_peak(), None
+    peak = matrix_peak()
     print(f"matrix peak {peak:.0f} GFLOP/s in float32")
     for name, seconds in medians(rows).items():
-        line = f"{name}: {BATCH / seconds:,.0f} faces/s"
-        if data is not None:
-            faces = dataset_crops(engines[name].spec, FaceDataset(data, "valid"), FACES)
-            outputs = classify(engines[name].probabilities, faces)
-            first = outputs if first is None else first
-            same = np.mean(outputs.argmax(axis=1) == first.argmax(axis=1))
-            line += f", labels as the first {same:.1%}, largest difference {np.abs(outputs - first).max():.1e}"
-        print(line)
+        print(f"{name}: {BATCH / seconds:,.0f} faces/s")
+    if data is not None:
+        compare_labels(engines, FaceDataset(data, "valid"))
     for model in models:
         try:
             gigaflops = operations(model)
         except ModelError:  # an int8 file: its network cannot be made again
             continue
         print(f"{model}: {gigaflops:.3f} GFLOP per face, so {peak / gigaflops:,.0f} faces/s at the peak")
+
+
+def compare_labels(engines: Mapping[str, Engine], faces: FaceDataset) -> None:
+    """How often the engines give the first one's labels and the data set's, with flips as prediction does it."""
+    truth, first = faces.labels.numpy(), None
+    for name, engine in engines.items():
+        outputs = classify(Flipped(engine).probabilities, dataset_crops(engine.spec, faces, len(faces)))
+        first = outputs if first is None else first
+        labels, difference = outputs.argmax(axis=1), np.abs(outputs - first)
+        print(
+            f"{name}: accuracy {np.mean(labels == truth):.2%}, labels as the first "
+            f"{np.mean(labels == first.argmax(axis=1)):.2%}, probabilities: mean difference {difference.mean():.1e}, "
+            f"largest {difference.max():.1e} ({len(faces)} crops)"
+        )
 
 
 def classify(run: Callable[[NDArray[np.uint8]], NDArray[np.float32]], crops: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -1,4 +1,5 @@
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -10,16 +11,23 @@ from mftn.errors import ConfigError, ModelError
 from mftn.images import read_image
 
 
-def test_all_engines_agree_on_the_model_that_ships(photos: Path) -> None:
+def test_all_engines_agree_on_the_models_that_ship(photos: Path) -> None:
     assert installed_engines() == ["onnxruntime", "openvino"]
     first, second = (mftn.load(engine=name) for name in installed_engines())
     for name in ("astronaut.jpg", "grace_hopper.jpg"):
         ours, theirs = first.predict(photos / name).faces[0], second.predict(photos / name).faces[0]
-        assert ours.probabilities == pytest.approx(theirs.probabilities, abs=1e-3)
-    crops = np.random.default_rng(0).integers(0, 256, (5, *first.engine.spec.size, 3), dtype=np.uint8)
-    outputs = [recognizer.engine.probabilities(crops) for recognizer in (first, second)]
-    np.testing.assert_allclose(outputs[0], outputs[1], atol=1e-3)
-    assert outputs[1].sum(axis=1) == pytest.approx(1, abs=1e-5)
+        assert ours.probabilities == pytest.approx(theirs.probabilities, abs=1e-4)
+
+
+@pytest.mark.parametrize("model", ["mftn_mobile_ferplus", "mftn_face_ferplus"])
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_all_engines_agree_whatever_the_threads(model: str, threads: int) -> None:
+    engines = [load_engine(model, engine=name, threads=threads) for name in installed_engines()]
+    crops = np.random.default_rng(0).integers(0, 256, (5, *engines[0].spec.size, 3), dtype=np.uint8)
+    for part in (crops, crops[:1], crops[::-1, :, ::-1]):
+        first, second = (engine.probabilities(part) for engine in engines)
+        np.testing.assert_allclose(first, second, atol=1e-5)
+        assert second.sum(axis=1) == pytest.approx(1, abs=1e-5)
 
 
 def test_a_face_and_its_horizontal_flip_count_as_much(photos: Path) -> None:
@@ -68,15 +76,29 @@ def test_a_missing_or_unknown_engine_says_what_to_do(monkeypatch: pytest.MonkeyP
         load_engine(engine="openvino")
 
 
-def test_fast_precision_is_close_to_exact(photos: Path) -> None:
-    pytest.importorskip("openvino")
+@pytest.mark.parametrize("model", ["mftn_mobile_ferplus", "mftn_face_ferplus"])
+def test_fast_precision_is_close_to_exact(model: str, photos: Path) -> None:
     image = read_image(photos / "astronaut.jpg")
-    crops = np.stack([np.asarray(image[y : y + 112, 160:272]) for y in range(0, 200, 10)])
-    exact = load_engine(engine="openvino").probabilities(crops)
-    fast = load_engine(engine="openvino", precision="fast").probabilities(crops)
-    np.testing.assert_allclose(fast, exact, atol=0.05)
+    exact, fast = (mftn.load(model, engine="openvino", precision=name) for name in ("exact", "fast"))
+    height, width = exact.engine.spec.size
+    crops = np.stack([image[y : y + height, 160 : 160 + width] for y in range(0, 200, 10)])
+    np.testing.assert_allclose(fast.engine.probabilities(crops), exact.engine.probabilities(crops), atol=0.05)
+    ours, theirs = exact.predict(image).faces[0], mftn.predict(image, model, precision="fast").faces[0]
+    assert (ours.box, ours.expression) == (theirs.box, theirs.expression)
+
+
+def test_fast_precision_needs_openvino() -> None:
     with pytest.raises(ConfigError, match=r"pip install 'mftn\[openvino\]', or choose exact"):
         load_engine(engine="onnxruntime", precision="fast")
+
+
+def test_an_engine_can_be_shared_by_threads() -> None:
+    engine = load_engine(engine="openvino")
+    crops = np.random.default_rng(0).integers(0, 256, (8, 3, *engine.spec.size, 3), dtype=np.uint8)
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(engine.probabilities, crops))
+    for part, outputs in zip(crops, together, strict=True):
+        np.testing.assert_allclose(outputs, engine.probabilities(part), atol=1e-6)
 
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
