@@ -1,3 +1,3 @@
-from mftn.cli import main
+from mftn.cli import console
 
-raise SystemExit(main())
+raise SystemExit(console())

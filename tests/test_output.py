@@ -13,7 +13,8 @@ from PIL import Image as PillowImage
 from PIL import ImageCms
 
 import mftn
-from mftn.cli.sink import ImageTable, PersonsTable, PredictionTables, sink
+from mftn.cli.sink import sink
+from mftn.cli.tables import ImageTable, PersonsTable, PredictionTables
 from mftn.errors import OutputError
 from mftn.files import file_identity
 from mftn.images import read_image

@@ -78,7 +78,7 @@ def _merge_heads(graph: onnx.GraphProto, stride: int) -> None:
     graph.node.append(helper.make_node("Split", [last], parts, axis=1, split=[2, 14]))
     graph.node.append(helper.make_node("Sigmoid", parts[:1], [f"confidences_{stride}"]))
     for name, channels in ((f"confidences_{stride}", 2), (f"geometry_{stride}", 14)):
-        shape = ["batch", channels, f"rows_{stride}", f"columns_{stride}"]
+        shape: list[str | int | None] = ["batch", channels, f"rows_{stride}", f"columns_{stride}"]
         graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
 
 

@@ -1,5 +1,5 @@
 """`python -m mftn`."""
 
-from mftn.cli import main
+from mftn.cli import console
 
-raise SystemExit(main())
+raise SystemExit(console())

@@ -8,6 +8,7 @@ import struct
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
@@ -23,8 +24,19 @@ if TYPE_CHECKING:
 
     ImageSource = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | PillowImage.Image | NDArray[Any]
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF", "JPEG2000")
-"""Formats that are opened; Pillow's many others are rarely photographs and increase the attack surface."""
+PLUGINS = {
+    "JPEG": "JpegImagePlugin",
+    "PNG": "PngImagePlugin",
+    "WEBP": "WebPImagePlugin",
+    "BMP": "BmpImagePlugin",
+    "GIF": "GifImagePlugin",
+    "TIFF": "TiffImagePlugin",
+    "PPM": "PpmImagePlugin",
+    "AVIF": "AvifImagePlugin",
+    "JPEG2000": "Jpeg2KImagePlugin",
+}
+"""Formats that are opened, and Pillow's modules for them, each imported when a file may be one: all its modules take as
+long as ten photographs. Its many other formats are rarely photographs and increase the attack surface."""
 
 HEIC_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"))
 """Brands of ISO media files whose images are compressed with HEVC."""
@@ -199,7 +211,6 @@ def _identify(file: IO[bytes]) -> PillowImage.Image:
     """
     from PIL import Image as PillowImage
 
-    PillowImage.init()
     start = file.read(64)
     if not start:
         raise ImageError("the file is empty; copy or download it again")
@@ -207,7 +218,9 @@ def _identify(file: IO[bytes]) -> PillowImage.Image:
         return _open_heic(file)
     if _is_raw(file, start):
         return _open_raw(file)
-    for format_name in FORMATS:
+    for format_name, plugin in PLUGINS.items():
+        with suppress(ImportError):  # Pillow before 11.3 has no AVIF
+            import_module(f"PIL.{plugin}")
         factory, accept = PillowImage.OPEN.get(format_name, (None, None))  # AVIF depends on how Pillow was built
         if factory is None or accept is None or accept(start[:16]) is not True:
             continue
@@ -217,7 +230,7 @@ def _identify(file: IO[bytes]) -> PillowImage.Image:
         except (SyntaxError, IndexError, TypeError, struct.error) as error:
             raise ImageError(f"a damaged {format_name}, or one of a rare kind ({error}); save it again") from error
         return _within_limit(image)
-    raise UnknownFormatError(f"not an image in a known format ({', '.join(FORMATS)})")
+    raise UnknownFormatError(f"not an image in a known format ({', '.join(PLUGINS)})")
 
 
 def _within_limit(image: PillowImage.Image) -> PillowImage.Image:

@@ -3,6 +3,7 @@
 Nothing heavy is imported until one runs, so that `mftn --help` is instant.
 """
 
+import gc
 import io
 import os
 import signal
@@ -53,6 +54,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             LOG.error(f"no subcommand {subcommand}; {did_you_mean(subcommand, SUBCOMMANDS)}")
             return WRONG_USAGE
         return _reported(subcommand, rest)
+
+
+def console() -> int:
+    """`main` for a process of its own."""
+    status = main()
+    gc.freeze()  # the process ends: its memory need not be searched for cycles
+    return status
 
 
 def _reported(subcommand: str, arguments: list[str]) -> int:

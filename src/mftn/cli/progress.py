@@ -1,12 +1,32 @@
 """The one progress bar of every subcommand: on stderr, gone when done, silent off a terminal and with --quiet."""
 
+from __future__ import annotations
+
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from typing import TYPE_CHECKING, Protocol
 
 from mftn.cli.messages import is_quiet
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+
+class Bars(Protocol):
+    """What `mftn predict` shows its progress with."""
+
+    def add_task(self, description: str, *, total: float | None = ..., visible: bool = ...) -> TaskID:
+        """Add a bar."""
+        ...
+
+    def advance(self, task_id: TaskID, advance: float = ...) -> None:
+        """Move a bar on."""
+        ...
+
+    def remove_task(self, task_id: TaskID) -> None:
+        """Remove a bar."""
+        ...
 
 
 def progress_bars(*, transient: bool = True) -> Progress:
@@ -15,9 +35,34 @@ def progress_bars(*, transient: bool = True) -> Progress:
     Args:
         transient: Remove the bars when done.
     """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, console=console, transient=transient, disable=is_quiet() or not console.is_terminal)
+
+
+@contextmanager
+def bars_on_terminal() -> Iterator[Bars]:
+    """The bars; off a terminal nothing is shown, and rich is not loaded, which takes as long as some photographs."""
+    if not sys.stderr.isatty():
+        yield _NoBars()
+        return
+    with progress_bars() as bars:
+        yield bars
+
+
+class _NoBars:
+    def add_task(self, description: str, *, total: float | None = None, visible: bool = True) -> TaskID:  # noqa: ARG002
+        task: TaskID = 0  # type: ignore[assignment]
+        return task
+
+    def advance(self, task_id: TaskID, advance: float = 1) -> None:
+        pass
+
+    def remove_task(self, task_id: TaskID) -> None:
+        pass
 
 
 @contextmanager

@@ -9,31 +9,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 from mftn.errors import OutputError
-from mftn.files import atomic_write, readable
 from mftn.journal import Journal
 from mftn.output import CsvWriter, JsonlWriter, Provenance, open_writer
-from mftn.sources import classify
 from mftn.types import Prediction
-from mftn.video.persons import Persons
-
-WIDTH = 120
-"""Width in columns of a table that is not printed to a terminal."""
 
 
 class Rows(Protocol):
-    """Collects predictions into tables, such as `PredictionTables`."""
+    """Collects predictions into tables, as `mftn.cli.tables.PredictionTables` does."""
 
     def add(self, prediction: Prediction) -> None:
         """Add an image or a frame."""
         ...
 
-    def tables(self) -> list[Table]:
-        """The tables so far, without empty ones."""
+    def print(self, path: Path | None) -> None:
+        """Print the tables to a file or to standard output."""
         ...
 
 
@@ -59,22 +49,22 @@ class Sink:
 
 @contextmanager
 def sink(
-    path: Path | None, kind: str, rows: Rows, made_by: Provenance, order: Sequence[str] | None = None
+    path: Path | None, kind: str, rows: Rows | None, made_by: Provenance, order: Sequence[str] | None = None
 ) -> Iterator[Sink]:
     """Send predictions somewhere; the output is complete when the block ends, even by Ctrl-C.
 
     Args:
         path: The file; None for standard output.
         kind: "table", "jsonl", "csv" or "parquet" (with a file only).
-        rows: Collects the predictions for the kind "table".
+        rows: Collects the predictions for the kind "table"; not needed for others.
         made_by: Goes with the file.
         order: The names of all sources, to go on with what an earlier run has computed; None to begin anew.
     """
-    if kind == "table":
+    if rows:
         try:
             yield Sink(rows.add)
         finally:
-            print_tables(rows.tables(), path)
+            rows.print(path)
     elif path and is_file_to_be(path):
         journal = Journal(path, made_by, order is not None)
         taken = Sink(journal.write, journal)
@@ -114,138 +104,3 @@ def _finish(taken: Sink, kind: str, order: Sequence[str] | None) -> None:
 def is_file_to_be(path: Path) -> bool:
     """Whether a path is a regular file or will be one; not a pipe or a device."""
     return path.is_file() or not path.exists()
-
-
-def print_tables(tables: list[Table], path: Path | None) -> None:
-    """Print tables to a file or to standard output; to the latter also where the file cannot be written."""
-    try:
-        if path:
-            with atomic_write(path) as partial, partial.open("w", encoding="utf-8") as file:
-                _print(tables, Console(file=file, width=WIDTH))
-            return
-    except OutputError:
-        _print(tables, Console(width=WIDTH))
-        raise
-    _print(tables, Console(width=None if sys.stdout.isatty() else WIDTH))
-
-
-def _print(tables: list[Table], console: Console) -> None:
-    for number, table in enumerate(tables):
-        if number:
-            console.print()
-        console.print(table)
-
-
-class ImageTable:
-    """One row per face.
-
-    Args:
-        top: Expressions shown per face.
-    """
-
-    def __init__(self, top: int) -> None:
-        self.top = top
-        self._table = Table(box=None, header_style="bold", pad_edge=False)
-        self._table.add_column("image", overflow="fold")
-        self._table.add_column("face", justify="right")
-        self._table.add_column("box", justify="right")
-        self._table.add_column("expression")
-        self._table.add_column("probability", justify="right")
-        self._table.add_column("next", style="dim")
-
-    def table(self) -> Table:
-        """The table so far."""
-        return self._table
-
-    def add(self, prediction: Prediction) -> None:
-        """Add an image."""
-        name = readable(prediction.source)
-        if prediction.error:
-            self._table.add_row(Text(name), "–", "", Text("not read", "red"), "", "")
-        elif not prediction.faces:
-            self._table.add_row(Text(name), "0", "", "no face", "", "")
-        for number, face in enumerate(prediction.faces, start=1):
-            left, top, right, bottom = (round(edge) for edge in face.box)
-            ranked = sorted(face.probabilities.items(), key=lambda item: -item[1])[1 : self.top]
-            self._table.add_row(
-                Text(name if number == 1 else ""),  # as it is: a name may hold brackets
-                str(number),
-                f"{left}, {top}, {right}, {bottom}",
-                face.expression,
-                f"{face.probability:.1%}",
-                ", ".join(f"{name} {probability:.0%}" for name, probability in ranked),
-            )
-
-
-class PersonsTable:
-    """One row per person of each video: when it was seen, and how often each expression was the most probable.
-
-    Args:
-        named: Say which video each row belongs to.
-    """
-
-    def __init__(self, named: bool) -> None:
-        self._table = Table(box=None, header_style="bold", pad_edge=False)
-        self._named = named
-        if named:
-            self._table.add_column("video", overflow="fold")
-        for name in ("person", "from", "to", "frames"):
-            self._table.add_column(name, justify="right")
-        self._table.add_column("expressions")
-        self._source: str | None = None
-        self._persons = Persons()
-
-    def add(self, prediction: Prediction) -> None:
-        """Add a frame, or a video that failed."""
-        if prediction.source != self._source:
-            self._finish()
-            self._source = prediction.source
-        self._persons.add(prediction)
-        if prediction.error:
-            self._add_row(readable(prediction.source), "", "", "", "", Text("not read", "red"))
-            self._source = None
-
-    def _add_row(self, name: str, *cells: str | Text) -> None:
-        self._table.add_row(*([Text(name)] if self._named else []), *cells)  # as it is: a name may hold brackets
-
-    def table(self) -> Table:
-        """The table so far."""
-        self._finish()
-        return self._table
-
-    def _finish(self) -> None:
-        """Add the rows of the video that has ended."""
-        if self._source is None:
-            return
-        name, persons, self._source, self._persons = readable(self._source), self._persons, None, Persons()
-        for track, person in persons.by_track.items():
-            ranked = [k for k in (-person.wins).argsort(kind="stable") if person.wins[k]][:4]
-            shown = ", ".join(f"{persons.labels[k]} {person.wins[k] / person.frames:.0%}" for k in ranked)
-            seen = (f"{person.first:.1f} s", f"{person.last:.1f} s", str(person.frames))
-            self._add_row(name, str(track), *seen, shown)
-            name = ""
-        if persons.others:
-            self._add_row(name, f"{persons.others} more", "", "", "", "seen in fewer frames")
-        if not persons.by_track:
-            self._add_row(name, "–", "", "", "", "no face")
-
-
-class PredictionTables:
-    """A table of images, and one of the persons in videos.
-
-    Args:
-        images: Takes images.
-        persons: Takes the frames of videos.
-    """
-
-    def __init__(self, images: ImageTable, persons: PersonsTable) -> None:
-        self.images, self.persons = images, persons
-
-    def add(self, prediction: Prediction) -> None:
-        """Add an image, a frame, or a source that could not be read."""
-        moves = prediction.frame is not None or classify(prediction.source).moves
-        (self.persons if moves else self.images).add(prediction)
-
-    def tables(self) -> list[Table]:
-        """Those that are not empty."""
-        return [table for table in (self.images.table(), self.persons.table()) if table.row_count]

@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.progress import Progress
-
 from mftn.cli.messages import LOG
 from mftn.cli.options import VideoOptions
 from mftn.cli.outputs import FilePerVideo
@@ -17,11 +15,12 @@ from mftn.cli.sink import Sink
 from mftn.errors import ImageError, MissingExtraError
 from mftn.sources import Source
 from mftn.types import Image, Prediction
-from mftn.video.persons import Persons
 
 if TYPE_CHECKING:
+    from mftn.cli.progress import Bars
     from mftn.recognize import Recognizer
     from mftn.video import Clip
+    from mftn.video.persons import Persons
 
 
 @dataclass
@@ -48,7 +47,7 @@ class Videos:
     sink: Sink
     copies: FilePerVideo | None
     timelines: FilePerVideo | None
-    bars: Progress
+    bars: Bars
     done: int = 0
     failed: int = 0
     frames: int = 0
@@ -78,6 +77,7 @@ class Videos:
     def _process(self, source: Source) -> str | None:
         """Send a video's frames to every output; what is missing at its end."""
         from mftn.video import Clip
+        from mftn.video.persons import Persons
         from mftn.video.timeline import draw_timeline
 
         copy = self.copies.checked_path(source) if self.copies else None

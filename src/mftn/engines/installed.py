@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mftn.errors import ModelError, UnknownModelError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 DEFAULT_MODEL = "mftn_mobile_ferplus"
 
@@ -123,6 +125,8 @@ def _unknown(name: str, added: list[Path | Unreadable]) -> str:
 
 def _added_models() -> Iterator[Path | Unreadable]:
     """The model files of add-on packages, and the packages that cannot be read."""
+    from importlib.metadata import entry_points
+
     for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
         try:
             folder = Path(str(files(entry.value)))
