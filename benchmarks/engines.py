@@ -3,9 +3,10 @@
     python benchmarks/engines.py MODEL [MODEL …] [--data data/ferplus]
     python benchmarks/engines.py --base
 
-With model names or files: faces a second in batches of 32 on all cores and what the machine's measured matrix peak would
-allow; with a prepared data set also accuracy on its validation faces, and how many labels agree with the first row.
-`--base` takes `mftn_base` at 224×224 in batches of 8 with random weights, and compares its int8 file with torch in fp32.
+With model names or files: faces a second in batches of 32 on all cores and what the machine's measured matrix peak
+would allow; with a prepared data set also accuracy on its validation faces, and how many labels agree with the first
+row. `--base` takes `mftn_base` at 224×224 in batches of 8 with random weights, and compares its int8 file with torch in
+fp32.
 """
 
 import argparse
