@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 import timm
 import torch
-from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 
 from mftn.data.dataset import FaceDataset
 from mftn.data.transforms import Preprocess
+from mftn.export.recover import unfold
 from mftn.models import save_model
 
 MEAN, STD = 0.45, 0.25
@@ -78,31 +78,6 @@ def convert(nodes: dict[str, Any], constants: dict[str, Tensor]) -> nn.Module:
     return network
 
 
-@torch.no_grad()
-def restore_statistics(network: nn.Module, x: Tensor) -> None:
-    """Give every batch norm the mean and variance of what it sees of `x`, and the scale that undoes them."""
-    norms = [module for module in network.modules() if isinstance(module, BatchNormAct2d)]
-    sums = {norm: torch.zeros(3, norm.num_features, dtype=torch.float64) for norm in norms}
-
-    def count(norm: nn.Module, inputs: tuple[Tensor]) -> None:
-        values = inputs[0].double()
-        per_channel = [torch.ones_like(values), values, values.square()]
-        sums[norm] += torch.stack([value.sum(dim=(0, 2, 3)) for value in per_channel])  # type: ignore[index]
-
-    hooks = [norm.register_forward_pre_hook(count) for norm in norms]
-    for part in x.split(64):
-        network(part)
-    for hook in hooks:
-        hook.remove()
-    for norm, (number, total, squares) in sums.items():
-        mean = total / number
-        variance = squares / number - mean.square()
-        norm.bias += norm.weight * mean
-        norm.weight *= (variance + norm.eps).sqrt()
-        norm.running_mean.copy_(mean)
-        norm.running_var.copy_(variance)
-
-
 def main(package: str, data: str, out: str) -> None:
     """Write the converted weights."""
     network = convert(*read_graph(Path(package)))
@@ -112,7 +87,7 @@ def main(package: str, data: str, out: str) -> None:
     x = Preprocess(128, 0.875, MEAN, STD).eval()(faces.crops[chosen])
     with torch.no_grad():
         before = network(x[:64])
-        restore_statistics(network, x)
+        unfold(network, x.split(64))
         print(f"largest change of a feature: {float((network(x[:64]) - before).abs().max()):.1e}")
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     save_model(network, out, None)

@@ -66,7 +66,7 @@ def recover(path: str | Path) -> Network:
 
 
 @torch.no_grad()
-def unfold(model: Network, images: Iterable[Tensor]) -> None:
+def unfold(model: nn.Module, images: Iterable[Tensor]) -> None:
     """Give folded batch norms statistics again, so that the network can be trained on; what it computes stays the same.
 
     A folded norm passes everything through as long as it is not trained. In training it would normalise what already
@@ -74,7 +74,7 @@ def unfold(model: Network, images: Iterable[Tensor]) -> None:
     of its input, and their inverse as its bias and weight.
 
     Args:
-        model: A network from `recover`.
+        model: A network whose folded norms have a mean of 0 and divide by 1, as from `recover`.
         images: Batches of its input (B, C, H, W), some thousand images like those it will be trained on.
     """
     sums: dict[_BatchNorm, Tensor] = {}
