@@ -9,8 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from mftn.errors import ConfigError
+from mftn.scale.listing import find_items
+from mftn.scale.plan import read_plan, read_shard, write_plan
 from mftn.scale.reading import members, rows
-from mftn.scale.shards import Item, ItemKind, Shard, cut, find_items, read_plan, read_shard, write_plan
+from mftn.scale.shards import Item, ItemKind, Shard, cut
 from mftn.scale.storage import Store, locate, name_at
 
 MADE_BY = {"model": "m", "settings": {"detector": "yunet"}}

@@ -12,10 +12,11 @@ from mftn.errors import ConfigError
 from mftn.limits import check_range
 from mftn.output import arrow_schema
 from mftn.recognize import Recognizer
+from mftn.scale.listing import BYTES_COLUMNS, PATH_COLUMNS, find_items
 from mftn.scale.reading import fetched, predictions_of
 from mftn.scale.run import actor_pool, model_content, require_ray
 from mftn.scale.settings import Settings
-from mftn.scale.shards import BYTES_COLUMNS, PATH_COLUMNS, Item, ItemKind, cut, find_items, shard_of, table_of
+from mftn.scale.shards import Item, ItemKind, cut, shard_of, table_of
 from mftn.scale.worker import load_recognizer
 from mftn.sources import Source
 from mftn.types import Prediction

@@ -16,8 +16,9 @@ from typing import Any
 from mftn.download import is_address
 from mftn.errors import ImageError
 from mftn.recognize import Recognizer
+from mftn.scale.listing import bytes_column, name_column
 from mftn.scale.settings import Settings
-from mftn.scale.shards import Item, ItemKind, Shard, bytes_column, name_column
+from mftn.scale.shards import Item, ItemKind, Shard
 from mftn.scale.storage import is_final, is_stored, locate, name_at, patiently, read_stored
 from mftn.sources import Kind, Source, classify, is_hidden, readable_suffixes
 from mftn.types import Prediction

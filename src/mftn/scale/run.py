@@ -16,8 +16,9 @@ from mftn.engines import find_model
 from mftn.engines.installed import is_shipped
 from mftn.errors import MissingExtraError, OutputError
 from mftn.limits import check_range
+from mftn.scale.plan import Plan, read_plan, write_plan
 from mftn.scale.settings import Settings
-from mftn.scale.shards import SHARD_IMAGES, Plan, read_plan, write_plan
+from mftn.scale.shards import SHARD_IMAGES
 from mftn.scale.storage import Store
 from mftn.scale.summary import Share, Summary
 from mftn.scale.worker import Outcome, ShardWorker, State, Work, read_counts
@@ -26,6 +27,9 @@ from mftn.sources import Source
 MANIFEST = "_manifest.json"
 ROUNDS = 3
 """Times that a shard is tried which could not be read or written."""
+
+MOST_UNWRITTEN = 10
+"""Shards that cannot be written, one after the other, until a run ends."""
 
 
 def write(
@@ -99,26 +103,28 @@ def _rounds(plan: Plan, work: Work, pending: Sequence[int], workers: int | None)
     Raises:
         OutputError: Nothing can be written.
     """
-    for _ in range(ROUNDS):
+    unwritten = 0
+    for number in range(ROUNDS):
         left = list[int]()
-        for outcome in _pass(plan, work, pending, workers):
+        for outcome in _pass(plan, work, pending, workers, last=number == ROUNDS - 1):
             yield outcome
+            unwritten = unwritten + 1 if outcome.note.startswith(OutputError.__name__) else 0
+            if unwritten == MOST_UNWRITTEN:
+                raise OutputError(outcome.note.partition(": ")[2])
             if outcome.state is State.UNFINISHED:
                 left.append(outcome.number)
-                if len(left) > 10 and outcome.note.startswith("OutputError"):
-                    raise OutputError(outcome.note.partition(": ")[2])
         if not left:
             return
         pending = left
 
 
-def _pass(plan: Plan, work: Work, pending: Sequence[int], workers: int | None) -> Iterator[Outcome]:
+def _pass(plan: Plan, work: Work, pending: Sequence[int], workers: int | None, last: bool) -> Iterator[Outcome]:
     """Each shard once. One block per shard: its actor asks for the next one when it has ended."""
     if not pending:
         return
     import ray
 
-    rows = [{"number": number, "name": plan.entries[number].name} for number in pending]
+    rows = [{"number": number, "name": plan.entries[number].name, "last": last} for number in pending]
     with quiet_context():
         dataset = ray.data.from_items(rows, override_num_blocks=len(rows))
         outcomes = dataset.map(

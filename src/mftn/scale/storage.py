@@ -35,12 +35,16 @@ FINAL = {errno.ENOSPC, errno.EROFS, errno.EFBIG, errno.ENAMETOOLONG, getattr(err
 
 def is_stored(path: str) -> bool:
     """Whether a path is an address of a store; http(s) addresses are read image by image."""
+    if "://" not in path:
+        return False
     match = ADDRESS.fullmatch(path)
     return match is not None and match["scheme"].lower() not in ("http", "https")
 
 
 def name_at(address: str) -> str:
     """An address as rows name it: without the options of its store."""
+    if "?" not in address:
+        return address
     match = ADDRESS.fullmatch(address)
     return address[: match.start("query")] if match and match["query"] else address
 

@@ -16,13 +16,17 @@ from typing import Any
 from mftn.errors import MFTNError
 from mftn.output import ParquetWriter, Provenance
 from mftn.recognize import Recognizer
+from mftn.scale.plan import read_shard
 from mftn.scale.reading import predictions_of
 from mftn.scale.settings import Settings
-from mftn.scale.shards import read_shard
+from mftn.scale.shards import Item
 from mftn.scale.storage import Store
 
 MOST_ATTEMPTS = 3
 """Workers that a shard may cost in a run."""
+
+LONGEST_REST_S = 60.0
+"""Seconds for which a worker that fails rests at most, so that one with a full disk does not take all shards."""
 
 
 class State(StrEnum):
@@ -107,19 +111,22 @@ class ShardWorker:
     """
 
     def __init__(self, work: Work) -> None:
-        self.work, self.store = work, Store(work.output)
+        self.work, self.store, self.rest = work, Store(work.output), 1.0
         self.recognizer = load_recognizer(work.settings, work.model, work.folder)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """A row per shard in, its outcome out; no error ends the run."""
         started, outcome = time.monotonic(), Outcome(row["name"], row["number"], State.UNFINISHED)
         try:
-            outcome = self._process(outcome)
+            outcome = self._process(outcome, last=row["last"])
+            self.rest = 1.0
         except (OSError, MFTNError, RuntimeError, ValueError) as error:
             outcome = replace(outcome, note=f"{type(error).__name__}: {error}")
+            time.sleep(self.rest)
+            self.rest = min(2 * self.rest, LONGEST_REST_S)
         return asdict(replace(outcome, seconds=time.monotonic() - started, node=node_name()))
 
-    def _process(self, outcome: Outcome) -> Outcome:
+    def _process(self, outcome: Outcome, last: bool) -> Outcome:
         part = f"{outcome.name}.parquet"
         if self.store.count([part]):  # its worker was lost after it had finished
             return replace(counted(outcome, read_counts(self.store, part)), state=State.DONE)
@@ -131,13 +138,16 @@ class ShardWorker:
             return replace(outcome, state=State.SET_ASIDE, note=note)
         mark = {"node": node_name(), "pid": os.getpid(), "time": time.time()}  # for people who look for the cause
         self.store.put(attempts[before], json.dumps(mark).encode())
-        outcome, content = self._recognise(outcome)
+        outcome, content = self._recognise(outcome, last)
         self.store.put(part, content)
         self.store.delete_files(attempts[: before + 1])
         return replace(outcome, state=State.DONE)
 
-    def _recognise(self, outcome: Outcome) -> tuple[Outcome, bytes]:
-        """The part of a shard, and its counts. It is made in memory: nothing unfinished is ever on a disk."""
+    def _recognise(self, outcome: Outcome, last: bool) -> tuple[Outcome, bytes]:
+        """The part of a shard, and its counts. It is made in memory: nothing unfinished is ever on a disk.
+
+        Where every file is missing, the machine may lack a share: only in the last round are they taken as gone.
+        """
         content, notes = io.BytesIO(), list[str]()
         shard = read_shard(self.store, outcome.number)
         images = faces = errors = 0
@@ -147,9 +157,18 @@ class ShardWorker:
                 images += 1
                 faces += len(prediction)
                 errors += prediction.error is not None
+            if images == errors > 1 and not last and not any(is_there(item) for item in shard.items):
+                raise OSError(
+                    f"none of its files is on {node_name()}, such as {shard.items[0].path}; is a share missing?"
+                )
             counts = {"images": images, "faces": faces, "failures": len(notes) or errors}
             writer.file.add_key_value_metadata({"mftn_counts": json.dumps(counts)})
         return replace(counted(outcome, counts), note="; ".join(notes)), content.getvalue()
+
+
+def is_there(item: Item) -> bool:
+    """Whether a file is there, or was missing when it was listed, or is not on a disk."""
+    return bool(item.error) or "://" in item.path or os.path.lexists(item.path)
 
 
 def counted(outcome: Outcome, counts: dict[str, int]) -> Outcome:

@@ -1,0 +1,198 @@
+"""Prediction on many machines: speed of two nodes, overhead per image, memory and time of the program for millions.
+
+Two nodes of one core each, both on this machine, against `Recognizer.stream` on one of these cores; the photographs are
+those of benchmarks/folder.py. The memory is that of the program that starts a run, for a table of so many paths: they
+are listed, planned and scheduled for real. What recognises is a stand-in there, which writes parts without rows:
+
+python benchmarks/scale.py speed [--images 3000]
+python benchmarks/scale.py memory [--paths 10000000]
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+from folder import make_folder
+
+from mftn.scale import Settings, write
+from mftn.scale.worker import Outcome, ShardWorker, counted, load_recognizer
+
+os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # otherwise Ray writes a token into the home folder
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+STORE_BYTES = 100_000_000
+WARM_UP = 60
+"""Images before a measurement."""
+
+
+class StandIn(ShardWorker):
+    """Takes the place of the network: writes parts without rows, so that what is left is everything else."""
+
+    def __init__(self, work: Any) -> None:
+        super().__init__(replace(work, settings=replace(work.settings, detector="none")))
+
+    def _recognise(self, outcome: Outcome, last: bool) -> tuple[Outcome, bytes]:  # noqa: ARG002
+        from mftn.scale.plan import read_shard
+
+        shard = read_shard(self.store, outcome.number)
+        return counted(outcome, {"images": shard.size, "faces": 0, "failures": 0}), b"a stand-in"
+
+
+@contextmanager
+def cluster(cores: list[int]) -> Iterator[None]:
+    """A head without processors, and a node on each of these cores, to which this process is connected."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    every = os.sched_getaffinity(0)
+    head = {"num_cpus": 0, "object_store_memory": STORE_BYTES, "include_dashboard": False}
+    made = Cluster(initialize_head=True, head_node_args=head)
+    for core in cores:
+        os.sched_setaffinity(0, {core})  # a node's workers inherit it
+        made.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
+    os.sched_setaffinity(0, every)
+    ray.init(address=made.address, log_to_driver=False, logging_level="ERROR")
+    try:
+        yield
+    finally:
+        ray.shutdown()
+        made.shutdown()
+
+
+def stream_rate(folder: str, core: int, ready: Any, rates: Any) -> None:
+    """Images per second of `Recognizer.stream` with one thread, in a process on one core."""
+    os.sched_setaffinity(0, {core})
+    recognizer = load_recognizer(Settings(), None, ".")
+    paths = sorted(str(path) for path in Path(folder).iterdir())
+    for _ in recognizer.stream(paths[:WARM_UP]):
+        pass
+    ready.wait()
+    start = time.perf_counter()
+    done = sum(1 for _ in recognizer.stream(paths))
+    rates.put(done / (time.perf_counter() - start))
+
+
+def stream_rates(folder: Path, cores: list[int]) -> list[float]:
+    """The rates of processes that run at the same time, one on each core."""
+    context = multiprocessing.get_context("spawn")
+    ready, rates = context.Barrier(len(cores)), context.Queue()
+    processes = [context.Process(target=stream_rate, args=(str(folder), core, ready, rates)) for core in cores]
+    for process in processes:
+        process.start()
+    found = [rates.get() for _ in processes]
+    for process in processes:
+        process.join()
+    return found
+
+
+def write_rates(folder: Path, cores: list[int], shard_images: int) -> tuple[float, float]:
+    """Images per second of a run, with its start, and once all nodes work (from each one's second shard on)."""
+    times = list[tuple[float, Outcome]]()
+    with cluster(cores), tempfile.TemporaryDirectory() as work:
+        start = time.perf_counter()
+        for output in ("warm", "out"):  # the first run fills the system's file cache
+            times.clear()
+            start = time.perf_counter()
+            write(
+                folder,
+                Path(work) / output,
+                shard_images=shard_images,
+                on_shard=lambda outcome, _: times.append((time.perf_counter(), outcome)),
+            )
+        whole = sum(outcome.images for _, outcome in times) / (time.perf_counter() - start)
+    steady = 0.0
+    for node in {outcome.node for _, outcome in times}:
+        own = [(moment, outcome.images) for moment, outcome in times if outcome.node == node]
+        steady += sum(images for _, images in own[1:]) / (own[-1][0] - own[0][0])
+    return whole, steady
+
+
+def measure_speed(images: int, shard_images: int, repeats: int) -> None:
+    """Print the rates and their ratios."""
+    cores = sorted(os.sched_getaffinity(0))[:2]
+    with tempfile.TemporaryDirectory() as work:
+        folder = Path(work) / "photos"
+        make_folder(folder, images)
+        found: dict[str, list[float]] = {"one": [], "both": [], "single": [], "whole": [], "steady": []}
+        for _ in range(repeats):
+            found["one"] += stream_rates(folder, cores[:1])
+            found["both"].append(sum(stream_rates(folder, cores)))
+            whole, steady = write_rates(folder, cores, shard_images)
+            found["whole"].append(whole)
+            found["steady"].append(steady)
+            found["single"].append(write_rates(folder, cores[:1], shard_images)[1])
+    one, both, single, whole, steady = (median(values) for values in found.values())
+    print(json.dumps(found))
+    print(
+        f"stream on one core: {one:.1f} images/s; on both at once, two processes: {both:.1f} ({both / one:.2f} of one)"
+    )
+    print(f"two nodes: {steady:.1f} images/s once they work, {whole:.1f} with their start")
+    print(f"of twice one core: {steady / (2 * one):.2f}; of two processes at once: {steady / both:.2f}")
+    print(f"one node: {single:.1f} images/s; overhead {1000 / single - 1000 / one:.2f} ms an image")
+
+
+def measure_memory(paths: int, shard_images: int) -> None:
+    """Print the memory and the seconds of the program for a table of so many paths."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from mftn.scale import run
+
+    run.ShardWorker = StandIn  # type: ignore[misc]
+    schema = pa.schema([("path", pa.string())])
+    with tempfile.TemporaryDirectory() as work:
+        table = Path(work) / "paths.parquet"
+        with pq.ParquetWriter(table, schema) as writer:
+            for first in range(0, paths, 100_000):
+                numbers = range(first, min(first + 100_000, paths))
+                names = [f"s3://photographs/{number // 10_000:05}/{number:09}.jpg" for number in numbers]
+                writer.write_table(pa.table({"path": names}, schema))
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+        moments = list[float]()
+        with cluster(sorted(os.sched_getaffinity(0))[:2]):
+            begun = time.perf_counter()
+            write(
+                table,
+                Path(work) / "out",
+                shard_images=shard_images,
+                on_shard=lambda *_: moments.append(time.perf_counter()),
+            )
+            seconds = time.perf_counter() - begun
+            size = sum(file.stat().st_size for file in (Path(work) / "out/_mftn").rglob("*") if file.is_file())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    print(f"{paths:,} paths in {len(moments):,} shards: peak memory {peak:.0f} MB ({before:.0f} MB before the run)")
+    print(
+        f"listed and planned in {moments[0] - begun:.0f} s with the start of the workers, {size / 1e6:.0f} MB of plan"
+    )
+    rate = (len(moments) - 1) / (moments[-1] - moments[0])
+    print(f"scheduled, stand-ins included, at {rate:.0f} shards/s; {seconds:.0f} s in all")
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("speed", "memory"))
+    parser.add_argument("--images", type=int, default=3000)
+    parser.add_argument("--paths", type=int, default=10_000_000)
+    parser.add_argument("--shard-images", type=int, default=0, help="0 for 100 (speed) and 1,000 (memory)")
+    parser.add_argument("--repeats", type=int, default=1)
+    arguments = parser.parse_args()
+    if arguments.what == "speed":
+        measure_speed(arguments.images, arguments.shard_images or 100, arguments.repeats)
+    else:
+        measure_memory(arguments.paths, arguments.shard_images or 1000)
+
+
+if __name__ == "__main__":
+    main()

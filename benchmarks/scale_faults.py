@@ -1,0 +1,257 @@
+"""Losses in the middle of runs on two nodes: ten random moments each, and whether a row is lost or doubled.
+
+Every run has its fault once; where the program itself ends or the run is incomplete, the same command goes on. The rows
+are compared with those of an undisturbed run by the sha256 of the sorted rows. The store is moto's S3 server behind a
+relay on loopback. A disk that is full for one node is a tmpfs that only this node sees, where its files would begin;
+mounting it needs the rights of root:
+
+python benchmarks/scale_faults.py [--faults actor node driver disk store] [--times 10] [--images 240]
+"""
+
+import argparse
+import hashlib
+import json
+import logging
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from folder import make_folder
+from outages import Relay
+
+from mftn.errors import MFTNError
+from mftn.scale import Summary, write
+
+SURROUNDINGS = {
+    "RAY_AUTH_MODE": "disabled",  # otherwise Ray writes a token into the home folder
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+STORE_BYTES = 100_000_000
+SHARD_IMAGES = 10
+OUTAGE_S = 20.0
+PROGRAM = """
+import sys, ray
+from mftn.scale import write
+ray.init(address=sys.argv[1], log_to_driver=False, logging_level="ERROR")
+write(sys.argv[2], sys.argv[3], shard_images=int(sys.argv[4]))
+"""
+
+
+class Nodes:
+    """A head without processors and two nodes of one processor; nodes can be lost and added."""
+
+    def __init__(self) -> None:
+        from ray.cluster_utils import Cluster
+
+        quick = {"health_check_period_ms": 1000, "health_check_timeout_ms": 2000, "health_check_failure_threshold": 2}
+        head = {"num_cpus": 0, "object_store_memory": STORE_BYTES, "include_dashboard": False, "_system_config": quick}
+        self.cluster = Cluster(initialize_head=True, head_node_args=head)
+        self.nodes = [self._new(), self._new()]
+
+    def _new(self) -> Any:
+        return self.cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
+
+    def lose(self) -> None:
+        """End a node as a power failure would."""
+        self.cluster.remove_node(self.nodes.pop(random.randrange(2)), allow_graceful=False)
+
+    def restore(self) -> None:
+        """Add what was lost."""
+        while len(self.nodes) < 2:
+            self.nodes.append(self._new())
+
+
+def digest(tables: Iterator[pa.Table]) -> tuple[int, str]:
+    """How many rows there are, and the sha256 of the sorted rows."""
+    rows = sorted(json.dumps(row, sort_keys=True) for table in tables for row in table.to_pylist())
+    return len(rows), hashlib.sha256("\n".join(rows).encode()).hexdigest()
+
+
+def parts(output: Path) -> Iterator[pa.Table]:
+    """The parts of a folder."""
+    return (pq.read_table(path) for path in sorted(output.glob("*.parquet")))
+
+
+@contextmanager
+def later(action: Callable[[], None], seconds: float) -> Iterator[None]:
+    """Do something during the block, after so many seconds; the block's end waits for it."""
+
+    def act() -> None:
+        time.sleep(seconds)
+        action()
+
+    thread = threading.Thread(target=act, daemon=True)
+    thread.start()
+    yield
+    thread.join()
+
+
+def kill_worker(output: Path) -> None:
+    """Kill -9 the worker that began a shard last."""
+    marks = [json.loads(path.read_text()) for path in output.glob("_mftn/attempts/*/*")]
+    if marks:
+        with suppress(ProcessLookupError):
+            os.kill(max(marks, key=lambda mark: mark["time"])["pid"], signal.SIGKILL)
+
+
+def run_program(nodes: Nodes, folder: Path, output: Path, seconds: float) -> bool:
+    """A run whose program is killed after so many seconds; whether it was still running."""
+    command = [sys.executable, "-c", PROGRAM, nodes.cluster.address, str(folder), str(output), str(SHARD_IMAGES)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as program:
+        time.sleep(seconds)
+        running = program.poll() is None
+        program.kill()
+    return running
+
+
+def until_complete(again: Callable[[], Summary]) -> int:
+    """How many further runs complete the output."""
+    for number in range(1, 6):
+        try:
+            if again().complete:
+                return number
+        except MFTNError as error:
+            print(f"  {error}")
+    raise SystemExit("not complete after five runs")
+
+
+@contextmanager
+def full_disk(nodes: Nodes, output: Path, seconds: float) -> Iterator[None]:
+    """In place of a node, one for which the disk is full after so many seconds."""
+    partial = output / "_mftn" / "partial"
+    partial.mkdir(parents=True)
+    nodes.lose()
+    fill = f"mount -t tmpfs -o size=4k none {partial} && head -c 4096 /dev/zero > {partial}/full"
+    start = f"{Path(sys.executable).parent}/ray start --address={nodes.cluster.address} --num-cpus=1 --block"
+    script = f"(sleep {seconds}; {fill}) & exec {start} --object-store-memory={STORE_BYTES}"
+    node = subprocess.Popen(
+        ["unshare", "--mount", "sh", "-c", script], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        import ray
+
+        while ray.cluster_resources().get("CPU") != 2:
+            time.sleep(0.1)
+        yield
+    finally:
+        node.terminate()
+        node.wait()
+        nodes.restore()
+
+
+def try_local(nodes: Nodes, fault: str, folder: Path, output: Path, longest: float) -> tuple[float, int]:
+    """A run into a folder with a fault at a random moment; the moment, and how many further runs it needed."""
+    moment = random.uniform(0.5, longest)
+
+    def again() -> Summary:
+        return write(folder, output, shard_images=SHARD_IMAGES)
+
+    if fault == "driver":
+        while not run_program(nodes, folder, output, moment := random.uniform(4, 4 + longest)):
+            subprocess.run(["rm", "-r", str(output)], check=True)  # it had ended already
+    elif fault == "disk":
+        with full_disk(nodes, output, 3 + moment):
+            return moment, until_complete(again) - 1
+    else:
+        with later(nodes.lose if fault == "node" else lambda: kill_worker(output), 2 + moment):
+            further = until_complete(again) - 1
+        nodes.restore()
+        return moment, further
+    return moment, until_complete(again)
+
+
+def try_store(folder: Path, server: int, longest: float) -> tuple[float, int, tuple[int, str]]:
+    """A run whose store is out of reach for a while: the moment, further runs, and the rows."""
+    import boto3
+
+    s3 = boto3.resource("s3", endpoint_url=f"http://127.0.0.1:{server}", region_name="us-east-1")
+    bucket = s3.create_bucket(Bucket="photos")
+    bucket.objects.all().delete()
+    for path in sorted(folder.iterdir()):
+        bucket.upload_file(str(path), f"photos/{path.name}")
+    moment = random.uniform(0.5, longest)
+    with Relay(server) as relay:
+        options = f"?endpoint_override=127.0.0.1:{relay.port}&scheme=http&region=us-east-1"
+
+        def cut() -> None:
+            relay.down()
+            time.sleep(OUTAGE_S)
+            relay.up()
+
+        def again() -> Summary:
+            return write(f"s3://photos/photos{options}", f"s3://photos/out{options}", shard_images=SHARD_IMAGES)
+
+        with later(cut, 2 + moment):
+            further = until_complete(again) - 1
+    names = sorted(each.key for each in bucket.objects.filter(Prefix="out/0"))
+    table = pa.concat_tables(pq.read_table(pa.BufferReader(bucket.Object(name).get()["Body"].read())) for name in names)
+    local = [source.replace("s3://photos/photos", str(folder)) for source in table["source"].to_pylist()]
+    return moment, further, digest(iter([table.set_column(0, "source", pa.array(local))]))
+
+
+def main() -> None:
+    """Run and print a line per fault."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    known = ("actor", "node", "driver", "disk", "store")
+    parser.add_argument("--faults", nargs="+", choices=known, default=known)
+    parser.add_argument("--times", type=int, default=10)
+    parser.add_argument("--images", type=int, default=240)
+    arguments = parser.parse_args()
+    random.seed(0)
+    os.environ.update(SURROUNDINGS)
+    import ray
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    nodes = Nodes()
+    ray.init(address=nodes.cluster.address, log_to_driver=False, logging_level="CRITICAL")
+    with tempfile.TemporaryDirectory() as work:
+        folder = Path(work) / "photos"
+        make_folder(folder, arguments.images)
+        started = time.monotonic()
+        write(folder, Path(work) / "undisturbed", shard_images=SHARD_IMAGES)
+        longest = max(time.monotonic() - started - 3, 2)
+        expected = digest(parts(Path(work) / "undisturbed"))
+        print(f"undisturbed: {expected[0]} rows, sha256 {expected[1][:16]}, {longest + 3:.0f} s", flush=True)
+        for fault in arguments.faults:
+            further, equal, moments = list[int](), 0, list[float]()
+            for number in range(arguments.times):
+                output = Path(work) / f"{fault}{number}"
+                if fault == "store":
+                    moment, runs, found = try_store(folder, server.get_host_and_port()[1], longest)
+                else:
+                    moment, runs = try_local(nodes, fault, folder, output, longest)
+                    found = digest(parts(output))
+                moments.append(moment)
+                further.append(runs)
+                equal += found == expected
+            times = ", ".join(f"{moment:.1f}" for moment in sorted(moments))
+            print(
+                f"{fault}: {equal} of {arguments.times} equal; further runs {sorted(further)}; at {times} s", flush=True
+            )
+    ray.shutdown()
+    nodes.cluster.shutdown()
+    server.stop()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""Sources → items: the images, videos, tar files and rows that files, folders and addresses stand for."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from importlib.util import find_spec
+from typing import Any
+
+from mftn.errors import ConfigError
+from mftn.scale.shards import SHARD_IMAGES, Item, ItemKind
+from mftn.scale.storage import is_stored, locate, name_at, patiently, walk_store
+from mftn.sources import VIDEO_SUFFIXES, Source, classify, find_sources, readable_suffixes
+
+PATH_COLUMNS = ("path", "source", "image_path", "file_path", "file", "filename", "url", "uri", "image")
+BYTES_COLUMNS = ("bytes", "image", "image_bytes", "content", "jpg", "data")
+NAME_COLUMNS = ("source", "path", "image_path", "file_path", "file", "filename", "file_name", "url", "__key__", "id")
+"""Columns of Parquet sources that are looked for, the first one first."""
+
+KINDS = dict.fromkeys(VIDEO_SUFFIXES, ItemKind.VIDEO) | {".tar": ItemKind.TAR}
+
+
+def find_items(
+    sources: Iterable[str | os.PathLike[str] | Source],
+    shard_images: int = SHARD_IMAGES,
+    *,
+    null: bool = False,
+    unread: Counter[str] | None = None,
+) -> Iterator[Item]:
+    """What sources stand for, in their order; nothing is held in memory but the names of one folder.
+
+    Args:
+        sources: What `mftn predict` takes, but cameras and streams: files, folders, globs and lists. Also Parquet files
+            of paths or image bytes, tar files of WebDataset, and addresses of stores (s3://, gs:// and those of
+            fsspec) of any of these.
+        shard_images: Rows of a Parquet file that are read together.
+        null: As in `find_sources`.
+        unread: As in `find_sources`.
+
+    Raises:
+        ConfigError: A source has no end, or a Parquet file holds neither paths nor images.
+    """
+    for given in sources:
+        path = given.path if isinstance(given, Source) else os.fspath(given)
+        if is_stored(path) and not classify(path).live:
+            yield from _stored(path, shard_images)
+            continue
+        for source in find_sources([given], null=null, videos=bool(find_spec("av")), unread=unread):
+            if source.live:
+                raise ConfigError(f"{source.name}: has no end; read it with `mftn predict` on one machine")
+            yield from _listed(source, shard_images)
+
+
+def _listed(source: Source, shard_images: int) -> Iterator[Item]:
+    """The items of a local file, an http address, or an address in a list."""
+    if is_stored(source.path):
+        yield from _one(source.path, shard_images)
+    elif source.error:
+        yield Item(ItemKind.IMAGE, source.path, source.error)
+    elif source.moves:
+        yield Item(ItemKind.VIDEO, source.path)
+    else:
+        yield from _one(source.path, shard_images)
+
+
+def _stored(address: str, shard_images: int) -> Iterator[Item]:
+    """The items at an address of a store."""
+    suffixes, found = readable_suffixes() | VIDEO_SUFFIXES | {".tar", ".parquet"}, False
+    for path in walk_store(address):
+        if path == address or _suffix(path) in suffixes:
+            found = True
+            yield from _one(path, shard_images)
+    if not found:
+        name = name_at(address)
+        yield Item(ItemKind.IMAGE, address, f"{name}: no such file, or a folder without images; check the address")
+
+
+def _one(path: str, shard_images: int) -> Iterator[Item]:
+    """The items of one file, by its suffix."""
+    if _suffix(path) == ".parquet":
+        yield from _rows(path, shard_images)
+    else:
+        yield _item(path)
+
+
+def _item(path: str) -> Item:
+    return Item(KINDS.get(_suffix(path), ItemKind.IMAGE), path)
+
+
+def _rows(path: str, shard_images: int) -> Iterator[Item]:
+    """The items of a Parquet file: the paths in it, or ranges of its rows."""
+    import pyarrow.parquet as pq
+
+    files, place = locate(path)
+    with patiently(lambda: pq.ParquetFile(files.open_input_file(place))) as file:
+        if bytes_column(file.schema_arrow):
+            for start in range(0, file.metadata.num_rows, shard_images):
+                yield Item(ItemKind.ROWS, path, None, start, min(start + shard_images, file.metadata.num_rows))
+            return
+        column = _first(file.schema_arrow, PATH_COLUMNS, _is_text)
+        if column is None:
+            raise ConfigError(
+                f"{name_at(path)}: holds neither paths ({PATH_COLUMNS[0]}) nor images ({BYTES_COLUMNS[0]})"
+            )
+        for batch in file.iter_batches(columns=[column]):
+            yield from (_item(value or "") for value in batch.column(0).to_pylist())
+
+
+def bytes_column(schema: Any) -> str | None:
+    """The column of a table that holds the content of image files: binary, or as `datasets` stores images."""
+    import pyarrow as pa
+
+    def holds_bytes(kind: Any) -> bool:
+        if pa.types.is_struct(kind):
+            return any(kind.field(k).name == "bytes" for k in range(kind.num_fields))
+        return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+    return _first(schema, BYTES_COLUMNS, holds_bytes)
+
+
+def name_column(schema: Any) -> str | None:
+    """The column of a table that names its images."""
+    return _first(schema, NAME_COLUMNS, _is_text)
+
+
+def _first(schema: Any, names: Sequence[str], fits: Any) -> str | None:
+    return next((name for name in names if name in schema.names and fits(schema.field(name).type)), None)
+
+
+def _is_text(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _suffix(path: str) -> str:
+    return os.path.splitext(name_at(path))[1].lower()  # noqa: PTH122 (millions of paths, some odder than pathlib likes)

@@ -1,0 +1,136 @@
+"""The plan of a run, kept with its output: every later run goes on with the same shards."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from mftn.errors import ConfigError
+from mftn.scale.listing import find_items
+from mftn.scale.shards import SHARD_IMAGES, Shard, cut, shard_of, table_of
+from mftn.scale.storage import Store
+from mftn.sources import Source
+
+PLAN_FILE_SHARDS = 100
+"""Shards in a file of a plan."""
+
+
+class Entry(NamedTuple):
+    """A shard in a plan.
+
+    Attributes:
+        name: The shard's.
+        size: Its images, as far as they are known.
+    """
+
+    name: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The shards of a run, kept with its output: every later run goes on with them, without listing the sources again.
+
+    Attributes:
+        sources: As they were given.
+        folder: The working folder, from which relative paths count.
+        made_by: What makes the rows, as JSON values.
+        unread: Files that are not read, by kind.
+        entries: The shards, in the order of the sources.
+    """
+
+    sources: tuple[str, ...]
+    folder: str
+    made_by: dict[str, Any]
+    unread: dict[str, int]
+    entries: tuple[Entry, ...]
+
+
+PLAN = "_mftn/plan.json"
+
+
+def write_plan(
+    store: Store,
+    sources: Sequence[str | os.PathLike[str] | Source],
+    made_by: dict[str, Any],
+    shard_images: int = SHARD_IMAGES,
+    *,
+    null: bool = False,
+) -> Plan:
+    """List the sources and keep their shards; the memory for it does not grow with their paths."""
+    unread: Counter[str] = Counter()
+    entries, pending = list[Entry](), list[Shard]()
+
+    def flush() -> None:
+        if pending:
+            number = (len(entries) - 1) // PLAN_FILE_SHARDS
+            store.put(f"_mftn/plan/{number:06}.parquet", _to_parquet(pending))
+            pending.clear()
+
+    for shard in cut(find_items(sources, shard_images, null=null, unread=unread), shard_images):
+        entries.append(Entry(shard.name, shard.size))
+        pending.append(shard)
+        if len(pending) == PLAN_FILE_SHARDS:
+            flush()
+    flush()
+    plan = Plan(_given(sources), os.getcwd(), made_by, dict(unread), tuple(entries))  # noqa: PTH109
+    store.put(PLAN, json.dumps({name: getattr(plan, name) for name in Plan.__dataclass_fields__}).encode())
+    return plan
+
+
+def _given(sources: Sequence[str | os.PathLike[str] | Source]) -> tuple[str, ...]:
+    """Sources as a plan names them; of a long list its length and its digest."""
+    names = [source.path if isinstance(source, Source) else os.fspath(source) for source in sources]
+    if len(names) <= 100:
+        return tuple(names)
+    digest = hashlib.sha256(json.dumps(names).encode()).hexdigest()
+    return (f"{len(names)} sources, sha256 {digest[:16]}",)
+
+
+def read_plan(store: Store, sources: Sequence[str | os.PathLike[str] | Source], made_by: dict[str, Any]) -> Plan | None:
+    """The plan of an earlier run into the same folder; None if there is none.
+
+    Raises:
+        ConfigError: The earlier run had other sources or settings.
+    """
+    content = store.get(PLAN)
+    if content is None:
+        return None
+    values = json.loads(content)
+    entries = tuple(Entry(*entry) for entry in values["entries"])
+    plan = Plan(tuple(values["sources"]), values["folder"], values["made_by"], values["unread"], entries)
+    before = plan.made_by | plan.made_by["settings"] | {"sources": list(plan.sources), "settings": None}
+    now = made_by | made_by["settings"] | {"sources": list(_given(sources)), "settings": None}
+    changed = [f"{name} was {before.get(name)} and is {now[name]}" for name in now if before.get(name) != now[name]]
+    if changed:
+        raise ConfigError(
+            f"{store.address}: was begun otherwise ({'; '.join(changed)}); give the same, or choose another folder"
+        )
+    return plan
+
+
+def read_shard(store: Store, number: int) -> Shard:
+    """A shard of the plan, by its number."""
+    import pyarrow.parquet as pq
+
+    with store.open(f"_mftn/plan/{number // PLAN_FILE_SHARDS:06}.parquet") as file:
+        table = pq.ParquetFile(file).read_row_group(number % PLAN_FILE_SHARDS)
+    return shard_of(table)
+
+
+def _to_parquet(shards: Sequence[Shard]) -> bytes:
+    """A row group per shard."""
+    import pyarrow.parquet as pq
+
+    content = io.BytesIO()
+    tables = [table_of(shard) for shard in shards]
+    with pq.ParquetWriter(content, tables[0].schema) as writer:
+        for table in tables:
+            writer.write_table(table, row_group_size=max(len(table), 1))
+    return content.getvalue()
