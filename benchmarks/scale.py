@@ -31,6 +31,7 @@ from mftn.scale.worker import Outcome, ShardWorker, counted, load_recognizer
 
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # otherwise Ray writes a token into the home folder
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_worker_niceness", "0")  # as the processes that it is compared with
 STORE_BYTES = 100_000_000
 WARM_UP = 60
 """Images before a measurement."""
@@ -149,7 +150,7 @@ def measure_memory(paths: int, shard_images: int) -> None:
 
     from mftn.scale import run
 
-    run.ShardWorker = StandIn  # type: ignore[misc]
+    run.ShardWorker = StandIn  # type: ignore[misc, attr-defined]
     schema = pa.schema([("path", pa.string())])
     with tempfile.TemporaryDirectory() as work:
         table = Path(work) / "paths.parquet"

@@ -39,6 +39,7 @@ from mftn.scale import Summary, write
 SURROUNDINGS = {
     "RAY_AUTH_MODE": "disabled",  # otherwise Ray writes a token into the home folder
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_worker_niceness": "0",  # on a busy machine they would starve
     "AWS_ACCESS_KEY_ID": "test",
     "AWS_SECRET_ACCESS_KEY": "test",
     "AWS_EC2_METADATA_DISABLED": "true",
@@ -46,6 +47,8 @@ SURROUNDINGS = {
 STORE_BYTES = 100_000_000
 SHARD_IMAGES = 10
 OUTAGE_S = 20.0
+START_S = 2.0
+"""Seconds in which nothing is recognised yet."""
 PROGRAM = """
 import sys, ray
 from mftn.scale import write
@@ -68,9 +71,10 @@ class Nodes:
     def _new(self) -> Any:
         return self.cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
 
-    def lose(self) -> None:
+    def lose(self) -> bool:
         """End a node as a power failure would."""
         self.cluster.remove_node(self.nodes.pop(random.randrange(2)), allow_graceful=False)
+        return True
 
     def restore(self) -> None:
         """Add what was lost."""
@@ -90,25 +94,31 @@ def parts(output: Path) -> Iterator[pa.Table]:
 
 
 @contextmanager
-def later(action: Callable[[], None], seconds: float) -> Iterator[None]:
-    """Do something during the block, after so many seconds; the block's end waits for it."""
+def later(action: Callable[[], bool], seconds: float) -> Iterator[list[bool]]:
+    """Do something during the block, after so many seconds; whether it was done while the block ran."""
+    hit, ended = list[bool](), threading.Event()
 
     def act() -> None:
-        time.sleep(seconds)
-        action()
+        if not ended.wait(seconds):
+            hit.append(action())
 
     thread = threading.Thread(target=act, daemon=True)
     thread.start()
-    yield
+    yield hit
+    ended.set()
     thread.join()
 
 
-def kill_worker(output: Path) -> None:
-    """Kill -9 the worker that began a shard last."""
-    marks = [json.loads(path.read_text()) for path in output.glob("_mftn/attempts/*/*")]
-    if marks:
-        with suppress(ProcessLookupError):
-            os.kill(max(marks, key=lambda mark: mark["time"])["pid"], signal.SIGKILL)
+def kill_worker(output: Path) -> bool:
+    """Kill -9 the worker that began a shard last; whether there was one."""
+    marks = list[Any]()
+    for path in output.glob("_mftn/attempts/*/*"):
+        with suppress(FileNotFoundError, ValueError):  # it is written or deleted just now
+            marks.append(json.loads(path.read_text()))
+    with suppress(ProcessLookupError, ValueError):
+        os.kill(max(marks, key=lambda mark: mark["time"])["pid"], signal.SIGKILL)
+        return True
+    return False
 
 
 def run_program(nodes: Nodes, folder: Path, output: Path, seconds: float) -> bool:
@@ -156,29 +166,26 @@ def full_disk(nodes: Nodes, output: Path, seconds: float) -> Iterator[None]:
         nodes.restore()
 
 
-def try_local(nodes: Nodes, fault: str, folder: Path, output: Path, longest: float) -> tuple[float, int]:
-    """A run into a folder with a fault at a random moment; the moment, and how many further runs it needed."""
-    moment = random.uniform(0.5, longest)
+def try_local(nodes: Nodes, fault: str, folder: Path, output: Path, longest: float) -> tuple[float, int] | None:
+    """A run into a folder with a fault at a random moment: the moment, and further runs; None if the run was faster."""
+    moment = START_S + random.uniform(0, longest)
 
     def again() -> Summary:
         return write(folder, output, shard_images=SHARD_IMAGES)
 
     if fault == "driver":
-        while not run_program(nodes, folder, output, moment := random.uniform(4, 4 + longest)):
-            subprocess.run(["rm", "-r", str(output)], check=True)  # it had ended already
-    elif fault == "disk":
-        with full_disk(nodes, output, 3 + moment):
+        return (moment, until_complete(again)) if run_program(nodes, folder, output, moment + START_S) else None
+    if fault == "disk":
+        with full_disk(nodes, output, moment):
             return moment, until_complete(again) - 1
-    else:
-        with later(nodes.lose if fault == "node" else lambda: kill_worker(output), 2 + moment):
-            further = until_complete(again) - 1
-        nodes.restore()
-        return moment, further
-    return moment, until_complete(again)
+    with later(nodes.lose if fault == "node" else lambda: kill_worker(output), moment) as hit:
+        further = until_complete(again) - 1
+    nodes.restore()
+    return (moment, further) if hit == [True] else None
 
 
-def try_store(folder: Path, server: int, longest: float) -> tuple[float, int, tuple[int, str]]:
-    """A run whose store is out of reach for a while: the moment, further runs, and the rows."""
+def try_store(folder: Path, server: int, longest: float) -> tuple[float, int, tuple[int, str]] | None:
+    """A run whose store is out of reach for a while: the moment, further runs, the rows; None if the run was faster."""
     import boto3
 
     s3 = boto3.resource("s3", endpoint_url=f"http://127.0.0.1:{server}", region_name="us-east-1")
@@ -186,20 +193,23 @@ def try_store(folder: Path, server: int, longest: float) -> tuple[float, int, tu
     bucket.objects.all().delete()
     for path in sorted(folder.iterdir()):
         bucket.upload_file(str(path), f"photos/{path.name}")
-    moment = random.uniform(0.5, longest)
+    moment = START_S + random.uniform(0, longest)
     with Relay(server) as relay:
         options = f"?endpoint_override=127.0.0.1:{relay.port}&scheme=http&region=us-east-1"
 
-        def cut() -> None:
+        def cut() -> bool:
             relay.down()
             time.sleep(OUTAGE_S)
             relay.up()
+            return True
 
         def again() -> Summary:
             return write(f"s3://photos/photos{options}", f"s3://photos/out{options}", shard_images=SHARD_IMAGES)
 
-        with later(cut, 2 + moment):
+        with later(cut, moment) as hit:
             further = until_complete(again) - 1
+    if not hit:
+        return None
     names = sorted(each.key for each in bucket.objects.filter(Prefix="out/0"))
     table = pa.concat_tables(pq.read_table(pa.BufferReader(bucket.Object(name).get()["Body"].read())) for name in names)
     local = [source.replace("s3://photos/photos", str(folder)) for source in table["source"].to_pylist()]
@@ -229,21 +239,23 @@ def main() -> None:
         make_folder(folder, arguments.images)
         started = time.monotonic()
         write(folder, Path(work) / "undisturbed", shard_images=SHARD_IMAGES)
-        longest = max(time.monotonic() - started - 3, 2)
+        longest = time.monotonic() - started - START_S
         expected = digest(parts(Path(work) / "undisturbed"))
-        print(f"undisturbed: {expected[0]} rows, sha256 {expected[1][:16]}, {longest + 3:.0f} s", flush=True)
+        print(f"undisturbed: {expected[0]} rows, sha256 {expected[1][:16]}, {longest + START_S:.0f} s", flush=True)
         for fault in arguments.faults:
             further, equal, moments = list[int](), 0, list[float]()
-            for number in range(arguments.times):
-                output = Path(work) / f"{fault}{number}"
+            while len(moments) < arguments.times:
+                output = Path(work) / f"{fault}{random.randrange(10**9)}"
                 if fault == "store":
-                    moment, runs, found = try_store(folder, server.get_host_and_port()[1], longest)
+                    stored = try_store(folder, server.get_host_and_port()[1], longest)
+                    tried, found = stored and stored[:2], stored and stored[2]
                 else:
-                    moment, runs = try_local(nodes, fault, folder, output, longest)
-                    found = digest(parts(output))
-                moments.append(moment)
-                further.append(runs)
-                equal += found == expected
+                    tried = try_local(nodes, fault, folder, output, longest)
+                    found = digest(parts(output)) if tried else None
+                if tried:
+                    moments.append(tried[0])
+                    further.append(tried[1])
+                    equal += found == expected
             times = ", ".join(f"{moment:.1f}" for moment in sorted(moments))
             print(
                 f"{fault}: {equal} of {arguments.times} equal; further runs {sorted(further)}; at {times} s", flush=True

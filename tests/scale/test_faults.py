@@ -48,6 +48,14 @@ def attempts(output: Path) -> list[Path]:
     return sorted(output.glob("_mftn/attempts/*/*"))
 
 
+def content(path: Path) -> str:
+    """A file's text; empty if it is gone or not written yet."""
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return ""
+
+
 def test_a_killed_worker_costs_nothing_and_a_shard_that_kills_three_is_set_aside(
     nodes: Any, faces: Path, expected: pa.Table, tmp_path: Path
 ) -> None:
@@ -59,10 +67,10 @@ def test_a_killed_worker_costs_nothing_and_a_shard_that_kills_three_is_set_aside
         while not ended.wait(0.002):
             for attempt in attempts(output):
                 number = attempt.name[:8]
-                if attempt not in seen and killed[number] < most.get(number, 0):
+                if attempt not in seen and killed[number] < most.get(number, 0) and (text := content(attempt)):
                     seen.add(attempt)
                     killed[number] += 1
-                    os.kill(json.loads(attempt.read_text())["pid"], signal.SIGKILL)
+                    os.kill(json.loads(text)["pid"], signal.SIGKILL)
 
     killer = meanwhile(kill)
     summary = write(faces, output, shard_images=SHARD)

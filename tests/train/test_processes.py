@@ -2,6 +2,7 @@
 
 import csv
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -48,6 +49,35 @@ def test_two_processes_give_the_loss_curve_of_one(prepared: Path, tmp_path: Path
             assert float(alone[column]) == pytest.approx(float(shared[column]), abs=1e-5)
         assert alone["valid_images"] == shared["valid_images"] == "8"
         assert float(alone["valid_accuracy"]) == pytest.approx(float(shared["valid_accuracy"]), abs=1e-9)
+
+
+@pytest.mark.slow
+def test_two_machines_give_the_loss_curve_of_one(prepared: Path, tmp_path: Path) -> None:
+    """Two torchrun launchers that find each other by address, as on two machines; here both are on loopback."""
+    (tmp_path / "run.yaml").write_text(SETTINGS.format(data=prepared, rho=0.0).replace("epochs: 4", "epochs: 2"))
+    train = ["-m", "mftn", "train", "--config", str(tmp_path / "run.yaml")]
+    alone = start([*train, "--out", str(tmp_path / "alone"), "--accumulate", "2"])
+    assert alone.returncode == 0, alone.stderr
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
+    launch += ["--master-addr", "127.0.0.1", "--master-port", str(port)]
+    machines = [
+        subprocess.Popen(
+            [*launch, "--node-rank", str(rank), *train, "--out", str(tmp_path / "both"), "--nodes", "2"],
+            env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+        )
+        for rank in (0, 1)
+    ]
+    for machine in machines:
+        assert machine.wait(300) == 0, machine.communicate()[1]
+    logs = [list(csv.DictReader((tmp_path / out / "log.csv").open())) for out in ("alone", "both")]
+    for one, two in zip(*logs, strict=True):
+        assert float(one["train_loss"]) == pytest.approx(float(two["train_loss"]), abs=1e-5)
+        assert float(one["valid_accuracy"]) == pytest.approx(float(two["valid_accuracy"]), abs=1e-9)
 
 
 KILLER = """

@@ -64,6 +64,9 @@ class Arguments(Options):
         flip: Average every face's prediction with its horizontal flip's: more accurate, and twice the network's work.
             Videos are averaged over time instead.
         strict: Stop at the first image or video that cannot be read.
+        cluster: Recognise on all machines of a Ray cluster: auto for the one that this machine belongs to, local for
+            this machine's processors, or HOST:PORT. Sources may lie in stores (s3://…), and be Parquet or tar files;
+            --output is a folder that all machines share, or an address. The same command goes on after an interruption.
         video: What is read and written of videos.
     """
 
@@ -85,6 +88,7 @@ class Arguments(Options):
     precision: Precision = "exact"
     flip: bool = True
     strict: Switch = False
+    cluster: Annotated[Unset[str], tyro.conf.arg(metavar="auto|local|HOST:PORT")] = None
     video: Annotated[Group[VideoOptions], tyro.conf.arg(name="video")] = VideoOptions()  # noqa: RUF009 (frozen)
 
 
@@ -93,6 +97,7 @@ EXAMPLES = (
     "mftn predict photos/ --output faces.csv --save-images annotated/",
     "mftn predict interviews/*.mp4 --output faces.parquet --fps 5 --save-timeline timelines/",
     "mftn predict archive/ --output faces.parquet --resume",
+    "mftn predict s3://bucket/photos/ --cluster auto --output s3://bucket/faces/",
 )
 SETTINGS = ("detector", "min_score", "detect_size", "precision", "flip", "top", "save_images", "save_crops")
 """Options of images that shape what is written, as those of videos all do."""
@@ -115,6 +120,10 @@ def parse(arguments: list[str]) -> Arguments:
 
 def run(arguments: Arguments) -> int:
     """Recognise, write, and return the exit status."""
+    if arguments.cluster:
+        from mftn.cli.cluster import run_on_cluster
+
+        return run_on_cluster(arguments)
     kind = _kind(arguments)
     given = [classify(source) for source in arguments.sources]
     _check(arguments, given)

@@ -90,7 +90,7 @@ def write(
         if on_shard:
             left = len(pending) - sum(each.state is not State.UNFINISHED for each in outcomes.values())
             on_shard(outcome, left)
-    summary = _summary(store.address, outcomes, len(done), aside, time.monotonic() - started)
+    summary = _summary(store.address, plan, outcomes, len(done), aside, time.monotonic() - started)
     _write_manifest(store, plan, outcomes, done, summary)
     store.delete(f"_mftn/attempts/{work.run}")
     store.delete("_mftn/partial")
@@ -190,7 +190,9 @@ def _absolute(address: str) -> str:
     return address if "://" in address else os.path.abspath(address)  # noqa: PTH100
 
 
-def _summary(address: str, outcomes: dict[int, Outcome], before: int, aside: dict[str, str], seconds: float) -> Summary:
+def _summary(
+    address: str, plan: Plan, outcomes: dict[int, Outcome], before: int, aside: dict[str, str], seconds: float
+) -> Summary:
     values = [outcomes[number] for number in sorted(outcomes)]
     finished = [outcome for outcome in values if outcome.state is State.DONE]
     nodes = dict[str, Share]()
@@ -209,6 +211,7 @@ def _summary(address: str, outcomes: dict[int, Outcome], before: int, aside: dic
         aside | {outcome.name: outcome.note for outcome in values if outcome.state is State.SET_ASIDE},
         {outcome.name: outcome.note for outcome in values if outcome.state is State.UNFINISHED},
         tuple(outcome.note for outcome in finished if outcome.note),
+        plan.unread,
     )
 
 

@@ -29,6 +29,9 @@ ADDRESS = re.compile(
 PATIENCE_S = 120.0
 """Seconds for which a store may be out of reach."""
 
+OBJECT_STORES = ("s3", "gcs", "abfs")
+"""File systems of pyarrow that have no folders."""
+
 FINAL = {errno.ENOSPC, errno.EROFS, errno.EFBIG, errno.ENAMETOOLONG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 """Numbers of errors that do not pass by themselves."""
 
@@ -177,8 +180,7 @@ class Store:
         final, partial = f"{root}/{name}", f"{root}/_mftn/partial/{uuid.uuid4().hex}"
 
         def write() -> None:
-            for path in (final, partial):
-                files.create_dir(path.rpartition("/")[0])
+            self._make_folders(final, partial)
             with files.open_output_stream(partial) as file:
                 file.write(content)
             if self._is_disk:
@@ -187,6 +189,31 @@ class Store:
 
         with disk_errors(Path(final), (Path(final), Path(partial)), kept=False):
             patiently(write)
+
+    def mark(self, name: str, content: bytes) -> None:
+        """Write a file whose being there counts, and not its content.
+
+        Raises:
+            OutputError: It cannot be written to a disk.
+            OSError: It cannot be written to a store.
+        """
+        files, root = locate(self.address)
+        path = f"{root}/{name}"
+
+        def write() -> None:
+            self._make_folders(path)
+            with files.open_output_stream(path) as file:
+                file.write(content)
+
+        with disk_errors(Path(path), (Path(path),), kept=False):
+            patiently(write)
+
+    def _make_folders(self, *paths: str) -> None:
+        """Make the folders of files where a store has folders."""
+        files = locate(self.address)[0]
+        if files.type_name not in OBJECT_STORES:
+            for path in paths:
+                files.create_dir(path.rpartition("/")[0])
 
     @property
     def _is_disk(self) -> bool:
@@ -219,19 +246,20 @@ class Store:
         chosen = fs.FileSelector(f"{root}/{folder}".rstrip("/"), allow_not_found=True)
         return sorted(entry.base_name for entry in patiently(lambda: files.get_file_info(chosen)))
 
-    def count(self, names: list[str]) -> int:
-        """How many of these files are there."""
+    def have(self, names: list[str]) -> list[bool]:
+        """Which of these files are there."""
         from pyarrow import fs
 
         files, root = locate(self.address)
         found = patiently(lambda: files.get_file_info([f"{root}/{name}" for name in names]))
-        return sum(entry.type == fs.FileType.File for entry in found)
+        return [entry.type == fs.FileType.File for entry in found]
 
     def delete_files(self, names: list[str]) -> None:
-        """Delete files that are there."""
+        """Delete files that are there, if the store can be reached."""
         files, root = locate(self.address)
         for name in names:
-            patiently(lambda name=name: files.delete_file(f"{root}/{name}"))  # type: ignore[misc]
+            with suppress(OSError):
+                files.delete_file(f"{root}/{name}")
 
     def delete(self, folder: str) -> None:
         """Delete a folder, if it is there."""

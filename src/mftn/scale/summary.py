@@ -35,6 +35,7 @@ class Summary:
         set_aside: Names of the shards that are left out because their workers were lost three times, and why.
         unfinished: Names of the shards that the next run has to do, and why.
         notes: Videos that could not be read, or not to their end.
+        unread: Files in folders that are not read, by kind.
     """
 
     output: str
@@ -48,6 +49,7 @@ class Summary:
     set_aside: Mapping[str, str]
     unfinished: Mapping[str, str]
     notes: tuple[str, ...]
+    unread: Mapping[str, int]
 
     @property
     def complete(self) -> bool:

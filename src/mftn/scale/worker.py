@@ -128,19 +128,22 @@ class ShardWorker:
 
     def _process(self, outcome: Outcome, last: bool) -> Outcome:
         part = f"{outcome.name}.parquet"
-        if self.store.count([part]):  # its worker was lost after it had finished
-            return replace(counted(outcome, read_counts(self.store, part)), state=State.DONE)
         attempts = [f"_mftn/attempts/{self.work.run}/{outcome.name}.{number}" for number in range(MOST_ATTEMPTS)]
-        before = self.store.count(attempts)
-        if before == MOST_ATTEMPTS:
+        done, *before = self.store.have([part, *attempts])
+        if done:  # its worker was lost after it had finished
+            return replace(counted(outcome, read_counts(self.store, part)), state=State.DONE)
+        if all(before):
             note = f"{MOST_ATTEMPTS} workers were lost with it"
             self.store.put(f"_mftn/aside/{outcome.name}", note.encode())
             return replace(outcome, state=State.SET_ASIDE, note=note)
+        attempt = attempts[before.index(False)]
         mark = {"node": node_name(), "pid": os.getpid(), "time": time.time()}  # for people who look for the cause
-        self.store.put(attempts[before], json.dumps(mark).encode())
-        outcome, content = self._recognise(outcome, last)
-        self.store.put(part, content)
-        self.store.delete_files(attempts[: before + 1])
+        self.store.mark(attempt, json.dumps(mark).encode())
+        try:
+            outcome, content = self._recognise(outcome, last)
+            self.store.put(part, content)
+        finally:  # only what ends this process counts as an attempt
+            self.store.delete_files([attempt])
         return replace(outcome, state=State.DONE)
 
     def _recognise(self, outcome: Outcome, last: bool) -> tuple[Outcome, bytes]:

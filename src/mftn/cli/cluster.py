@@ -1,0 +1,114 @@
+"""`mftn predict --cluster`: on all machines of a Ray cluster, into a folder of parts."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shlex
+import socket
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mftn.cli import exit_status
+from mftn.cli.messages import LOG
+from mftn.cli.progress import progress_bars
+from mftn.errors import ConfigError
+from mftn.scale import Settings, write
+from mftn.scale.run import require_ray
+from mftn.scale.worker import Outcome
+from mftn.sources import advice, describe
+
+if TYPE_CHECKING:
+    from mftn.cli.predict import Arguments
+
+UNUSED = ("save_images", "save_crops", "save_video", "save_timeline", "overwrite", "strict", "top")
+"""Options that have no effect on many machines."""
+
+
+def run_on_cluster(arguments: Arguments) -> int:
+    """Recognise on the cluster, and return the exit status."""
+    _check(arguments)
+    assert arguments.output
+    shared = {field.name for field in fields(Settings)}
+    values = {name: value for name, value in (vars(arguments) | vars(arguments.video)).items() if name in shared}
+    settings = Settings(**values | {"threads": arguments.threads or 1})
+    done = left = 0
+    require_ray()
+    with _connected(arguments.cluster or "auto"), progress_bars() as bars:
+        task = bars.add_task("shards", total=None)
+
+        def on_shard(outcome: Outcome, still: int) -> None:
+            nonlocal done, left
+            done, left = done + 1, still
+            LOG.debug(f"{outcome.name}: {outcome.state}, {outcome.images} images on {outcome.node} {outcome.note}")
+            bars.update(task, completed=done, total=done + left)
+
+        try:
+            summary = write(
+                arguments.sources,
+                stored_or_local(arguments.output),
+                settings,
+                null=arguments.null,
+                on_shard=on_shard,
+            )
+        except KeyboardInterrupt as stop:
+            again = shlex.join(["mftn", *sys.argv[1:]])
+            LOG.info(f"interrupted; {done} shards of this run are done and kept; go on with: {again}")
+            return exit_status(stop)
+    if summary.unread:
+        unread = Counter(summary.unread)
+        LOG.warning(f"not read: {describe(unread)}; {advice(unread)}")
+    for line in str(summary).splitlines():
+        LOG.info(line)
+    return 0 if summary.complete and not summary.failures else 1
+
+
+def stored_or_local(output: Path) -> str:
+    """An output as it was given: paths lose one of an address's slashes."""
+    return re.sub(r"^([a-z][a-z0-9+.-]+):/(?!/)", r"\1://", str(output), flags=re.IGNORECASE)
+
+
+def _check(arguments: Arguments) -> None:
+    """Refuse what cannot be done on many machines."""
+    if not arguments.sources:
+        raise ConfigError("no source: name a folder, a list, or an address such as s3://bucket/photos")
+    if not arguments.output:
+        raise ConfigError("--cluster writes a folder of Parquet files: add --output FOLDER")
+    if arguments.format not in ("auto", "parquet") or arguments.output.is_file():
+        raise ConfigError(f"--cluster writes a folder of Parquet files; {arguments.output} is none; omit --format")
+    for options in (arguments, arguments.video):
+        for field in fields(options):
+            if field.name in UNUSED and getattr(options, field.name) != field.default:
+                raise ConfigError(f"--{field.name.replace('_', '-')} has no effect with --cluster; omit it")
+
+
+@contextmanager
+def _connected(cluster: str) -> Iterator[None]:
+    """A connection to a cluster that is there, or to one that lasts as long as the command."""
+    if cluster.startswith("ray://"):
+        raise ConfigError(f"{cluster}: run the command on a machine of the cluster, or by `ray job submit`")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it warns of every worker that could be restarted
+    import ray
+
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    local = {"include_dashboard": False} if cluster == "local" else {}
+    host, _, port = cluster.rpartition(":")
+    try:
+        if host and port.isdecimal():  # Ray would wait for minutes
+            socket.create_connection((host, int(port)), timeout=5).close()
+        ray.init(address=cluster, log_to_driver=False, logging_level=logging.ERROR, **local)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ConfigError(
+            f"--cluster {cluster}: there is no Ray cluster ({error}); start one with `ray start --head`, or use "
+            "--cluster local"
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
