@@ -35,7 +35,19 @@ FENCE = re.compile(
 )
 SLOW = {"benchmark", "serve"}
 """Subcommands that other tests run (tests/cli); here their options are checked."""
-PROGRAMS = {"curl", "find", "git", "npm", ".", "cd", "tools/train_shipped.sh", "tools/train_accurate.sh", "ray", "kubectl", "sbatch"}
+PROGRAMS = {
+    "curl",
+    "find",
+    "git",
+    "npm",
+    ".",
+    "cd",
+    "tools/train_shipped.sh",
+    "tools/train_accurate.sh",
+    "ray",
+    "kubectl",
+    "sbatch",
+}
 """Programs that the documentation may call, beside mftn, python, pip, make and torchrun."""
 
 

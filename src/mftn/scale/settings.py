@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mftn.engines import EngineName, find_model, installed_engines, load_engine
+from mftn.engines import EngineName, Precision, find_model, installed_engines, load_engine
 from mftn.errors import ConfigError
 from mftn.faces import DetectorName
 from mftn.limits import check_range
@@ -28,6 +28,7 @@ class Settings:
         min_score: As in `mftn.load`.
         detect_size: As in `mftn.load`.
         engine: As in `mftn.load`; "auto" is settled on the machine that starts the run.
+        precision: As in `mftn.load`; with "fast", rows of machines with other processors may differ.
         flip: As in `mftn.load`.
         threads: Threads of each worker, and the processors that it takes of a machine; one gives the most images per
             second, two halve the memory per processor.
@@ -44,6 +45,7 @@ class Settings:
     min_score: float | None = None
     detect_size: int | None = None
     engine: EngineName = "auto"
+    precision: Precision = "exact"
     flip: bool = True
     threads: int = 1
     start: float = 0.0
@@ -84,6 +86,7 @@ class Settings:
             min_score=self.min_score,
             threads=self.threads,
             engine=self.engine,
+            precision=self.precision,
             flip=self.flip,
             detect_size=self.detect_size,
         )
