@@ -17,11 +17,11 @@ from mftn.spec import ModelSpec
 __all__ = [
     "BATCH",
     "DEFAULT_MODEL",
-    "Arithmetic",
     "Engine",
     "EngineName",
     "Flipped",
     "ModelCard",
+    "Precision",
     "find_model",
     "in_batches",
     "installed_engines",
