@@ -78,10 +78,10 @@ from mftn.output import ImageFolder
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 image, figure = Image.effect_noise((512, 512), 90).convert("RGB"), Figure()
-figure.subplots().plot(range(9))
+figure.subplots().imshow(image)
 prediction = mftn.Prediction("noise.jpg", 512, 512, ())
 for write in (
-    lambda: ImageFolder("copies").save(image, "noise.jpg", "faces"),
+    lambda: ImageFolder(Path("copies")).save(image, "noise.jpg", "faces"),
     lambda: prediction.save("saved.png", image=image),
     lambda: save_figure(figure, Path("figure.png")),
 ):

@@ -173,12 +173,12 @@ def test_the_outputs_of_a_run_are_no_sources_of_it(here: Path) -> None:
 def test_a_table_goes_to_its_file_and_what_folders_hold_besides_is_counted(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    Path("b.nef").touch()
+    Path("a.nef").touch()
     Path("._a.jpg").touch()
     Path("clip.mp4").rename("a.mov")
     assert main(["predict", ".", "--format", "table", "--output", "t.txt", "--engine", "onnxruntime"]) == 0
     printed = capsys.readouterr()
-    assert printed.out == "" and "not read: 1 clip of a live photo, 1 RAW image" in printed.err
+    assert printed.out == "" and "not read: 1 clip of a live photo, 1 RAW image beside its JPEG;" in printed.err
     text = Path("t.txt").read_text(encoding="utf-8")
     assert "happiness" in text and "a.jpg" in text and "._a" not in text
 

@@ -52,9 +52,12 @@ class TwoNodes:
         self.cluster.remove_node(self.nodes.pop(), allow_graceful=False)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def nodes() -> Iterator[TwoNodes]:
-    """The cluster, to which the tests' process is connected."""
+    """The cluster, to which the tests' process is connected.
+
+    It ends with these tests: Ray ends a process whose node it takes for lost, and other tests fork.
+    """
     from ray.cluster_utils import Cluster
 
     before = dict(os.environ)
