@@ -44,6 +44,7 @@ PROGRAMS = {
     "cd",
     "tools/train_shipped.sh",
     "tools/train_accurate.sh",
+    "tools/train_student.sh",
     "ray",
     "kubectl",
     "sbatch",
