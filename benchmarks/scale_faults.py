@@ -176,16 +176,17 @@ def full_disk(nodes: Nodes, output: Path, seconds: float) -> Iterator[None]:
 
 def try_local(nodes: Nodes, fault: str, folder: Path, output: Path, longest: float) -> tuple[float, int] | None:
     """A run into a folder with a fault at a random moment: the moment, and further runs; None if the run was faster."""
-    moment = random.uniform(0, longest)
+    moment, notes = random.uniform(0, longest), list[str]()
 
     def again() -> Summary:
-        return write(folder, output, shard_images=SHARD_IMAGES)
+        return write(folder, output, shard_images=SHARD_IMAGES, on_shard=lambda outcome, _: notes.append(outcome.note))
 
     if fault == "driver":
         return (moment, until_complete(again)) if run_program(nodes, folder, output, moment) else None
     if fault == "disk":
         with full_disk(nodes, output, moment):
-            return moment, until_complete(again) - 1
+            further = until_complete(again) - 1
+        return (moment, further) if any(note.startswith("OutputError") for note in notes) else None
     with later(nodes.lose if fault == "node" else lambda: kill_worker(output), lambda: attempts(output), moment) as hit:
         further = until_complete(again) - 1
     nodes.restore()
