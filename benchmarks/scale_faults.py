@@ -155,7 +155,7 @@ def full_disk(nodes: Nodes, output: Path, seconds: float) -> Iterator[None]:
     partial = output / "_mftn" / "partial"
     partial.mkdir(parents=True)
     nodes.lose()
-    begun = f"until ls {output}/_mftn/attempts/*/* >/dev/null; do sleep 0.1; done"
+    begun = f"until ls {output}/_mftn/attempts/*/* >/dev/null; do kill -0 $$ && sleep 0.1 || exit; done"
     fill = f"mount -t tmpfs -o size=4k none {partial} && head -c 4096 /dev/zero > {partial}/full"
     start = f"{Path(sys.executable).parent}/ray start --address={nodes.cluster.address} --num-cpus=1 --block"
     script = f"({begun}; sleep {seconds}; {fill}) & exec {start} --object-store-memory={STORE_BYTES}"
