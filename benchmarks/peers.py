@@ -23,6 +23,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -126,7 +127,8 @@ def load_facex() -> Loaded:
 
 def load_facial_emotion_recognition() -> Loaded:
     """Its detector and its classifier: the public method only draws what they find."""
-    cv2 = importlib.import_module("cv2")
+    cv2, torch = importlib.import_module("cv2"), importlib.import_module("torch")
+    torch.load = partial(torch.load, map_location="cpu")  # its weights were saved on a GPU and ask for one
     recognizer = importlib.import_module("facial_emotion_recognition").EmotionRecognition(device="cpu")
 
     def predict(path: str) -> Scores:
@@ -143,18 +145,8 @@ def load_facial_emotion_recognition() -> Loaded:
     return Loaded(predict)
 
 
-# torch comes first, in a named version: what the packages ask for is a CUDA build of gigabytes
-TORCH = ("torch==2.13.0", "torchvision")
-FER = (
-    TORCH,
-    ("--no-deps", "fer", "facenet-pytorch"),
-    ("tensorflow", "opencv-contrib-python", "pandas", "requests", "tqdm", "moviepy<2", "ffmpeg-python", "matplotlib"),
-)
-RECOGNITION = (
-    TORCH,
-    ("--no-deps", "facenet-pytorch", "facial-emotion-recognition"),
-    ("opencv-python", "requests", "tqdm"),
-)
+# fer imports pkg_resources, which later versions lack
+OLD_SETUPTOOLS = "setuptools<81"
 WASM = ("@tensorflow/tfjs", "@tensorflow/tfjs-backend-wasm", "sharp")
 
 PEERS = {
@@ -165,12 +157,12 @@ PEERS = {
         ("mftn-facenet-ferplus", "onnxruntime"),
         lambda: load_mftn("mftn_facenet_ferplus"),
     ),
-    "fer, Haar": Peer("fer", FER, ("fer", "tensorflow"), lambda: load_fer(False)),
-    "fer, MTCNN": Peer("fer", FER, ("fer", "tensorflow", "torch"), lambda: load_fer(True)),
+    "fer, Haar": Peer("fer", (("fer", OLD_SETUPTOOLS),), ("fer", "tensorflow"), lambda: load_fer(False)),
+    "fer, MTCNN": Peer("fer", (("fer", OLD_SETUPTOOLS),), ("fer", "tensorflow", "torch"), lambda: load_fer(True)),
     "facex": Peer("facex", (("facex",),), ("facex", "tensorflow"), load_facex),
     "facial-emotion-recognition": Peer(
         "facial-emotion-recognition",
-        RECOGNITION,
+        (("facial-emotion-recognition",),),
         ("facial-emotion-recognition", "torch"),
         load_facial_emotion_recognition,
         probabilities=False,
