@@ -359,6 +359,27 @@ FIELDS += ["peak_mb", "cold_s", "installed_mb", "versions", "error", "photos", "
 FIELDS += ["python", "date"]
 
 
+def read(path: Path) -> dict[str, dict[str, Any]]:
+    """The rows of an earlier run, whose other packages a run with --only keeps."""
+    if not path.exists():
+        return {}
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = [{key: text for key, text in row.items() if text} for row in csv.DictReader(file)]
+    kept = {"package", "versions", "error", "processor", "python", "date"}
+    return {row["package"]: {key: t if key in kept else float(t) for key, t in row.items()} for row in rows}
+
+
+def write(path: Path, rows: dict[str, dict[str, Any]]) -> None:
+    """What was measured so far, and why the others were not."""
+    from mftn.files import write_csv
+
+    whole = [rows[name] for name in PEERS if name in rows]
+    whole += [{"package": name, "error": reason} for name, reason in NOT_RUN.items()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rounded = [{key: round(v, 4) if isinstance(v, float) else v for key, v in row.items()} for row in whole]
+    write_csv(path, [{key: row.get(key, "") for key in FIELDS} for row in rounded])
+
+
 def choose(folder: Path, labels: Path) -> list[tuple[str, str]]:
     """Paths and labels of the photographs, in the same mixed order in every run."""
     with labels.open(newline="", encoding="utf-8") as file:
@@ -413,14 +434,12 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
 
 
 def main() -> None:
-    """Measure one package after the other, print, draw, and write the CSV."""
-    from mftn.files import write_csv
-
+    """Measure one package after the other, write the CSV after each, print and draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path, help="folder of the photographs")
     parser.add_argument("labels", type=Path, help="CSV with the columns image and expression")
     parser.add_argument("--timed", type=int, default=100, help="how many photographs are timed")
-    parser.add_argument("--only", nargs="+", choices=PEERS, default=list(PEERS), help="these packages alone")
+    parser.add_argument("--only", nargs="+", choices=PEERS, default=list(PEERS), help="these alone; the CSV keeps the others")
     parser.add_argument("--work", type=Path, required=True, help="folder for the environments")
     parser.add_argument("--csv", type=Path, required=True, help="where the results go")
     parser.add_argument("--figure", type=Path, help="where the plots go")
@@ -428,18 +447,15 @@ def main() -> None:
     photos = choose(arguments.photos, arguments.labels)
     machine = {"photos": len(photos), "timed": arguments.timed, "processor": processor(), "cores": os.cpu_count()}
     machine |= {"python": platform.python_version(), "date": date.today().isoformat()}
-    rows = []
+    rows = read(arguments.csv)
     for name in arguments.only:
-        row = {"package": name} | measure(name, arguments.work.resolve(), photos, arguments.timed) | machine
-        print(name, row.get("error", "done"), file=sys.stderr)
-        rows.append(row)
-    print(markdown(rows))
-    rows += [{"package": name, "error": reason} for name, reason in NOT_RUN.items()]
-    arguments.csv.parent.mkdir(parents=True, exist_ok=True)
-    rounded = [{key: round(v, 4) if isinstance(v, float) else v for key, v in row.items()} for row in rows]
-    write_csv(arguments.csv, [{key: row.get(key, "") for key in FIELDS} for row in rounded])
+        rows[name] = {"package": name} | measure(name, arguments.work.resolve(), photos, arguments.timed) | machine
+        print(name, rows[name].get("error", "done"), file=sys.stderr)
+        write(arguments.csv, rows)
+    run = [rows[name] for name in PEERS if name in rows]
+    print(markdown(run))
     if arguments.figure:
-        draw(rows, arguments.figure)
+        draw(run, arguments.figure)
 
 
 if __name__ == "__main__":
