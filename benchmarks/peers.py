@@ -127,7 +127,8 @@ def load_facex() -> Loaded:
 
 def load_facial_emotion_recognition() -> Loaded:
     """Its detector and its classifier: the public method only draws what they find."""
-    cv2, torch = importlib.import_module("cv2"), importlib.import_module("torch")
+    cv2 = importlib.import_module("cv2")
+    torch: Any = importlib.import_module("torch")
     torch.load = partial(torch.load, map_location="cpu")  # its weights were saved on a GPU and ask for one
     recognizer = importlib.import_module("facial_emotion_recognition").EmotionRecognition(device="cpu")
 
@@ -439,7 +440,7 @@ def main() -> None:
     parser.add_argument("photos", type=Path, help="folder of the photographs")
     parser.add_argument("labels", type=Path, help="CSV with the columns image and expression")
     parser.add_argument("--timed", type=int, default=100, help="how many photographs are timed")
-    parser.add_argument("--only", nargs="+", choices=PEERS, default=list(PEERS), help="these alone; the CSV keeps the others")
+    parser.add_argument("--only", nargs="+", choices=PEERS, default=list(PEERS), help="the CSV keeps the others")
     parser.add_argument("--work", type=Path, required=True, help="folder for the environments")
     parser.add_argument("--csv", type=Path, required=True, help="where the results go")
     parser.add_argument("--figure", type=Path, help="where the plots go")
