@@ -319,23 +319,24 @@ def measure(name: str, folder: Path, photos: Sequence[tuple[str, str]], timed: i
     try:
         row["installed_mb"] = install(folder / peer.environment, peer)
         place = folder / peer.environment
-        run_worker(place, name, "cold", sets)  # the first use compiles and fills the disk's cache
-        cold = []
-        for _ in range(COLD_RUNS):
-            start = time.time()
-            cold.append(run_worker(place, name, "cold", sets)["finished"] - start)
-        row["cold_s"] = median(cold)
+        if timed:
+            run_worker(place, name, "cold", sets)  # the first use compiles and fills the disk's cache
+            cold = []
+            for _ in range(COLD_RUNS):
+                start = time.time()
+                cold.append(run_worker(place, name, "cold", sets)["finished"] - start)
+            row["cold_s"] = median(cold)
         warm = run_worker(place, name, "warm", sets)
     except (RuntimeError, OSError, ValueError, subprocess.SubprocessError) as error:
         return row | {"error": str(error)}
     outputs: list[Scores] = [*warm["outputs"]["photos"], *warm["outputs"]["rest"]]
     row |= score(outputs, [label for _, label in photos], peer.probabilities)
-    return row | {
-        "median_ms": 1000 * median(warm["seconds"]),
-        "photos_per_s": len(warm["seconds"]) / warm["total"],
-        "peak_mb": warm["peak"],
-        "versions": warm["versions"],
-    }
+    if timed:
+        row |= {
+            "median_ms": 1000 * median(warm["seconds"]),
+            "photos_per_s": len(warm["seconds"]) / warm["total"],
+        }
+    return row | {"peak_mb": warm["peak"], "versions": warm["versions"]}
 
 
 COLUMNS: dict[str, tuple[str, str]] = {
@@ -439,7 +440,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path, help="folder of the photographs")
     parser.add_argument("labels", type=Path, help="CSV with the columns image and expression")
-    parser.add_argument("--timed", type=int, default=100, help="how many photographs are timed")
+    parser.add_argument("--timed", type=int, default=100, help="photographs that are timed; 0 on a busy machine")
     parser.add_argument("--only", nargs="+", choices=PEERS, default=list(PEERS), help="the CSV keeps the others")
     parser.add_argument("--work", type=Path, required=True, help="folder for the environments")
     parser.add_argument("--csv", type=Path, required=True, help="where the results go")
