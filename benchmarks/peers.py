@@ -398,21 +398,23 @@ def processor() -> str:
 
 def markdown(rows: Sequence[dict[str, Any]]) -> str:
     """The table of what was run."""
-    lines = [f"| | {' | '.join(title for title, _ in COLUMNS.values())} |", "|---" * (len(COLUMNS) + 1) + "|"]
+    columns = {key: column for key, column in COLUMNS.items() if any(key in row for row in rows)}
+    lines = [f"| | {' | '.join(title for title, _ in columns.values())} |", "|---" * (len(columns) + 1) + "|"]
     for row in rows:
         if "accuracy" in row:
-            cells = (form.format(**row).replace("%", " %") if key in row else "" for key, (_, form) in COLUMNS.items())
+            cells = (form.format(**row).replace("%", " %") if key in row else "" for key, (_, form) in columns.items())
             lines.append(f"| {row['package']} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """Accuracy with intervals, and accuracy against time."""
+    """Accuracy with intervals, and accuracy against time where times were taken."""
     from mftn.evaluate.figures import new_figure, save_figure
 
     run = sorted((row for row in rows if "accuracy" in row), key=lambda row: row["accuracy"])
-    figure = new_figure(11, 4.2)
-    left, right = figure.subplots(1, 2)
+    timed = [row for row in run if "median_ms" in row]
+    figure = new_figure(11 if timed else 7, 4.2)
+    left, *others = figure.subplots(1, 1 + bool(timed), squeeze=False)[0]
     for shift, key, label, marker in (
         (0.12, "accuracy_frequent", "five classes with ≥ 60 images", "s"),
         (-0.12, "accuracy", "all eight classes", "o"),
@@ -424,14 +426,16 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
     left.set_yticks(range(len(run)), [row["package"] for row in run])
     left.set(xlabel="accuracy, % (95 % Wilson intervals); a missed face is wrong", xlim=(0, 100))
     left.legend(loc="lower right")
-    for row in run:
-        right.plot(row["median_ms"], 100 * row["accuracy"], "o", color="C1")
-        right.annotate(row["package"], (row["median_ms"], 100 * row["accuracy"]), (6, 5), textcoords="offset points")
-    right.set(xscale="log", xlabel="milliseconds a photograph (log scale)", ylabel="accuracy, eight classes, %")
-    right.margins(x=0.35)
-    right.set_ylim(0, 100)
-    for axes in (left, right):
-        axes.grid(alpha=0.3)
+    left.grid(alpha=0.3)
+    for right in others:
+        for row in timed:
+            place = (row["median_ms"], 100 * row["accuracy"])
+            right.plot(*place, "o", color="C1")
+            right.annotate(row["package"], place, (6, 5), textcoords="offset points")
+        right.set(xscale="log", xlabel="milliseconds a photograph (log scale)", ylabel="accuracy, eight classes, %")
+        right.set(ylim=(0, 100))
+        right.margins(x=0.35)
+        right.grid(alpha=0.3)
     save_figure(figure, path)
 
 
