@@ -425,7 +425,7 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
         left.errorbar(share, places, xerr=error, fmt=marker, capsize=3, label=label)
     left.set_yticks(range(len(run)), [row["package"] for row in run])
     left.set(xlabel="accuracy, % (95 % Wilson intervals); a missed face is wrong", xlim=(0, 100))
-    left.legend(loc="lower right")
+    left.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False)
     left.grid(alpha=0.3)
     for right in others:
         for row in timed:
