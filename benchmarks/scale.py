@@ -1,8 +1,9 @@
 """Prediction on many machines: speed of two nodes, overhead per image, memory and time of the program for millions.
 
 Two nodes of one core each, both on this machine, against `Recognizer.stream` on one of these cores; the photographs are
-those of benchmarks/folder.py. The memory is that of the program that starts a run, for a table of so many paths: they
-are listed, planned and scheduled for real. What recognises is a stand-in there, which writes parts without rows:
+those of benchmarks/folder.py. Where other work runs beside, processor time per image, of all processes, tells more than
+images per second. The memory is that of the program that starts a run, for a table of so many paths: they are listed,
+planned and scheduled for real. What recognises is a stand-in there, which writes parts without rows:
 
 python benchmarks/scale.py speed [--images 3000]
 python benchmarks/scale.py memory [--paths 10000000]
@@ -17,11 +18,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from statistics import median
-from typing import Any
+from statistics import mean, median
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parent))
 from folder import make_folder
@@ -71,20 +72,27 @@ def cluster(cores: list[int]) -> Iterator[None]:
         made.shutdown()
 
 
+class Rate(NamedTuple):
+    """Images per second, and processor milliseconds per image."""
+
+    images: float
+    cost: float
+
+
 def stream_rate(folder: str, core: int, ready: Any, rates: Any) -> None:
-    """Images per second of `Recognizer.stream` with one thread, in a process on one core."""
+    """The rate of `Recognizer.stream` with one thread, in a process on one core."""
     os.sched_setaffinity(0, {core})
     recognizer = load_recognizer(Settings(), None, ".")
     paths = sorted(str(path) for path in Path(folder).iterdir())
     for _ in recognizer.stream(paths[:WARM_UP]):
         pass
     ready.wait()
-    start = time.perf_counter()
+    start, busy = time.perf_counter(), time.process_time()
     done = sum(1 for _ in recognizer.stream(paths))
-    rates.put(done / (time.perf_counter() - start))
+    rates.put(Rate(done / (time.perf_counter() - start), 1000 * (time.process_time() - busy) / done))
 
 
-def stream_rates(folder: Path, cores: list[int]) -> list[float]:
+def stream_rates(folder: Path, cores: list[int]) -> list[Rate]:
     """The rates of processes that run at the same time, one on each core."""
     context = multiprocessing.get_context("spawn")
     ready, rates = context.Barrier(len(cores)), context.Queue()
@@ -97,26 +105,42 @@ def stream_rates(folder: Path, cores: list[int]) -> list[float]:
     return found
 
 
-def write_rates(folder: Path, cores: list[int], shard_images: int) -> tuple[float, float]:
-    """Images per second of a run, with its start, and once all nodes work (from each one's second shard on)."""
+def busy_seconds() -> float:
+    """Processor seconds of this process and of those that it has started, Ray's among them (on Linux)."""
+    stats = dict[int, list[str]]()
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended
+            stats[int(path.parent.name)] = path.read_text().rpartition(")")[2].split()
+    ours, new = set[int](), {os.getpid()}
+    while new:
+        ours |= new
+        new = {pid for pid, stat in stats.items() if int(stat[1]) in new}
+    return sum(int(stats[pid][11]) + int(stats[pid][12]) for pid in ours) / os.sysconf("SC_CLK_TCK")
+
+
+def write_rates(folder: Path, cores: list[int], shard_images: int) -> tuple[float, Rate]:
+    """Images per second of a run with its start, and its rate once all nodes work (from each one's second shard on)."""
     times = list[tuple[float, Outcome]]()
+    costs = list[tuple[int, float]]()  # images so far and processor seconds, from when all nodes have begun
     with cluster(cores), tempfile.TemporaryDirectory() as work:
         start = time.perf_counter()
         for output in ("warm", "out"):  # the first run fills the system's file cache
             times.clear()
+            costs.clear()
+
+            def on_shard(outcome: Outcome, _: int) -> None:
+                times.append((time.perf_counter(), outcome))
+                if len({outcome.node for _, outcome in times}) == len(cores):
+                    costs.append((sum(outcome.images for _, outcome in times), busy_seconds()))
+
             start = time.perf_counter()
-            write(
-                folder,
-                Path(work) / output,
-                shard_images=shard_images,
-                on_shard=lambda outcome, _: times.append((time.perf_counter(), outcome)),
-            )
+            write(folder, Path(work) / output, shard_images=shard_images, on_shard=on_shard)
         whole = sum(outcome.images for _, outcome in times) / (time.perf_counter() - start)
     steady = 0.0
     for node in {outcome.node for _, outcome in times}:
         own = [(moment, outcome.images) for moment, outcome in times if outcome.node == node]
         steady += sum(images for _, images in own[1:]) / (own[-1][0] - own[0][0])
-    return whole, steady
+    return whole, Rate(steady, 1000 * (costs[-1][1] - costs[0][1]) / (costs[-1][0] - costs[0][0]))
 
 
 def measure_speed(images: int, shard_images: int, repeats: int) -> None:
@@ -125,22 +149,28 @@ def measure_speed(images: int, shard_images: int, repeats: int) -> None:
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work) / "photos"
         make_folder(folder, images)
-        found: dict[str, list[float]] = {"one": [], "both": [], "single": [], "whole": [], "steady": []}
+        found: dict[str, list[Rate]] = {"stream": [], "both": [], "one node": [], "two nodes": []}
+        whole = list[float]()
         for _ in range(repeats):
-            found["one"] += stream_rates(folder, cores[:1])
-            found["both"].append(sum(stream_rates(folder, cores)))
-            whole, steady = write_rates(folder, cores, shard_images)
-            found["whole"].append(whole)
-            found["steady"].append(steady)
-            found["single"].append(write_rates(folder, cores[:1], shard_images)[1])
-    one, both, single, whole, steady = (median(values) for values in found.values())
+            found["stream"] += stream_rates(folder, cores[:1])
+            each = stream_rates(folder, cores)
+            found["both"].append(Rate(sum(rate.images for rate in each), mean(rate.cost for rate in each)))
+            print(json.dumps(found), flush=True)
+            started, rate = write_rates(folder, cores, shard_images)
+            whole.append(started)
+            found["two nodes"].append(rate)
+            print(json.dumps(found), flush=True)
+            found["one node"].append(write_rates(folder, cores[:1], shard_images)[1])
     print(json.dumps(found))
-    print(
-        f"stream on one core: {one:.1f} images/s; on both at once, two processes: {both:.1f} ({both / one:.2f} of one)"
+    stream, both, one, two = (
+        Rate(*(median(values) for values in zip(*rates, strict=True))) for rates in found.values()
     )
-    print(f"two nodes: {steady:.1f} images/s once they work, {whole:.1f} with their start")
-    print(f"of twice one core: {steady / (2 * one):.2f}; of two processes at once: {steady / both:.2f}")
-    print(f"one node: {single:.1f} images/s; overhead {1000 / single - 1000 / one:.2f} ms an image")
+    for name, rate in (("stream on one core", stream), ("stream on both", both), ("one node", one), ("two nodes", two)):
+        print(f"{name}: {rate.images:.1f} images/s, {rate.cost:.1f} ms of a processor per image")
+    print(f"two nodes with their start: {median(whole):.1f} images/s")
+    print(f"two nodes, of twice one core: {two.images / (2 * stream.images):.2f} by images/s, ", end="")
+    print(f"{stream.cost / two.cost:.2f} by processor time; of both at once: {two.images / both.images:.2f}")
+    print(f"overhead: {two.cost - both.cost:.1f} ms of a processor per image ({two.cost / both.cost - 1:.1%})")
 
 
 def measure_memory(paths: int, shard_images: int) -> None:

@@ -1,9 +1,9 @@
 """Losses in the middle of runs on two nodes: ten random moments each, and whether a row is lost or doubled.
 
-Every run has its fault once; where the program itself ends or the run is incomplete, the same command goes on. The rows
-are compared with those of an undisturbed run by the sha256 of the sorted rows. The store is moto's S3 server behind a
-relay on loopback. A disk that is full for one node is a tmpfs that only this node sees, where its files would begin;
-mounting it needs the rights of root:
+Every run has its fault once, at a moment after the first worker has begun; where the program itself ends or the run is
+incomplete, the same command goes on. The rows are compared with those of an undisturbed run by the sha256 of the sorted
+rows. The store is moto's S3 server behind a relay on loopback. A disk that is full for one node is a tmpfs that only
+this node sees, where its files would begin; mounting it needs the rights of root:
 
 python benchmarks/scale_faults.py [--faults actor node driver disk store] [--times 10] [--images 240]
 """
@@ -47,8 +47,6 @@ SURROUNDINGS = {
 STORE_BYTES = 100_000_000
 SHARD_IMAGES = 10
 OUTAGE_S = 20.0
-START_S = 2.0
-"""Seconds in which nothing is recognised yet."""
 PROGRAM = """
 import sys, ray
 from mftn.scale import write
@@ -93,12 +91,19 @@ def parts(output: Path) -> Iterator[pa.Table]:
     return (pq.read_table(path) for path in sorted(output.glob("*.parquet")))
 
 
+def attempts(output: Path) -> list[Path]:
+    """The marks of shards that workers have begun."""
+    return list(output.glob("_mftn/attempts/*/*"))
+
+
 @contextmanager
-def later(action: Callable[[], bool], seconds: float) -> Iterator[list[bool]]:
-    """Do something during the block, after so many seconds; whether it was done while the block ran."""
+def later(action: Callable[[], bool], begun: Callable[[], Any], seconds: float) -> Iterator[list[bool]]:
+    """Do something during the block, so many seconds after it has begun; whether it was done while the block ran."""
     hit, ended = list[bool](), threading.Event()
 
     def act() -> None:
+        while not begun() and not ended.wait(0.1):
+            pass
         if not ended.wait(seconds):
             hit.append(action())
 
@@ -112,7 +117,7 @@ def later(action: Callable[[], bool], seconds: float) -> Iterator[list[bool]]:
 def kill_worker(output: Path) -> bool:
     """Kill -9 the worker that began a shard last; whether there was one."""
     marks = list[Any]()
-    for path in output.glob("_mftn/attempts/*/*"):
+    for path in attempts(output):
         with suppress(FileNotFoundError, ValueError):  # it is written or deleted just now
             marks.append(json.loads(path.read_text()))
     with suppress(ProcessLookupError, ValueError):
@@ -122,9 +127,11 @@ def kill_worker(output: Path) -> bool:
 
 
 def run_program(nodes: Nodes, folder: Path, output: Path, seconds: float) -> bool:
-    """A run whose program is killed after so many seconds; whether it was still running."""
+    """A run whose program is killed so many seconds after a worker has begun; whether it was still running."""
     command = [sys.executable, "-c", PROGRAM, nodes.cluster.address, str(folder), str(output), str(SHARD_IMAGES)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as program:
+        while program.poll() is None and not attempts(output):
+            time.sleep(0.1)
         time.sleep(seconds)
         running = program.poll() is None
         program.kill()
@@ -144,13 +151,14 @@ def until_complete(again: Callable[[], Summary]) -> int:
 
 @contextmanager
 def full_disk(nodes: Nodes, output: Path, seconds: float) -> Iterator[None]:
-    """In place of a node, one for which the disk is full after so many seconds."""
+    """In place of a node, one for which the disk is full so many seconds after a worker has begun."""
     partial = output / "_mftn" / "partial"
     partial.mkdir(parents=True)
     nodes.lose()
+    begun = f"until ls {output}/_mftn/attempts/*/* >/dev/null; do sleep 0.1; done"
     fill = f"mount -t tmpfs -o size=4k none {partial} && head -c 4096 /dev/zero > {partial}/full"
     start = f"{Path(sys.executable).parent}/ray start --address={nodes.cluster.address} --num-cpus=1 --block"
-    script = f"(sleep {seconds}; {fill}) & exec {start} --object-store-memory={STORE_BYTES}"
+    script = f"({begun}; sleep {seconds}; {fill}) & exec {start} --object-store-memory={STORE_BYTES}"
     node = subprocess.Popen(
         ["unshare", "--mount", "sh", "-c", script], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -168,17 +176,18 @@ def full_disk(nodes: Nodes, output: Path, seconds: float) -> Iterator[None]:
 
 def try_local(nodes: Nodes, fault: str, folder: Path, output: Path, longest: float) -> tuple[float, int] | None:
     """A run into a folder with a fault at a random moment: the moment, and further runs; None if the run was faster."""
-    moment = START_S + random.uniform(0, longest)
+    moment, notes = random.uniform(0, longest), list[str]()
 
     def again() -> Summary:
-        return write(folder, output, shard_images=SHARD_IMAGES)
+        return write(folder, output, shard_images=SHARD_IMAGES, on_shard=lambda outcome, _: notes.append(outcome.note))
 
     if fault == "driver":
-        return (moment, until_complete(again)) if run_program(nodes, folder, output, moment + START_S) else None
+        return (moment, until_complete(again)) if run_program(nodes, folder, output, moment) else None
     if fault == "disk":
         with full_disk(nodes, output, moment):
-            return moment, until_complete(again) - 1
-    with later(nodes.lose if fault == "node" else lambda: kill_worker(output), moment) as hit:
+            further = until_complete(again) - 1
+        return (moment, further) if any(note.startswith("OutputError") for note in notes) else None
+    with later(nodes.lose if fault == "node" else lambda: kill_worker(output), lambda: attempts(output), moment) as hit:
         further = until_complete(again) - 1
     nodes.restore()
     return (moment, further) if hit == [True] else None
@@ -193,7 +202,7 @@ def try_store(folder: Path, server: int, longest: float) -> tuple[float, int, tu
     bucket.objects.all().delete()
     for path in sorted(folder.iterdir()):
         bucket.upload_file(str(path), f"photos/{path.name}")
-    moment = START_S + random.uniform(0, longest)
+    moment = random.uniform(0, longest)
     with Relay(server) as relay:
         options = f"?endpoint_override=127.0.0.1:{relay.port}&scheme=http&region=us-east-1"
 
@@ -206,7 +215,7 @@ def try_store(folder: Path, server: int, longest: float) -> tuple[float, int, tu
         def again() -> Summary:
             return write(f"s3://photos/photos{options}", f"s3://photos/out{options}", shard_images=SHARD_IMAGES)
 
-        with later(cut, moment) as hit:
+        with later(cut, lambda: list(bucket.objects.filter(Prefix="out/_mftn/attempts/")), moment) as hit:
             further = until_complete(again) - 1
     if not hit:
         return None
@@ -237,11 +246,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work) / "photos"
         make_folder(folder, arguments.images)
-        started = time.monotonic()
-        write(folder, Path(work) / "undisturbed", shard_images=SHARD_IMAGES)
-        longest = time.monotonic() - started - START_S
+        begun = list[float]()
+        write(
+            folder,
+            Path(work) / "undisturbed",
+            shard_images=SHARD_IMAGES,
+            on_shard=lambda outcome, _: begun.append(time.monotonic() - outcome.seconds),
+        )
+        longest = time.monotonic() - min(begun)
         expected = digest(parts(Path(work) / "undisturbed"))
-        print(f"undisturbed: {expected[0]} rows, sha256 {expected[1][:16]}, {longest + START_S:.0f} s", flush=True)
+        print(f"undisturbed: {expected[0]} rows, sha256 {expected[1][:16]}, {longest:.0f} s of work", flush=True)
         for fault in arguments.faults:
             further, equal, moments = list[int](), 0, list[float]()
             while len(moments) < arguments.times:
@@ -256,6 +270,7 @@ def main() -> None:
                     moments.append(tried[0])
                     further.append(tried[1])
                     equal += found == expected
+                    print(f"  {fault} at {tried[0]:.1f} s: {'equal' if found == expected else found}", flush=True)
             times = ", ".join(f"{moment:.1f}" for moment in sorted(moments))
             print(
                 f"{fault}: {equal} of {arguments.times} equal; further runs {sorted(further)}; at {times} s", flush=True
