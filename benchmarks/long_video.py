@@ -1,12 +1,11 @@
-"""Memory of a long video: a day of made predictions through smoothing and summaries, and a real clip for some minutes.
+"""Memory and speed of a long video: a day of made predictions through smoothing and summaries, and a made film.
 
 python benchmarks/long_video.py --hours 24 --rate 25
-python benchmarks/long_video.py --soak 5
+python benchmarks/long_video.py --hours 2 --film
 """
 
 import argparse
 import io
-import signal
 import subprocess
 import sys
 import tempfile
@@ -73,42 +72,56 @@ def simulate(hours: int, rate: int) -> None:
         print(f"with the timeline drawn: {megabytes():.0f} MB")
 
 
-def soak(minutes: float) -> None:
-    """`mftn predict` with every output on a clip that is far longer, watched from outside, ended by Ctrl-C."""
+def film(hours: float, rate: int) -> None:
+    """`mftn predict` with every output on a made film, watched from outside: memory and frames a second on the way.
+
+    Every two minutes: one person, two, one again, none.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        part, whole = Path(folder) / "part.ts", Path(folder) / "whole.ts"
+        part, whole, rows = Path(folder) / "part.ts", Path(folder) / "whole.ts", Path(folder) / "rows.csv"
         photo = Image.open(PHOTO).convert("RGB").resize((240, 240))
         with av.open(str(part), "w") as out:
-            stream = out.add_stream("libx264", rate=Fraction(25))
-            stream.width, stream.height, stream.pix_fmt = 426, 240, "yuv420p"
-            for number in range(250):
-                image = Image.new("RGB", (426, 240), (60, 70, 80))
-                image.paste(photo, (number % 125, 0))
+            stream = out.add_stream("libx264", rate=Fraction(rate))
+            stream.width, stream.height, stream.pix_fmt = 640, 360, "yuv420p"
+            for number in range(120 * rate):
+                image = Image.new("RGB", (640, 360), (60, 70, 80))
+                for person in range((1, 2, 1, 0)[number // (30 * rate)]):
+                    image.paste(photo, (320 * person + number % 80, 60))
                 out.mux(stream.encode(av.VideoFrame.from_ndarray(np.asarray(image), format="rgb24")))
             out.mux(stream.encode(None))
-        whole.write_bytes(part.read_bytes() * max(int(minutes * 60), 1))  # ten seconds of film for each second
-        outputs = ["--output", f"{folder}/rows.csv", "--save-video", f"{folder}/copy.mkv"]
-        outputs += ["--save-timeline", f"{folder}/timeline.png"]
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+        whole.write_bytes(part.read_bytes() * round(hours * 30))
+        outputs = ["--output", str(rows), "--save-video", f"{folder}/copy.mkv", "--save-timeline", f"{folder}/line.png"]
+        begin = time.perf_counter()
         process = subprocess.Popen([sys.executable, "-m", "mftn", "predict", str(whole), *outputs])
-        for quarter in range(1, 9):
-            time.sleep(minutes * 60 / 8)
-            if process.poll() is not None:
-                break
-            print(f"after {quarter / 8 * minutes:.1f} minutes: {megabytes(process.pid):.0f} MB")
-        process.send_signal(signal.SIGINT)
-        process.wait()
-        lines = sum(1 for _ in (Path(folder) / "rows.csv").open())
-        print(f"exit status {process.returncode}, {lines - 1:,} rows")
+        frames, parts, shown = hours * 3600 * rate, 8, 0
+        while process.poll() is None:
+            time.sleep(1)
+            done, seconds = frames_in(rows), time.perf_counter() - begin
+            if done >= (shown + 1) * frames / parts - rate * 30:  # the last rows come before the last frames
+                shown += 1
+                print(f"{done:,} frames: {megabytes(process.pid):.0f} MB, {done / seconds:.1f} frames a second so far")
+        seconds = time.perf_counter() - begin
+        print(f"exit status {process.returncode}, {frames:,.0f} frames in {seconds:.0f} s")
+
+
+def frames_in(table: Path) -> int:
+    """The frame of the last whole row."""
+    if not table.exists():
+        return 0
+    with table.open("rb") as file:
+        names = file.readline().decode().strip().split(",")
+        file.seek(max(file.tell(), table.stat().st_size - 4000))
+        lines = file.read().decode().splitlines()[1:-1]
+    return int(lines[-1].split(",")[names.index("frame")]) if lines else 0
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--hours", type=int, default=24)
-    parser.add_argument("--rate", type=int, default=25)
-    parser.add_argument("--soak", type=float, help="minutes")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--hours", type=float, default=24)
+    parser.add_argument("--rate", type=int, default=25, help="frames a second")
+    parser.add_argument("--film", action="store_true", help="decode and recognise a film of that length")
     chosen = parser.parse_args()
-    if chosen.soak:
-        soak(chosen.soak)
+    if chosen.film:
+        film(chosen.hours, chosen.rate)
     else:
-        simulate(chosen.hours, chosen.rate)
+        simulate(round(chosen.hours), chosen.rate)

