@@ -1,6 +1,7 @@
 """A cluster of two nodes on this machine, a store on loopback, and photographs to recognise."""
 
 import os
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,11 +57,11 @@ class TwoNodes:
 def nodes() -> Iterator[TwoNodes]:
     """The cluster, to which the tests' process is connected.
 
-    It ends with these tests: Ray ends a process whose node it takes for lost, and other tests fork.
+    It ends with these tests, and so does Ray's handler of SIGTERM: forked processes would inherit it, and hang in it.
     """
     from ray.cluster_utils import Cluster
 
-    before = dict(os.environ)
+    before, on_sigterm = dict(os.environ), signal.getsignal(signal.SIGTERM)
     os.environ.update(SURROUNDINGS)
     import ray
 
@@ -72,6 +73,7 @@ def nodes() -> Iterator[TwoNodes]:
     yield made
     ray.shutdown()
     made.cluster.shutdown()
+    signal.signal(signal.SIGTERM, on_sigterm)
     os.environ.clear()
     os.environ.update(before)
 
