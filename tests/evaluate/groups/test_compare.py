@@ -10,7 +10,7 @@ from types import ModuleType
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import mftn
@@ -106,6 +106,7 @@ def simulated(seed: int, people: int, images: int, covariate: str) -> LabelledIm
     images=st.integers(1, 4),
     covariate=st.sampled_from(["free", "the group", "unknown", "partly unknown"]),
 )
+@example(seed=670, people=40, images=4, covariate="the group")  # a gap without spread, in words
 def test_whatever_is_compared_shares_add_up_and_words_have_numbers(
     seed: int, people: int, images: int, covariate: str
 ) -> None:

@@ -110,7 +110,8 @@ class Comparison:
         adjusted: With the covariates in the model; None without any.
         matched: By strata of the covariates; None without any.
         covariates: Those in the model.
-        imbalance: Of each covariate: means of the group and of the other, and their difference in standard deviations.
+        imbalance: Of each covariate: means of the group and of the other, and their difference in standard deviations;
+            NaN where a group has no known value, the difference also where neither group varies.
         p_holm: Of `adjusted`, or else `raw`, corrected over all comparisons; NaN where nothing is tested.
         verdict: What may be said.
     """
@@ -358,7 +359,8 @@ def _imbalance(values: NDArray[np.float64], inside: Bools) -> tuple[float, float
     if not len(a) or not len(b):
         return float("nan"), float("nan"), float("nan")
     spread = float(np.sqrt((a.var() + b.var()) / 2))
-    return float(a.mean()), float(b.mean()), float((a.mean() - b.mean()) / spread) if spread else float("nan")
+    constant = spread <= 1e-9 * np.ptp(np.append(a, b))  # but for rounding
+    return float(a.mean()), float(b.mean()), float("nan") if constant else float((a.mean() - b.mean()) / spread)
 
 
 def _drawn_sums(sums: NDArray[np.float64], seed: int) -> NDArray[np.float64]:

@@ -105,10 +105,15 @@ def _of(counts: tuple[int, int]) -> str:
 
 
 def _differ(found: Comparison) -> str:
-    return ", ".join(
-        f"{name} is {a:.2g} against {b:.2g} on average ({apart:+.1f} standard deviations)".replace("(-", "(−")
-        for name, (a, b, apart) in found.imbalance.items()
-    )
+    return ", ".join(_differs(name, *imbalance) for name, imbalance in found.imbalance.items())
+
+
+def _differs(name: str, group: float, other: float, apart: float) -> str:
+    if math.isnan(group) or math.isnan(other):
+        return f"{name} is unknown for one of the groups"
+    if math.isnan(apart):
+        return f"{name} is {group:.2g} throughout one group and {other:.2g} throughout the other"
+    return f"{name} is {group:.2g} against {other:.2g} on average ({apart:+.1f} standard deviations)".replace("(-", "(−")
 
 
 def _matched(found: Comparison) -> str:
