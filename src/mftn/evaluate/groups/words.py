@@ -113,7 +113,8 @@ def _differs(name: str, group: float, other: float, apart: float) -> str:
         return f"{name} is unknown for one of the groups"
     if math.isnan(apart):
         return f"{name} is {group:.2g} throughout one group and {other:.2g} throughout the other"
-    return f"{name} is {group:.2g} against {other:.2g} on average ({apart:+.1f} standard deviations)".replace("(-", "(−")
+    standard = f"{apart:+.1f}".replace("-", "−")
+    return f"{name} is {group:.2g} against {other:.2g} on average ({standard} standard deviations)"
 
 
 def _matched(found: Comparison) -> str:
