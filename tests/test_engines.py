@@ -1,3 +1,4 @@
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -85,6 +86,21 @@ def test_fast_precision_is_close_to_exact(model: str, photos: Path) -> None:
     np.testing.assert_allclose(fast.engine.probabilities(crops), exact.engine.probabilities(crops), atol=0.05)
     ours, theirs = exact.predict(image).faces[0], mftn.predict(image, model, precision="fast").faces[0]
     assert (ours.box, ours.expression) == (theirs.box, theirs.expression)
+
+
+def test_a_signal_is_handled_after_another_thread_let_go_of_an_engine() -> None:
+    """Processors with AMX need a larger stack for signal handlers, which OpenVINO takes away with its core."""
+    program = """
+import gc, signal, threading, mftn
+recognizers = [mftn.load(engine="openvino")]
+thread = threading.Thread(target=lambda: (recognizers.clear(), gc.collect()))
+thread.start()
+thread.join()
+signal.signal(signal.SIGINT, lambda *_: print("handled"))
+signal.raise_signal(signal.SIGINT)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
 
 
 def test_fast_precision_needs_openvino() -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import Lock
 from typing import Any
 
@@ -43,6 +47,28 @@ class OpenVinoEngine:
         return in_batches(self._network().run, crops, BATCH, len(self.spec.labels))
 
 
+class _Stack(ctypes.Structure):
+    _fields_ = (("start", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
+
+
+@contextmanager
+def _restore_signal_stack() -> Iterator[None]:
+    """Leave this thread the stack that its signal handlers had before.
+
+    On processors with AMX, OpenVINO gives the thread that compiles a network another one, and frees it with the
+    network. If another thread does that, the next signal crashes the first, Ctrl-C included (2026.4).
+    """
+    if sys.platform != "linux":
+        yield
+        return
+    c_library, before = ctypes.CDLL(None), _Stack()
+    c_library.sigaltstack(None, ctypes.byref(before))
+    try:
+        yield
+    finally:
+        c_library.sigaltstack(ctypes.byref(before), None)
+
+
 class _Network:
     """A compiled network and the lock on its requests, whose buffers callers would share.
 
@@ -50,6 +76,7 @@ class _Network:
     computed at once, and threads wait for each other less than where all of them share every layer.
     """
 
+    @_restore_signal_stack()
     def __init__(self, model: bytes, source: str, threads: int, precision: Precision) -> None:
         try:
             import openvino
