@@ -140,7 +140,7 @@ def test_ctrl_c_keeps_every_frame_that_is_done(
     assert main(["predict", str(clip), *outputs]) == 130
     assert [row["frame"] for row in rows_of(tmp_path / "r.jsonl")] == list(range(13))
     assert spans(tmp_path / "c.mp4")["video"][1] == pytest.approx(0.52, abs=0.01)
-    assert "13 frames are done and kept" in capsys.readouterr().err
+    assert "interrupted with 13 frames done and kept" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("option", ["--save-video", "--save-timeline"])

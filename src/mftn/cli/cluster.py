@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mftn.cli import exit_status
-from mftn.cli.messages import LOG
+from mftn.cli.messages import LOG, counted
 from mftn.cli.progress import progress_bars
 from mftn.errors import ConfigError
 from mftn.scale import Settings, write
@@ -59,7 +59,7 @@ def run_on_cluster(arguments: Arguments) -> int:
             )
         except KeyboardInterrupt as stop:
             again = shlex.join(["mftn", *sys.argv[1:]])
-            LOG.info(f"interrupted; {done} shards of this run are done and kept; go on with: {again}")
+            LOG.info(f"interrupted with {counted(done, 'shard')} of this run done and kept; go on with: {again}")
             return exit_status(stop)
     if summary.unread:
         unread = Counter(summary.unread)

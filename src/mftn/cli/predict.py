@@ -142,7 +142,7 @@ def run(arguments: Arguments) -> int:
         todo = _not_done(sources, to, files)
         total = len(todo) if isinstance(todo, list) else None
         if isinstance(sources, list) and total is not None and total < len(sources):
-            LOG.info(f"{len(sources) - total} of {len(sources)} were done before")
+            LOG.info(f"{len(sources) - total} of {len(sources)} done before")
         started = monotonic()
         try:
             to.complete = _work(todo, total, images, videos, bars, arguments.strict)
@@ -150,7 +150,7 @@ def run(arguments: Arguments) -> int:
             to.complete = any(source.live for source in given)
             where = f" in {arguments.output}" if arguments.output else ""
             how = "; go on with --resume" if to.journal and not to.complete else ""
-            LOG.info(f"interrupted; {_done(images, videos, total)} are done and kept{where}{how}")
+            LOG.info(f"interrupted with {_done(images, videos, total)} done and kept{where}{how}")
             return exit_status(stop)
     if unread:
         LOG.warning(f"not read: {describe(unread)}; {advice(unread)}")

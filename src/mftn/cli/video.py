@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mftn.cli.messages import LOG
+from mftn.cli.messages import LOG, counted
 from mftn.cli.options import VideoOptions
 from mftn.cli.outputs import FilePerVideo
 from mftn.cli.sink import Sink
@@ -92,11 +92,11 @@ class Videos:
             finally:
                 if timeline and self.frames > before:
                     draw_timeline(persons, timeline, source.name)
-        done = self.frames - before
+        read = f"{counted(self.frames - before, 'frame')} read"
         if clip.damaged:
-            LOG.warning(f"{source.name}: {clip.damaged} damaged packets skipped; {done} frames were read")
+            LOG.warning(f"{source.name}: {counted(clip.damaged, 'damaged packet')} skipped, {read}")
         cut_off = clip.cut_off()
-        return f"{source.name}: {cut_off}; the {done} frames up to there are kept" if cut_off else None
+        return f"{source.name}: {cut_off}; {read} and kept" if cut_off else None
 
     def _recognise(self, clip: Clip, write: Callable[[Prediction, Image | None], None]) -> None:
         """Process the frames; those that wait for their smoothing window are written after Ctrl-C too."""
