@@ -6,6 +6,7 @@ python benchmarks/long_video.py --hours 2 --film
 
 import argparse
 import io
+import re
 import subprocess
 import sys
 import tempfile
@@ -79,6 +80,7 @@ def film(hours: float, rate: int) -> None:
     """
     with tempfile.TemporaryDirectory() as folder:
         part, whole, rows = Path(folder) / "part.ts", Path(folder) / "whole.ts", Path(folder) / "rows.csv"
+        journal = rows.with_name("rows.csv.resume")
         photo = Image.open(PHOTO).convert("RGB").resize((240, 240))
         with av.open(str(part), "w") as out:
             stream = out.add_stream("libx264", rate=Fraction(rate))
@@ -96,23 +98,25 @@ def film(hours: float, rate: int) -> None:
         frames, parts, shown = hours * 3600 * rate, 8, 0
         while process.poll() is None:
             time.sleep(1)
-            done, seconds = frames_in(rows), time.perf_counter() - begin
+            done, seconds = frames_in(journal), time.perf_counter() - begin
             if done >= (shown + 1) * frames / parts - rate * 30:  # the last rows come before the last frames
                 shown += 1
-                print(f"{done:,} frames: {megabytes(process.pid):.0f} MB, {done / seconds:.1f} frames a second so far")
+                print(
+                    f"{done:,} frames: {megabytes(process.pid):.0f} MB, {done / seconds:.1f} frames a second so far",
+                    flush=True,
+                )
         seconds = time.perf_counter() - begin
         print(f"exit status {process.returncode}, {frames:,.0f} frames in {seconds:.0f} s")
 
 
-def frames_in(table: Path) -> int:
-    """The frame of the last whole row."""
-    if not table.exists():
+def frames_in(journal: Path) -> int:
+    """The last frame that an unfinished run has written down."""
+    if not journal.exists():
         return 0
-    with table.open("rb") as file:
-        names = file.readline().decode().strip().split(",")
-        file.seek(max(file.tell(), table.stat().st_size - 4000))
-        lines = file.read().decode().splitlines()[1:-1]
-    return int(lines[-1].split(",")[names.index("frame")]) if lines else 0
+    with journal.open("rb") as file:
+        file.seek(max(0, journal.stat().st_size - 10_000))
+        numbers = re.findall(rb'"frame": (\d+)', file.read())
+    return int(numbers[-1]) if numbers else 0
 
 
 if __name__ == "__main__":

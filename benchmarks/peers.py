@@ -432,8 +432,8 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
         for row in timed:
             place = (row["median_ms"], 100 * row["accuracy"])
             right.plot(*place, "o", color="C1")
-            side, shift = ("right", (-6, 4)) if row["median_ms"] < middle else ("left", (6, 4))
-            right.annotate(row["package"], place, shift, textcoords="offset points", ha=side)
+            side, offset = ("right", (-6, 4)) if row["median_ms"] < middle else ("left", (6, 4))
+            right.annotate(row["package"], place, offset, textcoords="offset points", ha=side)
         right.set(xscale="log", xlabel="milliseconds a photograph (log scale)", ylabel="accuracy, eight classes, %")
         right.set(ylim=(0, 100))
         times = [row["median_ms"] for row in timed]
