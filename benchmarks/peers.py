@@ -437,7 +437,7 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
         right.set(xscale="log", xlabel="milliseconds a photograph (log scale)", ylabel="accuracy, eight classes, %")
         right.set(ylim=(0, 100))
         times = [row["median_ms"] for row in timed]
-        right.set(xlim=(min(times) / 7, max(times) * 9))
+        right.set(xlim=(min(times) / 9, max(times) * 9))
         right.grid(alpha=0.3)
     save_figure(figure, path)
 
