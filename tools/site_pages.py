@@ -21,6 +21,7 @@ from mkdocs.structure.pages import Page
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "mftn"
 CARDS = sorted((PACKAGE / "engines" / "weights").glob("*.md"))
+RESULTS = sorted((ROOT / "benchmarks" / "results").glob("*.csv"))
 PUBLISHED = {
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
@@ -28,8 +29,9 @@ PUBLISHED = {
     "THIRD_PARTY.md": "third-party.md",
     "LICENSE": "LICENSE.txt",
     "CITATION.cff": "CITATION.cff.txt",
-    "benchmarks/results/peers.csv": "peers.csv",
-} | {card.relative_to(ROOT).as_posix(): f"models/{card.name}" for card in CARDS}
+}
+PUBLISHED |= {card.relative_to(ROOT).as_posix(): f"models/{card.name}" for card in CARDS}
+PUBLISHED |= {table.relative_to(ROOT).as_posix(): table.name for table in RESULTS}
 """Files outside docs/ that the site shows: path in the repository, path in the site."""
 NOT_API = {"__init__", "__main__", "cli"}
 SUBCOMMAND = re.compile(r"^  (\w+) +\S", re.MULTILINE)
