@@ -18,6 +18,7 @@ import av
 import numpy as np
 from PIL import Image
 
+from mftn.journal import journal_path
 from mftn.labels import EXPRESSIONS
 from mftn.output import CsvWriter
 from mftn.types import Face, Prediction
@@ -80,7 +81,7 @@ def film(hours: float, rate: int) -> None:
     """
     with tempfile.TemporaryDirectory() as folder:
         part, whole, rows = Path(folder) / "part.ts", Path(folder) / "whole.ts", Path(folder) / "rows.csv"
-        journal = rows.with_name("rows.csv.resume")
+        journal = journal_path(rows)
         photo = Image.open(PHOTO).convert("RGB").resize((240, 240))
         with av.open(str(part), "w") as out:
             stream = out.add_stream("libx264", rate=Fraction(rate))

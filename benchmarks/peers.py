@@ -169,6 +169,7 @@ PEERS = {
         probabilities=False,
     ),
     "human": Peer("human", (("@vladmandic/human", *WASM),), (), None),
+    "face-api": Peer("face-api", (("@vladmandic/face-api", *WASM),), (), None),
     "face-api, with a border": Peer("face-api", (("@vladmandic/face-api", *WASM),), (), None),
 }
 
@@ -427,17 +428,16 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
     left.set(xlabel="accuracy, % (95 % Wilson intervals); a missed face is wrong", xlim=(0, 100))
     left.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False)
     left.grid(alpha=0.3)
-    middle = median(row["median_ms"] for row in timed) if timed else 0
     for right in others:
+        times = [row["median_ms"] for row in timed]
         for row in timed:
             place = (row["median_ms"], 100 * row["accuracy"])
             right.plot(*place, "o", color="C1")
-            side, offset = ("right", (-6, 4)) if row["median_ms"] < middle else ("left", (6, 4))
+            side, offset = ("right", (-6, 4)) if row["median_ms"] < median(times) else ("left", (6, 4))
             right.annotate(row["package"], place, offset, textcoords="offset points", ha=side)
         right.set(xscale="log", xlabel="milliseconds a photograph (log scale)", ylabel="accuracy, eight classes, %")
         right.set(ylim=(0, 100))
-        times = [row["median_ms"] for row in timed]
-        right.set(xlim=(min(times) / 9, max(times) * 9))
+        right.set(xlim=(min(times) / 40, max(times) * 9))
         right.grid(alpha=0.3)
     save_figure(figure, path)
 

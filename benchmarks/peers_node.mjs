@@ -8,12 +8,12 @@ import { performance } from 'node:perf_hooks';
 
 const [peer, task] = process.argv.slice(2);
 const name = peer.split(',')[0];
+const border = peer.endsWith('with a border') ? 200 : 0; // pixels; without one face-api finds next to no close-up
 const require = createRequire(path.join(process.cwd(), 'package.json'));
 const sharp = require('sharp');
 const modules = path.join(process.cwd(), 'node_modules');
 
-// border: grey pixels on every side
-async function pixels(file, border = 0) {
+async function pixels(file) {
   const around = { top: border, bottom: border, left: border, right: border, background: { r: 128, g: 128, b: 128 } };
   const image = sharp(file).removeAlpha().toColourspace('srgb').extend(around);
   const { data, info } = await image.raw().toBuffer({ resolveWithObject: true });
@@ -66,7 +66,7 @@ async function loadFaceApi() {
   await api.nets.faceExpressionNet.loadFromDisk(models);
   const options = new api.SsdMobilenetv1Options();
   return async (file) => {
-    const { data, shape } = await pixels(file, 200); // in close-ups without a border its detectors find next to no face
+    const { data, shape } = await pixels(file);
     const image = api.tf.tensor3d(new Uint8Array(data), shape, 'int32');
     const faces = await api.detectAllFaces(image, options).withFaceLandmarks().withFaceExpressions();
     image.dispose();

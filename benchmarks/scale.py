@@ -115,7 +115,8 @@ def busy_seconds() -> float:
     while new:
         ours |= new
         new = {pid for pid, stat in stats.items() if int(stat[1]) in new}
-    return sum(int(stats[pid][11]) + int(stats[pid][12]) for pid in ours) / os.sysconf("SC_CLK_TCK")
+    # Those that have ended count with the process that waited for them
+    return sum(int(time) for pid in ours for time in stats[pid][11:15]) / os.sysconf("SC_CLK_TCK")
 
 
 def write_rates(folder: Path, cores: list[int], shard_images: int) -> tuple[float, Rate]:

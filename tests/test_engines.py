@@ -89,7 +89,7 @@ def test_fast_precision_is_close_to_exact(model: str, photos: Path) -> None:
 
 
 def test_a_signal_is_handled_after_another_thread_let_go_of_an_engine() -> None:
-    """Processors with AMX need a larger stack for signal handlers, which OpenVINO takes away with its core."""
+    """It can fail on processors with AMX alone: there OpenVINO frees the stack of signal handlers with its network."""
     program = """
 import gc, signal, threading, mftn
 recognizers = [mftn.load(engine="openvino")]

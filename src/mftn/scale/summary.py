@@ -58,7 +58,7 @@ class Summary:
 
     def __str__(self) -> str:
         rate = self.images / max(self.seconds, 1e-3)
-        earlier = f" ({self.before} shards done before)" if self.before else ""
+        earlier = f" (shards done before: {self.before})" if self.before else ""
         lines = [
             f"{self.images} images, {self.faces} faces, {self.failures} failures in {self.seconds:.1f} s, "
             f"{rate:.1f} images per second{earlier}"
