@@ -9,7 +9,8 @@
 With a prepared data set of the same images, it leaves out those that are, exactly or nearly, in the training split too.
 `photos` takes images under a folder with labels.csv (image, expression); the largest, most central face counts, and an
 image without a face is wrong. `portraits` takes a neutral and a smiling portrait of each person, with people.csv
-(image, person, pose).
+(image, person, pose). Probabilities are those for images like the training data's with `ferplus`, and for faces from
+anywhere with the others, unless `--calibration` says otherwise.
 """
 
 import argparse
@@ -19,7 +20,7 @@ import sys
 from collections import Counter, defaultdict
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,7 @@ from mftn.data.manifest import read_manifest
 from mftn.data.readers import read_records
 from mftn.data.records import SPLITS
 from mftn.data.votes import PROTOCOLS, hard_labels
-from mftn.engines import EngineName
+from mftn.engines import Calibration
 from mftn.evaluate.scores import Scores
 from mftn.faces import DetectorName
 from mftn.faces.boxes import choose_face
@@ -50,20 +51,19 @@ class Classify(Protocol):
 
 
 def probabilities(
-    paths: list[Path], whole: bool, how: tuple[str | None, DetectorName, EngineName], flip: bool
+    paths: list[Path], whole: bool, detector: DetectorName, how: dict[str, Any]
 ) -> tuple[NDArray[np.float64], int]:
     """(n, 8) probabilities, zeros where no face is found, and the faces found; `whole` then takes the image.
 
     Args:
         paths: The images.
         whole: Take an image in which no face is found as one face.
-        how: Model, detector and engine.
-        flip: Average with the horizontal flip.
+        detector: Finds faces.
+        how: Further arguments of `mftn.load`.
     """
-    model, detector, engine = how
     min_score = 0.3 if detector != "none" else None
-    recognizer = mftn.load(model, detector=detector, min_score=min_score, engine=engine, flip=flip)
-    fallback = mftn.load(model, detector="none", engine=engine, flip=flip)
+    recognizer = mftn.load(detector=detector, min_score=min_score, **how)
+    fallback = mftn.load(detector="none", **how)
     rows, found = np.zeros((len(paths), len(EXPRESSIONS))), 0
     for row, path in zip(rows, paths, strict=True):
         prediction = recognizer.predict(path)
@@ -82,6 +82,9 @@ def print_scores(name: str, labels: NDArray[np.int64], rows: NDArray[np.float64]
     print(f"{name}: {scores}")
     print(f"  recall {json.dumps(dict(zip(EXPRESSIONS, np.round(scores.recall, 3).tolist(), strict=True)))}")
     print(f"  confusion {json.dumps(scores.confusion)}")
+    shares, counted = (np.bincount(each, minlength=len(EXPRESSIONS)) / len(each) for each in (labels, rows.argmax(axis=1)))
+    averaged, counting = (50 * np.abs(shares - found).sum() for found in (rows.mean(axis=0), counted))
+    print(f"  shares of the expressions: off by {averaged:.1f} points by mean probability, {counting:.1f} by counting")
 
 
 def measure_ferplus(arguments: argparse.Namespace, classify: Classify) -> None:
@@ -128,6 +131,8 @@ def measure_portraits(arguments: argparse.Namespace, classify: Classify) -> None
         happiness[entry["person"]][entry["pose"]] = row[EXPRESSIONS.index("happiness")]
         named[entry["pose"]][EXPRESSIONS[row.argmax()] if row.any() else "no face"] += 1
     rises = sum(person["smile"] > person["neutral"] for person in happiness.values())
+    happy, neutral = EXPRESSIONS.index("happiness"), EXPRESSIONS.index("neutral")
+    print_scores("all", np.array([happy if entry["pose"] == "smile" else neutral for entry in entries]), rows)
     print(f"happiness rises above the person's own neutral image in {rises} of {len(happiness)}")
     for pose, counts in named.items():
         print(f"  {pose}: {', '.join(f'{name} {count}' for name, count in counts.most_common())}")
@@ -147,9 +152,12 @@ def main() -> None:
     parser.add_argument("--model")
     parser.add_argument("--engine", default="onnxruntime", choices=("onnxruntime", "openvino"))
     parser.add_argument("--flip", default=True, action=argparse.BooleanOptionalAction)
+    parser.add_argument("--calibration", choices=get_args(Calibration))
     arguments = parser.parse_args()
-    how = (arguments.model, arguments.detector, arguments.engine)
-    MEASURES[arguments.kind](arguments, partial(probabilities, how=how, flip=arguments.flip))
+    calibration = arguments.calibration or ("training" if arguments.kind == "ferplus" else "general")
+    how = {"calibration": calibration} | {name: getattr(arguments, name) for name in ("model", "engine", "flip")}
+    print(f"probabilities calibrated for: {calibration}")
+    MEASURES[arguments.kind](arguments, partial(probabilities, detector=arguments.detector, how=how))
 
 
 if __name__ == "__main__":

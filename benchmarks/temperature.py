@@ -24,7 +24,7 @@ from scipy.optimize import brentq, minimize_scalar
 
 import mftn
 from mftn.data.dataset import FaceDataset
-from mftn.engines import find_model
+from mftn.engines import find_model, tempered
 from mftn.evaluate import robustness
 from mftn.evaluate.inference import preprocess_for
 from mftn.evaluate.scores import Scores
@@ -36,12 +36,6 @@ from mftn.types import Face
 
 Probabilities = NDArray[np.floating[Any]]
 CORRUPTED_IMAGES, UNLABELLED_IMAGES = 300, 1500
-
-
-def tempered(probabilities: Probabilities, temperature: float) -> Probabilities:
-    """The same with another temperature on top; rows of zeros stay."""
-    powers = np.clip(probabilities, 1e-12, 1) ** (1 / temperature)
-    return np.where(probabilities.any(axis=1, keepdims=True), powers / powers.sum(axis=1, keepdims=True), 0)
 
 
 def fitted(probabilities: Probabilities, labels: NDArray[Any], weights: NDArray[Any]) -> float:
@@ -57,7 +51,7 @@ def fitted(probabilities: Probabilities, labels: NDArray[Any], weights: NDArray[
 def recognised(model: str | None, paths: Iterable[Path]) -> Probabilities:
     """(n, 8) probabilities of the most central face, zeros where none is found."""
     rows = []
-    for prediction in mftn.load(model).stream(paths):
+    for prediction in mftn.load(model, calibration="training").stream(paths):
         face = choose_face(list(prediction.faces), read_image(prediction.source)) if prediction.faces else None
         assert face is None or isinstance(face, Face)
         rows.append([face.probabilities.get(name, 0.0) if face else 0.0 for name in EXPRESSIONS])

@@ -5,9 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.special import softmax
 
 import mftn
-from mftn.engines import BATCH, EngineName, find_model, in_batches, installed_engines, load_engine
+from mftn.engines import BATCH, EngineName, find_model, in_batches, installed_engines, load_engine, tempered
 from mftn.errors import ConfigError, ModelError
 from mftn.images import read_image
 
@@ -33,8 +36,8 @@ def test_all_engines_agree_whatever_the_threads(model: str, threads: int) -> Non
 
 def test_a_face_and_its_horizontal_flip_count_as_much(photos: Path) -> None:
     photo = read_image(photos / "astronaut.jpg")
-    recognizer = mftn.load(detector="none")
-    plain = mftn.load(detector="none", flip=False)
+    recognizer = mftn.load(detector="none", calibration="training")
+    plain = mftn.load(detector="none", flip=False, calibration="training")
     once, flipped, both = (
         np.array(list(who.predict(np.ascontiguousarray(image)).faces[0].probabilities.values()))
         for who, image in ((plain, photo), (plain, photo[:, ::-1]), (recognizer, photo))
@@ -124,3 +127,18 @@ def test_a_damaged_model_is_named(tmp_path: Path, engine: str, share: float) -> 
     (tmp_path / "half.onnx").write_bytes(content[: int(share * len(content))])
     with pytest.raises(ModelError, match=r"half\.onnx: .*not a complete"):
         load_engine(tmp_path / "half.onnx", engine=engine)  # type: ignore[arg-type]
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0.2, 10), st.integers(1, 9))
+def test_a_temperature_divides_the_logits(seed: int, temperature: float, count: int) -> None:
+    logits = np.random.default_rng(seed).normal(0, 5, (count, 8))
+    probabilities = softmax(logits, axis=1)
+    np.testing.assert_allclose(tempered(probabilities, temperature), softmax(logits / temperature, axis=1), atol=1e-9)
+
+
+def test_a_temperature_leaves_missed_faces_and_certain_ones() -> None:
+    rows = np.array([[0, 0, 0], [1, 0, 0]], np.float32)
+    for temperature in (0.05, 1.7, 20.0):
+        np.testing.assert_array_equal(tempered(rows, temperature), rows)
+    assert tempered(rows[:0], 2.0).shape == (0, 3)
+    assert tempered(rows, 1.0) is rows

@@ -179,6 +179,8 @@ def test_settings_reach_the_detector_and_the_threads(astronaut: Image) -> None:
 @pytest.mark.parametrize("flip", [True, False])
 def test_predict_takes_what_load_takes(astronaut: Image, engine: str, flip: bool) -> None:
     found = mftn.predict(astronaut, engine=engine, flip=flip)  # type: ignore[arg-type]
+    sure = mftn.predict(astronaut, engine=engine, flip=flip, calibration="training")  # type: ignore[arg-type]
+    assert sure.faces[0].probability > found.faces[0].probability
     expected = mftn.load(engine=engine, flip=flip).predict(astronaut)  # type: ignore[arg-type]
     assert found.faces[0].probabilities == pytest.approx(expected.faces[0].probabilities, abs=1e-6)
     assert found.faces[0].probabilities != mftn.predict(astronaut, engine=engine, flip=not flip).faces[0].probabilities  # type: ignore[arg-type]
@@ -228,3 +230,20 @@ def test_predict_sees_that_the_models_file_is_another(
     assert probabilities() == first
     monkeypatch.chdir(tmp_path / "two")
     assert probabilities() == second
+
+
+@pytest.mark.parametrize("model", ["mftn_mobile_ferplus", "mftn_face_ferplus"])
+def test_probabilities_for_faces_from_anywhere_are_less_sure(photos: Path, model: str) -> None:
+    anywhere, alike = (mftn.load(model, calibration=name) for name in ("general", "training"))
+    temperature = anywhere.engine.spec.general_temperature
+    assert 1 < temperature < 3
+    for photo in sorted(photos.glob("*.jpg")):
+        for soft, sure in zip(anywhere.predict(photo), alike.predict(photo), strict=True):
+            assert soft.expression == sure.expression and soft.probability < sure.probability
+            powers = np.array(list(sure.probabilities.values())) ** (1 / temperature)
+            assert list(soft.probabilities.values()) == pytest.approx(powers / powers.sum(), abs=1e-5)
+
+
+def test_an_unknown_calibration_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"calibration.*did you mean training"):
+        mftn.load(calibration="traning")  # type: ignore[arg-type]

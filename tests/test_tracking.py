@@ -1,9 +1,12 @@
 """mftn.track: a video's predictions in Python."""
 
 import csv
+import json
 import sys
 from pathlib import Path
+from typing import get_args
 
+import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
@@ -12,6 +15,7 @@ from clips import make_clip, stripes, truncated
 
 import mftn
 from mftn.cli import main
+from mftn.engines import Calibration, tempered
 from mftn.errors import ConfigError, ImageError
 from mftn.types import Image
 
@@ -35,6 +39,23 @@ def test_a_tracked_video_gives_what_the_command_writes(clip: Path, tmp_path: Pat
             shown = {name: str(row[name]) for name in ("source", "frame", "time", "track", "expression")}
             assert shown == {name: expected[name] for name in shown}
             assert row["p_happiness"] == pytest.approx(float(expected["p_happiness"]), abs=1e-6)
+
+
+def test_a_videos_probabilities_are_calibrated_like_photographs(clip: Path, tmp_path: Path) -> None:
+    found: dict[str, list[list[float]]] = {"general": [], "training": []}
+    for calibration in get_args(Calibration):
+        out = tmp_path / f"{calibration}.jsonl"
+        command = ["predict", str(clip), "--smooth", "0", "--calibration", calibration]
+        assert main([*command, "--output", str(out)]) == 0
+        written = [json.loads(line)["faces"][0]["probabilities"] for line in out.read_text().splitlines()]
+        loaded = mftn.load(flip=False, calibration=calibration).track(clip, smooth=0)
+        tracked = mftn.track(clip, smooth=0, calibration=calibration)
+        for row, first, second in zip(written, loaded, tracked, strict=True):
+            assert row == pytest.approx(first.faces[0].probabilities, abs=1e-6)
+            assert row == pytest.approx(second.faces[0].probabilities, abs=1e-6)
+            found[calibration].append(list(first.faces[0].probabilities.values()))
+    temperature = mftn.load().engine.spec.general_temperature
+    np.testing.assert_allclose(found["general"], tempered(np.array(found["training"]), temperature), atol=1e-5)
 
 
 def test_predictions_come_while_the_video_is_read_and_show_their_frames(clip: Path) -> None:

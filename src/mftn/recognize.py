@@ -13,15 +13,25 @@ from functools import lru_cache
 from itertools import chain, groupby
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mftn.ahead import ReadAhead
 from mftn.download import is_address
-from mftn.engines import BATCH, Engine, EngineName, Flipped, Precision, find_model, load_engine
-from mftn.errors import ConfigError, ImageError
+from mftn.engines import (
+    BATCH,
+    Calibration,
+    Engine,
+    EngineName,
+    Flipped,
+    Precision,
+    find_model,
+    load_engine,
+    tempered,
+)
+from mftn.errors import ConfigError, ImageError, did_you_mean
 from mftn.faces import Detector, DetectorName, WholeImage, load_detector
 from mftn.faces.align import align
 from mftn.images import as_value, called, name_of, read_image
@@ -85,10 +95,13 @@ class Recognizer:
         engine: Runs the exported network.
         detector: Finds faces; None takes each image as one face.
         workers: Threads that read and detect in `stream`; 0 for one per core.
+        calibration: What its probabilities are calibrated for, as in `load`.
     """
 
-    def __init__(self, engine: Engine, detector: Detector | None, workers: int = 0) -> None:
-        self.engine, self.detector = engine, detector or WholeImage()
+    def __init__(
+        self, engine: Engine, detector: Detector | None, workers: int = 0, calibration: Calibration = "general"
+    ) -> None:
+        self.engine, self.detector, self.calibration = engine, detector or WholeImage(), calibration
         self.workers = workers or os.cpu_count() or 1
 
     def __repr__(self) -> str:
@@ -197,6 +210,11 @@ class Recognizer:
             crop[:] = crop_face(image, face, info.size, info.template)
         return crops
 
+    def probabilities(self, crops: NDArray[np.uint8]) -> NDArray[np.floating[Any]]:
+        """Crops (n, H, W, 3) to calibrated probabilities (n, K)."""
+        rows, spec = self.engine.probabilities(crops), self.engine.spec
+        return tempered(rows, spec.general_temperature) if self.calibration == "general" else rows
+
     def locate(self, image: Image, source: str) -> Located:
         """The first half of `predict`, for programs with their own threads: detect, and cut the faces out.
 
@@ -213,7 +231,7 @@ class Recognizer:
 
     def classify(self, found: Sequence[Located]) -> Iterator[Prediction]:
         """The second half: the predictions of several images, whose faces go through the network together."""
-        rows = chain.from_iterable(self.engine.probabilities(crops).tolist() for crops in self._batches(found))
+        rows = chain.from_iterable(self.probabilities(crops).tolist() for crops in self._batches(found))
         labels, model = self.engine.spec.labels, self.engine.spec.name or None
         for image in found:
             faces = tuple(
@@ -324,6 +342,7 @@ def load(
     engine: EngineName = "auto",
     precision: Precision = "exact",
     flip: bool = True,
+    calibration: Calibration = "general",
     detect_size: int | None = None,
     mirror: bool | None = None,
 ) -> Recognizer:
@@ -338,23 +357,28 @@ def load(
         precision: "exact" computes in float32; "fast" lets OpenVINO compute the network in bfloat16 where the processor
             has its instructions, which is two to three times faster and changes about 6 labels in 1,000.
         flip: Average the outputs for every face and its horizontal flip: more accurate, and twice the network's work.
+        calibration: What the probabilities are calibrated for; labels stay. "general" is for faces from anywhere, among
+            which no expression is presumed to be frequent; "training" for images like those that the model was trained
+            on, for which it is surer.
         detect_size: Largest size, in pixels of the longer side, at which faces are searched; smaller is faster and
             misses more small faces. None chooses by the image's size.
         mirror: Deprecated name of `flip`.
 
     Raises:
         ModelError: There is no such model.
-        ConfigError: There is no such detector or engine, or a number is out of its range.
+        ConfigError: There is no such detector, engine or calibration, or a number is out of its range.
     """
     if min_score is not None and not 0 <= min_score <= 1:
         raise ConfigError(f"min_score is {min_score}; it must be 0 to 1")
     if threads < 0:
         raise ConfigError(f"threads is {threads}; give 1 or more, or 0 for all cores")
+    if calibration not in get_args(Calibration):
+        raise ConfigError(f"calibration is {calibration!r}; {did_you_mean(str(calibration), get_args(Calibration))}")
     flip = _renamed(flip, mirror)
     with ThreadPoolExecutor(1) as pool:  # while the network is compiled
         finder = pool.submit(load_detector, detector, min_score=min_score, threads=threads, detect_size=detect_size)
         network = load_engine(model, threads=threads, engine=engine, precision=precision)
-    return Recognizer(Flipped(network) if flip else network, finder.result(), threads)
+    return Recognizer(Flipped(network) if flip else network, finder.result(), threads, calibration)
 
 
 def predict(
@@ -367,6 +391,7 @@ def predict(
     engine: EngineName = "auto",
     precision: Precision = "exact",
     flip: bool = True,
+    calibration: Calibration = "general",
     detect_size: int | None = None,
     bgr: bool = False,
     mirror: bool | None = None,
@@ -384,6 +409,7 @@ def predict(
         engine: As in `load`.
         precision: As in `load`.
         flip: As in `load`.
+        calibration: As in `load`.
         detect_size: As in `load`.
         bgr: As in `Recognizer.predict`.
         mirror: Deprecated name of `flip`.
@@ -391,13 +417,15 @@ def predict(
     Raises:
         ImageError: The image cannot be read.
         ModelError: There is no such model.
-        ConfigError: There is no such detector or engine, or a number is out of its range.
+        ConfigError: There is no such detector, engine or calibration, or a number is out of its range.
     """
     flip = _renamed(flip, mirror)
     file = find_model(model).resolve()
     state = file.stat()
     version = (file, state.st_mtime_ns, state.st_size, state.st_ino)
-    recognizer = _loaded(model, version, detector, min_score, threads, engine, precision, flip, detect_size)
+    recognizer = _loaded(
+        model, version, detector, min_score, threads, engine, precision, flip, calibration, detect_size
+    )
     return recognizer.predict(image, bgr=bgr)
 
 
@@ -411,6 +439,7 @@ def _loaded(
     engine: EngineName,
     precision: Precision,
     flip: bool,
+    calibration: Calibration,
     detect_size: int | None,
 ) -> Recognizer:
     return load(
@@ -421,6 +450,7 @@ def _loaded(
         engine=engine,
         precision=precision,
         flip=flip,
+        calibration=calibration,
         detect_size=detect_size,
     )
 

@@ -32,7 +32,9 @@ class ModelSpec:
         channels: 1 for grey, 3 for colour.
         mean: Of every channel, or one for all, on the scale 0 to 1.
         std: As `mean`.
-        temperature: Divides the logits before the softmax.
+        temperature: Divides the logits before the softmax; fitted on the validation split as it is.
+        general_temperature: Divides the logarithms of those probabilities again for faces from elsewhere; fitted on the
+            same split, with every class counting the same.
         logit_adjustment: τ that was added to the logits after training; 0 for none.
         name: What people call it; empty before it is exported.
         precision: How an exported file stores and computes; empty before.
@@ -49,6 +51,7 @@ class ModelSpec:
     mean: tuple[float, ...] = (0.5,)
     std: tuple[float, ...] = (0.25,)
     temperature: float = 1.0
+    general_temperature: float = 1.0
     logit_adjustment: float = 0.0
     name: str = ""
     precision: str = ""
@@ -62,7 +65,8 @@ class ModelSpec:
         Raises:
             ModelError: A value is out of range; the message names it.
         """
-        numbers = (*self.mean, *self.std, *(value for point in self.template for value in point), self.temperature)
+        temperatures = (self.temperature, self.general_temperature)
+        numbers = (*self.mean, *self.std, *(value for point in self.template for value in point), *temperatures)
         problems = {
             "architecture is empty": not self.architecture,
             "labels must be two or more different names": not 2 <= len(self.labels) == len(set(self.labels)),
@@ -72,7 +76,7 @@ class ModelSpec:
             "mean and std must have one number, or one per channel": not {len(self.mean), len(self.std)}
             <= {1, self.channels},
             "a number is not finite": not all(map(math.isfinite, numbers)),
-            "std and temperature must be above 0": min((*self.std, self.temperature)) <= 0,
+            "std and temperatures must be above 0": min((*self.std, *temperatures)) <= 0,
         }
         if wrong := [text for text, found in problems.items() if found]:
             raise ModelError(f"a model's description: {'; '.join(wrong)}")

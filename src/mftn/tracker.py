@@ -120,7 +120,7 @@ class FaceTracker:
             return ()
         labels = self.recognizer.engine.spec.labels
         crops = self.recognizer.crops(image, found)
-        rows = self.recognizer.engine.probabilities(crops).astype(np.float64)  # (n, K)
+        rows = self.recognizer.probabilities(crops).astype(np.float64)  # (n, K)
         looks = [appearance(image, face, crop) for face, crop in zip(found, crops, strict=True)]
         owners = self._owners(found, looks, image, change)
         faces = []

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from mftn.engines import EngineName, Flipped
+from mftn.engines import Calibration, EngineName, Flipped
 from mftn.errors import ConfigError
 from mftn.faces import DetectorName
 from mftn.kept import Kept
@@ -45,7 +45,7 @@ class TrackedFrames:
     ) -> None:
         engine = recognizer.engine
         if isinstance(engine, Flipped):
-            recognizer = Recognizer(engine.engine, recognizer.detector, recognizer.workers)
+            recognizer = Recognizer(engine.engine, recognizer.detector, recognizer.workers, recognizer.calibration)
         self.clip, self.keep_images, self._model = clip, keep_images, engine.spec.name or None
         self._tracker = FaceTracker(recognizer, detect_every, smooth if clip.live else 0.0)
         self._centred = 0.0 if clip.live else smooth  # a camera's frames do not wait for those after them
@@ -130,6 +130,7 @@ def track(
     min_score: float | None = None,
     threads: int = 0,
     engine: EngineName = "auto",
+    calibration: Calibration = "general",
     detect_size: int | None = None,
 ) -> Iterator[Prediction]:
     """Recognise in a video or of a camera, frame by frame; see `Recognizer.track`.
@@ -147,13 +148,14 @@ def track(
         min_score: As in `load`.
         threads: As in `load`.
         engine: As in `load`.
+        calibration: As in `load`.
         detect_size: As in `load`; frames are searched at 960 pixels unless it is given.
 
     Raises:
         ImageError: The video cannot be opened, or holds no frame.
         MissingExtraError: PyAV is not installed: `pip install 'mftn[video]'`.
         ModelError: There is no such model.
-        ConfigError: There is no such detector or engine, or a number is out of its range.
+        ConfigError: There is no such detector, engine or calibration, or a number is out of its range.
     """
     recognizer = load(
         model,
@@ -162,6 +164,7 @@ def track(
         threads=threads,
         engine=engine,
         flip=False,
+        calibration=calibration,
         detect_size=detect_size,
     )
     return track_faces(

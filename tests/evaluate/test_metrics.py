@@ -12,7 +12,7 @@ from torchmetrics.functional.classification import (
 )
 
 from mftn.evaluate import metrics
-from mftn.evaluate.calibration import HIGHEST, LOWEST, fit_temperature
+from mftn.evaluate.calibration import HIGHEST, LOWEST, fit_general_temperature, fit_temperature
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=60))
@@ -83,3 +83,18 @@ def test_temperature_of_averaged_views_minimises_their_cross_entropy() -> None:
     means = torch.stack([(views / temperature).softmax(dim=2).mean(dim=0) for temperature in grid])  # (701, 500, 5)
     losses = -means.log()[:, torch.arange(500), labels].mean(dim=1)
     assert fit_temperature(views, labels) == pytest.approx(float(grid[losses.argmin()]), abs=0.01)
+
+
+def test_in_the_general_temperature_every_class_counts_the_same() -> None:
+    """Each class's samples repeated until all classes are as large give the same temperature without weights."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.tensor([0] * 60 + [1] * 20 + [2] * 4)
+    logits = torch.randn(84, 3, generator=generator)
+    logits[torch.arange(84), labels] += torch.tensor([3.0, 1.0, 0.5])[labels]  # rare classes are harder
+    probabilities = logits.softmax(dim=1)
+    repeats = torch.tensor([1, 3, 15])[labels]
+    balanced = fit_temperature(logits.repeat_interleave(repeats, dim=0), labels.repeat_interleave(repeats))
+    general = fit_general_temperature(probabilities, labels)
+    assert general == pytest.approx(balanced, rel=1e-4)
+    assert general > 1.1 * fit_temperature(logits, labels), "otherwise this test sees nothing"
+    assert LOWEST <= fit_general_temperature(probabilities[labels == 0], labels[labels == 0]) <= HIGHEST

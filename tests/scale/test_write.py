@@ -112,6 +112,7 @@ def test_a_model_of_ones_own_reaches_every_worker(
 
     monkeypatch.chdir(tmp_path)
     shutil.copy(find_model(), "mine.onnx")
-    write(photos, "out", Settings(model="mine.onnx", flip=False), workers=1)
-    main(["predict", str(photos), "--model", "mine.onnx", "--no-flip", "--threads", "1", "--output", "rows.parquet"])
+    write(photos, "out", Settings(model="mine.onnx", flip=False, calibration="training"), workers=1)
+    same = ["--model", "mine.onnx", "--no-flip", "--calibration", "training"]
+    main(["predict", str(photos), *same, "--threads", "1", "--output", "rows.parquet"])
     assert rows(Path("out")).equals(pq.read_table("rows.parquet"))

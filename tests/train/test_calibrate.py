@@ -6,7 +6,7 @@ import torch
 
 from mftn.data.dataset import FaceDataset
 from mftn.evaluate import metrics
-from mftn.evaluate.calibration import fit_temperature
+from mftn.evaluate.calibration import fit_general_temperature, fit_temperature
 from mftn.evaluate.inference import predict_logits, preprocess_for
 from mftn.models import load_model, save_model
 from mftn.train.calibrate import calibrate
@@ -29,7 +29,10 @@ def test_the_temperature_is_that_of_the_mean_with_the_flip(prepared: Path, tmp_p
     for others in (views[0], views[1], views.mean(dim=0)):
         assert abs(fit_temperature(others, data.labels) / expected - 1) > 0.02, "otherwise this test sees nothing"
     validation = calibrate(path, data)
-    assert validation.temperature == load_model(path).spec.temperature == pytest.approx(expected, rel=1e-4)
+    spec = load_model(path).spec
+    assert validation.temperature == spec.temperature == pytest.approx(expected, rel=1e-4)
+    mean = (views / spec.temperature).softmax(dim=2).mean(dim=0)
+    assert spec.general_temperature == pytest.approx(fit_general_temperature(mean, data.labels), rel=1e-4)
     counts = metrics.confusion_counts(data.protocols()["argmax"], views[0].argmax(dim=1).numpy(), 8)
     assert validation.scores["argmax"].confusion == tuple(map(tuple, counts.tolist()))
 

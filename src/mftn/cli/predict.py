@@ -22,7 +22,7 @@ from mftn.cli.outputs import FilePerVideo, check_folders, check_outputs
 from mftn.cli.progress import Bars, bars_on_terminal
 from mftn.cli.sink import Rows, Sink, is_file_to_be, sink
 from mftn.cli.video import Videos
-from mftn.engines import EngineName, Precision, find_model
+from mftn.engines import Calibration, EngineName, Precision, find_model
 from mftn.errors import ConfigError, MissingExtraError
 from mftn.faces import DetectorName
 from mftn.files import file_identity
@@ -63,6 +63,8 @@ class Arguments(Options):
         precision: fast lets OpenVINO compute in bfloat16 where the processor can; about 6 labels in 1,000 change.
         flip: Average every face's prediction with its horizontal flip's: more accurate, and twice the network's work.
             Videos are averaged over time instead.
+        calibration: What probabilities are calibrated for: faces from anywhere (general), or images like those that the
+            model was trained on (training), for which it is surer. Labels stay.
         strict: Stop at the first image or video that cannot be read.
         cluster: Recognise on all machines of a Ray cluster: auto for the one that this machine belongs to, local for
             this machine's processors, or HOST:PORT. Sources may lie in stores (s3://…), and be Parquet or tar files;
@@ -87,6 +89,7 @@ class Arguments(Options):
     engine: EngineName = "auto"
     precision: Precision = "exact"
     flip: bool = True
+    calibration: Calibration = "general"
     strict: Switch = False
     cluster: Annotated[Unset[str], tyro.conf.arg(metavar="auto|local|HOST:PORT")] = None
     video: Annotated[Group[VideoOptions], tyro.conf.arg(name="video")] = VideoOptions()  # noqa: RUF009 (frozen)
@@ -99,7 +102,9 @@ EXAMPLES = (
     "mftn predict archive/ --output faces.parquet --resume",
     "mftn predict s3://bucket/photos/ --cluster auto --output s3://bucket/faces/",
 )
-SETTINGS = ("detector", "min_score", "detect_size", "precision", "flip", "top", "save_images", "save_crops")
+SETTINGS = (
+    "detector", "min_score", "detect_size", "precision", "flip", "calibration", "top", "save_images", "save_crops",
+)  # fmt: skip
 """Options of images that shape what is written, as those of videos all do."""
 
 FOR_IMAGES = ("save_images", "save_crops")
@@ -242,6 +247,7 @@ def _load(arguments: Arguments) -> "Recognizer":
         engine=arguments.engine,
         precision=arguments.precision,
         flip=arguments.flip,
+        calibration=arguments.calibration,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal, Protocol, get_args
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from mftn.spec import ModelSpec
 __all__ = [
     "BATCH",
     "DEFAULT_MODEL",
+    "Calibration",
     "Engine",
     "EngineName",
     "Flipped",
@@ -27,6 +28,7 @@ __all__ = [
     "installed_engines",
     "list_models",
     "load_engine",
+    "tempered",
 ]
 
 EngineName = Literal["auto", "onnxruntime", "openvino"]
@@ -34,6 +36,9 @@ EngineName = Literal["auto", "onnxruntime", "openvino"]
 
 Precision = Literal["exact", "fast"]
 """exact computes in float32; fast in bfloat16 where OpenVINO and the processor can, with about two digits."""
+
+Calibration = Literal["general", "training"]
+"""What probabilities are calibrated for: faces from anywhere, or images like those that the model was trained on."""
 
 BATCH = 32
 """Most crops per run of the network: more need more memory and are hardly faster."""
@@ -61,6 +66,18 @@ def in_batches(
     """Probabilities (B, K) of crops (B, H, W, 3), computed by `run` for at most `size` crops at once."""
     parts = [run(crops[start : start + size]) for start in range(0, len(crops), size)]
     return np.concatenate([np.empty((0, classes), np.float32), *parts])
+
+
+def tempered(probabilities: NDArray[np.floating[Any]], temperature: float) -> NDArray[np.floating[Any]]:
+    """Probabilities (n, K) of a softmax whose logits are divided by a temperature; rows of zeros stay.
+
+    Above 1 they are less sure; their order stays.
+    """
+    if temperature == 1:
+        return probabilities
+    highest = np.maximum(probabilities.max(axis=1, keepdims=True, initial=0), np.finfo(probabilities.dtype).tiny)
+    powers = (probabilities / highest) ** (1 / temperature)
+    return powers / np.maximum(powers.sum(axis=1, keepdims=True), 1)
 
 
 class Flipped:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mftn.engines import EngineName, Precision, find_model, installed_engines, load_engine
+from mftn.engines import Calibration, EngineName, Precision, find_model, installed_engines, load_engine
 from mftn.errors import ConfigError
 from mftn.faces import DetectorName
 from mftn.limits import check_range
@@ -30,6 +30,7 @@ class Settings:
         engine: As in `mftn.load`; "auto" is settled on the machine that starts the run.
         precision: As in `mftn.load`; with "fast", rows of machines with other processors may differ.
         flip: As in `mftn.load`.
+        calibration: As in `mftn.load`.
         threads: Threads of each worker, and the processors that it takes of a machine; one gives the most images per
             second, two halve the memory per processor.
         start: Of a video, as in `mftn.track`.
@@ -47,6 +48,7 @@ class Settings:
     engine: EngineName = "auto"
     precision: Precision = "exact"
     flip: bool = True
+    calibration: Calibration = "general"
     threads: int = 1
     start: float = 0.0
     end: float | None = None
@@ -88,6 +90,7 @@ class Settings:
             engine=self.engine,
             precision=self.precision,
             flip=self.flip,
+            calibration=self.calibration,
             detect_size=self.detect_size,
         )
 

@@ -1,4 +1,4 @@
-"""The temperature of a network, and its scores on the validation split."""
+"""The temperatures of a network, and its scores on the validation split."""
 
 import json
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mftn.data.dataset import FaceDataset
-from mftn.evaluate.calibration import fit_temperature
+from mftn.evaluate.calibration import fit_general_temperature, fit_temperature
 from mftn.evaluate.inference import predict_logits, preprocess_for
 from mftn.evaluate.results import to_json
 from mftn.evaluate.scores import Scores
@@ -61,9 +61,9 @@ def calibrate(
     counts: Tensor | None = None,
     unreadable: Sequence[str] = (),
 ) -> Validation:
-    """Fit the temperature of a checkpoint on the validation split and store it there with the scores.
+    """Fit the temperatures of a checkpoint on the validation split and store them there with the scores.
 
-    The temperature is that of the mean over the image and its horizontal flip, which is what `mftn predict` gives.
+    They are those of the mean over the image and its horizontal flip, which is what `mftn predict` gives.
 
     Args:
         path: The checkpoint; metrics.json is written beside it.
@@ -85,14 +85,17 @@ def calibrate(
         logits = logits + shift
         spec = replace(spec, logit_adjustment=adjustment)
         temperature = fit_temperature(logits, valid_set.labels)
-    probabilities = (logits[0] / temperature).softmax(dim=1).numpy()
+    both = (logits / temperature).softmax(dim=2)  # (2, n, K)
+    general = fit_general_temperature(both.mean(dim=0), valid_set.labels)
+    probabilities = both[0].numpy()
     scores = {
         protocol: Scores.of(probabilities[labels >= 0], labels[labels >= 0])
         for protocol, labels in valid_set.protocols().items()
     }
     validation = Validation(len(valid_set), temperature, scores, tuple(unreadable))
     provenance = {**spec.provenance, "validation": validation.to_json()}
-    save_model(model, path, replace(spec, temperature=temperature, provenance=provenance))
+    spec = replace(spec, temperature=temperature, general_temperature=general, provenance=provenance)
+    save_model(model, path, spec)
     write_text(path.with_name("metrics.json"), json.dumps(validation.to_json(), indent=1))
     return validation
 
