@@ -82,7 +82,8 @@ def print_scores(name: str, labels: NDArray[np.int64], rows: NDArray[np.float64]
     print(f"{name}: {scores}")
     print(f"  recall {json.dumps(dict(zip(EXPRESSIONS, np.round(scores.recall, 3).tolist(), strict=True)))}")
     print(f"  confusion {json.dumps(scores.confusion)}")
-    shares, counted = (np.bincount(each, minlength=len(EXPRESSIONS)) / len(each) for each in (labels, rows.argmax(axis=1)))
+    answers = rows.argmax(axis=1)
+    shares, counted = (np.bincount(each, minlength=len(EXPRESSIONS)) / len(each) for each in (labels, answers))
     averaged, counting = (50 * np.abs(shares - found).sum() for found in (rows.mean(axis=0), counted))
     print(f"  shares of the expressions: off by {averaged:.1f} points by mean probability, {counting:.1f} by counting")
 

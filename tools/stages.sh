@@ -34,8 +34,12 @@ prepare_faces() {
 }
 
 stage() { # recipe, weights to start from, flags
-    local recipe=$1 start=$2 run=$out/$1 resume=
-    shift 2
+    stage_named "$1" "$@"
+}
+
+stage_named() { # run's name, recipe, weights to start from, flags
+    local run=$out/$1 recipe=$2 start=$3 resume=
+    shift 3
     [ ! -f "$run/metrics.json" ] || return 0
     [ ! -f "$run/state.pt" ] || resume=--resume
     "$python" -m mftn train --config "$recipe" --out "$run" --init-from "$start" --data "$data" --data.unaligned "$whole" \

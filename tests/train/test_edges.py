@@ -20,7 +20,7 @@ from mftn.data.manifest import read_manifest
 from mftn.data.transforms import Preprocess
 from mftn.errors import ConfigError, DataError, MFTNError, ModelError
 from mftn.evaluate.inference import predict_logits
-from mftn.models import load_model
+from mftn.models import MFTN, load_model
 from mftn.train.check import check_network
 from mftn.train.config import DataConfig, ModelConfig, OptimizerConfig, TrainConfig
 from mftn.train.loop import train
@@ -190,6 +190,15 @@ def test_every_number_of_the_configuration_has_a_range() -> None:
     checked = {*check._RANGES, *check._ABOVE_ZERO}
     others = {"teachers", "model.num_classes", "model.channels"}  # paths, and numbers with checks of their own
     assert numbers(to_mapping(TrainConfig())) == checked | others
+
+
+def test_the_depth_of_the_transformer_travels_with_the_weights(prepared: Path, tmp_path: Path) -> None:
+    best = train(run(prepared, tmp_path / "deep", model=ModelConfig("mftn_face", mstn_depths=(0, 2, 3))))
+    again = load_model(best)
+    assert isinstance(again, MFTN) and [len(branch) for branch in again.mstn.branches] == [0, 2, 3]  # type: ignore[arg-type]
+    for depths, name in (((1, 1), "mftn_face"), ((1, 1, 1), "baseline_face")):
+        with pytest.raises(ConfigError, match="mstn-depths: give the blocks on each of MFTN's three maps"):
+            train(run(prepared, tmp_path / "refused", model=ModelConfig(name, mstn_depths=depths)))
 
 
 def test_weights_that_are_no_numbers_are_not_kept(prepared: Path, tmp_path: Path) -> None:

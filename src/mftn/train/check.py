@@ -20,7 +20,7 @@ _RANGES = {
     "label_smoothing": _SHARE, "ema_decay": (0, 0.999999), "logit_adjustment": _ANY, "seed": _ANY,
     "save_minutes": _ANY, "devices": _COUNT, "nodes": _COUNT,
     "data.workers": _ANY, "data.balance": _ANY, "data.unaligned_share": _SHARE,
-    "model.size": _COUNT, "model.drop_rate": (0, 0.99), "model.drop_path_rate": (0, 0.99),
+    "model.size": _COUNT, "model.mstn_depths": _ANY, "model.drop_rate": (0, 0.99), "model.drop_path_rate": (0, 0.99),
     "optimizer.sam_rho": _ANY, "optimizer.lr": _ANY, "optimizer.weight_decay": _ANY, "optimizer.warmup_epochs": _ANY,
     "optimizer.clip_norm": _ANY, "optimizer.freeze_epochs": _ANY,
     "augmentation.flip": _SHARE, "augmentation.rotation": (0, 180), "augmentation.scale": _ANY,
@@ -54,6 +54,8 @@ def check_settings(config: TrainConfig) -> None:
         )
     if config.model.channels not in (1, 3):
         raise ConfigError(f"--model.channels is {config.model.channels}; it must be 1 (grey) or 3 (colour)")
+    if config.model.mstn_depths and (len(config.model.mstn_depths) != 3 or "baseline" in config.model.architecture):
+        raise ConfigError("--model.mstn-depths: give the blocks on each of MFTN's three maps; a baseline has none")
     for name, values in (("mean", config.data.mean), ("std", config.data.std)):
         if len(values) not in (1, config.model.channels):
             raise ConfigError(f"--data.{name} has {len(values)} numbers for {config.model.channels} channels")

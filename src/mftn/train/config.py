@@ -66,6 +66,8 @@ class ModelConfig:
         drop_rate: Dropout before the backbone's classifier.
         drop_path_rate: Stochastic depth of the last block.
         grad_checkpointing: Recompute activations in the backward pass: less memory, about a third slower.
+        mstn_depths: Transformer blocks on each of the three maps, such as 3 2 1; the architecture's own where none is
+            given.
     """
 
     architecture: str = "mftn_face"
@@ -75,6 +77,7 @@ class ModelConfig:
     drop_rate: float = 0.0
     drop_path_rate: float = 0.0
     grad_checkpointing: bool = False
+    mstn_depths: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,8 @@ def describe(config: TrainConfig, epoch: int) -> ModelSpec:
 
 def _arguments(config: TrainConfig) -> dict[str, Any]:
     model = config.model
-    return {
+    depths = {"mstn_depths": model.mstn_depths} if model.mstn_depths else {}
+    return depths | {
         "num_classes": model.num_classes,
         "in_chans": model.channels,
         "img_size": model.size,
