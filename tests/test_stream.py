@@ -125,8 +125,9 @@ def test_many_faces_are_each_recognised_as_alone(astronaut: Image, tmp_path: Pat
     assert predictions[1].to_dict()["faces"] == recognizer.predict(large).to_dict()["faces"]
     predictions = [predictions[index] for index in (0, 2, 3)]
     for number in (0, 1, BATCH // 2, BATCH, count - 1):
-        (crop,) = Recognizer(engine, Grid(count), 1).crops(astronaut, [Grid(count).detect(astronaut)[number]])
-        expected = engine.probabilities(crop[None])[0]
+        alone = Recognizer(engine, Grid(count), 1)
+        (crop,) = alone.crops(astronaut, [Grid(count).detect(astronaut)[number]])
+        expected = alone.probabilities(crop[None])[0]
         for prediction in predictions:
             np.testing.assert_allclose(list(prediction.faces[number].probabilities.values()), expected, atol=1e-6)
 
