@@ -21,7 +21,8 @@ class Arguments(Options):
     """What `mftn export` takes.
 
     Attributes:
-        weights: A checkpoint of `mftn train`, or a file that was exported.
+        weights: A checkpoint of `mftn train`, or a file that was exported. Several, or installed models by name, become
+            one file that averages their answers.
         out: The ONNX file to write; beside the weights if not given. ONNX Runtime and OpenVINO both run it.
         name: The model's name; the file's stem if not given.
         precision: fp16 stores weights in half precision and int8-weights in 8 bits, while the arithmetic stays in
@@ -31,7 +32,7 @@ class Arguments(Options):
         data: A prepared data set: the file is compared with the network on its validation faces.
     """
 
-    weights: Annotated[tyro.conf.Positional[Path], FILE]
+    weights: Annotated[tyro.conf.Positional[tuple[Path, ...]], FILE]
     out: OutFile = None
     name: Unset[str] = None
     precision: Precision = "fp32"
@@ -42,14 +43,18 @@ class Arguments(Options):
 EXAMPLES = (
     "mftn export runs/ferplus/best.safetensors --out mine.onnx",
     "mftn export runs/ferplus/best.safetensors --precision int8 --data data/ferplus",
+    "mftn export mftn_facenet_ferplus mftn_mobile_ferplus --out both.onnx --precision fp16",
 )
 
 
 def run(arguments: Arguments) -> int:
     """Export and print how far the file's outputs are from the network's."""
-    _refuse_name(arguments.weights)
-    out = arguments.out or arguments.weights.with_suffix(".onnx")
-    check_outputs([("--out", out)], [arguments.weights], arguments.overwrite)
+    weights, out = _files(arguments.weights), arguments.out
+    if out is None:
+        if len(weights) > 1:
+            raise ConfigError("several networks in one file: name it with --out")
+        out = weights[0].with_suffix(".onnx")
+    check_outputs([("--out", out)], weights, arguments.overwrite)
 
     import numpy as np
 
@@ -57,7 +62,7 @@ def run(arguments: Arguments) -> int:
     from mftn.engines import installed_engines, load_engine
     from mftn.export import export_onnx
 
-    result = export_onnx(arguments.weights, out, arguments.name or out.stem, arguments.precision, arguments.data)
+    result = export_onnx(weights, out, arguments.name or out.stem, arguments.precision, arguments.data)
     faces = f"{result.faces:,} validation faces" if result.faces else "noise"
     print(f"{out}: {result.megabytes:.1f} MB, largest difference of a probability {result.parity:.1e} on {faces}")
     if result.faces:
@@ -70,16 +75,20 @@ def run(arguments: Arguments) -> int:
     return 0
 
 
-def _refuse_name(weights: Path) -> None:
-    """Say what to do with the name of an installed model.
+def _files(weights: tuple[Path, ...]) -> list[Path]:
+    """The files to export.
 
     Raises:
-        ConfigError: It is one.
+        ConfigError: None is given, or only the name of an installed model, which is exported already.
     """
     from mftn.engines.installed import find_model, list_models
 
-    if not weights.exists() and str(weights) in {card.name for card in list_models()}:
+    if not weights:
+        raise ConfigError("name a checkpoint of mftn train, or an exported file")
+    names = {str(path) for path in weights if not path.exists()} & {card.name for card in list_models()}
+    if len(weights) == 1 and names:
         raise ConfigError(
-            f"{weights}: is an installed model, exported already: use it as --model {weights}, or export its file "
-            f"again with mftn export {find_model(str(weights))} --out NEW.onnx"
+            f"{weights[0]}: is an installed model, exported already: use it as --model {weights[0]}, or export its "
+            f"file again with mftn export {find_model(str(weights[0]))} --out NEW.onnx"
         )
+    return [find_model(str(path)) if str(path) in names else path for path in weights]

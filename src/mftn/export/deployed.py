@@ -1,5 +1,7 @@
 """The network with everything around it that prediction needs: what an export holds."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -48,4 +50,52 @@ class Deployed(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """uint8 crops (B, H, W, 3) to probabilities (B, K)."""
-        return (self.model(self.normalise(images)).fused / self.temperature).softmax(dim=1)
+        return self.logits(images).softmax(dim=1)
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Crops (B, H, W, 3) from 0 to 255 to logits at the model's temperature, (B, K)."""
+        logits: Tensor = self.model(self.normalise(images)).fused / self.temperature
+        return logits
+
+
+class Resize(nn.Module):
+    """Images (B, H, W, 3) to another size: bilinear with antialiasing, as alignment has.
+
+    Two products with constant matrices, as engines do not agree on antialiasing (OpenVINO 2026.4 leaves it out).
+
+    Args:
+        source: Height and width of the images.
+        target: Height and width that they get.
+    """
+
+    def __init__(self, source: tuple[int, int], target: tuple[int, int]) -> None:
+        super().__init__()
+        for name, old, new in zip(("rows", "columns"), source, target, strict=True):
+            matrix = nn.functional.interpolate(torch.eye(old)[None, None], (new, old), mode="bilinear", antialias=True)
+            self.register_buffer(name, matrix[0, 0])  # (new, old)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Pixels (B, H, W, 3) to pixels (B, h, w, 3)."""
+        x = images.permute(0, 3, 1, 2).float()  # (B, 3, H, W)
+        return (self.rows @ x @ self.columns.T).permute(0, 2, 3, 1)  # type: ignore[operator]
+
+
+class Averaged(nn.Module):
+    """Several networks that answer together: the geometric mean of their probabilities.
+
+    Args:
+        models: Networks with their descriptions, which name the same classes.
+        size: Height and width of the crops; each network sees them at its own size.
+    """
+
+    def __init__(self, models: Sequence[Network], size: tuple[int, int]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(map(Deployed, models))
+        sizes = [model.described().size for model in models]
+        self.resize = nn.ModuleList(nn.Identity() if each == size else Resize(size, each) for each in sizes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """uint8 crops (B, H, W, 3) to probabilities (B, K)."""
+        pairs = zip(self.members, self.resize, strict=True)
+        logits = [member.logits(resize(images)) for member, resize in pairs]  # type: ignore[operator]
+        return torch.stack(logits).mean(dim=0).softmax(dim=1)

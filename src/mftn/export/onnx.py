@@ -5,21 +5,23 @@ normalisation, both heads, their sum, the temperature and the softmax are all in
 "mftn", the model's whole description as JSON (`ModelSpec`).
 """
 
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from onnx import helper
+from torch import nn
 
 from mftn.data.dataset import FaceDataset
 from mftn.errors import ConfigError, ModelError
 from mftn.evaluate.inference import preprocess_for
-from mftn.export.deployed import Deployed
+from mftn.export.deployed import Averaged, Deployed
 from mftn.export.int8 import quantise
-from mftn.export.recover import load_network
+from mftn.export.recover import SEVERAL, load_network
 from mftn.export.storage import as_bytes, as_half, store_small
 from mftn.files import write_bytes
 from mftn.runtime import Session
@@ -52,7 +54,7 @@ class Export:
 
 
 def export_onnx(
-    weights: str | Path,
+    weights: str | Path | Sequence[str | Path],
     out: str | Path,
     name: str,
     precision: Precision = "fp32",
@@ -61,7 +63,8 @@ def export_onnx(
     """Write an ONNX file from a checkpoint or an export, and compare it with the network.
 
     Args:
-        weights: A safetensors file with its description, or a file this function wrote.
+        weights: A safetensors file with its description, or a file this function wrote; or several, whose answers the
+            file averages.
         out: The ONNX file to write.
         name: The model's name in the metadata.
         precision: fp16 stores the weights in half precision and int8-weights in 8 bits with a scale per channel, and
@@ -71,13 +74,13 @@ def export_onnx(
 
     Raises:
         ModelError: The weights are none of this package, or int8 loses more than `MAX_ACCURACY_LOSS` of the accuracy.
-        ConfigError: int8 without a data set to calibrate on.
+        ConfigError: int8 without a data set to calibrate on, or networks that cannot answer together.
     """
     if precision == "int8" and data is None:
         raise ConfigError("int8 is calibrated on faces: name a prepared data set with --data")
-    model = load_network(weights)
-    spec = replace(model.described(), name=name, precision=precision)
-    deployed = Deployed(model).eval()
+    models = [load_network(path) for path in ([weights] if isinstance(weights, str | Path) else weights)]
+    spec = replace(common_spec([model.described() for model in models]), name=name, precision=precision)
+    deployed = (Averaged(models, spec.size) if len(models) > 1 else Deployed(models[0])).eval()
     height, width = spec.size
     # Two images: with one the exporter would take the batch for a constant.
     crops = torch.randint(0, 256, (2, height, width, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -96,7 +99,7 @@ def export_onnx(
         proto = quantise(proto, dataset_crops(spec, FaceDataset(data, "train", spec.channels), CALIBRATION_FACES))
     helper.set_model_props(proto, {"mftn": spec.to_json()})
     content = proto.SerializeToString()
-    result = compare(deployed, content, crops.numpy(), data)
+    result = compare(deployed, spec, content, crops.numpy(), data)
     if precision == "int8" and result.lost > MAX_ACCURACY_LOSS:
         raise ModelError(
             f"{weights}: int8 loses {100 * result.lost:.2f} points of accuracy on {data}, over the "
@@ -106,7 +109,37 @@ def export_onnx(
     return result
 
 
-def compare(deployed: Deployed, content: bytes, crops: NDArray[np.uint8], data: str | Path | None) -> Export:
+def common_spec(specs: Sequence[ModelSpec]) -> ModelSpec:
+    """The description of a file that averages several networks; that of the only one as it is.
+
+    Its crops are as large as the largest network's, and probabilities for faces from anywhere are as much softer as
+    theirs are.
+
+    Raises:
+        ConfigError: They name other classes, or align faces to other places.
+    """
+    first, *others = sorted(specs, key=lambda spec: math.prod(spec.size), reverse=True)
+    if not others:
+        return first
+    for other in others:
+        if other.labels != first.labels or other.template != first.template:
+            what = "the same classes in the same order" if other.labels != first.labels else "faces aligned alike"
+            raise ConfigError(f"{other.name or other.architecture} and {first.name or first.architecture} lack {what}")
+    return ModelSpec(
+        SEVERAL,
+        first.labels,
+        first.size,
+        first.template,
+        channels=max(spec.channels for spec in specs),
+        general_temperature=math.prod(spec.general_temperature for spec in specs) ** (1 / len(specs)),
+        licence="; ".join(dict.fromkeys(spec.licence for spec in specs if spec.licence)),
+        provenance={"members": [asdict(spec) for spec in specs]},
+    )
+
+
+def compare(
+    deployed: nn.Module, spec: ModelSpec, content: bytes, crops: NDArray[np.uint8], data: str | Path | None
+) -> Export:
     """A file's outputs beside the network's, on given crops and on the validation faces of a data set."""
     session = Session(content, 0)
 
@@ -121,7 +154,6 @@ def compare(deployed: Deployed, content: bytes, crops: NDArray[np.uint8], data: 
     result = Export(len(content) / 1e6, float(np.abs(run(crops) - network(crops)).max()))
     if data is None:
         return result
-    spec = deployed.model.described()
     faces = FaceDataset(data, "valid", spec.channels)
     images, labels = dataset_crops(spec, faces, len(faces)), faces.labels.numpy()
     ours, exact = run(images), network(images)

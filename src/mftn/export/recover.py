@@ -21,6 +21,9 @@ from mftn.spec import ModelSpec
 PARITY, PARITY_INT8 = 1e-3, 0.1
 """Largest difference of a probability between the file and the network made from it, which computes in float32."""
 
+SEVERAL = "averaged"
+"""The architecture of a file that averages several networks."""
+
 
 def load_network(path: str | Path) -> Network:
     """A network from a checkpoint of `mftn train` or an exported ONNX file, with its description, to evaluate.
@@ -51,6 +54,9 @@ def recover(path: str | Path) -> Network:
         base = name.removesuffix(".int8")
         tensors[base] = tensors.pop(name) * tensors.pop(f"{base}.scale")
     spec = ModelSpec.from_json(description, str(path))
+    if spec.architecture == SEVERAL:
+        names = [member.get("name") or member["architecture"] for member in spec.provenance["members"]]
+        raise ModelError(f"{path}: averages several networks ({', '.join(names)}); this needs one of them alone")
     if not spec.arguments:  # a file of an earlier version: its description was shorter
         arguments = {"num_classes": len(spec.labels), "in_chans": spec.channels, "img_size": spec.size[0]}
         mean, std = _normalisation(path, tensors, spec.channels)
