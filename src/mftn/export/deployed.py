@@ -70,14 +70,17 @@ class Resize(nn.Module):
 
     def __init__(self, source: tuple[int, int], target: tuple[int, int]) -> None:
         super().__init__()
-        for name, old, new in zip(("rows", "columns"), source, target, strict=True):
-            matrix = nn.functional.interpolate(torch.eye(old)[None, None], (new, old), mode="bilinear", antialias=True)
-            self.register_buffer(name, matrix[0, 0])  # (new, old)
+        rows, columns = (
+            nn.functional.interpolate(torch.eye(old)[None, None], (new, old), mode="bilinear", antialias=True)[0, 0]
+            for old, new in zip(source, target, strict=True)
+        )
+        self.register_buffer("rows", rows)  # (h, H)
+        self.register_buffer("columns", columns.T.contiguous())  # (W, w)
 
     def forward(self, images: Tensor) -> Tensor:
         """Pixels (B, H, W, 3) to pixels (B, h, w, 3)."""
         x = images.permute(0, 3, 1, 2).float()  # (B, 3, H, W)
-        return (self.rows @ x @ self.columns.T).permute(0, 2, 3, 1)  # type: ignore[operator]
+        return (self.rows @ x @ self.columns).permute(0, 2, 3, 1)  # type: ignore[operator]
 
 
 class Averaged(nn.Module):

@@ -93,7 +93,8 @@ def export_onnx(
     for node in proto.graph.node:
         del node.metadata_props[:]  # stack traces with the paths of the machine that exported
     if precision in ("fp16", "int8-weights"):
-        store_small(proto, as_half if precision == "fp16" else as_bytes)
+        constants = dict(deployed.named_buffers())  # such as the matrices that resize crops
+        store_small(proto, as_half if precision == "fp16" else as_bytes, constants.keys())
     if precision == "int8":
         assert data is not None
         proto = quantise(proto, dataset_crops(spec, FaceDataset(data, "train", spec.channels), CALIBRATION_FACES))

@@ -1,6 +1,6 @@
 """Weights in fewer bytes; the arithmetic stays in float32."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import numpy as np
 import onnx
@@ -14,13 +14,19 @@ Stored = Callable[[str, NDArray[np.float32]], tuple[list[onnx.TensorProto], list
 """A weight's name and values to what is stored of it and the nodes that bring it back when a file is loaded."""
 
 
-def store_small(proto: onnx.ModelProto, stored: Stored) -> None:
-    """Keep large float32 weights in fewer bytes; what brings them back is folded when the file is loaded."""
+def store_small(proto: onnx.ModelProto, stored: Stored, exact: Collection[str] = ()) -> None:
+    """Keep large float32 weights in fewer bytes; what brings them back is folded when the file is loaded.
+
+    Args:
+        proto: The model; changed.
+        stored: How a weight is kept.
+        exact: Names of tensors that stay as they are.
+    """
     graph = proto.graph
     large = [
         tensor
         for tensor in graph.initializer
-        if tensor.data_type == TensorProto.FLOAT and np.prod(tensor.dims) >= LARGE
+        if tensor.data_type == TensorProto.FLOAT and np.prod(tensor.dims) >= LARGE and tensor.name not in exact
     ]
     restored: list[onnx.NodeProto] = []
     for tensor in large:
