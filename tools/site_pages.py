@@ -5,6 +5,7 @@ CONTRIBUTING, CHANGELOG and THIRD_PARTY are shown from their own files, so nothi
 """
 
 import io
+import json
 import os
 import posixpath
 import re
@@ -20,7 +21,8 @@ from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "mftn"
-CARDS = sorted((PACKAGE / "engines" / "weights").glob("*.md"))
+CARDS = [*sorted((PACKAGE / "engines" / "weights").glob("*.md")), *sorted((ROOT / "weights").glob("*/*/*.md"))]
+"""The models that ship, then those of add-on packages in this repository; each has its fields in a .json beside it."""
 RESULTS = sorted((ROOT / "benchmarks" / "results").glob("*.csv"))
 PUBLISHED = {
     "CONTRIBUTING.md": "contributing.md",
@@ -191,12 +193,11 @@ def _summary(module: str) -> str:
 
 
 def model_table() -> str:
-    """The shipped models, from the cards that `mftn models` prints."""
-    from mftn.engines import list_models
-
+    """The models, from the cards that `mftn models` prints once they are installed."""
+    cards = [json.loads(card.with_suffix(".json").read_text(encoding="utf-8")) for card in CARDS]
     rows = "\n".join(
-        f"| [{card.name}](models/{card.name}.md) | {data} | **{share:.1%}** |"
-        for card in list_models()
-        for data, share in card.accuracy.items()
+        f"| [{card['name']}](models/{card['name']}.md) | {data} | **{share:.1%}** |"
+        for card in cards
+        for data, share in card["accuracy"].items()
     )
     return f"| model | measured on | accuracy |\n|---|---|---|\n{rows}"

@@ -16,6 +16,7 @@ import mftn
 import mftn.export
 import mftn.models
 from mftn.engines import list_models
+from mftn.engines.installed import IN_THE_CLONE
 
 ROOT = Path(__file__).parents[2]
 RESOURCES = {
@@ -129,9 +130,9 @@ def test_every_subcommand_shows_its_real_options(site: Path, capsys: pytest.Capt
 
 def test_every_model_has_its_card_and_a_row(site: Path) -> None:
     accuracy = (site / "accuracy" / "index.html").read_text(encoding="utf-8")
-    for card in list_models():
-        assert (site / "models" / card.name / "index.html").is_file()
-        assert f'href="../models/{card.name}/"' in accuracy
+    for name in {card.name for card in list_models()} | IN_THE_CLONE.keys():
+        assert (site / "models" / name / "index.html").is_file()
+        assert f'href="../models/{name}/"' in accuracy
 
 
 def test_the_figures_are_those_of_the_script(monkeypatch: pytest.MonkeyPatch) -> None:
