@@ -194,10 +194,12 @@ def _summary(module: str) -> str:
 
 def model_table() -> str:
     """The models, from the cards that `mftn models` prints once they are installed."""
-    cards = [json.loads(card.with_suffix(".json").read_text(encoding="utf-8")) for card in CARDS]
+    from mftn.engines import ModelCard
+
+    cards = [ModelCard(**json.loads(card.with_suffix(".json").read_text(encoding="utf-8"))) for card in CARDS]
     rows = "\n".join(
-        f"| [{card['name']}](models/{card['name']}.md) | {data} | **{share:.1%}** |"
+        f"| [{card.name}](models/{card.name}.md) | {data} | **{share:.1%}** |"
         for card in cards
-        for data, share in card["accuracy"].items()
+        for data, share in card.accuracy.items()
     )
     return f"| model | measured on | accuracy |\n|---|---|---|\n{rows}"

@@ -73,11 +73,18 @@ def test_what_needs_one_network_names_its_members(both: Path) -> None:
 def test_several_need_a_name_for_the_file(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", LARGE, SMALL]) == 2
     assert "name it with --out" in capsys.readouterr().err
+    assert main(["export", LARGE, "nobody", "--out", "both.onnx"]) == 2
+    assert "nobody: neither a model file nor an installed model" in capsys.readouterr().err
+    assert main(["export", "/nowhere.onnx"]) == 1
+    assert "/nowhere.onnx: no such file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"labels": tuple("edcba")}, "the same classes"), ({"template": ((0.2, 0.3),) * 5}, "faces aligned alike")],
+    [
+        ({"labels": tuple("edcba")}, "name different classes"),
+        ({"template": ((0.2, 0.3),) * 5}, "align faces differently"),
+    ],
 )
 def test_networks_that_cannot_answer_together_are_refused(
     tmp_path: Path, change: dict[str, object], message: str

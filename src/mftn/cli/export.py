@@ -80,13 +80,14 @@ def _files(weights: tuple[Path, ...]) -> list[Path]:
 
     Raises:
         ConfigError: None is given, or only the name of an installed model, which is exported already.
+        UnknownModelError: A name is that of no installed model.
     """
     from mftn.engines.installed import find_model, list_models
 
     if not weights:
         raise ConfigError("name a checkpoint of mftn train, or an exported file")
-    names = {str(path) for path in weights if not path.exists()} & {card.name for card in list_models()}
-    if len(weights) == 1 and names:
+    names = {str(path) for path in weights if not path.suffix and not path.exists()}
+    if len(weights) == 1 and names & {card.name for card in list_models()}:
         raise ConfigError(
             f"{weights[0]}: is an installed model, exported already: use it as --model {weights[0]}, or export its "
             f"file again with mftn export {find_model(str(weights[0]))} --out NEW.onnx"

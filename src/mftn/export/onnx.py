@@ -78,7 +78,8 @@ def export_onnx(
     """
     if precision == "int8" and data is None:
         raise ConfigError("int8 is calibrated on faces: name a prepared data set with --data")
-    models = [load_network(path) for path in ([weights] if isinstance(weights, str | Path) else weights)]
+    paths = [weights] if isinstance(weights, str | Path) else weights
+    models = [load_network(path) for path in paths]
     spec = replace(common_spec([model.described() for model in models]), name=name, precision=precision)
     deployed = (Averaged(models, spec.size) if len(models) > 1 else Deployed(models[0])).eval()
     height, width = spec.size
@@ -103,7 +104,7 @@ def export_onnx(
     result = compare(deployed, spec, content, crops.numpy(), data)
     if precision == "int8" and result.lost > MAX_ACCURACY_LOSS:
         raise ModelError(
-            f"{weights}: int8 loses {100 * result.lost:.2f} points of accuracy on {data}, over the "
+            f"{', '.join(map(str, paths))}: int8 loses {100 * result.lost:.2f} points of accuracy on {data}, over the "
             f"{100 * MAX_ACCURACY_LOSS:.1f} allowed; nothing was written. Export it as fp16"
         )
     write_bytes(Path(out), content)
@@ -124,8 +125,10 @@ def common_spec(specs: Sequence[ModelSpec]) -> ModelSpec:
         return first
     for other in others:
         if other.labels != first.labels or other.template != first.template:
-            what = "the same classes in the same order" if other.labels != first.labels else "faces aligned alike"
-            raise ConfigError(f"{other.name or other.architecture} and {first.name or first.architecture} lack {what}")
+            what = "name different classes, or order them differently"
+            if other.labels == first.labels:
+                what = "align faces differently"
+            raise ConfigError(f"{first.name or first.architecture} and {other.name or other.architecture} {what}")
     return ModelSpec(
         SEVERAL,
         first.labels,

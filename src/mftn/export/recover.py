@@ -40,6 +40,8 @@ def recover(path: str | Path) -> Network:
     Raises:
         ModelError: The file is no export of this package, or the network made from it gives other outputs.
     """
+    if not Path(path).is_file():
+        raise ModelError(f"{path}: no such file")
     try:
         proto = onnx.load(path)
         description = {item.key: item.value for item in proto.metadata_props}["mftn"]
