@@ -80,7 +80,7 @@ def test_a_journal_becomes_the_table_that_the_predictions_make(tmp_path: Path, s
     ]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(place=st.floats(0, 1), torn=st.binary(max_size=20))
 def test_wherever_a_run_ends_the_next_goes_on_with_nothing_lost_or_doubled(
     tmp_path_factory: pytest.TempPathFactory, sources: list[str], place: float, torn: bytes

@@ -25,7 +25,7 @@ def plates(places: list[Place]) -> list[Box]:
     return [plate for place in places for plate in (place.label, place.bars) if plate]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(boxes, min_size=1, max_size=25))
 def test_whatever_the_faces_bars_hide_nothing_and_labels_lie_inside(faces: list[Box]) -> None:
     places = lay_out([Wish(box, LABELS, BARS) for box in faces], SIZE)

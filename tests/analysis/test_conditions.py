@@ -28,7 +28,7 @@ def of_happiness(found: list, contrast: str | None = None):  # type: ignore[no-u
     return next(c for c in found if c.signal == "happiness" and contrast in (None, c.contrast))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(3, 7), st.integers(0, 2**32 - 1))
 def test_exact_permutations_agree_with_scipy(n: int, seed: int) -> None:
     rng = np.random.default_rng(seed)

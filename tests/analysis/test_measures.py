@@ -25,7 +25,7 @@ def row(frame: pd.DataFrame, **where: object) -> pd.Series:
     return frame.iloc[0]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(2, 60), st.integers(0, 2**32 - 1))
 def test_weighted_measures_agree_with_statsmodels_and_numpy(n: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -46,7 +46,7 @@ def test_weighted_measures_agree_with_statsmodels_and_numpy(n: int, seed: int) -
     np.testing.assert_array_equal(found.peak_time, begins[values.argmax(axis=0)])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(hnp.arrays(float, st.tuples(st.integers(1, 30), st.just(8)), elements=st.floats(0, 1)))
 def test_shares_add_up_to_one(values: np.ndarray) -> None:
     assert top_shares(values, np.full(len(values), 0.04)).sum() == pytest.approx(1)
@@ -66,7 +66,7 @@ def test_frames_too_far_apart_have_a_gap_between_them() -> None:
     assert make_clock(np.array([0, 0.1, 0.2, 0.7, 0.8]), max_gap=0.3).gaps == pytest.approx(0.4)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(2, 40), st.floats(0, 20), st.floats(0.01, 10), st.integers(0, 2**32 - 1))
 def test_overlaps_add_up_to_the_part_of_the_recording(n: int, start: float, length: float, seed: int) -> None:
     times = np.cumsum(np.random.default_rng(seed).uniform(0.02, 0.9, n))

@@ -20,7 +20,7 @@ from mftn.train.config import DataConfig, TrainConfig
 from mftn.train.loop import train
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 40), st.integers(0, 2**32 - 1), st.integers(0, 60))
 def test_near_pairs_are_those_that_counting_bits_finds(count: int, seed: int, distance: int) -> None:
     rng = np.random.default_rng(seed)

@@ -99,7 +99,7 @@ def simulated(seed: int, people: int, images: int, covariate: str) -> LabelledIm
     )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     seed=st.integers(0, 10_000),
     people=st.integers(2, 40),
