@@ -43,7 +43,9 @@ class MissingExtraError(MFTNError):
     """A feature whose optional dependencies are not installed."""
 
     def __init__(self, feature: str, extra: str) -> None:
-        super().__init__(f"{feature} needs packages that are not installed: pip install 'mftn[{extra}]'")
+        super().__init__(
+            f"{feature} needs packages that are not installed: pip install 'mftn[{extra}]' (in a clone, '.[{extra}]')"
+        )
 
 
 def did_you_mean(name: str, known: Collection[str]) -> str:

@@ -359,9 +359,9 @@ def load(
         flip: Average the outputs for every face and its horizontal flip: more accurate, and twice the network's work.
         calibration: What the probabilities are calibrated for; labels stay. "general" is for faces from anywhere, among
             which no expression is presumed to be frequent; "training" for images like those that the model was trained
-            on, for which it is surer.
-        detect_size: Largest size, in pixels of the longer side, at which faces are searched; smaller is faster and
-            misses more small faces. None chooses by the image's size.
+            on, for which it is more confident.
+        detect_size: Largest size, in pixels of the longer side, at which images are searched for faces; smaller is
+            faster and misses more small faces. None chooses by the image's size.
         mirror: Deprecated name of `flip`.
 
     Raises:

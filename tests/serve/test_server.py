@@ -68,6 +68,7 @@ def test_a_taken_port_is_named(capsys: pytest.CaptureFixture[str]) -> None:
         (["--max-upload", "much"], "--max-upload much"),
         (["--model", "nothing"], "nothing: neither a model file nor an installed model"),
         (["--cors", "example.org"], "--cors example.org"),
+        (["--cors", "example.org", "--cors", "https://example.com", "--api-key-file", "x"], "--cors example.org"),
         (["--root-path", "mftn/"], "--root-path mftn/"),
         (["--api-key-file", "missing.txt"], "missing.txt"),
     ],

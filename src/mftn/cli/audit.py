@@ -24,7 +24,7 @@ class Arguments(Options):
     Attributes:
         folder: A prepared data set.
         out: Folder for audit.json and audit.html; the data set's own if not given.
-        model: A checkpoint of `mftn train` that was not trained on `model_split`, to find doubtful labels.
+        model: A checkpoint of `mftn train` that was not trained on the split of --model-split, to find doubtful labels.
         model_split: The split whose labels the model doubts.
         near: Perceptual hashes that differ in at most this many of 256 bits are near duplicates.
     """

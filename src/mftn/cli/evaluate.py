@@ -35,8 +35,8 @@ class Arguments(Options):
         predictions: With --groups, in place of --model and --data: what `mftn predict --output` wrote of the
             photographs. A photograph without a face counts as wrong.
         by: A column of groups; repeat it. All columns by default; one of many numbers is cut into thirds.
-        adjust: A column of what makes an image easy or hard, such as the expression's intensity; repeat it. No gap is
-            laid at the model's door without one.
+        adjust: A column of what makes an image easy or hard, such as the expression's intensity; repeat it. Without
+            one, no difference is attributed to the model.
         label: The column of the expression, where it is not named label.
         fewest: People that a group needs to be judged.
         split: Which split; validation has chosen a model's epoch, test has not.

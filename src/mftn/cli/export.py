@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from mftn.cli.options import FILE, FOLDER, Options, OutFile, Switch, Unset
+from mftn.cli.options import FILES, FOLDER, Options, OutFile, Switch, Unset
 from mftn.cli.outputs import check_outputs
 from mftn.errors import ConfigError
 from mftn.spec import Precision
@@ -32,7 +32,7 @@ class Arguments(Options):
         data: A prepared data set: the file is compared with the network on its validation faces.
     """
 
-    weights: Annotated[tyro.conf.Positional[tuple[Path, ...]], FILE]
+    weights: Annotated[tyro.conf.Positional[tuple[Path, ...]], FILES]
     out: OutFile = None
     name: Unset[str] = None
     precision: Precision = "fp32"

@@ -30,11 +30,11 @@ OutFolder = Annotated[Path, SHORT_O, FOLDER]
 
 @dataclass(frozen=True)
 class Messages:
-    """What is said on standard error.
+    """Messages on standard error.
 
     Attributes:
-        quiet: Say errors alone: no progress, no warnings, no summary.
-        verbose: Say more, such as which model runs where, and a line for every image.
+        quiet: Print errors only: no progress, no warnings, no summary.
+        verbose: Print more, such as which model runs where, and a line for every image.
         log: Also append every message to this file, with its time.
     """
 
@@ -73,7 +73,7 @@ class Options:
     """What every subcommand takes.
 
     Attributes:
-        messages: What is said on standard error.
+        messages: Messages on standard error.
     """
 
     messages: Annotated[Group[Messages], tyro.conf.arg(name="message")] = Messages()

@@ -54,17 +54,17 @@ class Arguments(Options):
         null: Paths on standard input are separated by NUL bytes, as find -print0 writes them.
         detector: Finds faces; none takes each image as one face crop.
         min_score: Lowest detector score of a face, 0 to 1; by default 0.5 (yunet) or 0.8 (mtcnn).
-        detect_size: Largest size, in pixels of the longer side, at which faces are searched; smaller is faster and
-            misses more small faces. By default images are searched at full size and video frames at 960.
+        detect_size: Largest size, in pixels of the longer side, at which images are searched for faces; smaller is
+            faster and misses more small faces. By default images are searched at full size and video frames at 960.
         top: Expressions shown per face in the table and on images.
-        model: Name of an installed model (mftn models lists them), or an exported file.
-        threads: Processor threads; 0 for all cores.
+        model: Name of an installed model (mftn models lists them), or an exported file. By default mftn_mobile_ferplus.
+        threads: Processor threads; 0 for all cores, or with --cluster one for each worker.
         engine: Runs the network; auto is OpenVINO where it is installed.
         precision: fast lets OpenVINO compute in bfloat16 where the processor can; about 6 labels in 1,000 change.
         flip: Average every face's prediction with its horizontal flip's: more accurate, and twice the network's work.
             Videos are averaged over time instead.
         calibration: What probabilities are calibrated for: faces from anywhere (general), or images like those that the
-            model was trained on (training), for which it is surer. Labels stay.
+            model was trained on (training), for which it is more confident. The labels do not change.
         strict: Stop at the first image or video that cannot be read.
         cluster: Recognise on all machines of a Ray cluster: auto for the one that this machine belongs to, local for
             this machine's processors, or HOST:PORT. Sources may lie in stores (s3://…), and be Parquet or tar files;

@@ -8,6 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
+import tyro
+
 from mftn.cli.messages import LOG
 from mftn.cli.options import FILE, NO_DEFAULT, SIZE, Options, Unset
 from mftn.engines import EngineName
@@ -26,7 +28,7 @@ class Arguments(Options):
         model: Name of an installed model (mftn models lists them), or an exported file.
         detector: Finds faces; none takes each image as one face crop.
         min_score: Lowest detector score of a face, 0 to 1; by default 0.5 (yunet) or 0.8 (mtcnn).
-        detect_size: Largest size, in pixels of the longer side, at which faces are searched.
+        detect_size: Largest size, in pixels of the longer side, at which images are searched for faces.
         engine: Runs the network; auto is OpenVINO where it is installed.
         threads: Processor threads of the network; 0 for all cores.
         workers: Threads that read images and find faces; 0 for one per core.
@@ -35,7 +37,7 @@ class Arguments(Options):
         max_video: Largest video, such as 100MB; it is held in memory.
         max_pixels: Pixels of the largest image that is decoded.
         max_waiting: Requests that are worked on at once; the next is asked to come back.
-        cors: An origin, such as https://example.org, whose pages may use the service; several times for several.
+        cors: An origin, such as https://example.org, whose pages may use the service; repeat the option for several.
         root_path: The path under which a proxy serves this, such as /mftn.
     """
 
@@ -53,7 +55,7 @@ class Arguments(Options):
     max_video: Annotated[str, SIZE] = "100MB"
     max_pixels: int = 50_000_000
     max_waiting: int = 64
-    cors: Annotated[tuple[str, ...], NO_DEFAULT] = ()
+    cors: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     root_path: Annotated[str, NO_DEFAULT] = ""
 
 

@@ -41,8 +41,8 @@ def load_detector(
         name: "yunet" (default, fast), "mtcnn" (the published alignment), or "none" to take each image as one face.
         min_score: Lowest score of a face, 0 to 1; if None, 0.5 for YuNet and 0.8 for MTCNN.
         threads: Processor threads; 0 for all cores.
-        detect_size: Largest size, in pixels of the longer side, at which faces are searched; smaller is faster and
-            misses more small faces. None is the image's full size (MTCNN: half of it for large images).
+        detect_size: Largest size, in pixels of the longer side, at which images are searched for faces; smaller is
+            faster and misses more small faces. None is the image's full size (MTCNN: half of it for large images).
 
     Raises:
         ConfigError: There is no such detector, or the size is too small.

@@ -27,7 +27,7 @@ class Choice:
         model: Name of an installed model; never a path.
         detector: Finds faces.
         min_score: Lowest detector score of a face, 0 to 1.
-        detect_size: Largest size at which faces are searched.
+        detect_size: Largest size at which images are searched for faces.
         flip: Average with the horizontal flip.
     """
 

@@ -21,7 +21,7 @@ class PredictionOptions(BaseModel):
     detector: DetectorName | None = Field(None, description="finds faces; none takes each image as one face crop")
     min_score: float | None = Field(None, ge=0, le=1, description="lowest detector score of a face")
     detect_size: int | None = Field(
-        None, ge=SMALLEST_SIZE, le=100_000, description="largest size in pixels at which faces are searched"
+        None, ge=SMALLEST_SIZE, le=100_000, description="largest size in pixels at which images are searched for faces"
     )
 
 

@@ -32,7 +32,7 @@ class DataConfig:
         soft_targets: Learn the raters' distribution in place of one class.
         view: The network's share of the stored crop's side.
         mean: Of every channel, or one for all, on the scale 0 to 1.
-        std: As `mean`.
+        std: Standard deviation, given like `mean`.
         workers: Loader processes; the crops lie in memory, so none is usually fastest.
         balance: 0 draws images as they are, 1 draws every class equally often; between, by count^(−balance).
         unaligned: The same data set prepared with `--detector none`; empty for none.
@@ -60,7 +60,7 @@ class ModelConfig:
 
     Attributes:
         architecture: A registered name, such as mftn_face or baseline_face.
-        num_classes: K.
+        num_classes: Number of classes.
         channels: 1 for grey, 3 for colour.
         size: Side of the input in pixels.
         drop_rate: Dropout before the backbone's classifier.
