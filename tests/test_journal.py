@@ -141,6 +141,14 @@ def test_a_source_is_done_when_what_was_saved_for_it_is_there_under_the_name_it_
     assert not has(str(tmp_path / "out" / "a_"))
 
 
+def test_a_source_that_is_given_twice_is_done_once_both_are(tmp_path: Path, sources: list[str]) -> None:
+    twice = [sources[0], sources[0], sources[1]]
+    assert work(tmp_path / "o.csv", twice) == twice
+    table = (tmp_path / "o.csv").read_bytes()
+    assert work(tmp_path / "o.csv", twice) == []
+    assert (tmp_path / "o.csv").read_bytes() == table
+
+
 def test_failures_are_tried_again(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"1")
     source = str(tmp_path / "a.jpg")

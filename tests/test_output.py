@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import os
+import struct
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -15,7 +16,7 @@ from PIL import ImageCms
 import mftn
 from mftn.cli.sink import sink
 from mftn.cli.tables import ImageTable, PersonsTable, PredictionTables
-from mftn.errors import OutputError
+from mftn.errors import ImageError, OutputError
 from mftn.files import file_identity
 from mftn.images import read_image
 from mftn.labels import EXPRESSIONS
@@ -224,6 +225,29 @@ def test_copies_keep_time_author_and_colours_but_not_turn_or_place(tmp_path: Pat
         ImageFolder(tmp_path / "out").save(PillowImage.new("RGB", (8, 8)), str(grey), "faces")
     ) as copy:
         assert "icc_profile" not in copy.info
+
+
+def test_what_a_copy_cannot_hold_is_an_error_of_its_image_or_left_out(tmp_path: Path) -> None:
+    source, folder = tmp_path / "long.png", ImageFolder(tmp_path / "out")
+    PillowImage.new("L", (1, 65_501)).save(source)
+    with pytest.raises(ImageError, match=r"long\.png: no copy is saved: 1×65501 pixels are too many for JPEG"):
+        folder.save(PillowImage.new("RGB", (1, 65_501)), str(source), "faces")
+    assert not list((tmp_path / "out").rglob("*.jpg"))
+
+    exif = PillowImage.Exif()
+    exif.update({0x010F: "MakerMaker", 0x013B: "Ann", 0x8298: "x" * 70_000})
+    text, ratio = (
+        struct.pack(">HHL", 0x010F, 2, 11),
+        struct.pack(">HHL", 0x010F, 5, 1),
+    )  # a number for a text
+    content = exif.tobytes()
+    assert content.count(text) == 1
+    PillowImage.new("RGB", (8, 8)).save(tmp_path / "odd.webp", exif=content.replace(text, ratio))
+    with PillowImage.open(folder.save(PillowImage.new("RGB", (8, 8)), str(tmp_path / "odd.webp"), "faces")) as copy:
+        assert {tag: text for tag, text in copy.getexif().items() if isinstance(text, str)} == {
+            0x0131: f"mftn {mftn.__version__}",
+            0x013B: "Ann",
+        }
 
 
 def test_a_copy_is_known_by_its_tag(tmp_path: Path) -> None:

@@ -34,8 +34,9 @@ def main() -> None:
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     save_model(model, arguments.out, model.spec)
     labels = FaceDataset(arguments.data, "train", in_memory=False).labels
+    valid = FaceDataset(arguments.data, "valid", channels=model.described().channels)
     counts = labels.bincount(minlength=len(model.described().labels))
-    validation = calibrate(arguments.out, FaceDataset(arguments.data, "valid"), arguments.logit_adjustment, counts)
+    validation = calibrate(arguments.out, valid, arguments.logit_adjustment, counts)
     print("\n".join(validation.lines()))
 
 

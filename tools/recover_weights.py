@@ -32,7 +32,7 @@ def main() -> None:
     options = parser.parse_args()
     network = load_network(find_model(options.model))
     spec = network.described()
-    faces, normalise = FaceDataset(options.data, "train"), Normalise(spec)
+    faces, normalise = FaceDataset(options.data, "train", channels=spec.channels), Normalise(spec)
 
     def images() -> Iterator[Tensor]:
         for crops in crop_batches(spec, faces, range(0, len(faces), STEP)[:MOST]):

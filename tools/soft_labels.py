@@ -53,7 +53,8 @@ def targets_by_path(
 ) -> dict[str, list[int]]:
     """Votes in thousandths for each training image, by its path in the data set."""
     aligned, whole = folders
-    faces = FaceDataset(aligned, "train", unaligned=whole, without_copies_of=without_copies_of)
+    channels = max(teacher.spec.channels for teacher in teachers)
+    faces = FaceDataset(aligned, "train", unaligned=whole, without_copies_of=without_copies_of, channels=channels)
     taught = teach(teachers, faces) if share else np.zeros((len(faces), len(EXPRESSIONS)))
     if share < 1:
         assert faces.votes is not None

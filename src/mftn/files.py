@@ -1,5 +1,7 @@
 """Atomic writes (a file is written beside its location, flushed, then renamed) and names that never collide."""
 
+from __future__ import annotations
+
 import csv
 import errno
 import io
@@ -11,9 +13,15 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mftn.errors import MFTNError, OutputError
+from mftn.errors import ImageError, MFTNError, OutputError
+
+if TYPE_CHECKING:
+    from PIL import Image as PillowImage
+
+LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383}
+"""Pixels that a format can hold."""
 
 
 @contextmanager
@@ -168,6 +176,27 @@ def write_encoded(path: Path) -> Iterator[io.BytesIO]:
     content = io.BytesIO()
     yield content
     write_bytes(path, content.getvalue())
+
+
+def write_image(image: PillowImage.Image, file: io.BytesIO, kind: str, **options: Any) -> None:
+    """Encode an image.
+
+    Args:
+        image: Any mode that the format takes.
+        file: A buffer.
+        kind: Pillow's name of the format.
+        options: Of Pillow's encoder.
+
+    Raises:
+        ImageError: The format cannot hold the image: JPEG ends at 65,500 pixels a side, WebP at 16,383.
+    """
+    most = LONGEST_SIDE.get(kind, max(image.size))
+    if max(image.size) > most:
+        raise ImageError(f"{image.width}×{image.height} pixels are too many for {kind}, which holds {most:,} a side")
+    try:
+        image.save(file, kind, **options)
+    except Exception as error:  # Pillow's encoders raise almost any error
+        raise ImageError(f"cannot be written as {kind} ({error or type(error).__name__})") from error
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -90,7 +90,7 @@ def read_image(source: ImageSource, reserve: Callable[[int], object] | None = No
             if reserve:
                 reserve(source.size // (3 if source.ndim == 3 else 1))
             return _from_array(source)
-        with _opened(source) as image:
+        with opened(source) as image:
             if reserve:
                 reserve(image.width * image.height)
             return _to_rgb(image)
@@ -105,7 +105,7 @@ def image_size(source: ImageSource) -> tuple[int, int]:
     Raises:
         ImageError: The header cannot be read.
     """
-    with _only_image_errors(called(source)), _opened(source) as image:
+    with _only_image_errors(called(source)), opened(source) as image:
         return image.width, image.height
 
 
@@ -160,7 +160,8 @@ def _only_image_errors(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def _opened(source: Any) -> Iterator[PillowImage.Image]:
+def opened(source: Any) -> Iterator[PillowImage.Image]:
+    """An image of any kind of source as Pillow opens it, not decoded yet; nearly any error may be raised."""
     from PIL import Image as PillowImage
 
     if isinstance(source, PillowImage.Image):

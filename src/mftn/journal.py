@@ -11,6 +11,7 @@ import json
 import os
 import time
 import zlib
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -68,6 +69,7 @@ class Journal:
         self.output, self.path, self.provenance = output, journal_path(output), provenance
         self._segments: dict[str, Segment] = {}
         self._states: dict[str, State | None] = {}
+        self._unfinished: Counter[str] = Counter()  # a source may be given twice
         self._resumed, self._check, self._synced = resume, 0, time.monotonic()
         with disk_errors(self.path, (self.path,), kept=True):
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -117,11 +119,13 @@ class Journal:
         self._states[source] = state = _state(source)
         known = self._segments.get(source)
         if known is None:
+            self._unfinished[source] += 1
             return False
         valid = known.state is not None and known.state == state
         valid = valid and all(path.startswith(tuple(saved)) and Path(path).is_file() for path in known.saved)
         if not valid:
             del self._segments[source]
+            self._unfinished[source] += 1
         return valid
 
     def write(self, prediction: Prediction) -> None:
@@ -138,7 +142,11 @@ class Journal:
             saved: The images and videos that were saved for it.
             failed: It has to be computed again when a run goes on.
         """
-        state = self._states.pop(source, None)
+        state = self._states.get(source)
+        self._unfinished[source] -= 1
+        if self._unfinished[source] <= 0:
+            del self._unfinished[source]
+            self._states.pop(source, None)
         segment = Segment(self._start, self._file.tell(), None if failed else state, tuple(saved))
         record = {"done": source, "state": segment.state, "saved": segment.saved, "crc32": self._check}
         self._add(json.dumps(record).encode() + b"\n")

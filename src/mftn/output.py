@@ -14,8 +14,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TextIO
 
-from mftn.errors import MissingExtraError
-from mftn.files import UniqueNames, atomic_write, file_identity, write_encoded, write_text
+from mftn.errors import ImageError, MissingExtraError
+from mftn.files import UniqueNames, atomic_write, file_identity, write_encoded, write_image, write_text
+from mftn.images import opened
 from mftn.tags import is_own_copy, read_tags
 from mftn.types import ROW_TYPES, Prediction
 from mftn.version import __version__
@@ -219,6 +220,7 @@ class ImageFolder:
 
         Raises:
             FileExistsError: A file of that name existed before.
+            ImageError: A JPEG cannot hold the image.
             OutputError: The image cannot be written.
         """
         path = self.path(source, ending)
@@ -228,9 +230,12 @@ class ImageFolder:
             if not self.overwrite and not (self.resume and is_own_copy(path)):
                 raise FileExistsError(f"{path}: exists already; add --overwrite, or choose another folder")
         self._written.add(path)
-        tags = read_tags(source)
-        with write_encoded(path) as content:
-            image.save(content, "JPEG", quality=92, exif=tags.exif, icc_profile=tags.profile)
+        tags = read_tags(source, opened)
+        try:
+            with write_encoded(path) as content:
+                write_image(image, content, "JPEG", quality=92, exif=tags.exif, icc_profile=tags.profile)
+        except ImageError as error:
+            raise ImageError(f"{source}: no copy is saved: {error}") from error
         if tags.modified_ns is not None:
             os.utime(path, ns=(tags.modified_ns, tags.modified_ns))
         return path

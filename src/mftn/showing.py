@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from mftn.drawing import annotate, number_of
 from mftn.errors import ConfigError, ImageError, OutputError
-from mftn.files import file_identity, readable, write_encoded, write_text
+from mftn.files import file_identity, readable, write_encoded, write_image, write_text
 from mftn.images import read_image
 from mftn.labels import COLOURS
 from mftn.output import open_writer
@@ -85,7 +85,7 @@ def save(prediction: Prediction, path: Path, image: ImageSource | None = None) -
 
         annotated = prediction.annotate(image)
         with write_encoded(path) as content:
-            annotated.save(content, PillowImage.registered_extensions()[suffix], quality=92)
+            write_image(annotated, content, PillowImage.registered_extensions()[suffix], quality=92)
     elif suffix == ".json":
         write_text(path, prediction.to_json(indent=2) + "\n")
     elif suffix in TABLE_SUFFIXES:

@@ -147,7 +147,7 @@ def _classify_address(address: str) -> Source:
     if parts.scheme not in ("http", "https"):
         return Source(address, Kind.MISSING, f"{live.name}: {parts.scheme} addresses are not read; download the file")
     suffix = PurePosixPath(parts.path).suffix.lower()
-    if suffix in IMAGE_SUFFIXES:
+    if suffix in IMAGE_SUFFIXES | HEIC_SUFFIXES | RAW_SUFFIXES:
         return Source(address, Kind.IMAGE)
     return Source(address, Kind.VIDEO) if suffix in VIDEO_SUFFIXES else live
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from contextlib import suppress
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from mftn.version import __version__
 
@@ -21,6 +23,9 @@ KEPT = (0x010F, 0x0110, 0x0132, 0x013B, 0x8298)
 EXIF = 0x8769
 KEPT_DATES = (0x9003, 0x9004, 0x9010, 0x9011, 0x9012, 0x9290, 0x9291, 0x9292)
 """When the image was taken and digitized, with offsets from UTC and parts of seconds."""
+
+LONGEST_TEXT = 1_000
+"""Characters of a tag that is kept."""
 
 _OWN_NAME = re.compile(r"_(faces|face\d+)\.jpg$", re.IGNORECASE)
 _OWN_VIDEO_NAME = re.compile(r"_faces\.(mp4|mov|mkv)$", re.IGNORECASE)
@@ -41,22 +46,32 @@ class Tags:
     modified_ns: int | None
 
 
-def read_tags(source: str) -> Tags:
-    """What a copy of an image file keeps, and by which `is_own_copy` knows it; damaged tags are left out."""
+def read_tags(source: str, opened: Callable[[Path], AbstractContextManager[PillowImage.Image]]) -> Tags:
+    """What a copy of an image file keeps, and by which `is_own_copy` knows it; damaged tags are left out.
+
+    Args:
+        source: The file's path.
+        opened: Opens it.
+    """
     from PIL import Image as PillowImage
 
     exif, profile, modified_ns = PillowImage.Exif(), None, None
-    with suppress(Exception), PillowImage.open(source) as image:  # Pillow's readers raise almost any error
+    with suppress(Exception), opened(Path(source)) as image:  # Pillow's readers raise almost any error
         if (image.info.get("icc_profile") or b"")[16:20] == b"RGB ":
             profile = image.info["icc_profile"]
         theirs = image.getexif()
-        exif.update({tag: theirs[tag] for tag in KEPT if tag in theirs})
-        dates = theirs.get_ifd(EXIF)
-        exif.get_ifd(EXIF).update({tag: dates[tag] for tag in KEPT_DATES if tag in dates})
+        exif.update(_texts(theirs, KEPT))
+        exif.get_ifd(EXIF).update(_texts(theirs.get_ifd(EXIF), KEPT_DATES))
     with suppress(OSError, ValueError):
         modified_ns = os.stat(source).st_mtime_ns  # noqa: PTH116 (a path may be longer or odder than pathlib likes)
     exif[SOFTWARE] = PROGRAM
     return Tags(exif, profile, modified_ns)
+
+
+def _texts(tags: Mapping[int, Any], kept: Collection[int]) -> dict[int, str]:
+    """Those of the tags that are texts, as all of them should be, and short enough for a JPEG's header."""
+    found = {tag: tags[tag] for tag in kept if tag in tags}
+    return {tag: value for tag, value in found.items() if isinstance(value, str) and len(value) <= LONGEST_TEXT}
 
 
 def is_own_copy(path: str | os.PathLike[str]) -> bool:

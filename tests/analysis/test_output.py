@@ -175,6 +175,21 @@ def test_images_alone_make_a_page(faces: Faces, tmp_path: Path) -> None:
     assert "3 people in 3 images" in re.sub(r"\s+", " ", page.read_text(encoding="utf-8"))
 
 
+def test_nothing_of_an_earlier_run_contradicts_the_page(
+    faces: Faces, tmp_path: Path, study: pd.DataFrame, segments: pd.DataFrame, groups: pd.DataFrame
+) -> None:
+    first = mftn.summarize(study, people="one", segments=segments, groups=groups, window=2.5)
+    first.write(tmp_path)
+    (tmp_path / "figures" / "mine.png").write_bytes(b"of somebody else")
+    before = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*")}
+    assert {"conditions.csv", "windows.parquet"} <= before and any("figures/conditions_" in path for path in before)
+    mftn.summarize(study, people="one").write(tmp_path)
+    after = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*")}
+    mftn.summarize(study, people="one").write(tmp_path / "fresh")
+    fresh = {path.relative_to(tmp_path / "fresh").as_posix() for path in (tmp_path / "fresh").rglob("*.*")}
+    assert after == fresh | {"figures/mine.png"}
+
+
 def test_nobody_seen_is_an_error_and_unreadable_sources_are_counted(
     faces: Faces, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

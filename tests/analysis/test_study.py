@@ -128,6 +128,18 @@ def test_names_that_fit_two_sources_are_refused(faces: Faces) -> None:
         mftn.summarize(rows, people=pd.DataFrame({"source": ["a.mp4"], "person": ["Ann"]}))
 
 
+@pytest.mark.parametrize(
+    ("word", "found"),
+    [("x/a.mp4", True), ("/films/x/a.mp4", True), ("a", True), ("x/a", True), ("y/a.mp4", False), ("/y/x/b/a", False)],
+)
+def test_a_row_for_another_folder_is_not_taken_for_this_one(faces: Faces, word: str, found: bool) -> None:
+    own = "films/x/a.mp4"
+    segments = pd.DataFrame({"source": [own, word], "name": ["rest", "s"], "start": [0, 5], "end": [5, 9]})
+    summary = mftn.summarize(faces(own, TIMES, ["neutral"] * 100), segments=segments)
+    assert ("s" in set(summary.persons["segment"])) == found
+    assert any(f"no source {word}" in note for note in summary.notes) != found
+
+
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
 def test_tables_from_any_spreadsheet_are_read(faces: Faces, tmp_path: Path, separator: str) -> None:
     path = tmp_path / "segments.csv"

@@ -141,3 +141,10 @@ def test_a_recording_with_and_without_times_is_refused(faces: Faces) -> None:
     rows.loc[1, "time"] = np.nan
     with pytest.raises(DataError, match=r"a\.mp4: some of its rows have a time"):
         mftn.summarize(rows)
+
+
+def test_the_line_that_ends_a_video_early_needs_no_time(faces: Faces) -> None:
+    rows = pd.concat([faces("a.mp4", [0, 1, 2], ["neutral"] * 3), faces("a.mp4", [np.nan], [None])], ignore_index=True)
+    rows["error"] = [None, None, None, "a.mp4: longer than 600 s"]
+    (found,) = recordings(rows)
+    assert found.times.tolist() == [0, 1, 2] and len(found.tracks) == 3 and found.errors == 1

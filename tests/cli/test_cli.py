@@ -74,6 +74,16 @@ def test_odd_file_names(tmp_path: Path) -> None:
     assert json.loads(piped.stdout)["source"] == str(tmp_path / r"latin-\xe9.jpg")
 
 
+def test_an_image_whose_copy_cannot_be_saved_stops_no_other(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    PillowImage.new("L", (8, 65_501)).save(tmp_path / "in" / "a.png")
+    shutil.copy(PHOTOS / "astronaut.jpg", tmp_path / "in" / "b.jpg")
+    result = mftn("predict", tmp_path / "in", "--output", tmp_path / "o.jsonl", "--save-images", tmp_path / "out")
+    assert result.returncode == 1 and "a.png: no copy is saved" in result.stderr and "Traceback" not in result.stderr
+    assert len((tmp_path / "o.jsonl").read_text(encoding="utf-8").splitlines()) == 2
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["b_faces.jpg"]
+
+
 @pytest.mark.parametrize("strict", [False, True])
 def test_bad_images_are_named_once_and_the_rest_goes_on(tmp_path: Path, strict: bool) -> None:
     (tmp_path / "text.jpg").write_text("hello")

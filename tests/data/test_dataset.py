@@ -32,3 +32,10 @@ def test_images_that_are_also_in_the_other_split_are_omitted(prepared: Path) -> 
     assert set(whole.paths) - set(without.paths) == {train[3]["path"], train[7]["path"]}
     assert without.copies == 2 and whole.copies == 0
     assert len(FaceDataset(folder, "valid", without_copies_of="train")) == len(valid) - 2
+
+
+def test_images_that_only_the_majority_keeps_say_nothing_about_argmax(prepared: Path) -> None:
+    by_argmax, by_majority = (FaceDataset(prepared, "valid", protocol=name) for name in ("argmax", "majority"))
+    assert set(by_argmax.protocols()) == {"argmax", "majority"} and list(by_majority.protocols()) == ["majority"]
+    kept = by_argmax.protocols()["majority"]
+    assert kept[kept >= 0].tolist() == by_majority.protocols()["majority"].tolist()

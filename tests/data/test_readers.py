@@ -162,7 +162,8 @@ def test_error_messages_name_file_and_line(tmp_path: Path, kind: str, file: str,
     [
         ("path,label\na.jpg,blue", r"t.csv:2: 'blue' is no expression"),
         ("path,label,split\na.jpg,happy,dev", r"t.csv:2: 'dev' is no split"),
-        ("file,label\na.jpg,happy", r"t.csv:2: needs the columns path and label"),
+        ("file,label\na.jpg,happy", r"t.csv:2: needs a path and a label; its columns are file, label"),
+        ("path,label\na.jpg,,9", r"t.csv:2: needs a path and a label"),
         ("path,label,left,top,right,bottom\na.jpg,happy,9,0,3,4", r"t.csv:2: the box .* is empty"),
         ("path,label,left,top,right,bottom\na.jpg,happy,9,,3,4", r"t.csv:2: the box needs numbers"),
     ],
@@ -171,6 +172,19 @@ def test_error_messages_of_a_table(tmp_path: Path, row: str, message: str) -> No
     (tmp_path / "t.csv").write_text(row)
     with pytest.raises(DataError, match=message):
         list(read_records("table", tmp_path / "t.csv"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("t.parquet", b"path,label", "t.parquet: not a Parquet file"),
+        ("t.csv", "path,label\ncafé.png,happy".encode("cp1252"), "t.csv: is not UTF-8 .*; save it as CSV UTF-8"),
+    ],
+)
+def test_a_table_of_another_kind_is_named(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        list(read_records("table", tmp_path / name))
 
 
 @pytest.mark.parametrize("name", LOOKALIKES)

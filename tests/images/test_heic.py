@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image as PillowImage
-from PIL import ImageOps
+from PIL import ImageCms, ImageOps
 
 from mftn.errors import ImageError
 from mftn.images import read_image
+from mftn.output import ImageFolder
 from mftn.sources import advice, describe, walk
 
 pillow_heif = pytest.importorskip("pillow_heif")
@@ -68,3 +69,16 @@ def test_without_the_extra_one_line_says_how_many_and_what_to_install(
     assert nothing.error and "2 HEIC images" in nothing.error
     assert describe(unread) == "2 HEIC images" and "pip install 'mftn[heif]'" in advice(unread)
     assert "pip install 'mftn[video]'" in advice(Counter(video=2)) and "[video]" not in advice(unread)
+
+
+def test_copies_keep_its_date_camera_and_colours(tmp_path: Path) -> None:
+    exif = PillowImage.Exif()
+    exif.update({0x010F: "Apple", 0x0132: "2024:05:06 07:08:09"})
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    photo, source = PillowImage.new("RGB", (64, 48), "red"), tmp_path / "photo.heic"
+    photo.info["icc_profile"] = profile
+    pillow_heif.from_pillow(photo).save(source, format="HEIF", exif=exif.tobytes())
+    saved = ImageFolder(tmp_path / "out").save(photo, str(source), "faces")
+    with PillowImage.open(saved) as copy:
+        assert copy.info["icc_profile"] == profile
+        assert (copy.getexif()[0x010F], copy.getexif()[0x0132]) == ("Apple", "2024:05:06 07:08:09")

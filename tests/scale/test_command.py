@@ -59,4 +59,7 @@ def test_what_has_no_effect_is_refused(
 
 def test_an_address_survives_as_an_output() -> None:
     assert stored_or_local(Path("s3://bucket/out?region=x")) == "s3://bucket/out?region=x"
+    nested = "s3://bucket/out?endpoint_override=http://localhost:9000"
+    assert stored_or_local(Path(nested)) == nested
+    assert stored_or_local(Path("file:///shared/faces")) == "/shared/faces"
     assert stored_or_local(Path("out/2026")) == "out/2026"

@@ -73,6 +73,9 @@ def test_rows_of_a_table_are_read_once_each(tmp_path: Path) -> None:
     pq.write_table(pa.table({"number": [1]}), tmp_path / "numbers.parquet")
     with pytest.raises(ConfigError, match="neither paths"):
         list(find_items([tmp_path / "numbers.parquet"]))
+    (tmp_path / "cut.parquet").write_bytes((tmp_path / "numbers.parquet").read_bytes()[:-9])
+    (damaged,) = find_items([tmp_path / "cut.parquet"])
+    assert damaged.error and "cut.parquet: damaged, or no Parquet file" in damaged.error
 
 
 def test_a_damaged_archive_gives_its_images_and_an_error(tmp_path: Path) -> None:
@@ -83,10 +86,15 @@ def test_a_damaged_archive_gives_its_images_and_an_error(tmp_path: Path) -> None
     with tarfile.open(tmp_path / "whole.tar", "w") as archive:
         for number in range(3):
             archive.add(tmp_path / f"{number}.jpg", f"{number}.jpg")
-    (tmp_path / "cut.tar").write_bytes((tmp_path / "whole.tar").read_bytes()[:10_000])
-    found = list(members(str(tmp_path / "cut.tar")))
-    assert [source.error is None for source in found] == [True, True, False]
-    assert "damaged or incomplete" in (found[-1].error or "")
+    whole = (tmp_path / "whole.tar").read_bytes()
+    assert [source.error for source in members(str(tmp_path / "whole.tar"))] == [None] * 3
+    with tarfile.open(tmp_path / "whole.tar") as archive:
+        ends = [member.offset_data + 3072 for member in archive]
+    for length, intact in ((ends[2] - 999, 2), (ends[1] + 99, 2), (ends[1] + 1100, 2), (ends[1], 2), (ends[2], 3)):
+        (tmp_path / "cut.tar").write_bytes(whole[:length])
+        found = list(members(str(tmp_path / "cut.tar")))
+        assert [source.error is None for source in found] == [True] * intact + [False], length
+        assert "damaged or incomplete" in (found[-1].error or "")
     (missing,) = members(str(tmp_path / "missing.tar"))
     assert "cannot be opened" in (missing.error or "")
 

@@ -72,6 +72,13 @@ def test_csv_and_jsonl_are_those_of_the_command(client: TestClient, astronaut_jp
     assert list(row) == client.get("/v1/about").json()["columns"]
 
 
+def test_an_image_that_no_jpeg_holds_is_refused_as_one(client: TestClient) -> None:
+    file = io.BytesIO()
+    PillowImage.new("L", (8, 65_501)).save(file, "PNG")
+    answer = client.post("/v1/annotate", params={"format": "jpeg"}, content=file.getvalue())
+    assert answer.status_code == 422 and "too many for JPEG" in answer.text and "format=png" in answer.text
+
+
 @pytest.mark.parametrize("kind", ["png", "jpeg"])
 def test_the_annotated_image_has_the_size_of_the_upload(client: TestClient, astronaut_jpeg: bytes, kind: str) -> None:
     answer = client.post("/v1/annotate", params={"format": kind}, content=astronaut_jpeg)

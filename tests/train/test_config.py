@@ -26,6 +26,9 @@ def test_flags_files_and_defaults(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("epochs: 3\noptimizer: {lr: 1}\n")
     config = load_config(tmp_path / "mine.yaml")
     assert (config.epochs, config.optimizer.lr, config.batch_size) == (3, 1.0, TrainConfig().batch_size)
+    (tmp_path / "deep.yaml").write_text("model: {architecture: mftn_face, mstn_depths: [3, 2, 1]}\n")
+    assert load_config(tmp_path / "deep.yaml").model.mstn_depths == (3, 2, 1)
+    assert load_config(tmp_path / "deep.yaml", baseline=True).model.mstn_depths == ()
 
 
 @pytest.mark.parametrize(
@@ -38,6 +41,8 @@ def test_flags_files_and_defaults(tmp_path: Path) -> None:
         ("epochs: true", "epochs: needs int, not True"),
         ("precision: fp17", "'fp17' is not one of auto, fp32, bf16"),
         ("epochs: [", "not valid YAML"),
+        ("model: {mstn_depths: [1, 1.5, 1]}", "mstn_depths: needs a list of whole numbers"),
+        ("augmentation: {erasing_area: [0.1]}", "erasing_area: needs a list of 2 numbers"),
     ],
 )
 def test_mistakes_are_refused_with_the_nearest_key(tmp_path: Path, text: str, message: str) -> None:

@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 import timm
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
+from mftn.cli import main
 from mftn.data.dataset import FaceDataset
 from mftn.data.manifest import read_manifest
 from mftn.data.transforms import Preprocess
@@ -24,6 +25,7 @@ from mftn.models import MFTN, load_model
 from mftn.train.check import check_network
 from mftn.train.config import DataConfig, ModelConfig, OptimizerConfig, TrainConfig
 from mftn.train.loop import train
+from mftn.train.stop import SavedInterrupt
 
 
 def data_with(prepared: Path, folder: Path, **columns: object) -> Path:
@@ -199,6 +201,48 @@ def test_the_depth_of_the_transformer_travels_with_the_weights(prepared: Path, t
     for depths, name in (((1, 1), "mftn_face"), ((1, 1, 1), "baseline_face")):
         with pytest.raises(ConfigError, match="mstn-depths: give the blocks on each of MFTN's three maps"):
             train(run(prepared, tmp_path / "refused", model=ModelConfig(name, mstn_depths=depths)))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("mftn_fase", "did you mean mftn_face"), ("resnet18", "neither MFTN nor a baseline")]
+)
+def test_an_architecture_that_cannot_be_trained_is_refused(
+    prepared: Path, tmp_path: Path, name: str, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        train(run(prepared, tmp_path / "run", model=ModelConfig(name)))
+    assert not (tmp_path / "run").exists()
+
+
+def test_initial_weights_that_do_not_fit_leave_the_run_folder_free(prepared: Path, tmp_path: Path) -> None:
+    save_file({"head.weight": torch.zeros(3, 3)}, tmp_path / "other.safetensors")
+    with pytest.raises(MFTNError):
+        train(run(prepared, tmp_path / "run", init_from=str(tmp_path / "other.safetensors")))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("stop", "message"),
+    [(SavedInterrupt, "everything so far is saved"), (KeyboardInterrupt, "what was saved last is kept")],
+)
+def test_an_interruption_says_what_is_kept(
+    prepared: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    stop: type[BaseException],
+    message: str,
+) -> None:
+    out = tmp_path / "run"
+
+    def interrupted(*_: object) -> Path:
+        out.mkdir()
+        (out / "config.json").write_text("{}")
+        raise stop
+
+    monkeypatch.setattr("mftn.train.loop.train", interrupted)
+    assert main(["train", "--data", str(prepared), "--out", str(out)]) == 130
+    assert message in capsys.readouterr().err
 
 
 def test_weights_that_are_no_numbers_are_not_kept(prepared: Path, tmp_path: Path) -> None:

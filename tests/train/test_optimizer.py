@@ -5,6 +5,7 @@ import timm
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
+from timm.models import group_parameters
 from torch import nn
 
 import mftn.models  # noqa: F401 (registers the networks)
@@ -94,3 +95,16 @@ def test_layer_decay_slows_the_layers_near_the_input() -> None:
     ]
     assert rates == sorted(rates) and rates[0] < rates[1] < rates[2] < rates[3] == 1.0
     assert len(rate_of) == len(list(model.parameters()))
+
+
+@pytest.mark.parametrize("name", ["atto", "mobile", "face", "facenet"])
+def test_layer_decay_orders_the_backbone_as_timm_does(name: str) -> None:
+    model = timm.create_model(f"mftn_{name}", img_size=96)
+
+    def layers(network: nn.Module, prefix: str = "") -> dict[str, int]:
+        found = group_parameters(network, network.group_matcher(), reverse=True)
+        return {key.removeprefix(prefix): layer for key, layer in found.items() if key.startswith(prefix)}
+
+    theirs, ours = layers(model.backbone), layers(model, "backbone.")
+    order = {layer: position for position, layer in enumerate(sorted(set(ours.values())))}
+    assert {key: order[layer] for key, layer in ours.items()} == theirs

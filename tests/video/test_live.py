@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from PIL import Image as PillowImage
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import itertools
@@ -73,3 +74,35 @@ def test_nothing_listens() -> None:
     with pytest.raises(ImageError) as error:
         Clip("rtsp://me:secret@127.0.0.1:9/door")
     assert "rtsp://127.0.0.1:9/door: cannot be opened" in str(error.value) and "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "frames", "length"), [("photo.jpg", 1, True), ("photo.jpg", 1, False), ("a.mkv", 8, True)]
+)
+def test_what_has_an_end_is_read_once_whatever_its_address(
+    tmp_path: Path, name: str, frames: int, length: bool
+) -> None:
+    if name == "a.mkv":
+        content = make_clip(tmp_path / name, stripes(8), options={"live": "1"}).read_bytes()  # without a duration
+    else:
+        PillowImage.new("RGB", (64, 48), "red").save(tmp_path / name)
+        content = (tmp_path / name).read_bytes()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            if length:
+                self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        clip = Clip(f"http://127.0.0.1:{running.server_port}/download")
+        found = list(itertools.islice(clip, frames + 1))
+        clip.close()
+        running.shutdown()
+    assert len(found) == frames and not clip.live

@@ -32,6 +32,9 @@ OUTPUTS = (
 )
 """Files of the folder, beside those in figures/, elan/ and bids/."""
 
+FIGURES = ("presence", "people", "events", "curves_", "transitions", "conditions_", "synchrony", "quality")
+"""How the names of figures begin."""
+
 MOST_CURVES = 6
 """Segments whose mean curves are drawn."""
 
@@ -51,6 +54,9 @@ def write_summary(summary: Summary, folder: Path, *, elan: bool, bids: bool) -> 
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     for name, frame in summary.frames().items():
         write_table(frame, folder / name)
+    for name in set(TABLES) - set(summary.frames()):  # of an earlier run, whose results would contradict the page
+        for suffix in (".csv", ".parquet"):
+            (folder / f"{name}{suffix}").unlink(missing_ok=True)
     images = {}
     for name, figure in _figures(summary):
         for kind in ("png", "pdf"):
@@ -60,6 +66,9 @@ def write_summary(summary: Summary, folder: Path, *, elan: bool, bids: bool) -> 
             figure.set_layout_engine("none")  # what was laid out for the first format holds for the second
         image = (folder / "figures" / f"{name}.png").read_bytes()
         images[name] = "data:image/png;base64," + base64.b64encode(image).decode()
+    for path in (folder / "figures").iterdir():
+        if path.stem not in images and path.suffix in (".png", ".pdf") and path.stem.startswith(FIGURES):
+            path.unlink()
     if elan:
         write_elan(summary.events, folder / "elan")
     if bids:

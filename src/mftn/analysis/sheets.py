@@ -72,7 +72,7 @@ def seconds(row: pd.Series, column: str, name: str) -> float | None:
 
 
 class Sources:
-    """Finds a table's source by the name that a person wrote: the path as it is, the file's name, or its stem.
+    """Finds a table's source by the name that a person wrote: the path or its end, with or without the suffix.
 
     Args:
         names: The sources of the table.
@@ -94,7 +94,13 @@ class Sources:
         """
         if word in self.names:
             return word
-        found = list(self._by.get(PurePath(word).name, {}))
+        found = [source for source in self._by.get(PurePath(word).name, {}) if _same_folders(source, word)]
         if len(found) > 1:
             raise DataError(f"{name}: {word} may be {' or '.join(found[:3])}; write the path as the table has it")
         return found[0] if found else None
+
+
+def _same_folders(one: str, other: str) -> bool:
+    """Whether two paths agree in the folders that both name."""
+    first, second = PurePath(one).parts[-2::-1], PurePath(other).parts[-2::-1]  # the nearest folder first
+    return all(a == b for a, b in zip(first, second, strict=False))

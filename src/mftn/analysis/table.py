@@ -143,7 +143,9 @@ def _recording(source: str, rows: pa.Table) -> Recording:
     times = rows["time"].to_numpy()
     probabilities = np.column_stack([rows[name].to_numpy() for name in PROBABILITIES])
     face = ~np.isnan(probabilities).all(axis=1)
-    if 0 < np.isnan(times).sum() < len(times):
+    failed = pc.fill_null(pc.greater(pc.utf8_length(rows["error"]), 0), False).to_numpy(zero_copy_only=False)
+    missing = np.isnan(times[~failed])  # what ends a video early is a row of its own, without a time
+    if missing.any() and not missing.all():
         raise DataError(f"{source}: some of its rows have a time and some have none; predict it again")
     left, top, right, bottom = (rows[name].to_numpy() for name in BOX)
     order = np.flatnonzero(face)
@@ -156,5 +158,5 @@ def _recording(source: str, rows: pa.Table) -> Recording:
         probabilities[order],
         np.sqrt(np.maximum((right - left) * (bottom - top), 0))[order],
         rows["score"].to_numpy()[order],
-        pc.sum(pc.greater(pc.utf8_length(rows["error"]), 0)).as_py() or 0,
+        int(failed.sum()),
     )

@@ -70,8 +70,9 @@ def run_on_cluster(arguments: Arguments) -> int:
 
 
 def stored_or_local(output: Path) -> str:
-    """An output as it was given: paths lose one of an address's slashes."""
-    return re.sub(r"^([a-z][a-z0-9+.-]+):/(?!/)", r"\1://", str(output), flags=re.IGNORECASE)
+    """An output as it was given: paths lose one of an address's slashes, and two of file:///'s."""
+    address = re.sub(r"(^|=)([a-z][a-z0-9+.-]+):/(?!/)", r"\1\2://", str(output), flags=re.IGNORECASE)
+    return re.sub(r"^file:/+", "/", address, flags=re.IGNORECASE)
 
 
 def _check(arguments: Arguments) -> None:

@@ -75,6 +75,7 @@ def run(arguments: Arguments) -> int:
 
     from mftn.train.calibrate import Validation
     from mftn.train.loop import train
+    from mftn.train.stop import SavedInterrupt
 
     with progress_bars(transient=False) as bars:
         display = _Display(bars, arguments.run)
@@ -82,11 +83,17 @@ def run(arguments: Arguments) -> int:
             best = train(arguments.run, arguments.resume, display.on_step, display.on_epoch)
         except (KeyboardInterrupt, SystemExit) as stop:
             if rank_zero_only.rank == 0:
-                words = [argument for argument in sys.argv[2:] if argument != "--resume"]
-                LOG.info(f"stopped; everything so far is saved. Continue with: mftn train {shlex.join(words)} --resume")
+                words = shlex.join(argument for argument in sys.argv[2:] if argument != "--resume")
+                saved = isinstance(stop, SavedInterrupt | SystemExit)
+                kept = "everything so far is saved" if saved else "what was saved last is kept"
+                if (arguments.run.out / "config.json").is_file():
+                    LOG.info(f"stopped; {kept}. Continue with: mftn train {words} --resume")
+                else:
+                    LOG.info("stopped before the run began")
             return int(stop.code or 0) if isinstance(stop, SystemExit) else INTERRUPTED
         except OSError as error:
-            LOG.error(f"{error}; then continue with --resume")
+            begun = (arguments.run.out / "config.json").is_file()
+            LOG.error(f"{error}{'; then continue with --resume' if begun else ''}")
             return 1
     if rank_zero_only.rank:
         return 0

@@ -3,7 +3,6 @@
 Pure numbers in, findings out; `mftn audit` prints them and writes JSON and HTML.
 """
 
-import hashlib
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mftn.data.duplicates import NEAR, near_pairs
-from mftn.data.manifest import read_manifest
+from mftn.data.manifest import crop_digest, read_manifest
 from mftn.data.records import SPLITS
 from mftn.errors import MissingExtraError
 
@@ -133,7 +132,7 @@ def audit(folder: str | Path, near: int = NEAR, verify: bool = True) -> Audit:
     same = [rows["sha256"][a] == rows["sha256"][b] for a, b, _ in pairs]
     blur, brightness = np.array(rows["blur"]), np.array(rows["brightness"])
     counts = Counter(zip(rows["split"], labels, strict=True))
-    changed = [i for i, path in enumerate(rows["path"]) if verify and _hash(folder / path) != rows["sha256"][i]]
+    changed = [i for i, path in enumerate(rows["path"]) if verify and crop_digest(folder / path) != rows["sha256"][i]]
     return Audit(
         rows["path"],
         rows["split"],
@@ -152,10 +151,6 @@ def audit(folder: str | Path, near: int = NEAR, verify: bool = True) -> Audit:
 def _ranked(values: NDArray[np.float64], chosen: NDArray[np.bool_]) -> list[int]:
     order = np.argsort(values, kind="stable")
     return [int(index) for index in order if chosen[index]]
-
-
-def _hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
 def doubtful_labels(labels: NDArray[np.int64], probabilities: NDArray[np.float64]) -> list[int]:

@@ -86,6 +86,7 @@ class FaceDataset(Dataset[tuple[Tensor, Tensor, int]]):
         without_copies_of: Split | None = None,
     ) -> None:
         self.folder, self.channels, self.skip_unreadable = Path(folder), channels, skip_unreadable
+        self.protocol = protocol
         self.unaligned = Path(unaligned) if str(unaligned) else None
         if self.unaligned:
             read_manifest(self.unaligned, ["path"])  # its error message says what to do
@@ -141,10 +142,15 @@ class FaceDataset(Dataset[tuple[Tensor, Tensor, int]]):
         self.unaligned_crops = torch.stack(unaligned) if unaligned else None
 
     def protocols(self) -> dict[str, NDArray[np.int64]]:
-        """The class of every image by each protocol, -1 where it excludes one; "label" where nobody voted."""
+        """The class of every image by each protocol, -1 where it excludes one; "label" where nobody voted.
+
+        The images are those of the data set's own protocol. What majority keeps is a part of what argmax keeps, so a
+        data set of the majority protocol says nothing about argmax, which is left out.
+        """
         if self.votes is None:
             return {"label": self.labels.numpy()}
-        return {protocol: hard_labels(self.votes, protocol) for protocol in PROTOCOLS}
+        protocols = (self.protocol,) if self.protocol == "majority" else PROTOCOLS
+        return {protocol: hard_labels(self.votes, protocol) for protocol in protocols}
 
     def __len__(self) -> int:
         return len(self.paths)

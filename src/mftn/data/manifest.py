@@ -3,6 +3,7 @@
 Neither holds a date a second run would change: preparing the same data again gives the same bytes.
 """
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,11 @@ def read_manifest(folder: str | Path, columns: list[str] | None = None) -> pa.Ta
         return pq.read_table(path, columns=columns)
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"{path}: cannot be read ({error}); prepare the data set again") from error
+
+
+def crop_digest(path: Path) -> str:
+    """SHA-256 of a crop's file, as the manifest has it; empty where there is none."""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
 def read_description(folder: str | Path) -> dict[str, Any]:

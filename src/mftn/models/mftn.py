@@ -5,6 +5,7 @@ published comparison; `MFTN` adds the MsTN. Both are a `Network` and return `Log
 treat them alike.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -297,5 +298,5 @@ def _prefixed(prefix: str, names: Any) -> Any:
 def _under_backbone(patterns: Any) -> Any:
     """timm's regular expressions start at a network's root; put them under `backbone.`."""
     if isinstance(patterns, str):
-        return patterns.replace("^", r"^backbone\.")
+        return r"^backbone\.(?:" + re.sub(r"(?<!\[)\^", "", patterns) + ")"
     return [(_under_backbone(pattern), order) for pattern, order in patterns]

@@ -90,6 +90,15 @@ def _item(path: str) -> Item:
 
 def _rows(path: str, shard_images: int) -> Iterator[Item]:
     """The items of a Parquet file: the paths in it, or ranges of its rows."""
+    import pyarrow as pa
+
+    try:
+        yield from _rows_of(path, shard_images)
+    except pa.ArrowInvalid as error:
+        yield Item(ItemKind.IMAGE, path, f"{name_at(path)}: damaged, or no Parquet file ({error}); write it again")
+
+
+def _rows_of(path: str, shard_images: int) -> Iterator[Item]:
     import pyarrow.parquet as pq
 
     files, place = locate(path)

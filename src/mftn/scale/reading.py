@@ -112,11 +112,30 @@ def _read_file(path: str) -> bytes:
         raise ValueError(str(error)) from error  # final: nothing to wait for
 
 
+CUT_OFF = (tarfile.EmptyHeaderError, tarfile.TruncatedHeaderError)  # type: ignore[attr-defined]
+
+
+class _Member(tarfile.TarInfo):
+    """A member that tells an archive that was cut off from one that ends: tarfile takes both for the end."""
+
+    @classmethod
+    def fromtarfile(cls, archive: tarfile.TarFile) -> _Member:
+        """The next member.
+
+        Raises:
+            tarfile.ReadError: The archive ends without the block of zeros that closes it.
+        """
+        try:
+            return super().fromtarfile(archive)
+        except CUT_OFF as error:
+            raise tarfile.ReadError("it ends before its closing block") from error
+
+
 def members(path: str) -> Iterator[Source]:
     """The images in a tar file, as PATH/MEMBER, in their order; the file is read once, from start to end."""
     name, suffixes = name_at(path), readable_suffixes()
     try:
-        with _opened(path) as file, tarfile.open(fileobj=file, mode="r|*") as archive:
+        with _opened(path) as file, tarfile.open(fileobj=file, mode="r|*", tarinfo=_Member) as archive:
             for member in archive:
                 inside = PurePosixPath(member.name)
                 content = archive.extractfile(member) if member.isreg() else None

@@ -20,6 +20,7 @@ from starlette.middleware.cors import CORSMiddleware
 from mftn.drawing import annotate
 from mftn.engines import list_models
 from mftn.errors import ImageError, TooManyPixelsError, UnknownFormatError
+from mftn.files import write_image
 from mftn.images import read_image
 from mftn.labels import COLOURS
 from mftn.output import CsvWriter
@@ -101,7 +102,10 @@ class Service:
         """An annotated copy; the image is decoded again, since many of them would not fit the memory as they wait."""
         copy = annotate(read_image(upload.content), prediction.faces, options.top)
         out = io.BytesIO()
-        copy.save(out, "PNG", compress_level=1) if options.format == "png" else copy.save(out, "JPEG", quality=92)
+        if options.format == "png":
+            write_image(copy, out, "PNG", compress_level=1)
+        else:
+            write_image(copy, out, "JPEG", quality=92)
         return out.getvalue()
 
 
@@ -200,7 +204,10 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
                 prediction = _answered(uploads[0], found, True)
                 pixels = prediction.width * prediction.height
                 drawn = service.pipeline.run(lambda: service.annotated(uploads[0], prediction, options), pixels)
-                content = await asyncio.wrap_future(drawn)
+                try:
+                    content = await asyncio.wrap_future(drawn)
+                except ImageError as error:
+                    raise RefusedError(422, "no_such_copy", f"{error}; ask for format=png") from error
         service.metrics.images.inc()
         service.metrics.faces.inc(len(prediction.faces))
         note(request, images=1, faces=len(prediction.faces), bytes=body.size)

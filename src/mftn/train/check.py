@@ -8,7 +8,7 @@ import timm
 import torch
 
 from mftn.data.dataset import FaceDataset
-from mftn.errors import ConfigError
+from mftn.errors import ConfigError, did_you_mean
 from mftn.limits import check_range
 from mftn.train.config import TrainConfig
 from mftn.train.network import build_model
@@ -47,6 +47,10 @@ def check_settings(config: TrainConfig) -> None:
         raise ConfigError(f"--init-from {config.init_from}: no such file, and no timm model with weights")
     if missing := [path for path in config.teachers if not Path(path).is_file()]:
         raise ConfigError(f"--teachers {missing[0]}: no such file")
+    known = timm.list_models(["mftn_*", "baseline_*"])
+    if config.model.architecture not in known:
+        hint = did_you_mean(config.model.architecture, known)
+        raise ConfigError(f"--model.architecture {config.model.architecture}: neither MFTN nor a baseline; {hint}")
     if config.small_epochs >= config.epochs:
         raise ConfigError(
             f"--small-epochs is {config.small_epochs} of {config.epochs} epochs; the last must see images of "

@@ -210,7 +210,7 @@ def as_baseline(config: TrainConfig) -> TrainConfig:
         return config
     if kind != "mftn":
         raise ConfigError(f"{config.model.architecture}: has no baseline; give --model.architecture")
-    model = dataclasses.replace(config.model, architecture=f"baseline_{backbone}")
+    model = dataclasses.replace(config.model, architecture=f"baseline_{backbone}", mstn_depths=())
     return dataclasses.replace(config, model=model, out=config.out.with_name(config.out.name + BASELINE))
 
 
@@ -271,10 +271,14 @@ def _checked(kind: Any, value: Any, source: str) -> Any:
         if value not in typing.get_args(kind):
             raise ConfigError(f"{source}: {value!r} is not one of {', '.join(map(str, typing.get_args(kind)))}")
     elif origin is tuple:
-        wanted, name = (str, "strings") if typing.get_args(kind)[0] is str else (int | float, "numbers")
-        if not isinstance(value, list | tuple) or not all(isinstance(item, wanted) for item in value):
-            raise ConfigError(f"{source}: needs a list of {name}, not {value!r}")
-        return tuple(value) if wanted is str else tuple(map(float, value))
+        item, *more = typing.get_args(kind)
+        count = None if more[-1:] == [...] else 1 + len(more)
+        name = {str: "strings", int: "whole numbers", float: "numbers"}[item]
+        wanted = int | float if item is float else item
+        fits = isinstance(value, list | tuple) and count in (None, len(value))
+        if not fits or not all(isinstance(each, wanted) and not isinstance(each, bool) for each in value):
+            raise ConfigError(f"{source}: needs a list of {f'{count} ' if count else ''}{name}, not {value!r}")
+        return tuple(map(item, value))
     elif kind is Path:
         return Path(value)
     elif kind is float and isinstance(value, int | float) and not isinstance(value, bool):

@@ -115,6 +115,7 @@ class _Run:
         check_data(config, self.train_set, fabric.world_size)
         teachers = _teachers(fabric, config)
         check_run(config, resume)
+        self.model = make_model(config, fabric)
         fabric.barrier()  # every process has looked before one of them writes
         if fabric.is_global_zero and not resume:
             open_run(config)
@@ -123,7 +124,6 @@ class _Run:
         self.preprocess = {
             size: fabric.to_device(make_preprocess(config, size)) for size in {config.small_size, config.model.size}
         }
-        self.model = make_model(config, fabric)
         self.ema = ModelEmaV3(self.model, decay=config.ema_decay, use_warmup=True) if config.ema_decay else None
         self.optimizer = build_optimizer(self.model, config.optimizer)
         self.progress = load_state(self.out / "state.pt", self.model, self.ema, self.optimizer)

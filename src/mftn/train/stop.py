@@ -33,8 +33,12 @@ class StopRequest:
         signal.signal(signal.SIGINT, self._before[signal.SIGINT])
 
 
+class SavedInterrupt(KeyboardInterrupt):
+    """Ctrl-C, after the step at hand and with everything saved."""
+
+
 def raise_stopped(number: int) -> None:
-    """End as the signal would have ended: KeyboardInterrupt for Ctrl-C, SystemExit(143) for SIGTERM."""
+    """End as the signal would have, with everything saved: SavedInterrupt for Ctrl-C, SystemExit(143) for SIGTERM."""
     if number == signal.SIGTERM:
         raise SystemExit(128 + signal.SIGTERM)
-    raise KeyboardInterrupt
+    raise SavedInterrupt

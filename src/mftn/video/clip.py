@@ -28,6 +28,10 @@ LONGEST_LOSS_S, FIRST_WAIT_S, LONGEST_WAIT_S = 600.0, 1.0, 30.0
 """Seconds after which a lost stream is given up; waits between tries begin with the second and double to the third."""
 
 
+PLAYLISTS = ("hls", "dash")
+"""Formats whose files have a length in bytes and name streams that may not end."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
     """One frame of a clip.
@@ -88,7 +92,7 @@ class Clip:
             raise ImageError(found.error or f"{source}: no such file; check the path")
         self._found, self._tell, self._file = found, tell, file
         self.container = open_container(found, file)
-        self.live = found.live and not self.container.duration
+        self.live = found.live and not _is_file(self.container)
         self.stream = self._images()
         known = self.stream.frames if not (start or end is not None or fps) else 0
         self.frames: int = -(-known // every)
@@ -269,6 +273,12 @@ class Clip:
         pixels = raw.to_ndarray(width=width, height=height, format="rgb24")
         turns = round(raw.rotation / 90) % 4
         return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
+
+
+def _is_file(container: Any) -> bool:
+    """Whether what an address gives has an end: a length in time or, over HTTP, in bytes; or it is one image."""
+    name = container.format.name
+    return bool(container.duration) or name.endswith("_pipe") or (container.size > 0 and name not in PLAYLISTS)
 
 
 def _declared_end(container: Any, stream: Any) -> float:

@@ -167,6 +167,19 @@ def test_a_crop_that_is_not_what_its_row_says_is_cut_again(table: Path, tmp_path
         assert hashlib.sha256((out / str(row["path"])).read_bytes()).hexdigest() == row["sha256"]
 
 
+@pytest.mark.parametrize("kept", [b"", b"cut off", None])
+def test_a_complete_folder_that_lost_a_crop_gets_it_again(table: Path, tmp_path: Path, kept: bytes | None) -> None:
+    out, notes = tmp_path / "out", list[str]()
+    run(table, out)
+    before = content(out)
+    (out / "valid" / "n1.png").unlink()
+    if kept is not None:
+        (out / "valid" / "n1.png").write_bytes(kept)
+    run(table, out, on_note=notes.append)
+    assert content(out) == before
+    assert notes == ["1 crops are missing or damaged since, the first is valid/n1.png"]
+
+
 def test_pixels_in_a_table_are_compared_too(tmp_path: Path) -> None:
     def records(values: list[int]) -> list[Record]:
         return [

@@ -286,3 +286,17 @@ def test_portraits_show_no_established_difference(
     row = comparisons[(comparisons["column"] == "gender") & (comparisons["label"] == "happiness")].iloc[0]
     assert row["raw_p"] < 0.001 and row["adjusted_p"] > 0.05
     assert row["adjusted_low"] < 1 < row["adjusted_high"]
+
+
+def test_a_covariate_that_few_images_have_is_not_said_to_be_in_the_model(truth: ModuleType) -> None:
+    images = truth.simulate(truth.Audit("", people=200, uneven=2.0), np.random.default_rng(0))
+    strength = images.covariates["strength"].copy()
+    strength[::3] = np.nan
+    results = compare(replace(images, covariates={"strength": strength, "same": np.ones(len(strength))}))
+    (found,) = results.comparisons
+    assert found.omitted == ("strength", "same") and found.adjusted is None
+    assert [note.split(":")[0] for note in results.notes] == [
+        f"{name} is not in the model of 1 of 1 comparisons" for name in ("strength", "same")
+    ]
+    assert found.verdict == "difference, not adjusted"
+    assert "Rate strength and same" in words.sentence(found) and "--adjust" not in words.sentence(found)

@@ -20,7 +20,7 @@ from mftn.data.prepare.framing import Preparation, arcface_preparation, ferplus_
 from mftn.data.prepare.identity import given
 from mftn.data.prepare.joining import join
 from mftn.data.prepare.parts import FOLDER, Task, in_parts, work
-from mftn.data.prepare.resume import changes, check_settings, reopen
+from mftn.data.prepare.resume import changes, check_settings, lost, reopen
 from mftn.data.records import Record
 from mftn.data.splits import Shares
 from mftn.errors import DataError, OutputError
@@ -77,13 +77,16 @@ def prepare(
         if (out / MANIFEST).exists():
             records = list(records)
             now = [given(record, str(root), preparation.format) for record in records]
-            if not (changed := changes(out, now)):
+            changed, what = changes(out, now), "faces have changed in the source"
+            if not changed:
+                changed, what = lost(out), "crops are missing or damaged"
+            if not changed:
                 shutil.rmtree(out / FOLDER, ignore_errors=True)
                 if not (out / CROISSANT).exists():
                     write_croissant(out)
                 return out / MANIFEST
             if on_note:
-                on_note(f"{len(changed):,} faces have changed in the source since, the first is {changed[0]}")
+                on_note(f"{len(changed):,} {what} since, the first is {changed[0]}")
             reopen(out, now, part_size)
         names = []
         task = Task(out, str(root), preparation, skip_damaged)

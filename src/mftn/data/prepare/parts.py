@@ -1,6 +1,5 @@
 """Work in parts of a few faces, by one process or several: a part's rows are written when its crops are."""
 
-import hashlib
 import io
 import multiprocessing
 import os
@@ -18,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mftn.data.manifest import SCHEMA
+from mftn.data.manifest import SCHEMA, crop_digest
 from mftn.data.prepare.cutting import Cutter
 from mftn.data.prepare.framing import Preparation
 from mftn.data.prepare.identity import given
@@ -89,7 +88,7 @@ class Worker:
         if before and before.get("cut_from") == row["cut_from"]:
             if before["damaged"] and self.task.skip_damaged:
                 return before | row
-            if crop.is_file() and hashlib.sha256(crop.read_bytes()).hexdigest() == before["sha256"]:
+            if before["sha256"] and crop_digest(crop) == before["sha256"]:
                 return before | row
         crop.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mftn.data.manifest import MANIFEST, read_manifest
+from mftn.data.manifest import MANIFEST, crop_digest, read_manifest
 from mftn.data.prepare.croissant import CROISSANT
 from mftn.data.prepare.parts import FOLDER, write_part
 from mftn.errors import DataError
@@ -56,6 +56,12 @@ def changes(out: Path, now: Sequence[Mapping[str, Any]]) -> list[str]:
     if not changed and not gone and names != list(before):
         return names  # in another order
     return changed + gone
+
+
+def lost(out: Path) -> list[str]:
+    """The crops of a complete folder whose files are missing or not what the manifest says."""
+    rows = read_manifest(out, ["path", "sha256"]).to_pylist()
+    return [row["path"] for row in rows if crop_digest(out / row["path"]) != row["sha256"]]
 
 
 def reopen(out: Path, now: Iterable[Mapping[str, Any]], part_size: int) -> None:

@@ -21,7 +21,9 @@ def read(root: Path, options: ReadOptions) -> Iterator[Record]:  # noqa: ARG001 
     for line, row in enumerate(_rows(root), start=2):
         where = f"{root}:{line}"
         if not row.get("path") or not row.get("label"):
-            raise DataError(f"{where}: needs the columns path and label, found {', '.join(row)}")
+            raise DataError(
+                f"{where}: needs a path and a label; its columns are {', '.join(key for key in row if key)}"
+            )
         label = find_expression(str(row["label"]))
         if label is None:
             raise DataError(f"{where}: {row['label']!r} is no expression; known are neutral, happiness, surprise, …")
@@ -36,16 +38,22 @@ def read(root: Path, options: ReadOptions) -> Iterator[Record]:  # noqa: ARG001 
 
 def _rows(table: Path) -> Iterator[Mapping[str, Any]]:
     if table.suffix.lower() == ".parquet":
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
         try:
             for batch in pq.ParquetFile(table).iter_batches():
                 yield from batch.to_pylist()
-        except OSError as error:
+        except (OSError, pa.ArrowInvalid) as error:
             raise DataError(f"{table}: not a Parquet file ({error})") from error
     else:
         with table.open(newline="", encoding="utf-8-sig") as file:
-            yield from csv.DictReader(file)
+            try:
+                yield from csv.DictReader(file)
+            except UnicodeDecodeError as error:
+                raise DataError(f"{table}: is not UTF-8 ({error}); save it as CSV UTF-8") from error
+            except csv.Error as error:
+                raise DataError(f"{table}: is no CSV file ({error})") from error
 
 
 def _box(row: Mapping[str, Any], where: str) -> Box | None:

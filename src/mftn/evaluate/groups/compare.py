@@ -6,6 +6,7 @@ holds the covariates where there are any; a group of few people is shown and not
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -110,6 +111,7 @@ class Comparison:
         adjusted: With the covariates in the model; None without any.
         matched: By strata of the covariates; None without any.
         covariates: Those in the model.
+        omitted: Those that were asked for and are known for too few of the images, or the same for all of them.
         imbalance: Of each covariate: means of the group and of the other, and their difference in standard deviations;
             NaN where a group has no known value, the difference also where neither group varies.
         p_holm: Of `adjusted`, or else `raw`, corrected over all comparisons; NaN where nothing is tested.
@@ -130,6 +132,7 @@ class Comparison:
     adjusted: Test | None
     matched: Matched | None
     covariates: tuple[str, ...]
+    omitted: tuple[str, ...]
     imbalance: dict[str, tuple[float, float, float]]
     p_holm: float = float("nan")
     verdict: Verdict = "too few people"
@@ -181,9 +184,19 @@ def compare(images: LabelledImages, options: GroupOptions | None = None) -> Grou
         tuple(shares),
         tuple(_judge(comparisons, options)),
         tuple(images.covariates),
-        images.notes,
+        (*images.notes, *_notes_of_omitted(comparisons)),
         options,
     )
+
+
+def _notes_of_omitted(comparisons: Sequence[Comparison]) -> list[str]:
+    """A line for each covariate that is not in every model."""
+    omitted = Counter(name for found in comparisons for name in found.omitted)
+    return [
+        f"{name} is not in the model of {count} of {len(comparisons)} comparisons: there it is known for less than "
+        f"{100 * KNOWN:.0f} % of the images, or the same for all of them"
+        for name, count in omitted.items()
+    ]
 
 
 def _natural(name: str) -> tuple[float, str]:
@@ -250,6 +263,7 @@ def _compare(
         adjusted,
         matched,
         tuple(known),
+        tuple(name for name in images.covariates if name not in known),
         {name: _imbalance(images.covariates[name][chosen], inside) for name in known},
         verdict="all alike" if enough and not varied else "too few people",
     )

@@ -25,10 +25,12 @@ def sentence(found: Comparison) -> str:
             f"As the images are, {shares}, {p_value(found.raw.p)}.{_matched(found)}"
         )
     if found.verdict == "difference, not adjusted":
+        advice = "Rate them, for example the expression's intensity, and name that column with --adjust."
+        if found.omitted:
+            advice = f"Rate {' and '.join(found.omitted)} for the images that lack it; it must vary, too."
         return (
             f"{begin}the images of {pair} differ: {shares} ({tested}). Nothing says yet that the model treats the "
-            "groups differently: no covariate is in the model, and one group's images may be harder. Rate them, for "
-            "example the expression's intensity, and name that column with --adjust."
+            f"groups differently: no covariate is in the model, and one group's images may be harder. {advice}"
         )
     if not found.adjusted:
         return f"{begin}no difference established between {pair} ({shares}; {tested}).{_room(test)}"
