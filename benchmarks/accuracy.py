@@ -6,7 +6,8 @@
     python benchmarks/accuracy.py portraits FOLDER_WITH_people.csv
 
 `ferplus` takes the official folders and measures both protocols; an image in which no face is found is taken whole.
-With a prepared data set of the same images, it leaves out those that are, exactly or nearly, in the training split too.
+With a prepared data set of the same images, it also prints both without those that are, exactly or nearly, in the
+training split too.
 `photos` takes images under a folder with labels.csv (image, expression); the largest, most central face counts, and an
 image without a face is wrong. `portraits` takes a neutral and a smiling portrait of each person, with people.csv
 (image, person, pose). Probabilities are those for images like the training data's with `ferplus`, and for faces from
@@ -29,7 +30,7 @@ import mftn
 from mftn.data.dataset import FaceDataset
 from mftn.data.manifest import read_manifest
 from mftn.data.readers import read_records
-from mftn.data.records import SPLITS
+from mftn.data.records import SPLITS, Split
 from mftn.data.votes import PROTOCOLS, hard_labels
 from mftn.engines import Calibration
 from mftn.evaluate.scores import Scores
@@ -91,18 +92,26 @@ def print_scores(name: str, labels: NDArray[np.int64], rows: NDArray[np.float64]
 def measure_ferplus(arguments: argparse.Namespace, classify: Classify) -> None:
     """Both protocols on a split of the official folders; an image without a face is taken whole."""
     records = [record for record in read_records("ferplus", arguments.folder) if record.split == arguments.split]
-    if arguments.without_copies:
-        kept_paths = set(FaceDataset(arguments.without_copies, arguments.split, without_copies_of="train").paths)
-        manifest = read_manifest(arguments.without_copies, ["path", "source"]).to_pylist()
-        sources = {Path(row["source"]).name for row in manifest if row["path"] in kept_paths}
-        records = [record for record in records if record.source.name in sources]
-    votes = np.array([record.votes for record in records])
-    kept = hard_labels(votes, "argmax") >= 0
-    rows, found = classify([record.source for record, keep in zip(records, kept, strict=True) if keep], whole=True)
+    kept = hard_labels(np.array([record.votes for record in records]), "argmax") >= 0
+    records = [record for record, keep in zip(records, kept, strict=True) if keep]
+    votes, sources = np.array([record.votes for record in records]), [record.source for record in records]
+    rows, found = classify(sources, whole=True)
     print(f"FERPlus {arguments.split}, detector {arguments.detector}: face found in {found:,} of {len(rows):,}")
-    for protocol in PROTOCOLS:
-        labels = hard_labels(votes[kept], protocol)
-        print_scores(f"{protocol} protocol", labels[labels >= 0], rows[labels >= 0])
+    images = {"": np.ones(len(rows), bool)}
+    if arguments.without_copies:
+        distinct = names_without_copies(arguments.without_copies, arguments.split)
+        images[" without copies"] = np.array([source.name in distinct for source in sources])
+    for words, chosen in images.items():
+        for protocol in PROTOCOLS:
+            labels = np.where(chosen, hard_labels(votes, protocol), -1)
+            print_scores(f"{protocol} protocol{words}", labels[labels >= 0], rows[labels >= 0])
+
+
+def names_without_copies(prepared: Path, split: Split) -> set[str]:
+    """Names of a split's images that are not, exactly or nearly, in the training split."""
+    paths = set(FaceDataset(prepared, split, without_copies_of="train", in_memory=False).paths)
+    rows = read_manifest(prepared, ["path", "source"]).to_pylist()
+    return {Path(row["source"]).name for row in rows if row["path"] in paths}
 
 
 def measure_photos(arguments: argparse.Namespace, classify: Classify) -> None:
