@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -25,7 +26,7 @@ from mftn.models import MFTN, load_model
 from mftn.train.check import check_network
 from mftn.train.config import DataConfig, ModelConfig, OptimizerConfig, TrainConfig
 from mftn.train.loop import train
-from mftn.train.stop import SavedInterrupt
+from mftn.train.stop import raise_stopped
 
 
 def data_with(prepared: Path, folder: Path, **columns: object) -> Path:
@@ -222,15 +223,15 @@ def test_initial_weights_that_do_not_fit_leave_the_run_folder_free(prepared: Pat
 
 
 @pytest.mark.parametrize(
-    ("stop", "message"),
-    [(SavedInterrupt, "everything so far is saved"), (KeyboardInterrupt, "what was saved last is kept")],
+    ("saved", "message"),
+    [(True, "everything so far is saved"), (False, "what was saved last is kept")],
 )
 def test_an_interruption_says_what_is_kept(
     prepared: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    stop: type[BaseException],
+    saved: bool,
     message: str,
 ) -> None:
     out = tmp_path / "run"
@@ -238,7 +239,9 @@ def test_an_interruption_says_what_is_kept(
     def interrupted(*_: object) -> Path:
         out.mkdir()
         (out / "config.json").write_text("{}")
-        raise stop
+        if saved:
+            raise_stopped(signal.SIGINT)
+        raise KeyboardInterrupt
 
     monkeypatch.setattr("mftn.train.loop.train", interrupted)
     assert main(["train", "--data", str(prepared), "--out", str(out)]) == 130

@@ -75,7 +75,7 @@ def run(arguments: Arguments) -> int:
 
     from mftn.train.calibrate import Validation
     from mftn.train.loop import train
-    from mftn.train.stop import SavedInterrupt
+    from mftn.train.stop import SAVED
 
     with progress_bars(transient=False) as bars:
         display = _Display(bars, arguments.run)
@@ -84,8 +84,8 @@ def run(arguments: Arguments) -> int:
         except (KeyboardInterrupt, SystemExit) as stop:
             if rank_zero_only.rank == 0:
                 words = shlex.join(argument for argument in sys.argv[2:] if argument != "--resume")
-                saved = isinstance(stop, SavedInterrupt | SystemExit)
-                kept = "everything so far is saved" if saved else "what was saved last is kept"
+                saved = isinstance(stop, SystemExit) or SAVED in stop.args
+                kept = SAVED if saved else "what was saved last is kept"
                 if (arguments.run.out / "config.json").is_file():
                     LOG.info(f"stopped; {kept}. Continue with: mftn train {words} --resume")
                 else:

@@ -33,12 +33,12 @@ class StopRequest:
         signal.signal(signal.SIGINT, self._before[signal.SIGINT])
 
 
-class SavedInterrupt(KeyboardInterrupt):
-    """Ctrl-C, after the step at hand and with everything saved."""
+SAVED = "everything so far is saved"
+"""What a KeyboardInterrupt carries after the step at hand; Python ends by the signal for this very class alone."""
 
 
 def raise_stopped(number: int) -> None:
-    """End as the signal would have, with everything saved: SavedInterrupt for Ctrl-C, SystemExit(143) for SIGTERM."""
+    """End as the signal would have, all saved: KeyboardInterrupt on Ctrl-C, SystemExit(143) on SIGTERM."""
     if number == signal.SIGTERM:
         raise SystemExit(128 + signal.SIGTERM)
-    raise SavedInterrupt
+    raise KeyboardInterrupt(SAVED)
