@@ -236,12 +236,9 @@ def test_what_a_copy_cannot_hold_is_an_error_of_its_image_or_left_out(tmp_path: 
 
     exif = PillowImage.Exif()
     exif.update({0x010F: "MakerMaker", 0x013B: "Ann", 0x8298: "x" * 70_000})
-    text, ratio = (
-        struct.pack(">HHL", 0x010F, 2, 11),
-        struct.pack(">HHL", 0x010F, 5, 1),
-    )  # a number for a text
+    text, ratio = (struct.pack(">HHL", 0x010F, kind, count) for kind, count in ((2, 11), (5, 1)))
     content = exif.tobytes()
-    assert content.count(text) == 1
+    assert content.count(text) == 1  # which becomes a number where a text should be
     PillowImage.new("RGB", (8, 8)).save(tmp_path / "odd.webp", exif=content.replace(text, ratio))
     with PillowImage.open(folder.save(PillowImage.new("RGB", (8, 8)), str(tmp_path / "odd.webp"), "faces")) as copy:
         assert {tag: text for tag, text in copy.getexif().items() if isinstance(text, str)} == {

@@ -179,15 +179,18 @@ def test_nothing_of_an_earlier_run_contradicts_the_page(
     faces: Faces, tmp_path: Path, study: pd.DataFrame, segments: pd.DataFrame, groups: pd.DataFrame
 ) -> None:
     first = mftn.summarize(study, people="one", segments=segments, groups=groups, window=2.5)
+    mine = {"figures/people_at_a_party.png", "figures/quality.png.bak", "synchrony.csv"}  # named like results
+    (tmp_path / "figures").mkdir()
+    for name in mine:
+        (tmp_path / name).write_bytes(b"of somebody else")
     first.write(tmp_path)
-    (tmp_path / "figures" / "mine.png").write_bytes(b"of somebody else")
     before = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*")}
     assert {"conditions.csv", "windows.parquet"} <= before and any("figures/conditions_" in path for path in before)
     mftn.summarize(study, people="one").write(tmp_path)
     after = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*")}
     mftn.summarize(study, people="one").write(tmp_path / "fresh")
     fresh = {path.relative_to(tmp_path / "fresh").as_posix() for path in (tmp_path / "fresh").rglob("*.*")}
-    assert after == fresh | {"figures/mine.png"}
+    assert after == fresh | mine and all((tmp_path / name).read_bytes() == b"of somebody else" for name in mine)
 
 
 def test_nobody_seen_is_an_error_and_unreadable_sources_are_counted(

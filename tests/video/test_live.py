@@ -2,7 +2,8 @@
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -19,30 +20,41 @@ from mftn.video import Clip
 from mftn.video import clip as clip_module
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
-    """An address that serves a transport stream without an end, breaks off, refuses once, and serves it again."""
-    content = make_clip(tmp_path / "a.ts", stripes(50)).read_bytes()
-    asked: list[str] = []
+@contextmanager
+def serving(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[int]:
+    """The port of a server that answers every request so."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked.append(self.path)
-            if len(asked) == 2:
-                self.send_error(503)
-                return
-            self.send_response(200)
-            self.send_header("Content-Type", "video/mp2t")
-            self.end_headers()
-            self.wfile.write(content)
+            answer(self)
 
         def log_message(self, *arguments: object) -> None:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
         threading.Thread(target=running.serve_forever, daemon=True).start()
-        yield f"http://me:secret@127.0.0.1:{running.server_port}/live", asked
+        yield running.server_port
         running.shutdown()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
+    """An address that serves a transport stream without an end, breaks off, refuses once, and serves it again."""
+    content = make_clip(tmp_path / "a.ts", stripes(50)).read_bytes()
+    asked: list[str] = []
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        asked.append(request.path)
+        if len(asked) == 2:
+            request.send_error(503)
+            return
+        request.send_response(200)
+        request.send_header("Content-Type", "video/mp2t")
+        request.end_headers()
+        request.wfile.write(content)
+
+    with serving(answer) as port:
+        yield f"http://me:secret@127.0.0.1:{port}/live", asked
 
 
 def test_a_lost_stream_goes_on(server: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,21 +100,15 @@ def test_what_has_an_end_is_read_once_whatever_its_address(
         PillowImage.new("RGB", (64, 48), "red").save(tmp_path / name)
         content = (tmp_path / name).read_bytes()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            if length:
-                self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        if length:
+            request.send_header("Content-Length", str(len(content)))
+        request.end_headers()
+        request.wfile.write(content)
 
-        def log_message(self, *arguments: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
-        clip = Clip(f"http://127.0.0.1:{running.server_port}/download")
+    with serving(answer) as port:
+        clip = Clip(f"http://127.0.0.1:{port}/download")
         found = list(itertools.islice(clip, frames + 1))
         clip.close()
-        running.shutdown()
     assert len(found) == frames and not clip.live

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,8 +33,8 @@ OUTPUTS = (
 )
 """Files of the folder, beside those in figures/, elan/ and bids/."""
 
-FIGURES = ("presence", "people", "events", "curves_", "transitions", "conditions_", "synchrony", "quality")
-"""How the names of figures begin."""
+RESULT = re.compile(r"[^/]+\.(csv|parquet)|figures/[^/]+\.(png|pdf)")
+"""Tables and figures as the list in summary.json names them."""
 
 MOST_CURVES = 6
 """Segments whose mean curves are drawn."""
@@ -52,34 +53,47 @@ def write_summary(summary: Summary, folder: Path, *, elan: bool, bids: bool) -> 
         OSError: A file cannot be written; the error names it.
     """
     (folder / "figures").mkdir(parents=True, exist_ok=True)
+    files = []
     for name, frame in summary.frames().items():
         write_table(frame, folder / name)
-    for name in set(TABLES) - set(summary.frames()):  # of an earlier run, whose results would contradict the page
-        for suffix in (".csv", ".parquet"):
-            (folder / f"{name}{suffix}").unlink(missing_ok=True)
+        files += [f"{name}.csv", f"{name}.parquet"]
     images = {}
     for name, figure in _figures(summary):
         for kind in ("png", "pdf"):
             path = folder / "figures" / f"{name}.{kind}"
+            files.append(f"figures/{path.name}")
             with write_encoded(path) as content:
                 figure.savefig(content, format=kind, metadata={"CreationDate": None} if kind == "pdf" else None)
             figure.set_layout_engine("none")  # what was laid out for the first format holds for the second
         image = (folder / "figures" / f"{name}.png").read_bytes()
         images[name] = "data:image/png;base64," + base64.b64encode(image).decode()
-    for path in (folder / "figures").iterdir():
-        if path.stem not in images and path.suffix in (".png", ".pdf") and path.stem.startswith(FIGURES):
-            path.unlink()
     if elan:
         write_elan(summary.events, folder / "elan")
     if bids:
         write_bids(summary.events, folder / "bids")
     write_text(folder / "methods.txt", "\n\n".join(methods(summary)) + "\n")
     write_text(folder / "notes.txt", "".join(f"{note}\n" for note in summary.notes))
-    about = {"settings": asdict(summary.settings), "study": asdict(summary.study), "versions": versions()}
+    _remove_results_before(folder, files)
+    settings, study = asdict(summary.settings), asdict(summary.study)
+    about = {"settings": settings, "study": study, "versions": versions(), "files": files}
     write_text(folder / "summary.json", json.dumps(about, indent=1, ensure_ascii=False))
     page = folder / "summary.html"
     write_text(page, _page(summary, images))
     return page
+
+
+def _remove_results_before(folder: Path, files: Sequence[str]) -> None:
+    """Remove tables and figures that an earlier run wrote, by its own list, and this one did not.
+
+    They would contradict the page. ELAN's files stay: coders write into them.
+    """
+    try:
+        before = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["files"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    for name in set(map(str, before)) - set(files):
+        if RESULT.fullmatch(name):
+            (folder / name).unlink(missing_ok=True)
 
 
 def write_table(frame: pd.DataFrame, path: Path) -> None:

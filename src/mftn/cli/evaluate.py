@@ -41,7 +41,7 @@ class Arguments(Options):
         fewest: People that a group needs to be judged.
         split: Which split; validation has chosen a model's epoch, test has not.
         out: Folder of the report.
-        protocol: Where raters voted: which images count, and their class.
+        protocol: Where raters voted: which images count, and their class. argmax also gives figures of majority.
         robustness_images: Images that are corrupted in nine ways; 0 omits this.
         deletion_images: Images of the deletion curves; 0 omits them and the maps.
         embedding_images: Images of the embedding plots; 0 omits them.
