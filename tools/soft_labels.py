@@ -1,11 +1,13 @@
 """Make the data a student learns from: raters' distributions blended with a teacher's, and faces nobody labelled.
 
-    python tools/soft_labels.py OUT --teachers MODEL... --data ALIGNED WHOLE [--faces ALIGNED WHOLE] [--share 0.5]
+    python tools/soft_labels.py OUT --teachers MODEL... --data ALIGNED WHOLE [--share 0.5]
+                                [--faces ALIGNED WHOLE [--most-per-class N]]
 
 ALIGNED is a data set prepared as usual, WHOLE the same prepared with `--detector none`. Teachers are installed models
 or exported files; their output is the mean of their calibrated probabilities over aligned and whole crops and their
 horizontal flips, without augmentation, in bfloat16 where OpenVINO and the processor have it. A share of 0 leaves
-labelled images to the raters.
+labelled images to the raters. Of the faces that the teachers put into one class, at most N are kept, drawn at random:
+most faces that nobody chose are neutral or happy.
 OUT gets `aligned` and `whole`, two prepared data sets with the same rows: the training images of `--data` with targets
 (1 − share) · raters + share · teachers, the images of `--faces` with the teachers' alone, and the validation split as
 it was. Training images that are also in the validation split are omitted. Votes count in thousandths.
@@ -64,6 +66,15 @@ def targets_by_path(
     return {path: [*row, *padding] for path, row in zip(faces.paths, counts.tolist(), strict=True)}
 
 
+def at_most(most: int, targets: dict[str, list[int]]) -> dict[str, list[int]]:
+    """The targets without those of a class beyond `most`, drawn at random, in their order."""
+    paths, classes = np.array(list(targets)), np.array([int(np.argmax(votes)) for votes in targets.values()])
+    rng, kept = np.random.default_rng(0), set[str]()
+    for members in (paths[classes == label] for label in np.unique(classes)):
+        kept.update(rng.permutation(members)[:most].tolist())
+    return {path: votes for path, votes in targets.items() if path in kept}
+
+
 def rows_of(
     folder: Path, name: str, out: Path, targets: dict[str, list[int]], validation: bool
 ) -> list[dict[str, Any]]:
@@ -92,12 +103,14 @@ def main() -> None:
     parser.add_argument("--data", nargs=2, type=Path, required=True)
     parser.add_argument("--faces", nargs=2, type=Path)
     parser.add_argument("--share", type=float, default=0.5)
+    parser.add_argument("--most-per-class", type=int)
     arguments = parser.parse_args()
     precision: Precision = "fast" if "openvino" in installed_engines() else "exact"
     teachers: list[Engine] = [Flipped(load_engine(path, precision=precision)) for path in arguments.teachers]
     parts = {"labelled": (arguments.data, targets_by_path(teachers, arguments.data, arguments.share, "valid"))}
     if arguments.faces:
-        parts["unlabelled"] = (arguments.faces, targets_by_path(teachers, arguments.faces, 1.0, None))
+        targets = targets_by_path(teachers, arguments.faces, 1.0, None)
+        parts["unlabelled"] = (arguments.faces, at_most(arguments.most_per_class or len(targets), targets))
     for place, kind in enumerate(("aligned", "whole")):
         out = arguments.out / kind
         out.mkdir(parents=True, exist_ok=True)

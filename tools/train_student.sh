@@ -20,7 +20,7 @@ prepare_ferplus
 prepare_faces
 if [ ! -f "$out/data/student/whole/dataset.json" ]; then
     # shellcheck disable=SC2086
-    "$python" tools/soft_labels.py "$out/data/student" --share 0 --teachers $teachers \
+    "$python" tools/soft_labels.py "$out/data/student" --share 0.7 --most-per-class 800 --teachers $teachers \
         --data "$data" "$whole" --faces "$out/data/faces" "$out/data/faces-whole"
 fi
 data=$out/data/student/aligned whole=$out/data/student/whole
