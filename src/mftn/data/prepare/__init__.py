@@ -77,16 +77,16 @@ def prepare(
         if (out / MANIFEST).exists():
             records = list(records)
             now = [given(record, str(root), preparation.format) for record in records]
-            changed, what = changes(out, now), "faces have changed in the source"
+            changed, what = changes(out, now), "faces that have changed in the source since"
             if not changed:
-                changed, what = lost(out), "crops are missing or damaged"
+                changed, what = lost(out), "crops that are missing or damaged since"
             if not changed:
                 shutil.rmtree(out / FOLDER, ignore_errors=True)
                 if not (out / CROISSANT).exists():
                     write_croissant(out)
                 return out / MANIFEST
             if on_note:
-                on_note(f"{len(changed):,} {what} since, the first is {changed[0]}")
+                on_note(f"{what}: {len(changed):,}, the first is {changed[0]}")
             reopen(out, now, part_size)
         names = []
         task = Task(out, str(root), preparation, skip_damaged)
