@@ -53,7 +53,8 @@ def test_students_learn_from_raters_and_teachers_and_from_faces_nobody_labelled(
         export_onnx(teachers[-1], teachers[-1].with_suffix(".onnx"), f"teacher{seed}")
     exported = [path.with_suffix(".onnx") for path in teachers]
     command = [sys.executable, TOOL, tmp_path / "out", "--share", "0.25", "--teachers", *exported]
-    subprocess.run([*command, "--data", prepared, whole, "--faces", *faces], check=True)
+    command += ["--data", prepared, whole, "--faces", *faces]
+    subprocess.run(command, check=True)
 
     taught = FaceDataset(tmp_path / "out" / "aligned", "train", unaligned=tmp_path / "out" / "whole")
     original = FaceDataset(prepared, "train", unaligned=whole, without_copies_of="valid")
@@ -83,3 +84,10 @@ def test_students_learn_from_raters_and_teachers_and_from_faces_nobody_labelled(
     assert (
         isinstance(table, pa.Table) and pq.read_schema(tmp_path / "out" / "whole" / "manifest.parquet") == table.schema
     )
+
+    command[2] = tmp_path / "few"
+    subprocess.run([*command, "--most-per-class", "1"], check=True)
+    few = FaceDataset(tmp_path / "few" / "aligned", "train")
+    n = len(original)
+    assert few.paths[:n] == taught.paths[:n] and set(few.paths) < set(taught.paths)
+    assert sorted(few.labels[n:].tolist()) == taught.labels[n:].unique().tolist(), "one face of each class"
