@@ -226,6 +226,16 @@ def test_a_broken_link_among_the_images_is_named(tmp_path: Path) -> None:
         list(read_records("folder", tmp_path))
 
 
+def test_a_table_as_spreadsheets_write_it_with_two_faces_in_one_photograph(tmp_path: Path) -> None:
+    rows = "Path;Label;Left;Top;Right;Bottom\na.jpg;happy;1,5;2;9;9\na.jpg;sad;20;2;29;9\na.jpg;happy;1,5;2;9;9\n"
+    (tmp_path / "t.csv").write_text("\ufeff" + rows)
+    (tmp_path / "a.jpg").touch()
+    records = list(read_records("table", tmp_path / "t.csv"))
+    assert [(record.face, record.label) for record in records] == [(0, "happiness"), (1, "sadness"), (0, "happiness")]
+    assert records[0].box == (1.5, 2, 9, 9)
+    assert "1 faces are named more than once" in survey("table", tmp_path / "t.csv").warnings[0]
+
+
 def test_a_parquet_table_reads_as_the_csv_does(tmp_path: Path) -> None:
     rows = [{"path": "a/b.jpg", "label": "joy", "left": 1.0, "top": 2.0, "right": 3.0, "bottom": 4.0}]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "t.parquet")

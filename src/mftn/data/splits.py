@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mftn.data.duplicates import connected, near_pairs
-from mftn.data.records import Split
+from mftn.data.records import SPLITS, Split
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,8 @@ def complete_splits(
 ) -> list[Split]:
     """The owners' splits, completed: all three where there is none, validation out of train where it is missing.
 
-    Near duplicates, and the faces of one image, stay together.
+    Near duplicates, and the faces of one image, stay together. Where the owners name splits for some faces only,
+    nothing is added to these splits but what belongs to one of these faces.
 
     Args:
         split: Of every face, as its owners say.
@@ -46,21 +47,28 @@ def complete_splits(
         shares: What is split off.
     """
     known = [name for name in split if name is not None]
-    wanted: dict[Split, float] = {"valid": shares.valid}
     if len(known) < len(split):
-        open_split, wanted["test"] = None, shares.test
+        chosen = list(range(len(split)))
+        wanted: dict[Split, float] = {"valid": shares.valid, "test": shares.test}
+        wanted = {name: share for name, share in wanted.items() if name not in known}
     elif "valid" not in split and "train" in split:
-        open_split = "train"
+        chosen = [index for index, name in enumerate(split) if name == "train"]
+        split = [None if name == "train" else name for name in split]
+        wanted = {"valid": shares.valid}
     else:
         return known
-    chosen = [index for index, name in enumerate(split) if name == open_split]
     _, first, image = np.unique([sources[index] for index in chosen], return_index=True, return_inverse=True)
     same_image = np.column_stack([first[image], np.arange(len(chosen))])
     pairs = np.concatenate([near_pairs(hashes[index] for index in chosen)[:, :2], same_image])
-    groups = connected(pairs, len(chosen))
-    made = assign_splits([labels[index] or "none" for index in chosen], groups, wanted, shares.seed)
-    made_of = dict(zip(chosen, made, strict=True))
-    return [made_of.get(index, name or "train") for index, name in enumerate(split)]
+    groups = dict(zip(chosen, connected(pairs, len(chosen)).tolist(), strict=True))
+    given: dict[int, Split] = {}
+    for name in SPLITS:  # the later ones win: what is tested on is not trained on
+        given |= {groups[index]: name for index in chosen if split[index] == name}
+    made = {index: given[group] for index, group in groups.items() if group in given}
+    free = [index for index in chosen if index not in made]
+    free_groups = np.array([groups[index] for index in free], np.int64)
+    made |= zip(free, assign_splits([labels[i] or "none" for i in free], free_groups, wanted, shares.seed), strict=True)
+    return [name or made[index] for index, name in enumerate(split)]
 
 
 def assign_splits(

@@ -75,6 +75,20 @@ def test_splits_that_the_owners_give_are_kept() -> None:
     assert made != other
 
 
+def test_faces_of_a_photograph_follow_the_ones_whose_split_is_given() -> None:
+    rng = np.random.default_rng(1)
+    hashes = [rng.bytes(32) for _ in range(150)]
+    hashes[100:110] = hashes[90:100]  # copies of training photographs
+    given: list[Split | None] = [*["test"] * 50, *[None] * 40, *["train"] * 10, *[None] * 50]  # type: ignore[list-item]
+    sources = [str(n % 50) for n in range(60)] + [f"own {n}" for n in range(90)]
+    made = complete_splits(given, ["fear"] * 150, sources, hashes, Shares(0.25, 0.5))
+    assert made[:50] == ["test"] * 50 and made[90:100] == ["train"] * 10
+    assert made[50:60] == ["test"] * 10, "of the photographs of tested faces"
+    assert made[100:110] == ["train"] * 10, "copies of faces that are trained on"
+    assert made[60:90].count("test") == made[110:].count("test") == 0, "the owners' test split is as they made it"
+    assert (made[60:90] + made[110:]).count("valid") == round(0.25 * 70)
+
+
 def test_the_description_counts_what_the_manifest_holds(tmp_path: Path) -> None:
     records = [
         record(0, FACES[0], "train", label="fear"),

@@ -1,5 +1,5 @@
-"""Your own images in a table, CSV or Parquet: `path`, `label`, and where known `split` and the face's box in
-`left`, `top`, `right`, `bottom`. Paths start from the table's folder."""
+"""Your own faces in a table, CSV (commas, semicolons or tabs) or Parquet: `path`, `label`, and where known `split` and
+the face's box in `left`, `top`, `right`, `bottom`. Paths start from the table's folder."""
 
 import csv
 from collections.abc import Iterator, Mapping
@@ -18,8 +18,9 @@ def read(root: Path, options: ReadOptions) -> Iterator[Record]:  # noqa: ARG001 
     """The rows in their order."""
     if not root.is_file():
         raise DataError(f"{root}: not a table; give a .csv or .parquet file")
-    for line, row in enumerate(_rows(root), start=2):
-        where = f"{root}:{line}"
+    boxes: dict[Path, list[Box | None]] = {}
+    for line, cells in enumerate(_rows(root), start=2):
+        row, where = {str(key or "").strip().lower(): value for key, value in cells.items()}, f"{root}:{line}"
         if not row.get("path") or not row.get("label"):
             raise DataError(
                 f"{where}: needs a path and a label; its columns are {', '.join(key for key in row if key)}"
@@ -33,7 +34,10 @@ def read(root: Path, options: ReadOptions) -> Iterator[Record]:  # noqa: ARG001 
         path = Path(str(row["path"]))
         stem = "_".join(path.with_suffix("").parts[-2:])
         name = f"{split or 'all'}/{stem}"
-        yield Record(root.parent / path, where, name, split, label, box=_box(row, where))
+        box, found = _box(row, where), boxes.setdefault(path, [])
+        if box not in found:
+            found.append(box)
+        yield Record(root.parent / path, where, name, split, label, box=box, face=found.index(box))
 
 
 def _rows(table: Path) -> Iterator[Mapping[str, Any]]:
@@ -49,7 +53,9 @@ def _rows(table: Path) -> Iterator[Mapping[str, Any]]:
     else:
         with table.open(newline="", encoding="utf-8-sig") as file:
             try:
-                yield from csv.DictReader(file)
+                separator = max(",;\t", key=file.readline().count)
+                file.seek(0)
+                yield from csv.DictReader(file, delimiter=separator)
             except UnicodeDecodeError as error:
                 raise DataError(f"{table}: is not UTF-8 ({error}); save it as CSV UTF-8") from error
             except csv.Error as error:
@@ -61,7 +67,7 @@ def _box(row: Mapping[str, Any], where: str) -> Box | None:
     if all(value in (None, "") for value in values):
         return None
     try:
-        left, top, right, bottom = (float(value) for value in values)  # type: ignore[arg-type]
+        left, top, right, bottom = (float(str(value).replace(",", ".")) for value in values)
     except (TypeError, ValueError) as error:
         raise DataError(f"{where}: the box needs numbers for left, top, right and bottom, found {values}") from error
     if right <= left or bottom <= top:
