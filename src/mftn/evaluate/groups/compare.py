@@ -68,7 +68,7 @@ class Test:
 
     Attributes:
         odds_ratio: Odds of a right image in the group, over those of the others; NaN where a covariate is the group.
-        interval: Its 95 % interval.
+        interval: Its 95 % interval: the odds ratios that the score test does not reject, up to infinity.
         p: Of the score test over people.
     """
 
@@ -244,6 +244,8 @@ def _compare(
     adjusted = _test(inside, _design(labels, list(covariates.values())), right, people) if judged and known else None
     strata = _strata(labels, list(covariates.values()))
     difference, interval, _ = _difference(inside, right, people, np.zeros(len(right), np.int64), options)
+    if all(len(set(right[side].tolist())) == 1 for side in (inside, ~inside)):  # every draw of people is alike
+        interval = _newcombe([float(right[side][0]) for side in (inside, ~inside)], sides)
     matched = None
     if judged and known:
         gap, bounds, counted = _difference(inside, right, people, strata, options)
@@ -274,12 +276,10 @@ def _test(inside: Bools, null: NDArray[np.float64], right: NDArray[np.float64], 
     full = np.column_stack([null, group])
     if np.linalg.matrix_rank(full) < full.shape[1]:  # a covariate says who is in the group
         return Test(float("nan"), (0.0, float("inf")), 1.0)
-    coefficients = logistic.fit(full, right)
-    error = float(np.sqrt(logistic.covariance(full, right, coefficients, people)[-1, -1]))
-    middle = float(coefficients[-1])
+    middle = float(logistic.fit(full, right)[-1])
     p = logistic.score_test(group, null, right, people)
-    low, high = np.exp(np.clip([middle - 1.959964 * error, middle + 1.959964 * error], -30, 30))
-    return Test(float(np.exp(middle)), (float(low), float(high)), p)
+    low, high = logistic.score_interval(group, null, right, people, middle)
+    return Test(float(np.exp(middle)), (float(np.exp(low)), float(np.exp(high))), p)
 
 
 def _known_covariates(images: LabelledImages, chosen: Bools) -> list[str]:
@@ -357,6 +357,17 @@ def _difference(
     middle = float(_weighted_gap(observed[None])[0])
     gaps = _weighted_gap(draws)
     return middle, _bounds(gaps[np.isfinite(gaps)]), int(observed[both][:, [0, 2]].sum())
+
+
+def _newcombe(shares: Sequence[float], people: Sequence[int]) -> Interval:
+    """Newcombe's interval of the difference of two shares (1998, method 10), each over people who are all alike."""
+    (one, other), bounds = shares, [wilson_interval(round(s * n), n) for s, n in zip(shares, people, strict=True)]
+    (low, high), (other_low, other_high) = bounds
+    difference = one - other
+    return (
+        float(difference - np.hypot(one - low, other_high - other)),
+        float(difference + np.hypot(high - one, other - other_low)),
+    )
 
 
 def _weighted_gap(cells: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""Logistic regression that stays finite, and a score test over people.
+"""Logistic regression that stays finite, and a score test over people with the interval that belongs to it.
 
 A model that names every broad smile and no faint one separates its images by strength, where maximum likelihood (and
 with it GEE) has no finite answer. Firth's penalty (Firth 1993; Heinze & Schemper 2002) has one.
@@ -11,18 +11,21 @@ Floats = NDArray[np.float64]
 
 STEPS, LONGEST, CLOSE = 200, 2.0, 1e-8
 """Newton steps at most, the longest step of a coefficient, and the change that ends them."""
+LARGEST = 20.0
+"""Coefficient beyond which an interval is open."""
 
 
-def fit(design: Floats, right: Floats) -> Floats:
+def fit(design: Floats, right: Floats, offset: Floats | float = 0.0) -> Floats:
     """Coefficients (P,) of P(right) by Firth's penalised likelihood.
 
     Args:
         design: (n, P) of full rank; standardised columns converge best.
         right: (n,) 0 or 1.
+        offset: (n,) Added to the logits.
     """
     coefficients = np.zeros(design.shape[1])
     for _ in range(STEPS):
-        p, inverse = _state(design, coefficients)
+        p, inverse = _state(design, coefficients, offset)
         leverage = p * (1 - p) * np.einsum("ij,jk,ik->i", design, inverse, design)
         step = inverse @ design.T @ (right - p + leverage * (0.5 - p))
         step *= min(1.0, LONGEST / max(float(np.abs(step).max()), 1e-12))
@@ -32,29 +35,9 @@ def fit(design: Floats, right: Floats) -> Floats:
     return coefficients
 
 
-def probabilities(design: Floats, coefficients: Floats) -> Floats:
+def probabilities(design: Floats, coefficients: Floats, offset: Floats | float = 0.0) -> Floats:
     """(n,)"""
-    return 1 / (1 + np.exp(-np.clip(design @ coefficients, -30, 30)))
-
-
-def covariance(design: Floats, right: Floats, coefficients: Floats, people: NDArray[np.int64]) -> Floats:
-    """(P, P) of the coefficients: of each variance the larger of the model's and of the sandwich over people.
-
-    The sandwich allows one person's images to go together; the model's holds where a group is right throughout, whose
-    residuals vanish.
-
-    Args:
-        design: (n, P).
-        right: (n,) 0 or 1.
-        coefficients: (P,).
-        people: (n,) numbers of the people, 0 to N−1.
-    """
-    p, inverse = _state(design, coefficients)
-    scores = sum_by(people, design * (right - p)[:, None])
-    count = len(scores)
-    sandwich = inverse @ (scores.T @ scores) @ inverse * count / (count - 1)
-    widen = np.sqrt(np.maximum(np.diag(inverse) / np.maximum(np.diag(sandwich), 1e-300), 1))
-    return sandwich * widen[:, None] * widen
+    return 1 / (1 + np.exp(-np.clip(design @ coefficients + offset, -30, 30)))
 
 
 def score_test(group: Floats, null: Floats, right: Floats, people: NDArray[np.int64]) -> float:
@@ -72,14 +55,56 @@ def score_test(group: Floats, null: Floats, right: Floats, people: NDArray[np.in
     """
     from scipy.stats import t
 
-    p, inverse = _state(null, fit(null, right))
+    return float(2 * t.sf(abs(_score(group, null, right, people, 0.0)), _freedom(null, people)))
+
+
+def score_interval(
+    group: Floats, null: Floats, right: Floats, people: NDArray[np.int64], near: float
+) -> tuple[float, float]:
+    """The group's coefficients that the score test does not reject at 5 %: it holds 0 just where the test's p is above.
+
+    Args:
+        group: (n,) 1 where the image is of the group, else 0.
+        null: (n, P) columns of the model without the group.
+        right: (n,) 0 or 1.
+        people: (n,) numbers of the people, 0 to N−1.
+        near: The estimate, from which the search starts.
+    """
+    from scipy.optimize import brentq
+    from scipy.stats import t
+
+    critical = float(t.ppf(0.975, _freedom(null, people)))
+    bounds = []
+    for level, end in ((critical, -LARGEST), (-critical, LARGEST)):
+
+        def above(coefficient: float, level: float = level) -> float:
+            return _score(group, null, right, people, coefficient) - level  # falls with the coefficient
+
+        lowest = highest = near
+        width = 0.5
+        while above(lowest) <= 0 and lowest > -LARGEST:
+            lowest, width = max(lowest - width, -LARGEST), 2 * width
+        width = 0.5
+        while above(highest) >= 0 and highest < LARGEST:
+            highest, width = min(highest + width, LARGEST), 2 * width
+        found = above(lowest) > 0 > above(highest)
+        bounds.append(float(brentq(above, lowest, highest, xtol=1e-4)) if found else float(np.sign(end) * np.inf))
+    return bounds[0], bounds[1]
+
+
+def _score(group: Floats, null: Floats, right: Floats, people: NDArray[np.int64], coefficient: float) -> float:
+    """Student's t of the score over people where the group has this coefficient."""
+    offset = coefficient * group
+    p, inverse = _state(null, fit(null, right, offset), offset)
     weights = p * (1 - p)
     beyond = group - null @ (inverse @ (null.T @ (weights * group)))
     parts = sum_by(people, (beyond * (right - p))[:, None])[:, 0]  # (N,)
     spread = float(np.sqrt(max((parts**2).sum(), (weights * beyond**2).sum())))
-    if not spread:
-        return 1.0
-    return float(2 * t.sf(abs(parts.sum()) / spread, max(len(parts) - null.shape[1] - 1, 1)))
+    return float(parts.sum()) / spread if spread else 0.0
+
+
+def _freedom(null: Floats, people: NDArray[np.int64]) -> int:
+    return max(int(people.max()) + 1 - null.shape[1] - 1, 1)
 
 
 def sum_by(people: NDArray[np.int64], values: Floats) -> Floats:
@@ -89,9 +114,9 @@ def sum_by(people: NDArray[np.int64], values: Floats) -> Floats:
     return sums
 
 
-def _state(design: Floats, coefficients: Floats) -> tuple[Floats, Floats]:
+def _state(design: Floats, coefficients: Floats, offset: Floats | float = 0.0) -> tuple[Floats, Floats]:
     """Probabilities (n,) and the inverse information (P, P)."""
-    p = probabilities(design, coefficients)
+    p = probabilities(design, coefficients, offset)
     information = design.T @ (design * np.maximum(p * (1 - p), 1e-12)[:, None])
     inverse: NDArray[np.float64] = np.asarray(np.linalg.pinv(information), np.float64)
     return p, inverse

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mftn import __version__
 from mftn.analysis.formats import Table
@@ -17,10 +16,8 @@ from mftn.evaluate.groups.compare import ALL, Comparison, GroupResults, compare
 from mftn.evaluate.groups.request import GroupOptions, GroupRequest
 from mftn.evaluate.groups.sheet import join, predicted_expressions
 from mftn.evaluate.results import to_json
+from mftn.figure_text import text_as_written
 from mftn.files import write_csv, write_text
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 OUTPUTS = ("groups.html", "groups.csv", "group_comparisons.csv", "groups.json", "groups.png", "groups.pdf")
 
@@ -67,14 +64,15 @@ class GroupReport:
 
         out = Path(out)
         out.mkdir(parents=True, exist_ok=True)
-        figure = draw_groups(self.models)
-        save_figure(figure, out / "groups.png", out / "groups.pdf")
+        with text_as_written():
+            figure = draw_groups(self.models)
+            save_figure(figure, out / "groups.png", out / "groups.pdf")
         shares, comparisons = _rows(self.models)
         write_csv(out / "groups.csv", shares)
         if comparisons:
             write_csv(out / "group_comparisons.csv", comparisons)
         write_text(out / "groups.json", json.dumps(to_json(self.models), indent=1, ensure_ascii=False))
-        write_text(out / "groups.html", _render(self.models, figure))
+        write_text(out / "groups.html", _render(self.models, (out / "groups.png").read_bytes()))
         return out / "groups.html"
 
 
@@ -133,14 +131,11 @@ def _row(found: Comparison) -> dict[str, object]:
     return row | {"covariates": " ".join(found.covariates), "sentence": words.sentence(found)}
 
 
-def _render(models: Mapping[str, GroupResults], figure: Figure) -> str:
+def _render(models: Mapping[str, GroupResults], figure: bytes) -> str:
     import base64
-    import io
 
     from jinja2 import Environment
 
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format="png")
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {
         "p": lambda p: words.p_value(p).removeprefix("p ").removeprefix("= "),
@@ -150,5 +145,5 @@ def _render(models: Mapping[str, GroupResults], figure: Figure) -> str:
     }
     environment.filters |= {"headline": words.headline}
     template = environment.from_string((files("mftn.evaluate.groups") / "groups.html.j2").read_text(encoding="utf-8"))
-    image = "data:image/png;base64," + base64.b64encode(drawn.getvalue()).decode()
+    image = "data:image/png;base64," + base64.b64encode(figure).decode()
     return template.render(models=models, image=image, all=ALL, version=__version__)

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mftn.analysis.formats import Table
-from mftn.analysis.sheets import Sources, read_sheet
+from mftn.analysis.sheets import Sources, normalised, read_sheet
 from mftn.analysis.table import Tables
 from mftn.errors import DataError
 from mftn.evaluate.groups.request import GroupRequest
@@ -21,7 +21,8 @@ from mftn.labels import EXPRESSIONS, find_expression
 IMAGE_COLUMNS = ("image", "path", "source", "file")
 OTHER_COLUMNS = ("label", "expression", "person", "split", "left", "top", "right", "bottom")
 """Columns that are no groups."""
-UNKNOWN = ("", "na", "n/a", "nan", "none", "unknown")
+UNKNOWN = ("", "na", "n/a", "nan", "unknown")
+"""Words for what is not known. "none" is no such word among groups: no glasses, no beard."""
 MOST_LEVELS, BANDS = 12, 3
 """Levels of a column of groups at most; bands that a column of many numbers is cut into."""
 
@@ -141,7 +142,7 @@ def _find(sources: Sources, word: str, name: str) -> str | None:
     source = sources.find(word, name)
     if source is None:
         return None
-    ends = PurePath(word).with_suffix("").parts[::-1], PurePath(source).with_suffix("").parts[::-1]
+    ends = (PurePath(text).with_suffix("").parts[::-1] for text in (word, normalised(source)))
     return source if all(a == b for a, b in zip(*ends, strict=False)) else None
 
 
@@ -154,7 +155,7 @@ def _first(frame: pd.DataFrame, wanted: Sequence[str], name: str, what: str) -> 
 
 
 def _expression(word: str, name: str, column: str) -> str:
-    found = "" if word.lower() in UNKNOWN else find_expression(word)
+    found = "" if word.lower() in (*UNKNOWN, "none") else find_expression(word)
     if found is None:
         raise DataError(f"{name}: {word!r} in {column} is no expression; known are {', '.join(EXPRESSIONS)}")
     return found
