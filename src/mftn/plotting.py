@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from mftn.figure_text import text_as_written
 from mftn.labels import COLOURS
 from mftn.showing import MOST_SHOWN, caption_of, image_of, scaled_down, title_of
 from mftn.types import Face, Prediction
@@ -30,6 +31,7 @@ class NotebookFigure(Figure):
         return content.getvalue()
 
 
+@text_as_written()
 def draw_figure(prediction: Prediction, image: ImageSource | None = None) -> NotebookFigure:
     """The annotated image, and bars of all probabilities of each face."""
     shown = scaled_down(image_of(prediction, image), prediction.faces, FIGURE_SIDE)
@@ -43,7 +45,7 @@ def draw_figure(prediction: Prediction, image: ImageSource | None = None) -> Not
     axes = figure.add_subplot(grid[:, 0])
     axes.imshow(shown)
     axes.set_axis_off()
-    axes.set_title(caption_of(prediction), fontsize=9, parse_math=False)
+    axes.set_title(caption_of(prediction), fontsize=9)
     for index, face in enumerate(faces):
         _draw_bars(figure.add_subplot(grid[index % 4, 1 + index // 4]), face, title_of(prediction.faces, index))
     return figure
@@ -59,4 +61,4 @@ def _draw_bars(axes: Axes, face: Face, title: str) -> None:
     axes.invert_yaxis()
     axes.tick_params(axis="y", length=0, labelsize=7)
     axes.spines[["top", "right", "bottom"]].set_visible(False)
-    axes.set_title(title, fontsize=8, loc="left", parse_math=False)
+    axes.set_title(title, fontsize=8, loc="left")

@@ -117,12 +117,55 @@ def test_the_mixed_model_agrees_with_statsmodels() -> None:
     values = shift + np.array([0, 0, 0.6, 0.6] * 10) + RNG.normal(0, 0.5, 40)
     found = of_happiness(compare("x", units(people, levels, values), Settings(test="mixed"), []))
     frame = pd.DataFrame({"value": values, "level": levels, "person": people})
+    frame = frame.groupby(["person", "level"], as_index=False)["value"].mean()
     model = smf.mixedlm("value ~ C(level)", frame, groups=frame["person"]).fit(reml=True)
     difference, error = -model.params.iloc[1], model.bse.iloc[1]
     assert found.difference == pytest.approx(difference, rel=1e-4)
     assert found.statistic == pytest.approx(difference / error, rel=1e-3)
-    assert found.p == pytest.approx(2 * scipy.stats.t.sf(abs(difference / error), 40 - 10 - 1), rel=1e-2)
+    assert found.p == pytest.approx(2 * scipy.stats.t.sf(abs(difference / error), 9), rel=1e-2)
+    paired = scipy.stats.ttest_rel(*(frame.loc[frame["level"] == level, "value"] for level in "ab"))
+    assert (found.statistic, found.p) == pytest.approx((paired.statistic, paired.pvalue), rel=1e-2)
     assert found.effect == pytest.approx(difference / np.sqrt(model.scale + model.cov_re.iloc[0, 0]), rel=1e-3)
+
+
+def test_the_mixed_model_holds_its_level_where_people_differ_in_their_response() -> None:
+    rng, p = np.random.default_rng(5), []
+    people, high = np.repeat([f"p{number}" for number in range(12)], 10), np.tile([0] * 5 + [1] * 5, 12)
+    for _ in range(25):  # nine signals each
+        own, response = rng.normal(0, 1, (2, 12, len(SIGNALS))).repeat(10, axis=1)
+        values = own + high[:, None] * response + rng.normal(0, 1, (120, len(SIGNALS)))
+        made = Units(people.astype(object), high.astype(str).astype(object), values, np.ones(120))
+        p += [found.p for found in compare("x", made, Settings(test="mixed"), [])]
+    assert np.mean(np.array(p) <= 0.05) < 0.1, "with stretches as units it is above 0.2"
+
+
+def test_one_person_in_two_conditions_does_not_turn_groups_into_pairs() -> None:
+    people = [f"p{number:02}" for number in range(20)] + ["p00"]
+    levels = ["a"] * 10 + ["b"] * 10 + ["b"]
+    values = RNG.normal(0, 1, 21)
+    for test in ("permutation", "mixed"):
+        notes: list[str] = []
+        found = of_happiness(compare("x", units(people, levels, values), Settings(test=test), notes))
+        assert (found.design, found.people) == ("between", 19)
+        assert any("p00 is in several and left out" in note for note in notes)
+        assert found.mean_a == pytest.approx(values[1:10].mean())
+
+
+@pytest.mark.parametrize(
+    ("people", "levels", "least"),
+    [(6, 2, 2 / 20), (7, 2, 1 / 35), (12, 2, None), (5, 1, 2 / 32), (8, 1, 2 / 256), (10, 1, None)],
+)
+def test_a_test_that_can_find_nothing_is_noted(people: int, levels: int, least: float | None) -> None:
+    names = [f"p{number}" for number in range(people)] * (3 - levels)
+    said = ["ab"[number % 2] for number in range(people)] if levels == 2 else ["a"] * people + ["b"] * people
+    values = np.array([level == "a" for level in said]) + RNG.normal(0, 1e-6, len(said))
+    notes: list[str] = []
+    found = of_happiness(compare("x", units(names, said, values), Settings(), notes))
+    about = [note for note in notes if "no p can be below" in note]
+    assert bool(about) == (least is not None)
+    if least:
+        assert found.p == pytest.approx(least) and f"below {least:.2g}" in about[0]
+        assert f"nor {min(8 * least, 1):.2g} after correction for 8 tests" in about[0]
 
 
 def test_the_mixed_model_of_one_value_each_is_a_t_test() -> None:
@@ -157,7 +200,7 @@ def test_people_who_lack_a_level_are_named() -> None:
     notes: list[str] = []
     found = of_happiness(compare("x", units(people, levels, RNG.random(13)), Settings(), notes))
     assert (found.design, found.people) == ("within", 6)
-    assert notes == ["x: 1 of the people lack a level and are left out of a - b: late"]
+    assert notes[0] == "x: 1 of the people lack a level and are left out of a - b: late"
 
 
 def test_more_than_two_levels_are_tested_together_and_in_pairs() -> None:

@@ -59,7 +59,7 @@ def test_tables_load_in_r_as_they_are_meant(written: Path) -> None:
         assert len(set(header)) == len(header) and all(len(row) == len(header) for row in rows)
         assert "" not in {cell for row in rows for cell in row}, path  # NA says what is missing
         for name, column in zip(header, zip(*rows, strict=True), strict=True):
-            expected = "character" if name in words else "logical" if name.startswith("cut_") else "double"
+            expected = "character" if name in words else "logical" if name.startswith(("cut_", "known")) else "double"
             assert kind(list(column)) in (expected, "logical" if set(column) == {"NA"} else expected), (path, name)
 
 
@@ -158,6 +158,37 @@ def test_elan_files_hold_each_event_at_its_time(written: Path) -> None:
     assert found == set(expected) and found
     media = root.find("HEADER/MEDIA_DESCRIPTOR")
     assert media is not None and media.get("RELATIVE_MEDIA_URL") == "./P01.mp4"
+
+
+def test_what_a_coder_wrote_for_elan_is_kept(faces: Faces, tmp_path: Path) -> None:
+    table = pd.concat([faces(f"{name}.mp4", np.arange(50) / 10, ["happiness"] * 50) for name in ("P1", "P2")])
+    table = pd.concat([table, faces("nothing.mp4", np.arange(50) / 10, ["neutral"] * 50)])
+
+    def write() -> Path:
+        return mftn.summarize(table, people="one").write(tmp_path, elan=True)
+
+    write()
+    files = {path.name for path in (tmp_path / "elan").iterdir()}
+    assert files == {"P1.eaf", "P2.eaf", "nothing.eaf"}
+    coded = (tmp_path / "elan" / "P1.eaf").read_text() + "<!-- agreed with two events -->"
+    for number in (2, 3):
+        (tmp_path / "elan" / f"P1{'' if number == 2 else '-2'}.eaf").write_text(coded)
+        page = write()
+        added = {path.name for path in (tmp_path / "elan").iterdir()} - files
+        assert added == {f"P1-{k}.eaf" for k in range(2, number + 1)}
+        assert (tmp_path / "elan" / "P1.eaf").read_text() == coded
+        note = f"the new events are in elan/P1-{number}.eaf"
+        assert note in page.read_text() and note in (tmp_path / "notes.txt").read_text()
+
+
+def test_names_of_any_script_and_sign_are_shown(faces: Faces, tmp_path: Path) -> None:
+    parts = [faces(f"v{n}.mp4", np.arange(60) / 10, ["neutral", "happiness"] * 30) for n in range(9)]
+    segments = pd.DataFrame({"name": ["покой", "вопрос"], "start": [0, 3], "end": [3, 6]})
+    groups = pd.DataFrame({"source": [f"v{n}" for n in range(9)], "доход": ["$10_$20", "$20_$30", "質問 $^{30}$"] * 3})
+    page = mftn.summarize(pd.concat(parts), people="one", segments=segments, groups=groups).write(tmp_path)
+    captions = re.findall(r"<figcaption>([^:<]+):", page.read_text(encoding="utf-8"))
+    assert captions == ["покой", "вопрос", "доход", "segment"]
+    assert (tmp_path / "figures" / "curves_покой.png").is_file()
 
 
 def test_bids_like_tables_begin_with_onset_and_duration(written: Path) -> None:

@@ -184,3 +184,85 @@ def test_baselines_that_are_nowhere_are_refused(faces: Faces) -> None:
         mftn.summarize(rows, baseline="50:60")
     with pytest.raises(ConfigError, match="must end after"):
         mftn.summarize(rows, baseline="10:5")
+
+
+def rising(faces: Faces, source: str, before: float, after: float, seconds: float, change: float) -> pd.DataFrame:
+    """Happiness of one level, then of another."""
+    times = np.arange(int(10 * seconds)) / 10
+    values = np.zeros((len(times), 8))
+    values[:, 1] = np.where(times < change, before, after)
+    values[:, 0] = 1 - values[:, 1]
+    return faces(source, times, values)
+
+
+@pytest.mark.parametrize("table", [False, True])
+def test_without_segments_the_baseline_is_no_part_of_what_is_measured(faces: Faces, table: bool) -> None:
+    baseline = pd.DataFrame({"source": ["a"], "start": [0], "end": [10]}) if table else "0:10"
+    summary = mftn.summarize(rising(faces, "a.mp4", 0, 0.8, 20, 10), baseline=baseline, window=5)
+    happiness = summary.expressions[summary.expressions["expression"] == "happiness"].iloc[0]
+    assert (happiness["start"], happiness["mean"], happiness["difference"]) == pytest.approx((10, 0.8, 0.8))
+    assert set(summary.windows["start"]) == {10, 15}
+    middle = mftn.summarize(rising(faces, "a.mp4", 0, 0.8, 20, 10), baseline="5:10").persons
+    assert middle[["start", "end"]].to_numpy().ravel().tolist() == pytest.approx([0, 5, 10, 20])
+
+
+def test_a_baseline_inside_a_segment_is_noted(faces: Faces) -> None:
+    segments = pd.DataFrame({"name": ["film"], "start": [5], "end": [20]})
+    summary = mftn.summarize(rising(faces, "a.mp4", 0, 0.8, 20, 10), baseline="0:10", segments=segments)
+    assert "a.mp4: the baseline and segment film overlap for 5.00 s, which counts in both" in summary.notes
+
+
+def test_people_who_are_never_seen_in_a_segment_are_named(faces: Faces) -> None:
+    rows = pd.concat(
+        [faces(f"{n}.mp4", TIMES, ["neutral"] * 50 + [None if n < 2 else "neutral"] * 50) for n in range(8)]
+    )
+    segments = pd.DataFrame({"name": ["rest", "q"], "start": [0, 5], "end": [5, 10]})
+    summary = mftn.summarize(rows, people="one", segments=segments)
+    assert "q: never seen, so not compared: 0.mp4, 1.mp4" in summary.notes
+    assert not any("rest: never seen" in note for note in summary.notes)
+
+
+def test_passers_by_are_no_people_of_the_study(faces: Faces, tmp_path: Path) -> None:
+    parts = [rising(faces, "a.mp4", 0.3, 0.3, 10, 5)]
+    parts += [faces("a.mp4", TIMES[:10], ["happiness"] * 10, track).dropna(subset="track") for track in range(2, 7)]
+    people = pd.DataFrame({"source": ["a"], "track": [1], "person": ["Ada"]})
+    summary = mftn.summarize(pd.concat(parts), people=people)
+    assert (summary.study.people, summary.study.unnamed) == (1, 5)
+    assert summary.persons.set_index("person")["known"].to_dict()["Ada"] and summary.persons["known"].sum() == 1
+    page = summary.write(tmp_path).read_text(encoding="utf-8")
+    assert "<tr><td>all</td><td>1</td>\n<td>0.700</td><td>0.300</td>" in page
+    assert "(1 people and 5 tracks or images of others" in (tmp_path / "methods.txt").read_text()
+
+
+def test_the_page_weights_a_persons_recordings_as_the_tests_do(faces: Faces, tmp_path: Path) -> None:
+    rows = pd.concat([rising(faces, "a.mp4", 0.9, 0.9, 10, 5), rising(faces, "b.mp4", 0.1, 0.1, 30, 5)])
+    people = pd.DataFrame({"source": ["a", "b"], "person": ["Ann", "Ann"]})
+    page = mftn.summarize(rows, people=people).write(tmp_path).read_text(encoding="utf-8")
+    assert "<tr><td>all</td><td>1</td>\n<td>0.700</td><td>0.300</td>" in page
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "source,group\nJ\u00f6rg,x,\n,\n\nb,y,\n",  # commas after the rows only, an empty and a blank line
+        "source,group,,\nJ\u00f6rg,x,,\nb,y,,\n",
+        ",source,group\n0,J\u00f6rg,x\n1,b,y\n",  # the row numbers of pandas
+    ],
+)
+def test_what_spreadsheets_leave_behind_is_no_condition(faces: Faces, tmp_path: Path, text: str) -> None:
+    rows = pd.concat([faces(name, TIMES, ["neutral"] * 100) for name in ("Jo\u0308rg.mp4", "b.mp4")])  # as macOS has it
+    path = tmp_path / "groups.csv"
+    path.write_text(text, encoding="utf-8")
+    summary = mftn.summarize(rows, people="one", groups=path)
+    assert summary.study.factors == ("group",)
+    assert summary.persons.set_index("source")["group"].to_dict() == {"Jo\u0308rg.mp4": "x", "b.mp4": "y"}
+
+
+def test_rows_are_counted_as_the_spreadsheet_counts_them(faces: Faces, tmp_path: Path) -> None:
+    path = tmp_path / "groups.csv"
+    path.write_text("source,group\n\na,x\n,\nzzz,y\n")
+    summary = mftn.summarize(faces("a.mp4", TIMES, ["neutral"] * 100), people="one", groups=path)
+    assert any("row 5: the table has no source zzz" in note for note in summary.notes)
+    path.write_text("source,group\na,x\nDoe, Jane,y\n")
+    with pytest.raises(DataError, match="row 3 has 3 cells, the header 2; put text that holds ',' in double quotes"):
+        mftn.summarize(faces("a.mp4", TIMES, ["neutral"] * 100), people="one", groups=path)

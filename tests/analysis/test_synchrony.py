@@ -95,6 +95,33 @@ def test_viewers_of_one_stimulus_are_compared_from_its_start(faces: Faces) -> No
     assert synchrony(pd.concat(parts), people="one", segments=unrelated).set_index("person").loc["all", "r"] < 0.5
 
 
+def test_conditions_do_not_cut_what_is_compared(faces: Faces) -> None:
+    rng = np.random.default_rng(8)
+    one = moving(rng, 600)
+    talk = pair(faces, one, (0.8 * one + 0.2 * moving(rng, 600)).clip(0, 1))
+    people = pd.DataFrame({"source": ["talk"] * 2, "track": [1, 2], "person": ["Ann", "Ben"]})
+    roles = pd.DataFrame(
+        {
+            "person": ["Ann", "Ann", "Ben"],
+            "role": ["speaks", "listens", "listens"],
+            "start": [0, 30, 0],
+            "end": [30, 60, 60],
+        }
+    )
+    whole = synchrony(talk, people=people)
+    pd.testing.assert_frame_equal(synchrony(talk, people=people, groups=roles), whole)
+    assert whole["seconds"].tolist() == [60]
+
+
+def test_a_second_viewing_is_noted(faces: Faces) -> None:
+    rng = np.random.default_rng(9)
+    parts = [faces(f"v{n}.mp4", np.arange(200) / 10, shown(moving(rng, 200))) for n in range(4)]
+    people = pd.DataFrame({"source": [f"v{n}" for n in range(4)], "person": ["Ann", "Ben", "Cem", "Ann"]})
+    summary = mftn.summarize(pd.concat(parts), people=people, settings=Settings(synchrony=True))
+    assert set(summary.synchrony["person"]) == {"Ann", "Ben", "Cem", "all"}
+    assert any("v3.mp4: Ann is seen in all more than once" in note for note in summary.notes)
+
+
 def test_short_stretches_have_no_p(faces: Faces) -> None:
     rng = np.random.default_rng(6)
     assert np.isnan(synchrony(pair(faces, moving(rng, 200), moving(rng, 200))).iloc[0]["p"])

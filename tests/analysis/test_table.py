@@ -57,6 +57,18 @@ def test_what_predict_writes_is_read_alike_from_every_format(tmp_path: Path, kin
         assert gone.errors == 1
 
 
+@pytest.mark.parametrize(("separator", "decimal"), [(",", "."), (";", ","), (";", "."), ("\t", ",")])
+def test_tables_that_pandas_or_a_spreadsheet_wrote_again_are_read(
+    faces: Faces, tmp_path: Path, separator: str, decimal: str
+) -> None:
+    shown = ["neutral"] * 5 + [None] * 5 + ["happiness"] * 10
+    table = faces("a.mp4", np.arange(20) / 10, shown)
+    assert table["track"].dtype == float, "as pandas has numbers of which some are missing"
+    table.to_csv(tmp_path / "faces.csv", index=False, sep=separator, decimal=decimal)
+    found = mftn.summarize(tmp_path / "faces.csv", people="one")
+    pd.testing.assert_frame_equal(found.expressions, mftn.summarize(table, people="one").expressions)
+
+
 def test_recordings_whose_rows_lie_apart_come_whole(faces: Faces, tmp_path: Path) -> None:
     one, other = (faces(name, np.arange(40) / 10, ["neutral"] * 40) for name in ("a.mp4", "b.mp4"))
     mixed = pd.concat([one[:10], other[:30], one[10:], other[30:]])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ from mftn.analysis.clock import overlaps
 from mftn.analysis.people import Person
 from mftn.analysis.segments import Segment
 from mftn.analysis.settings import parse_seconds
-from mftn.analysis.sheets import Sheet, Sources, read_sheet, seconds
+from mftn.analysis.sheets import RowIndex, Sheet, Sources, read_sheet, seconds
 from mftn.analysis.table import Floats
 from mftn.errors import ConfigError, DataError
 
@@ -35,7 +37,8 @@ class Baseline:
         self.text = ""
         self.segment: str | None = None
         self._span: tuple[float, float] | None = None
-        self._rows: list[tuple[dict[str, str], float, float]] = []
+        self._rows: list[tuple[float, float]] = []
+        self._index = RowIndex()
         self._found: dict[str, dict[str, tuple[Floats, float]]] = {}  # person → recording → mean, weight
         if spec is None:
             return
@@ -66,6 +69,30 @@ class Baseline:
             self._found.setdefault(person.name, {})[person.source] = (total / weight, weight)
             if not np.isnan(person.times[0]) and weight < SHORT:
                 self.notes.append(f"{person.source}: the baseline of {person.name} is only {weight:.2f} s long")
+
+    def outside(self, person: Person, segments: Sequence[Segment]) -> list[Segment]:
+        """The segments without the person's baseline: what is compared with it must not hold it."""
+        spans = self._spans(person, segments)
+        if any(np.isnan(start) for start, _ in spans):
+            return []
+        parts = list(segments)
+        for start, end in spans:
+            before = [replace(part, end=min(part.end, start)) for part in parts]
+            after = [replace(part, start=max(part.start, end)) for part in parts]
+            parts = [part for part in (*before, *after) if part.end - part.start > 1e-9]
+        return sorted(parts, key=lambda part: part.start)
+
+    def tell_overlaps(self, person: Person, segments: Sequence[Segment]) -> None:
+        """Note the study's own segments that hold the person's baseline without being it."""
+        if self.segment is not None:
+            return
+        for (start, end), one in product(self._spans(person, segments), segments):
+            shared = min(end, one.end) - max(start, one.start)
+            if np.isnan(shared):
+                self.notes.append(f"{person.source}: is a baseline and part of {one.name}, and counts in both")
+            elif shared > 1e-6:
+                what = f"the baseline and segment {one.name} overlap for {shared:.2f} s"
+                self.notes.append(f"{person.source}: {what}, which counts in both")
 
     def of(self, person: str, source: str) -> Floats:
         """(9,) the person's baseline in this recording; without one, the mean of all their recordings'; else NaN."""
@@ -104,14 +131,14 @@ class Baseline:
                     continue
                 key["source"] = source
             start, end = seconds(row, "start", name), seconds(row, "end", name)
-            self._rows.append((key, -np.inf if start is None else start, np.inf if end is None else end))
+            self._index.add(len(self._rows), key.get("source"), key.get("person"))
+            self._rows.append((-np.inf if start is None else start, np.inf if end is None else end))
 
     def _spans(self, person: Person, segments: Sequence[Segment]) -> list[tuple[float, float]]:
-        still = bool(np.isnan(person.times[0]))
+        still = bool(np.isnan([*person.times[:1], *(one.start for one in segments)]).any())
         if self._span:
             return [] if still else [self._span]
         if self.segment is not None:
             return [(one.start, one.end) for one in segments if one.name == self.segment]
-        identity = {"source": person.source, "person": person.name}
-        rows = [row for row in self._rows if row[0].items() <= identity.items()]
-        return [(np.nan, np.nan) if still else (start, end) for _, start, end in rows]
+        rows = [self._rows[number] for number in self._index.find(person.source, person.name)]
+        return [(np.nan, np.nan) if still else row for row in rows]

@@ -68,6 +68,7 @@ class Collector:
         self.events: list[dict[str, object]] = []
         self.transitions: dict[tuple[str, ...], int] = {}
         self.courses: list[Course] = []
+        self.stretches: list[Course] = []
         self.presence: list[Presence] = []
         self.stills: dict[tuple[str, str, tuple[tuple[str, str], ...]], list[tuple[Person, Segment]]] = {}
         self.recordings = self.images = self.unread = 0
@@ -88,10 +89,17 @@ class Collector:
                 self.notes.append(f"{recording.source}: nobody is seen in it")
         for person in people:
             self.baseline.add(person, segments)
-            if recording.is_image:
-                self._add_image(person, segments)
+            own = segments
+            if self.segments.given:
+                self.baseline.tell_overlaps(person, segments)
             else:
-                self._add_person(person, segments, clock)
+                own = self.baseline.outside(person, segments)
+            if recording.is_image:
+                self._add_image(person, own)
+            else:
+                integral = Integral(person.times, person.durations, person.values)
+                self._add_person(person, own, clock, integral)
+                self._add_stretches(person, segments, integral)
 
     def _add_image(self, person: Person, segments: Sequence[Segment]) -> None:
         for segment in segments:
@@ -99,13 +107,19 @@ class Collector:
                 key = (person.name, part.name, tuple(part.conditions.items()))
                 self.stills.setdefault(key, []).append((person, part))
 
-    def _add_person(self, person: Person, segments: Sequence[Segment], clock: Clock) -> None:
+    def _add_stretches(self, person: Person, segments: Sequence[Segment], integral: Integral) -> None:
+        """Keep whole segments: synchrony compares people over the same time, whatever each one's conditions are."""
+        if self.settings.synchrony:
+            rate = self.settings.synchrony_rate
+            found = [make_course(person, integral, segment, rate) for segment in segments if len(person.times)]
+            self.stretches += [course for course in found if course]
+
+    def _add_person(self, person: Person, segments: Sequence[Segment], clock: Clock, integral: Integral) -> None:
         smoothed = smooth(person.times, person.durations, person.values[:, :K], self.settings.smooth)
         events = find_events(person.times, person.durations, smoothed, self.settings)
         self._keep_events(person, segments, events)
         self._keep_transitions(person, segments, smoothed)
         self.presence.append(Presence(person.source, person.name, clock.end, _spans(person, self.settings.bridge)))
-        integral = Integral(person.times, person.durations, person.values)
         for segment in segments:
             for part in self.conditions.split(segment, person.source, person.name):
                 self.rows.append(_row(person, part, clock, events))

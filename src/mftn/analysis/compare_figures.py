@@ -70,6 +70,7 @@ def draw_conditions(factor: str, units: Units, conditions: pd.DataFrame, confide
             range(len(levels)), levels, fontsize=8, rotation=30 if long else 0, ha="right" if long else "center"
         )
     figure.supylabel(what, fontsize=9, color=INK)
+    figure.suptitle(factor, fontsize=10, color=INK)
     return figure
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from math import comb
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -46,13 +47,29 @@ class Units:
 
     def means(self) -> dict[str, dict[str, Floats]]:
         """level → person → (9,): each person's mean over the stretches of a level, weighted by seen time."""
-        found: dict[str, dict[str, Floats]] = {}
-        for level in sorted(set(self.levels)):
-            for person in dict.fromkeys(self.people[self.levels == level]):
-                chosen = (self.levels == level) & (self.people == person)
-                weights = self.weights[chosen]
-                found.setdefault(level, {})[person] = weights @ self.values[chosen] / weights.sum()
+        places: dict[tuple[str, str], list[int]] = {}
+        for place, key in enumerate(zip(self.levels, self.people, strict=True)):
+            places.setdefault(key, []).append(place)
+        found: dict[str, dict[str, Floats]] = {level: {} for level in sorted(set(self.levels))}
+        for (level, person), chosen in places.items():
+            weights = self.weights[chosen]
+            found[level][person] = weights @ self.values[chosen] / weights.sum()
         return found
+
+    def averaged(self) -> Units:
+        """One unit per person and level."""
+        means = self.means()
+        cells = [(person, level, value) for level, people in means.items() for person, value in people.items()]
+        people, levels, values = zip(*cells, strict=True)
+        return Units(np.array(people, object), np.array(levels, object), np.array(values), np.ones(len(cells)))
+
+    def without(self, people: Collection[str]) -> Units:
+        """The units of everybody else."""
+        return self.where(np.array([person not in people for person in self.people], bool))
+
+    def where(self, chosen: NDArray[np.bool_]) -> Units:
+        """Some of the units, by a mask (U,)."""
+        return Units(self.people[chosen], self.levels[chosen], self.values[chosen], self.weights[chosen])
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +116,9 @@ class Comparison:
 def compare(factor: str, units: Units, settings: Settings, notes: list[str]) -> list[Comparison]:
     """Every comparison between the levels of a factor.
 
-    People who were seen in several levels are compared with themselves; people who lack a level that is compared are
-    left out of that comparison, and named. Where nobody was seen in two, groups of people are compared.
+    Where at least half of the people were seen in several levels, people are compared with themselves; who lacks a
+    level that is compared is left out of that comparison, and named. Otherwise groups of people are compared; who was
+    seen in several levels belongs to none, is left out, and named.
 
     Args:
         factor: Its name.
@@ -108,14 +126,23 @@ def compare(factor: str, units: Units, settings: Settings, notes: list[str]) -> 
         settings: The test, the permutations and the confidence.
         notes: Takes who is left out, and what cannot be tested.
     """
-    seen = units.weights > 0
-    units = Units(units.people[seen], units.levels[seen], units.values[seen], units.weights[seen])
+    units = units.where(units.weights > 0)
+    levels_of: dict[str, set[str]] = {}
+    for person, level in zip(units.people, units.levels, strict=True):
+        levels_of.setdefault(person, set()).add(level)
+    several = sorted(person for person, seen in levels_of.items() if len(seen) > 1)
+    within = 0 < len(several) >= len(levels_of) / 2
+    if several and not within:
+        notes.append(
+            f"{factor}: most people are in one condition only, so groups are compared; {named_people(several)} "
+            f"{'is' if len(several) == 1 else 'are'} in several and left out"
+        )
+        units = units.without(several)
     means = units.means()
     levels = list(means)
     if len(levels) < 2:
         notes.append(f"{factor}: only {levels[0] if levels else 'nothing'} is there, so nothing to compare it with")
         return []
-    within = any(sum(person in means[level] for level in levels) > 1 for person in set(units.people))
     if settings.test == "mixed":
         from mftn.analysis.mixed import compare_mixed
 
@@ -153,6 +180,8 @@ def _pair(
     if not enough:
         notes.append(f"{factor}: {name} has too few people ({len(a)} and {len(b)}; {FEWEST} are needed): not tested")
         return
+    least = permutation.least_p(len(a), None if within else len(b), settings.permutations)
+    _tell_if_out_of_reach(f"{factor}: {name}", least, comb(len(means), 2) * len(EXPRESSIONS), settings, notes)
     effect = (effect_of_pairs if within else effect_of_groups)(a, b, settings.confidence)
     p = (permutation.pairs if within else permutation.groups)(a, b, settings.permutations, settings.seed)
     for place, signal in enumerate(SIGNALS):
@@ -212,8 +241,24 @@ def _stack(values: dict[str, Floats], people: Sequence[str]) -> Floats:
 
 def _tell_left_out(factor: str, what: str, people: Sequence[str], notes: list[str]) -> None:
     if people:
-        shown = ", ".join(people[:8]) + (" …" if len(people) > 8 else "")
-        notes.append(f"{factor}: {len(people)} of the people lack a level and are left out of {what}: {shown}")
+        notes.append(
+            f"{factor}: {len(people)} of the people lack a level and are left out of {what}: {named_people(people)}"
+        )
+
+
+def named_people(people: Sequence[str]) -> str:
+    """The first of them, for a note."""
+    return ", ".join(people[:8]) + (" …" if len(people) > 8 else "")
+
+
+def _tell_if_out_of_reach(what: str, least: float, tests: int, settings: Settings, notes: list[str]) -> None:
+    """A test that can find nothing must not be read as one that found nothing."""
+    if least * tests > 1 - settings.confidence:
+        corrected = min(least * tests, 1.0)
+        notes.append(
+            f"{what}: with so few people or permutations no p can be below {least:.2g}, nor {corrected:.2g} after "
+            f"correction for {tests} tests, however large the difference is: read the intervals"
+        )
 
 
 def correct(comparisons: pd.DataFrame) -> pd.DataFrame:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from hashlib import sha256
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
@@ -20,24 +23,41 @@ _SCHEMA = "http://www.mpi.nl/tools/elan/EAFv3.0.xsd"
 _MIME = {".mp4": "video/mp4", ".mov": "video/quicktime", ".mpg": "video/mpeg", ".mpeg": "video/mpeg"}
 
 
-def write_elan(events: pd.DataFrame, folder: Path) -> list[Path]:
+def write_elan(
+    events: pd.DataFrame, sources: Sequence[str], folder: Path, before: Mapping[str, str]
+) -> tuple[dict[str, str], dict[str, str]]:
     """An .eaf file for each recording, with a tier for each person and expression; the film is linked, not copied.
+
+    A file that a coder has changed since is never replaced: the new one gets another name.
 
     Args:
         events: The table of events.
+        sources: The recordings, also those without events.
         folder: Where the files go.
+        before: SHA-256 of the files that an earlier summary wrote there, by name.
+
+    Returns:
+        SHA-256 of the files by name; and by the names of those that were changed since, the new one's.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    names = file_names(list(dict.fromkeys(events["source"])))
-    written = []
-    for source, rows in events.groupby("source", sort=False):
-        path = folder / f"{names[str(source)]}.eaf"
-        tree = ET.ElementTree(_document(str(source), rows))
+    names = file_names(list(dict.fromkeys(sources)))
+    written, changed = dict(before), dict[str, str]()
+    for source, name in names.items():
+        document = _document(source, events[events["source"] == source])
+        file, numbers = f"{name}.eaf", count(2)
+        while _digest(folder / file) not in (None, before.get(file)):
+            kept, file = file, f"{name}-{next(numbers)}.eaf"
+            changed[kept] = file
+        tree = ET.ElementTree(document)
         ET.indent(tree)
-        with atomic_write(path) as partial:
+        with atomic_write(folder / file) as partial:
             tree.write(partial, encoding="UTF-8", xml_declaration=True)
-        written.append(path)
-    return written
+        written[file] = _digest(folder / file) or ""
+    return written, changed
+
+
+def _digest(path: Path) -> str | None:
+    return sha256(path.read_bytes()).hexdigest() if path.exists() else None
 
 
 def _document(source: str, events: pd.DataFrame) -> ET.Element:
@@ -92,11 +112,14 @@ def write_bids(events: pd.DataFrame, folder: Path) -> None:
 
 
 def file_names(names: list[str], joiner: str = "_") -> dict[str, str]:
-    """A name for a file for each name: letters, digits and `joiner`, and none twice on any disk."""
-    unique = UniqueNames(separator=joiner)
+    """A name for a file for each name: letters, digits and `joiner`, and none twice on any disk.
+
+    Without a joiner only ASCII's letters are kept, as BIDS wants it.
+    """
+    unique, others = UniqueNames(separator=joiner), r"[^\w]+" if joiner else r"[^A-Za-z0-9]+"
     found = {}
     for name in names:
         path = Path(name)
         stem = path.stem if path.suffix.lower() in VIDEO_SUFFIXES else path.name
-        found[name] = unique.name(re.sub(r"[^A-Za-z0-9]+", joiner, stem).strip("_") or "unnamed")
+        found[name] = unique.name(re.sub(others, joiner, stem).strip("_") or "unnamed")
     return found

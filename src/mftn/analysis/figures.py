@@ -14,6 +14,7 @@ from matplotlib.patheffects import withStroke
 
 from mftn.analysis.courses import Course, align, coarser, nan_mean
 from mftn.analysis.rows import K
+from mftn.analysis.segments import WHOLE
 from mftn.analysis.table import Floats
 from mftn.labels import COLOURS, EXPRESSIONS
 
@@ -131,11 +132,12 @@ def _stack(band: Axes, course: Course, factor: int) -> None:
     band.stackplot(times, np.nan_to_num(values).T, colors=[COLOURS[name] for name in EXPRESSIONS])
 
 
-def draw_curves(courses: Sequence[Course], levels: Sequence[str], confidence: float) -> Figure:
+def draw_curves(segment: str, courses: Sequence[Course], levels: Sequence[str], confidence: float) -> Figure:
     """Means over people with intervals, a panel for each expression and the valence index, a line for each level.
 
     Args:
-        courses: Of one segment, in which each person counts once per level.
+        segment: Its name.
+        courses: Of the segment, in which each person counts once per level.
         levels: The level of each course.
         confidence: Of the intervals, which are over people; there are none for fewer than three.
     """
@@ -168,6 +170,8 @@ def draw_curves(courses: Sequence[Course], levels: Sequence[str], confidence: fl
         name_seconds(panel, longest)
         panel.set_xlim(0, longest)
     figure.supylabel("probability", fontsize=9)
+    if segment != WHOLE:
+        figure.suptitle(segment, fontsize=10, color=INK)
     if len(names) > 1:
         handles, texts = panels[0].get_legend_handles_labels()
         figure.legend(handles, texts, loc="outside upper center", ncols=len(names), fontsize=8, frameon=False)

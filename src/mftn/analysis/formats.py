@@ -5,9 +5,11 @@ Parquet is read as it is. The others are first copied into a temporary Parquet f
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,8 @@ TYPES: dict[str, pa.DataType] = {
 _NEEDED = ("source",)
 _ENDINGS = {".parquet": "parquet", ".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 _ROWS = 1 << 17
+_SAMPLE = 1000
+"""Lines of a CSV table that show whether its decimals have points or commas."""
 
 
 class _Memory:
@@ -159,11 +163,17 @@ def _copy(batches: Iterator[pa.Table], path: Path, name: str) -> Path:
 
 def _csv_batches(path: Path) -> Iterator[pa.Table]:
     with path.open(encoding="utf-8-sig", errors="replace") as file:
-        first = file.readline()
+        lines = list(islice(file, _SAMPLE))
+    first = lines[0] if lines else ""
     separator = "\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=first.count)
     names = [name.strip().strip('"') for name in first.strip().split(separator)]
+    cells = [cell.strip('"\r\n ') for line in lines for cell in line.split(separator)]
+    comma = separator != "," and any(re.fullmatch(r"-?\d+,\d+", cell) for cell in cells)
     convert = pa.csv.ConvertOptions(
-        column_types=TYPES, include_columns=[name for name in names if name in TYPES], strings_can_be_null=True
+        column_types=TYPES | {"track": pa.float64()},  # pandas writes whole numbers as 1.0 where some are missing
+        include_columns=[name for name in names if name in TYPES],
+        strings_can_be_null=True,
+        decimal_point="," if comma else ".",
     )
     parse = pa.csv.ParseOptions(delimiter=separator, newlines_in_values=True)
     for batch in pa.csv.open_csv(path, parse_options=parse, convert_options=convert):

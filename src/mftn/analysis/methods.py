@@ -46,10 +46,12 @@ def _material(summary: Summary) -> str:
         if study.people_given
         else ("Each track counts as a person; nobody said who is who.")
     )
+    unnamed = f" and {study.unnamed:,} tracks or images of others" if study.unnamed else ""
     return (
-        f"Facial expressions in {' and '.join(sources)} ({study.people:,} people, {study.rows:,} rows) were classified"
-        f"{model} by MFTN {__version__}, which gives each face calibrated probabilities of eight expressions as raters "
-        f"would label the image. {who} Where one person would be seen twice in a frame, the largest face was taken."
+        f"Facial expressions in {' and '.join(sources)} ({study.people:,} people{unnamed}, {study.rows:,} rows) "
+        f"were classified{model} by MFTN {__version__}, which gives each face calibrated probabilities of eight "
+        f"expressions as raters would label the image. {who} Where one person would be seen twice in a frame, the "
+        "largest face was taken."
     )
 
 
@@ -97,8 +99,9 @@ def _tests(summary: Summary) -> str:
     if settings.test == "mixed":
         test = (
             "linear mixed models with a random intercept for each person (statsmodels, restricted maximum likelihood; "
-            "degrees of freedom by the between-within method); effect sizes are differences divided by the standard "
-            "deviation of single values"
+            "degrees of freedom by the between-within method; one value per person and condition where people are "
+            "compared with themselves, else one per person, condition and segment); effect sizes are differences "
+            "divided by the standard deviation of these values"
         )
     else:
         test = (
@@ -109,11 +112,11 @@ def _tests(summary: Summary) -> str:
         )
     value = "difference from the baseline" if summary.study.baseline else "mean probability"
     return (
-        f"Conditions were compared by {test}. The unit is the person: one {value} per person and condition"
-        f"{' and segment' if settings.test == 'mixed' else ', weighted by seen time over segments'}; frames are never "
-        f"treated as independent. Intervals are at {settings.confidence:.0%}. Each factor is tested by itself, without "
-        "interactions; its eight expressions (times the pairs of levels) are one family, corrected by Holm's method "
-        f"(p_holm); the valence index is tested apart. Comparisons need {FEWEST} people."
+        f"Conditions were compared by {test}. The unit is the person: the {value} of a person in a condition is "
+        "weighted by seen time over segments; frames are never treated as independent. Intervals are at "
+        f"{settings.confidence:.0%}. Each factor is tested by itself, without interactions; its eight expressions "
+        "(times the pairs of levels) are one family, corrected by Holm's method (p_holm); the valence index is tested "
+        f"apart. Comparisons need {FEWEST} people."
     )
 
 

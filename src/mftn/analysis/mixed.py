@@ -49,8 +49,6 @@ def fit(values: Floats, levels: Sequence[str], people: Sequence[str], within: bo
         ols = sm.OLS(values, design).fit()
         return Fit(ols.params, ols.cov_params(), float(np.sqrt(ols.scale)), float(count - width))
     freedom = count - persons - (width - 1) if within else persons - width
-    if freedom < 1:
-        return None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a variance of people at 0 is no error: their values do not hang together
         try:
@@ -69,12 +67,20 @@ def fit(values: Floats, levels: Sequence[str], people: Sequence[str], within: bo
 def compare_mixed(
     factor: str, units: Units, levels: Sequence[str], within: bool, settings: Settings, notes: list[str]
 ) -> list[Comparison]:
-    """Every comparison between a factor's levels by mixed models, one for each signal."""
+    """Every comparison between a factor's levels by mixed models, one for each signal.
+
+    People compared with themselves have one value per level: people differ in how much they respond, so their stretches
+    of one level are no independent evidence of a difference between levels.
+    """
     from mftn.analysis.conditions import FEWEST, MOST_PAIRS, SIGNALS
 
+    units = units.averaged() if within else units
     count = len(set(units.people))
-    if count < FEWEST + (0 if within else len(levels)):
-        notes.append(f"{factor}: too few people ({count}) for a mixed model: not tested")
+    few = len(units.people) - count < len(levels) if within else count < FEWEST + len(levels)
+    if few or count < FEWEST:
+        notes.append(
+            f"{factor}: too few people ({count}, or too few of them in several levels) for a mixed model: not tested"
+        )
         return []
     found: list[Comparison] = []
     for place, signal in enumerate(SIGNALS):

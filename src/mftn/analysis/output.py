@@ -5,10 +5,10 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -17,6 +17,7 @@ from mftn.analysis.methods import methods, versions
 from mftn.analysis.summary import TABLES, Summary
 from mftn.analysis.synchrony import ALL
 from mftn.errors import MissingExtraError
+from mftn.figure_text import text_as_written
 from mftn.files import atomic_write, write_encoded, write_text
 
 if TYPE_CHECKING:
@@ -53,47 +54,53 @@ def write_summary(summary: Summary, folder: Path, *, elan: bool, bids: bool) -> 
         OSError: A file cannot be written; the error names it.
     """
     (folder / "figures").mkdir(parents=True, exist_ok=True)
+    before = _written_before(folder)
+    digests = before.get("elan", {})
+    if elan:
+        sources = [one.source for one in summary.presence]
+        digests, changed = write_elan(summary.events, sources, folder / "elan", digests)
+        kept = [
+            f"elan/{old}: was changed since it was written, so it is kept; the new events are in elan/{new}"
+            for old, new in changed.items()
+        ]
+        summary = replace(summary, notes=(*summary.notes, *kept))
     files = []
     for name, frame in summary.frames().items():
         write_table(frame, folder / name)
         files += [f"{name}.csv", f"{name}.parquet"]
-    images = {}
-    for name, figure in _figures(summary):
-        for kind in ("png", "pdf"):
-            path = folder / "figures" / f"{name}.{kind}"
-            files.append(f"figures/{path.name}")
-            with write_encoded(path) as content:
-                figure.savefig(content, format=kind, metadata={"CreationDate": None} if kind == "pdf" else None)
-            figure.set_layout_engine("none")  # what was laid out for the first format holds for the second
-        image = (folder / "figures" / f"{name}.png").read_bytes()
-        images[name] = "data:image/png;base64," + base64.b64encode(image).decode()
-    if elan:
-        write_elan(summary.events, folder / "elan")
+    images, subjects = {}, {}
+    with text_as_written():
+        for name, subject, figure in _figures(summary):
+            for kind in ("png", "pdf"):
+                path = folder / "figures" / f"{name}.{kind}"
+                files.append(f"figures/{path.name}")
+                with write_encoded(path) as content:
+                    figure.savefig(content, format=kind, metadata={"CreationDate": None} if kind == "pdf" else None)
+                figure.set_layout_engine("none")  # what was laid out for the first format holds for the second
+            image = (folder / "figures" / f"{name}.png").read_bytes()
+            images[name], subjects[name] = "data:image/png;base64," + base64.b64encode(image).decode(), subject
     if bids:
         write_bids(summary.events, folder / "bids")
     write_text(folder / "methods.txt", "\n\n".join(methods(summary)) + "\n")
     write_text(folder / "notes.txt", "".join(f"{note}\n" for note in summary.notes))
-    _remove_results_before(folder, files)
+    for name in set(map(str, before.get("files", ()))) - set(files):
+        if RESULT.fullmatch(name):  # it would contradict the page
+            (folder / name).unlink(missing_ok=True)
     settings, study = asdict(summary.settings), asdict(summary.study)
-    about = {"settings": settings, "study": study, "versions": versions(), "files": files}
+    about = {"settings": settings, "study": study, "versions": versions(), "files": files, "elan": digests}
     write_text(folder / "summary.json", json.dumps(about, indent=1, ensure_ascii=False))
     page = folder / "summary.html"
-    write_text(page, _page(summary, images))
+    write_text(page, _page(summary, images, subjects))
     return page
 
 
-def _remove_results_before(folder: Path, files: Sequence[str]) -> None:
-    """Remove tables and figures that an earlier run wrote, by its own list, and this one did not.
-
-    They would contradict the page. ELAN's files stay: coders write into them.
-    """
+def _written_before(folder: Path) -> dict[str, Any]:
+    """What an earlier summary in the folder says of itself."""
     try:
-        before = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["files"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return
-    for name in set(map(str, before)) - set(files):
-        if RESULT.fullmatch(name):
-            (folder / name).unlink(missing_ok=True)
+        about = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return about if isinstance(about, dict) else {}
 
 
 def write_table(frame: pd.DataFrame, path: Path) -> None:
@@ -110,35 +117,39 @@ def write_table(frame: pd.DataFrame, path: Path) -> None:
         frame.to_parquet(partial, index=False)
 
 
-def _figures(summary: Summary) -> Iterator[tuple[str, Figure]]:
+def _figures(summary: Summary) -> Iterator[tuple[str, str, Figure]]:
+    """Each figure with its file's name and, where there are several of a kind, the segment or factor that it shows."""
     try:
         from mftn.analysis import compare_figures, figures
     except ModuleNotFoundError as error:
         raise MissingExtraError("Figures of a summary", "analysis") from error
     confidence = summary.settings.confidence
     if summary.presence:
-        yield "presence", figures.draw_presence(summary.presence)
+        yield "presence", "", figures.draw_presence(summary.presence)
     if summary.courses:
-        yield "people", figures.draw_bands(summary.courses)
-        yield "events", figures.draw_raster(summary.events, summary.presence)
-    for name, courses, levels in curve_groups(summary):
-        yield f"curves_{name}", figures.draw_curves(courses, levels, confidence)
+        yield "people", "", figures.draw_bands(summary.courses)
+        yield "events", "", figures.draw_raster(summary.events, summary.presence)
+    for segment, name, courses, levels in curve_groups(summary):
+        yield f"curves_{name}", segment, figures.draw_curves(segment, courses, levels, confidence)
     if len(summary.transitions):
-        yield "transitions", figures.draw_transitions(summary.transitions)
+        yield "transitions", "", figures.draw_transitions(summary.transitions)
     what = "difference from the own baseline" if summary.study.baseline else "mean probability"
     names = file_names(list(summary.units))
     for factor, units in summary.units.items():
         if (summary.conditions["factor"] == factor).any():
             figure = compare_figures.draw_conditions(factor, units, summary.conditions, confidence, what)
-            yield f"conditions_{names[factor]}", figure
+            yield f"conditions_{names[factor]}", factor, figure
     if len(summary.synchrony):
         each = summary.synchrony[(summary.synchrony["kind"] == "pair") | (summary.synchrony["person"] == ALL)]
-        yield "synchrony", compare_figures.draw_synchrony(each)
-    yield "quality", figures.draw_quality(summary.persons)
+        yield "synchrony", "", compare_figures.draw_synchrony(each)
+    yield "quality", "", figures.draw_quality(summary.persons)
 
 
-def curve_groups(summary: Summary) -> Iterator[tuple[str, list[Course], list[str]]]:
-    """Segments with their courses, and the level of the first factor of each; nobody unknown where people are known."""
+def curve_groups(summary: Summary) -> Iterator[tuple[str, str, list[Course], list[str]]]:
+    """Segments with their file names, courses, and the first factor's level of each course.
+
+    Where the study says who is who, nobody else is in it.
+    """
     known = any(course.known for course in summary.courses)
     chosen = [course for course in summary.courses if course.known or not known]
     segments = list(dict.fromkeys(course.segment.name for course in chosen))[:MOST_CURVES]
@@ -149,10 +160,10 @@ def curve_groups(summary: Summary) -> Iterator[tuple[str, list[Course], list[str
         levels = [
             course.segment.conditions.get(factor, "") or "no condition" if factor else "all" for course in courses
         ]
-        yield names[segment], courses, levels
+        yield segment, names[segment], courses, levels
 
 
-def _page(summary: Summary, images: dict[str, str]) -> str:
+def _page(summary: Summary, images: dict[str, str], subjects: dict[str, str]) -> str:
     from mftn.analysis.page import render
 
-    return render(summary, images)
+    return render(summary, images, subjects)

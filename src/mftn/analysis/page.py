@@ -21,12 +21,13 @@ MOST_ROWS = 24
 """Rows of a table on the page; all are in the files."""
 
 
-def render(summary: Summary, images: dict[str, str]) -> str:
+def render(summary: Summary, images: dict[str, str], subjects: dict[str, str]) -> str:
     """The page.
 
     Args:
         summary: The results.
         images: Figures as data URLs, by name.
+        subjects: The segment or factor that a figure shows, by name.
     """
     from jinja2 import Environment
 
@@ -38,6 +39,7 @@ def render(summary: Summary, images: dict[str, str]) -> str:
         settings=summary.settings,
         notes=summary.notes,
         images=images,
+        subjects=subjects,
         expressions=EXPRESSIONS,
         segments=_segment_means(summary),
         persons=_records(summary.persons),
@@ -54,13 +56,22 @@ def render(summary: Summary, images: dict[str, str]) -> str:
 
 
 def _segment_means(summary: Summary) -> list[dict[str, Any]]:
-    """One row per segment and levels: how many people, and the mean over people of each expression."""
+    """One row per segment and levels: how many people, and the mean over people of each expression.
+
+    A person's own mean is weighted by seen time over recordings, as in the comparisons. Where the study says who is
+    who, tracks of others are left out.
+    """
     keys = ["segment", *summary.study.factors]
     value = "difference" if summary.study.baseline else "mean"
+    frame = summary.expressions.dropna(subset=value)
+    if summary.study.people_given:
+        frame = frame[frame["person"].isin(summary.persons.loc[summary.persons["known"], "person"])]
+    weights = frame["seen"].fillna(1.0)  # images have one row per person
+    frame = frame.assign(weight=weights, weighted=weights * frame[value])
     found = []
-    frame = summary.expressions
     for names, rows in frame.groupby(keys, sort=False, dropna=False):
-        each = rows.groupby(["person", "expression"])[value].mean().unstack().reindex(columns=EXPRESSIONS)
+        sums = rows.groupby(["person", "expression"])[["weighted", "weight"]].sum()
+        each = (sums["weighted"] / sums["weight"]).unstack().reindex(columns=EXPRESSIONS)
         said = [str(name) for name in names if isinstance(name, str) and name]
         found.append({"name": " · ".join(said), "people": int(each.notna().any(axis=1).sum()), **each.mean().to_dict()})
     return found[:60]

@@ -59,6 +59,18 @@ def groups(a: Floats, b: Floats, draws: int, seed: int) -> Floats:
     return _p(np.abs(_welch(observed, centred))[0], lambda part: np.abs(_welch(part, centred)), masks, exact)
 
 
+def least_p(n: int, m: int | None, draws: int) -> float:
+    """The smallest two-sided p that `pairs` (m is None) or `groups` can give.
+
+    Args:
+        n: People of a paired comparison, or of one group.
+        m: People of the other group.
+        draws: Arrangements.
+    """
+    total, as_high = (2**n, 2) if m is None else (comb(n + m, n), 2 if n == m else 1)  # a swap is as high
+    return as_high / total if total <= draws else 1 / (draws + 1)
+
+
 def any_groups(levels: Sequence[Floats], draws: int, seed: int) -> tuple[Floats, Floats]:
     """(M,) F of one-way analysis of variance, and its p by permuting people between levels.
 

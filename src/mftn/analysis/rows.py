@@ -104,6 +104,7 @@ def person_frame(rows: Sequence[Row], factors: Sequence[str], baseline: Baseline
     """One row per person × segment: time, quality and the valence index."""
     frame = _identity(rows, factors, 1)
     frame.insert(2, "tracks", [" ".join(f"#{track}" for track in row.tracks) or None for row in rows])
+    frame.insert(2, "known", [row.known for row in rows])
     frame["duration"] = [row.segment.end - row.segment.start for row in rows]
     frame["seen"] = [row.seen for row in rows]
     frame["missing"] = [row.missing for row in rows]

@@ -9,7 +9,7 @@ from itertools import combinations, pairwise
 import numpy as np
 
 from mftn.analysis.clock import Clock
-from mftn.analysis.sheets import Sheet, Sources, read_sheet, seconds
+from mftn.analysis.sheets import RowIndex, Sheet, Sources, read_sheet, seconds
 from mftn.errors import DataError
 
 WHOLE = "all"
@@ -55,6 +55,7 @@ class Segments:
         self.given = sheet is not None
         self.notes = notes
         self.rows: list[_Row] = []
+        self._index = RowIndex()
         if sheet is None:
             return
         table = read_sheet(sheet, "segments", ["name"])
@@ -71,13 +72,14 @@ class Segments:
             if word and source is None:
                 notes.append(f"{where}: the table has no source {word}")
             else:
+                self._index.add(len(self.rows), source)
                 self.rows.append(_Row(source, row["name"], start, end))
 
     def of(self, source: str, clock: Clock) -> list[Segment]:
         """The segments of a recording; none of an image's has a start."""
         if not self.given:
             return [Segment(WHOLE, clock.start, clock.end) if len(clock.times) else Segment(WHOLE, np.nan, np.nan)]
-        rows = [row for row in self.rows if row.source in (source, None)]
+        rows = [self.rows[number] for number in self._index.find(source)]
         if not rows:
             self.notes.append(f"{source}: has no segment in {self._sheet}, so nothing of it is in the results")
         if not len(clock.times):
@@ -124,6 +126,7 @@ class Conditions:
         self.factors: tuple[str, ...] = ()
         self.notes = notes
         self.rows: list[tuple[dict[str, str], float, float, dict[str, str], str]] = []
+        self._index = RowIndex()
         self._used: set[int] = set()
         if sheet is None:
             return
@@ -150,6 +153,7 @@ class Conditions:
             span = (-np.inf if start is None else start, np.inf if end is None else end)
             if span[1] <= span[0]:
                 raise DataError(f"{where}: ends at {span[1]:g} s, not after its start at {span[0]:g} s")
+            self._index.add(len(self.rows), key.get("source"), key.get("person"))
             self.rows.append((key, *span, {factor: row[factor] for factor in self.factors}, where))
 
     def split(self, segment: Segment, source: str, person: str) -> Iterator[Segment]:
@@ -157,8 +161,7 @@ class Conditions:
         if not self.factors:
             yield segment
             return
-        identity = {"source": source, "person": person}
-        rows = [number for number, row in enumerate(self.rows) if row[0].items() <= identity.items()]
+        rows = self._index.find(source, person)
         self._used |= set(rows)
         still = np.isnan(segment.start)
         edges = [] if still else sorted({segment.start, segment.end, *self._edges(rows, segment)})

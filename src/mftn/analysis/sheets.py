@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
 from typing import TypeAlias
@@ -18,6 +20,8 @@ Sheet: TypeAlias = str | Path | pd.DataFrame
 def read_sheet(sheet: Sheet, what: str, needed: Sequence[str]) -> pd.DataFrame:
     """A table of words: names of columns in lower case, cells without surrounding spaces, empty cells as "".
 
+    Columns without a name are dropped: spreadsheets write those that once held something, and pandas its row numbers.
+
     Args:
         sheet: A CSV file with commas, semicolons or tabs, or a data frame.
         what: What error messages call it where it has no file name.
@@ -27,9 +31,10 @@ def read_sheet(sheet: Sheet, what: str, needed: Sequence[str]) -> pd.DataFrame:
         DataError: The file is missing or unreadable, empty, or lacks a column.
     """
     name = what if isinstance(sheet, pd.DataFrame) else str(sheet)
-    frame = sheet if isinstance(sheet, pd.DataFrame) else _read_csv(Path(sheet))
-    words = frame.astype(object).where(frame.notna(), "").astype(str).apply(lambda column: column.str.strip())
-    words.columns = [str(column).strip().lower() for column in frame.columns]
+    frame = sheet.reset_index(drop=True) if isinstance(sheet, pd.DataFrame) else _read_csv(Path(sheet))
+    words = frame.astype(object).where(frame.notna(), "").astype(str).apply(lambda column: column.map(normalised))
+    words.columns = [normalised(str(column)).lower() for column in frame.columns]
+    words = words.loc[:, words.columns != ""]
     missing = [column for column in needed if column not in words]
     if missing:
         raise DataError(
@@ -38,22 +43,39 @@ def read_sheet(sheet: Sheet, what: str, needed: Sequence[str]) -> pd.DataFrame:
         )
     if len(set(words.columns)) < len(words.columns):
         raise DataError(f"{name}: two columns have the same name: {', '.join(words.columns)}")
-    words = words[(words != "").any(axis=1)].reset_index(drop=True)
+    words = words[(words != "").any(axis=1)]  # the index goes on counting empty rows, as a spreadsheet does
     if words.empty:
         raise DataError(f"{name}: has no rows")
     words.attrs["name"] = name
     return words
 
 
+def normalised(text: str) -> str:
+    """Without surrounding spaces, and with one spelling for letters that can be written in two ways."""
+    return unicodedata.normalize("NFC", text).strip()
+
+
 def _read_csv(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise DataError(f"{path}: there is no such file")
     try:
-        first = path.open(encoding="utf-8-sig").readline()
-        separator = max(",;\t", key=first.count)
-        return pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (UnicodeDecodeError, ValueError) as error:  # pandas' own errors are ValueErrors
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            separator = max(",;\t", key=file.readline().count)
+            file.seek(0)
+            rows = list(csv.reader(file, delimiter=separator))
+    except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: not a readable CSV table (save it as CSV UTF-8): {error}") from error
+    header = rows.pop(0) if rows else []
+    for number, row in enumerate(rows):
+        if any(cell.strip() for cell in row[len(header) :]):
+            raise DataError(
+                f"{path}: row {number + 2} has {len(row)} cells, the header {len(header)}; put text that holds "
+                f"{separator!r} in double quotes"
+            )
+    width = len(header)
+    frame = pd.DataFrame([[*row, *[""] * width][:width] for row in rows], columns=header, dtype=str)
+    # where semicolons stand between cells, the comma is a decimal one
+    return frame.replace(r"^\s*(-?\d+),(\d+)\s*$", r"\1.\2", regex=True) if separator == ";" else frame
 
 
 def seconds(row: pd.Series, column: str, name: str) -> float | None:
@@ -71,6 +93,22 @@ def seconds(row: pd.Series, column: str, name: str) -> float | None:
         raise DataError(f"{name}: row {int(str(row.name)) + 2}: {error}") from error
 
 
+class RowIndex:
+    """Finds the rows of a sheet that hold for a person in a recording, by their columns source and person."""
+
+    def __init__(self) -> None:
+        self._rows: dict[tuple[str | None, str | None], list[int]] = {}
+
+    def add(self, row: int, source: str | None, person: str | None = None) -> None:
+        """Take in a row; None stands for every recording, or everybody."""
+        self._rows.setdefault((source, person), []).append(row)
+
+    def find(self, source: str, person: str | None = None) -> list[int]:
+        """The rows that hold, in the sheet's order."""
+        keys = {(one, other) for one in (source, None) for other in (person, None)}
+        return sorted(row for key in keys for row in self._rows.get(key, ()))
+
+
 class Sources:
     """Finds a table's source by the name that a person wrote: the path or its end, with or without the suffix.
 
@@ -82,7 +120,7 @@ class Sources:
         self.names = tuple(names)
         self._by: dict[str, dict[str, None]] = {}
         for name in self.names:
-            path = PurePath(name)
+            path = PurePath(normalised(name))
             for key in {path.name, path.stem}:
                 self._by.setdefault(key, {})[name] = None
 
@@ -94,7 +132,7 @@ class Sources:
         """
         if word in self.names:
             return word
-        found = [source for source in self._by.get(PurePath(word).name, {}) if _same_folders(source, word)]
+        found = [source for source in self._by.get(PurePath(word).name, {}) if _same_folders(normalised(source), word)]
         if len(found) > 1:
             raise DataError(f"{name}: {word} may be {' or '.join(found[:3])}; write the path as the table has it")
         return found[0] if found else None

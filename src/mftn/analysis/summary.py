@@ -12,7 +12,7 @@ import pandas as pd
 
 from mftn.analysis.baseline import Baseline
 from mftn.analysis.collect import Collector, Presence
-from mftn.analysis.conditions import Comparison, Units, compare, correct
+from mftn.analysis.conditions import Comparison, Units, compare, correct, named_people
 from mftn.analysis.courses import Course
 from mftn.analysis.events import Event
 from mftn.analysis.formats import Table
@@ -38,7 +38,8 @@ class Study:
     Attributes:
         recordings: How many videos.
         images: How many images.
-        people: How many.
+        people: How many; where the study says who is who, those that it names.
+        unnamed: Tracks and images of others, where the study says who is who.
         rows: Of the table.
         models: That made it, where it says so.
         baseline: In words; "" where there is none.
@@ -50,6 +51,7 @@ class Study:
     recordings: int
     images: int
     people: int
+    unnamed: int
     rows: int
     models: tuple[str, ...]
     baseline: str
@@ -178,7 +180,8 @@ def _results(collector: Collector, tables: Tables) -> Summary:
     baseline = collector.baseline.of if collector.baseline.spec is not None else None
     units = _units(collector)
     comparisons = [row for factor, values in units.items() for row in compare(factor, values, settings, notes)]
-    synchrony = synchronise(collector.courses, settings) if settings.synchrony else []
+    synchrony = synchronise(collector.stretches, settings, notes)
+    named = {row.person for row in rows if row.known or not collector.people.given}
     events = pd.DataFrame(collector.events, columns=["source", "person", "segment", *_names(Event)])
     return Summary(
         expression_frame(rows, factors, baseline),
@@ -193,7 +196,8 @@ def _results(collector: Collector, tables: Tables) -> Summary:
         Study(
             collector.recordings,
             collector.images,
-            len({row.person for row in rows}),
+            len(named),
+            len({row.person for row in rows} - named),
             tables.scan.rows,
             tables.scan.models,
             collector.baseline.text,
@@ -222,19 +226,32 @@ def _transition_frame(counts: dict[tuple[str, ...], int]) -> pd.DataFrame:
 
 def _units(collector: Collector) -> dict[str, Units]:
     """What is compared: each factor's levels, and segments where there are several."""
-    rows = [row for row in collector.rows if row.segment.name != collector.baseline.segment and row.weight > 0]
-    usable = _units_known(collector, rows)
+    rows = [row for row in collector.rows if row.segment.name != collector.baseline.segment]
+    _tell_unseen([row for row in rows if row.known], collector.notes)
+    usable = _units_known(collector, [row for row in rows if row.weight > 0])
     found = {}
     for factor in collector.conditions.factors:
         chosen = [row for row in usable if row.segment.conditions.get(factor)]
         lacking = sorted({row.person for row in usable} - {row.person for row in chosen})
         if lacking:
-            collector.notes.append(f"{factor}: no condition is given for {', '.join(lacking[:8])}")
+            collector.notes.append(f"{factor}: no condition is given for {named_people(lacking)}")
         if chosen:
             found[factor] = _make_units(chosen, [row.segment.conditions[factor] for row in chosen], collector)
     if len({row.segment.name for row in usable}) > 1 and SEGMENT not in collector.conditions.factors:
         found[SEGMENT] = _make_units(usable, [row.segment.name for row in usable], collector)
     return found
+
+
+def _tell_unseen(rows: Sequence[Row], notes: list[str]) -> None:
+    """Note who is never seen in a segment, and so is missing from its means and comparisons."""
+    seen: dict[str, dict[str, float]] = {}
+    for row in rows:
+        weights = seen.setdefault(row.segment.name, {})
+        weights[row.person] = weights.get(row.person, 0.0) + row.weight
+    for segment, weights in seen.items():
+        if unseen := [person for person, weight in weights.items() if not weight]:
+            where = "" if segment == WHOLE else f"{segment}: "
+            notes.append(f"{where}never seen, so not compared: {named_people(unseen)}")
 
 
 def _units_known(collector: Collector, rows: Sequence[Row]) -> list[Row]:

@@ -69,20 +69,24 @@ class Synchrony:
     p: float
 
 
-def synchronise(courses: Sequence[Course], settings: Settings) -> list[Synchrony]:
+def synchronise(courses: Sequence[Course], settings: Settings, notes: list[str]) -> list[Synchrony]:
     """Every pair in each recording, and every group of viewers of a segment in different recordings.
 
     Args:
-        courses: Of everybody.
+        courses: Of everybody, over whole segments.
         settings: Windows, lags and draws.
+        notes: Takes whose further viewings are left out.
     """
-    together: dict[tuple[str, str, float], list[Course]] = {}
+    together: dict[tuple[str, str, float, float], list[Course]] = {}
     viewers: dict[str, dict[str, Course]] = {}
     for course in courses:
-        key = (course.source, course.segment.name, course.segment.start)
+        key = (course.source, course.segment.name, course.segment.start, course.segment.end)
         together.setdefault(key, []).append(course)
-        if course.known:
-            viewers.setdefault(course.segment.name, {}).setdefault(course.person, course)
+        if course.known and viewers.setdefault(course.segment.name, {}).setdefault(course.person, course) is not course:
+            notes.append(
+                f"{course.source}: {course.person} is seen in {course.segment.name} more than once; only the first "
+                "time counts for the synchrony of viewers"
+            )
     found: list[Synchrony] = []
     for group in together.values():
         for one, other in combinations(group, 2):

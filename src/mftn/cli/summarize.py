@@ -76,10 +76,12 @@ def run(arguments: Arguments) -> int:
         if (error.name or "mftn").startswith("mftn"):
             raise
         raise MissingExtraError("mftn summarize", "analysis") from error
-    for note in summary.notes[:_SHOWN]:
+    written = arguments.out / "notes.txt"
+    notes = written.read_text(encoding="utf-8").splitlines()
+    for note in notes[:_SHOWN]:
         LOG.warning(f"note: {note}")
-    if len(summary.notes) > _SHOWN:
-        LOG.warning(f"{len(summary.notes) - _SHOWN} more notes are in {arguments.out / 'notes.txt'}")
+    if len(notes) > _SHOWN:
+        LOG.warning(f"{len(notes) - _SHOWN} more notes are in {written}")
     print(f"{page}: {counted(summary.study.people, 'person', 'people')}, {counted(len(summary.events), 'event')}")
     return 0
 

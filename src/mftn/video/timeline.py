@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mftn.errors import MissingExtraError
+from mftn.figure_text import text_as_written
 from mftn.files import readable, write_encoded
 from mftn.labels import COLOURS
 from mftn.video.persons import Person, Persons
@@ -60,7 +61,8 @@ def draw_timeline(persons: Persons, path: Path, title: str = "") -> None:
     everybody = len(persons.by_track) + persons.others
     count = f"the {len(shown)} persons seen longest, of {everybody}" if everybody > len(shown) else ""
     name = readable(shortened(title))
-    figure.suptitle(" – ".join(filter(None, (name, count))), fontsize="medium", parse_math=False)
+    with text_as_written():
+        figure.suptitle(" – ".join(filter(None, (name, count))), fontsize="medium")
     with write_encoded(path) as content:
         figure.savefig(content, format=path.suffix.removeprefix(".").lower())
 

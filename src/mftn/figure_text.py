@@ -1,0 +1,25 @@
+"""Text in matplotlib's figures as it was written: names of people, files and conditions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+SCRIPTS = (
+    "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans CJK KR", "Source Han Sans", "WenQuanYi Zen Hei",
+    "Droid Sans Fallback", "Microsoft YaHei", "Yu Gothic", "Malgun Gothic", "PingFang SC", "Hiragino Sans",
+    "Apple SD Gothic Neo", "Noto Sans Devanagari", "Noto Sans Thai", "Nirmala UI", "Leelawadee UI", "Arial Unicode MS",
+)  # fmt: skip
+"""Fonts of Linux, Windows and macOS for letters that matplotlib's own font lacks; those that are installed are used."""
+
+
+@contextmanager
+def text_as_written() -> Iterator[None]:
+    """Within it, drawn and saved figures show `$` as it is and letters of other scripts where a font has them."""
+    import matplotlib
+    from matplotlib.font_manager import fontManager
+
+    installed = {font.name for font in fontManager.ttflist}
+    families = ["DejaVu Sans", *(name for name in SCRIPTS if name in installed)]
+    with matplotlib.rc_context({"text.parse_math": False, "font.family": families}):
+        yield
