@@ -17,7 +17,7 @@ from mftn.analysis.methods import methods, versions
 from mftn.analysis.summary import TABLES, Summary
 from mftn.analysis.synchrony import ALL
 from mftn.errors import MissingExtraError
-from mftn.files import atomic_write, write_encoded, write_text
+from mftn.files import atomic_write, json_text, write_encoded, write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -76,7 +76,7 @@ def write_summary(summary: Summary, folder: Path, *, elan: bool, bids: bool) -> 
     _remove_results_before(folder, files)
     settings, study = asdict(summary.settings), asdict(summary.study)
     about = {"settings": settings, "study": study, "versions": versions(), "files": files}
-    write_text(folder / "summary.json", json.dumps(about, indent=1, ensure_ascii=False))
+    write_text(folder / "summary.json", json_text(about, indent=1))
     page = folder / "summary.html"
     write_text(page, _page(summary, images))
     return page

@@ -15,6 +15,7 @@ from typing import Any
 from mftn.engines import find_model
 from mftn.engines.installed import is_shipped
 from mftn.errors import MissingExtraError, OutputError
+from mftn.files import json_text
 from mftn.limits import check_range
 from mftn.scale.plan import Plan, read_plan, write_plan
 from mftn.scale.settings import Settings
@@ -236,4 +237,4 @@ def _write_manifest(
         "unfinished": summary.unfinished,
         "parts": [{"file": f"{plan.entries[number].name}.parquet", **counts[number]} for number in sorted(counts)],
     }
-    store.put(MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False).encode())
+    store.put(MANIFEST, json_text(manifest, indent=1).encode())
