@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import stat
 import subprocess
 import sys
 import threading
@@ -22,6 +23,15 @@ def test_a_file_keeps_what_it_had_when_writing_fails(tmp_path: Path) -> None:
         assert path.read_text() == "before"
         raise RuntimeError("half way")
     assert path.read_text() == "before" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path: Path) -> None:
+    path = tmp_path / "private.csv"
+    write_text(path, "before")
+    for mode in (0o600, 0o640):
+        path.chmod(mode)
+        write_text(path, "after")
+        assert path.read_text() == "after" and stat.S_IMODE(path.stat().st_mode) == mode
 
 
 def test_json_is_valid_utf8_whatever_names_it_holds() -> None:

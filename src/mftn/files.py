@@ -31,8 +31,9 @@ LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383}
 def atomic_write(path: str | Path, *, keep: bool = False, real_suffix: bool = False) -> Iterator[Path]:
     """The path to write to; it replaces the file when the block succeeds, otherwise the earlier file stays.
 
-    The block must close what it opens: Windows cannot rename open files. Missing folders are created. A symbolic link's
-    target is replaced, not the link; a device or a pipe (/dev/stdout) is written to directly.
+    A file that is replaced keeps its permissions. Missing folders are created. The block must close what it opens:
+    Windows cannot rename open files. A symbolic link's target is replaced, not the link; a device or a pipe
+    (/dev/stdout) is written to directly.
 
     Args:
         path: The file.
@@ -99,6 +100,8 @@ def _is_pipe_or_device(path: Path) -> bool:
 def _commit(partial: Path, target: Path) -> None:
     with partial.open("r+b") as file:  # Windows flushes only files that are open for writing
         os.fsync(file.fileno())
+    with suppress(OSError):  # a new file, or a disk without permissions
+        partial.chmod(stat.S_IMODE(target.stat().st_mode))
     partial.replace(target)
 
 
