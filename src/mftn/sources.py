@@ -41,6 +41,8 @@ RAW_SUFFIXES = _suffixes("cr2 cr3 nef nrw arw dng orf rw2 raf pef srw")
 OPTIONAL = {"HEIC image": (HEIC_SUFFIXES, "pillow_heif", "heif"), "RAW image": (RAW_SUFFIXES, "rawpy", "raw")}
 """Images that need a package: their suffixes, the package, and the extra that installs it."""
 
+_UNFINISHED_VIDEO = re.compile(r"\.partial\.(mp4|mov|mkv)$", re.IGNORECASE)  # an annotated copy; no image is named so
+
 _CLIP, _BESIDE = "clip of a live photo", "RAW image beside its JPEG"
 _IRREGULAR = {_CLIP: "clips of live photos", _BESIDE: "RAW images beside their JPEGs"}
 
@@ -228,7 +230,7 @@ def find_images(sources: Iterable[str | os.PathLike[str]]) -> Iterator[str]:
 
 def is_hidden(name: str) -> bool:
     """Whether a file or folder of this name is skipped where a folder is walked."""
-    return name.startswith(".") or name in SYSTEM_NAMES or ".partial." in name  # one of ours, not complete
+    return name.startswith(".") or name in SYSTEM_NAMES or _UNFINISHED_VIDEO.search(name) is not None
 
 
 def walk(
