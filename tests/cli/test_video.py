@@ -143,6 +143,23 @@ def test_ctrl_c_keeps_every_frame_that_is_done(
     assert "interrupted with 13 frames done and kept" in capsys.readouterr().err
 
 
+def test_names_with_a_colon_are_files(
+    portrait: list[PillowImage.Image], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_clip(tmp_path / "2026-11-28T12:30:00.mp4", portrait[:5], sound="mp3", samples=44100)
+    options = ["--every", "2", "--engine", "onnxruntime", "--format", "jsonl"]
+    assert main(["predict", "2026-11-28T12:30:00.mp4", *options, "-o", "a.jsonl", "--save-video", "12:30:00.mp4"]) == 0
+    with av.open(str(tmp_path / "12:30:00.mp4")) as copy:
+        assert copy.streams.audio[0].codec_context.name.startswith("mp3")  # the clip's own sound
+    Path("12:30:00.mp4").rename("12:30:00_faces.mp4")
+    assert main(["predict", ".", *options, "-o", "b.jsonl"]) == 0  # the copy is known as such
+    for name in ("a.jsonl", "b.jsonl"):
+        assert [(row["source"], row["frame"]) for row in rows_of(Path(name))] == [
+            ("2026-11-28T12:30:00.mp4", frame) for frame in (0, 2, 4)
+        ]
+
+
 @pytest.mark.parametrize("option", ["--save-video", "--save-timeline"])
 def test_a_source_is_never_replaced(
     option: str, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
