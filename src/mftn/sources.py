@@ -197,11 +197,15 @@ def find_sources(
     for given in sources:
         source = given if isinstance(given, Source) else classify(given)
         if source.kind is Kind.LIST:
-            for path in _read_list(null):
-                listed = classify(path)
-                yield from _expand(Source(path, Kind.IMAGE) if path == "-" else listed, videos, skip, unread)
+            for path in read_list(null):
+                yield from _expand(listed(path), videos, skip, unread)
         else:
             yield from _expand(source, videos, skip, unread)
+
+
+def listed(path: str) -> Source:
+    """Classify a path of a list, in which - is a file of that name."""
+    return Source(path, Kind.IMAGE) if path == "-" else classify(path)
 
 
 def _expand(source: Source, videos: bool, skip: Collection[Path], unread: Counter[str] | None) -> Iterator[Source]:
@@ -355,8 +359,15 @@ def _matches(pattern: str, videos: bool) -> Iterator[Source]:
         yield from _expand(source, videos, (), None)
 
 
-def _read_list(null: bool) -> Iterator[str]:
-    """Paths on standard input, each as soon as it arrives, in any encoding."""
+def read_list(null: bool) -> Iterator[str]:
+    """Paths on standard input, each as soon as it arrives, in any encoding.
+
+    Args:
+        null: As in `find_sources`.
+
+    Raises:
+        ConfigError: Standard input holds no list of paths.
+    """
     start = True
     for piece in _pieces(b"\0" if null else b"\n"):
         if start and piece.startswith(IMAGE_STARTS):

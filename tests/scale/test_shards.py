@@ -1,7 +1,9 @@
 """Sources become the same shards in every run, whatever they are."""
 
+import io
 import itertools
 import os
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -48,6 +50,38 @@ def test_a_plan_is_kept_with_names_that_are_no_text(tmp_path: Path) -> None:
         read_plan(store, sources[:1], MADE_BY)
     with pytest.raises(ConfigError, match="model was m and is n"):
         read_plan(store, sources, MADE_BY | {"model": "n"})
+
+
+def test_the_same_words_for_other_sources_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a/photos/1.jpg", "b/photos/2.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    store, absolute = Store(str(tmp_path / "out")), Store(str(tmp_path / "out2"))
+    monkeypatch.chdir(tmp_path / "a")
+    plan = write_plan(store, ["photos"], MADE_BY)
+    write_plan(absolute, [tmp_path / "a" / "photos", "memory://b/c.jpg"], MADE_BY)
+    assert read_plan(store, ["photos"], MADE_BY) == plan
+    monkeypatch.chdir(tmp_path / "b")
+    with pytest.raises(ConfigError, match=r"working folder was .*a and is .*b"):
+        read_plan(store, ["photos"], MADE_BY)
+    assert read_plan(absolute, [tmp_path / "a" / "photos", "memory://b/c.jpg"], MADE_BY)  # the same from anywhere
+
+
+def test_another_list_on_standard_input_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def give(content: bytes) -> None:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+
+    monkeypatch.chdir(tmp_path)
+    store = Store(str(tmp_path / "out"))
+    give(b"a.jpg\0caf\xe9.jpg\0s3://b/c.jpg\0")
+    plan = write_plan(store, ["-"], MADE_BY, null=True)
+    assert [item.path for item in read_shard(store, 0).items] == ["a.jpg", os.fsdecode(b"caf\xe9.jpg"), "s3://b/c.jpg"]
+    give(b"a.jpg\ncaf\xe9.jpg\ns3://b/c.jpg\n")
+    assert read_plan(store, ["-"], MADE_BY) == plan
+    for other in (b"a.jpg\n", b"", b"other.jpg\ncaf\xe9.jpg\ns3://b/c.jpg\n"):
+        give(other)
+        with pytest.raises(ConfigError, match="the list on standard input was another"):
+            read_plan(store, ["-"], MADE_BY)
 
 
 def test_long_lists_span_files_of_a_plan(tmp_path: Path) -> None:

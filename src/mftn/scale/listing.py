@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.util import find_spec
 from typing import Any
 
 from mftn.errors import ConfigError
 from mftn.scale.shards import SHARD_IMAGES, Item, ItemKind
 from mftn.scale.storage import is_stored, locate, name_at, patiently, walk_store
-from mftn.sources import VIDEO_SUFFIXES, Source, classify, find_sources, readable_suffixes
+from mftn.sources import VIDEO_SUFFIXES, Kind, Source, classify, find_sources, listed, read_list, readable_suffixes
 
 PATH_COLUMNS = ("path", "source", "image_path", "file_path", "file", "filename", "url", "uri", "image")
 BYTES_COLUMNS = ("bytes", "image", "image_bytes", "content", "jpg", "data")
@@ -27,6 +27,7 @@ def find_items(
     *,
     null: bool = False,
     unread: Counter[str] | None = None,
+    on_listed: Callable[[str], object] | None = None,
 ) -> Iterator[Item]:
     """What sources stand for, in their order; nothing is held in memory but the names of one folder.
 
@@ -37,19 +38,29 @@ def find_items(
         shard_images: Rows of a Parquet file that are read together.
         null: As in `find_sources`.
         unread: As in `find_sources`.
+        on_listed: Called with each path on standard input.
 
     Raises:
         ConfigError: A source has no end, or a Parquet file holds neither paths nor images.
     """
     for given in sources:
-        path = given.path if isinstance(given, Source) else os.fspath(given)
-        if is_stored(path) and not classify(path).live:
-            yield from _stored(path, shard_images)
+        source = given if isinstance(given, Source) else classify(given)
+        if is_stored(source.path) and not source.live:
+            yield from _stored(source.path, shard_images)
             continue
-        for source in find_sources([given], null=null, videos=bool(find_spec("av")), unread=unread):
-            if source.live:
-                raise ConfigError(f"{source.name}: has no end; read it with `mftn predict` on one machine")
-            yield from _listed(source, shard_images)
+        each = _on_input(null, on_listed) if source.kind is Kind.LIST else [source]
+        for found in find_sources(each, videos=bool(find_spec("av")), unread=unread):
+            if found.live:
+                raise ConfigError(f"{found.name}: has no end; read it with `mftn predict` on one machine")
+            yield from _listed(found, shard_images)
+
+
+def _on_input(null: bool, on_listed: Callable[[str], object] | None) -> Iterator[Source]:
+    """The sources of the list on standard input."""
+    for path in read_list(null):
+        if on_listed:
+            on_listed(path)
+        yield listed(path)
 
 
 def _listed(source: Source, shard_images: int) -> Iterator[Item]:

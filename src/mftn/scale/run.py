@@ -76,7 +76,7 @@ def write(
     settings, store = (settings or Settings()).checked(), Store(os.fspath(output))
     made_by = settings.provenance()
     known = json.loads(made_by.to_json())
-    plan = read_plan(store, sources, known) or write_plan(store, sources, known, shard_images, null=null)
+    plan = read_plan(store, sources, known, null=null) or write_plan(store, sources, known, shard_images, null=null)
     there = set(store.names())
     done = [number for number, entry in enumerate(plan.entries) if f"{entry.name}.parquet" in there]
     aside = dict.fromkeys(store.names("_mftn/aside"), "by an earlier run")
