@@ -11,11 +11,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from mftn.errors import ConfigError
+from mftn.output import Provenance, open_writer
 from mftn.scale.listing import find_items
 from mftn.scale.plan import read_plan, read_shard, write_plan
 from mftn.scale.reading import members, rows
 from mftn.scale.shards import Item, ItemKind, Shard, cut
 from mftn.scale.storage import Store, locate, name_at
+from mftn.types import Prediction
 
 MADE_BY = {"model": "m", "settings": {"detector": "yunet"}}
 
@@ -155,6 +157,31 @@ def test_stores_are_listed_like_folders(bucket: object, store: str) -> None:
     )
     assert [item.kind.value for item in found] == ["tar", "tar", "image", "image"]
     assert "no such file" in (found[-1].error or "") and found[0].path == f"s3://photos/e/s-1.tar{store}"
+
+
+def test_an_earlier_output_among_the_images_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for name in ("a.jpg", "_DSC0001.jpg"):  # as cameras name some photographs
+        (tmp_path / "photos" / name).touch()
+    address = f"file://{tmp_path}"
+    before = list(find_items([address]))
+    write_plan(Store(str(tmp_path / "faces")), [address], MADE_BY)
+    with open_writer(tmp_path / "faces" / "0.parquet", "parquet", Provenance("m", "0" * 64, {})) as writer:
+        for item in before:
+            writer.write(Prediction(item.path, 0, 0, ()))
+    assert [Path(item.path).name for item in before] == ["_DSC0001.jpg", "a.jpg"]
+    assert list(find_items([address])) == list(find_items([f"{address}/*"])) == before
+    assert list(find_items([f"{address}/faces/0.parquet"])) == before  # where it is named
+    (nothing,) = find_items([f"{address}/faces"])
+    assert "a folder without images" in (nothing.error or "")
+
+
+def test_a_name_that_is_there_is_no_pattern(tmp_path: Path) -> None:
+    for name in ("b[1].jpg", "b1.jpg", "c.jpg"):
+        (tmp_path / name).touch()
+    assert list(find_items([f"file://{tmp_path}/b[1].jpg"])) == [Item(ItemKind.IMAGE, f"file://{tmp_path}/b[1].jpg")]
+    (tmp_path / "b[1].jpg").unlink()
+    assert list(find_items([f"file://{tmp_path}/b[1].jpg"])) == [Item(ItemKind.IMAGE, f"file://{tmp_path}/b1.jpg")]
 
 
 def test_a_file_system_of_fsspec_is_a_store() -> None:

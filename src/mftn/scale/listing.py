@@ -80,17 +80,18 @@ def _stored(address: str, shard_images: int) -> Iterator[Item]:
     suffixes, found = readable_suffixes() | VIDEO_SUFFIXES | {".tar", ".parquet"}, False
     for path in walk_store(address):
         if path == address or _suffix(path) in suffixes:
-            found = True
-            yield from _one(path, shard_images)
+            for item in _one(path, shard_images, walked=path != address):
+                found = True
+                yield item
     if not found:
         name = name_at(address)
         yield Item(ItemKind.IMAGE, address, f"{name}: no such file, or a folder without images; check the address")
 
 
-def _one(path: str, shard_images: int) -> Iterator[Item]:
-    """The items of one file, by its suffix."""
+def _one(path: str, shard_images: int, *, walked: bool = False) -> Iterator[Item]:
+    """The items of one file, by its suffix; none of a table of this package that no one has named."""
     if _suffix(path) == ".parquet":
-        yield from _rows(path, shard_images)
+        yield from _rows(path, shard_images, walked)
     else:
         yield _item(path)
 
@@ -99,21 +100,23 @@ def _item(path: str) -> Item:
     return Item(KINDS.get(_suffix(path), ItemKind.IMAGE), path)
 
 
-def _rows(path: str, shard_images: int) -> Iterator[Item]:
+def _rows(path: str, shard_images: int, walked: bool) -> Iterator[Item]:
     """The items of a Parquet file: the paths in it, or ranges of its rows."""
     import pyarrow as pa
 
     try:
-        yield from _rows_of(path, shard_images)
+        yield from _rows_of(path, shard_images, walked)
     except pa.ArrowInvalid as error:
         yield Item(ItemKind.IMAGE, path, f"{name_at(path)}: damaged, or no Parquet file ({error}); write it again")
 
 
-def _rows_of(path: str, shard_images: int) -> Iterator[Item]:
+def _rows_of(path: str, shard_images: int, walked: bool) -> Iterator[Item]:
     import pyarrow.parquet as pq
 
     files, place = locate(path)
     with patiently(lambda: pq.ParquetFile(files.open_input_file(place))) as file:
+        if walked and b"mftn" in (file.schema_arrow.metadata or {}):
+            return
         if bytes_column(file.schema_arrow):
             for start in range(0, file.metadata.num_rows, shard_images):
                 yield Item(ItemKind.ROWS, path, None, start, min(start + shard_images, file.metadata.num_rows))
