@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import json
 import os
 import sys
 from pathlib import Path
@@ -12,9 +13,11 @@ import pytest
 
 from mftn.errors import ConfigError
 from mftn.output import Provenance, open_writer
+from mftn.recognize import Recognizer, load
 from mftn.scale.listing import find_items
 from mftn.scale.plan import read_plan, read_shard, write_plan
-from mftn.scale.reading import members, rows
+from mftn.scale.reading import members, predictions_of, rows
+from mftn.scale.settings import Settings
 from mftn.scale.shards import Item, ItemKind, Shard, cut
 from mftn.scale.storage import Store, locate, name_at
 from mftn.types import Prediction
@@ -132,7 +135,80 @@ def test_a_damaged_archive_gives_its_images_and_an_error(tmp_path: Path) -> None
         assert [source.error is None for source in found] == [True] * intact + [False], length
         assert "damaged or incomplete" in (found[-1].error or "")
     (missing,) = members(str(tmp_path / "missing.tar"))
-    assert "cannot be opened" in (missing.error or "")
+    assert missing.error == f"{missing.path}: no such file; check the path"
+
+
+@pytest.fixture(scope="module")
+def recognizer() -> Recognizer:
+    return load(threads=1, engine="onnxruntime", flip=False)
+
+
+@pytest.mark.parametrize("kind", [ItemKind.IMAGE, ItemKind.VIDEO, ItemKind.TAR, ItemKind.ROWS])
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("nowhere://b/x", "cannot be read"),
+        ("memory://me:word@b/x", "holds a password"),
+        ("memory://b/none", "no such file"),
+        ("memory://locked/x", "may not be read"),
+    ],
+)
+def test_an_address_that_cannot_be_read_is_a_row_with_its_error(
+    kind: ItemKind, address: str, said: str, recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    MemoryFileSystem().pipe("locked/x", b"x")
+    opened = MemoryFileSystem._open
+
+    def locked(self: MemoryFileSystem, path: str, *arguments: object, **options: object) -> object:
+        if "locked" in path:
+            raise OSError(f"AWS Error ACCESS_DENIED during GetObject operation for {path}")
+        return opened(self, path, *arguments, **options)
+
+    monkeypatch.setattr(MemoryFileSystem, "_open", locked)
+    (row,) = predictions_of(Shard("0", (Item(kind, address),)), recognizer, Settings(), [])
+    shown = address.replace("me:word@", "")
+    assert row.source == shown and (row.error or "").startswith(f"{shown}: ") and said in (row.error or "")
+    assert "word" not in (row.error or "").replace("password", "")
+
+
+@pytest.mark.parametrize("kind", [ItemKind.IMAGE, ItemKind.VIDEO, ItemKind.TAR, ItemKind.ROWS])
+def test_a_store_that_is_out_of_reach_is_no_row(
+    kind: ItemKind, recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    def unreachable(*arguments: object, **options: object) -> None:
+        raise OSError("AWS Error NETWORK_CONNECTION")
+
+    MemoryFileSystem().pipe("b/x", b"x")
+    monkeypatch.setattr(MemoryFileSystem, "_open", unreachable)
+    monkeypatch.setattr("mftn.scale.storage.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("mftn.scale.storage.time.monotonic", iter(range(0, 10**6, 60)).__next__)
+    with pytest.raises(OSError, match="NETWORK_CONNECTION"):
+        list(predictions_of(Shard("0", (Item(kind, "memory://b/x"),)), recognizer, Settings(), []))
+
+
+@pytest.mark.parametrize("name", ["images.parquet", "clip.mp4", "images.tar"])
+def test_what_only_this_machine_lacks_is_left_to_others_until_the_last_round(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mftn.scale import worker
+
+    monkeypatch.setattr(worker, "node_name", lambda: "here")
+    monkeypatch.setattr(worker.time, "sleep", lambda seconds: None)
+    settings, store, file = Settings(engine="onnxruntime").checked(), Store(str(tmp_path / "out")), tmp_path / name
+    pq.write_table(pa.table({"bytes": [b"x"]}), file)
+    made_by = settings.provenance()
+    plan = write_plan(store, [file], json.loads(made_by.to_json()))
+    file.unlink()
+    actor = worker.ShardWorker(worker.Work(settings, None, made_by, store.address, "run", plan.folder))
+    row = {"name": plan.entries[0].name, "number": 0}
+    first = actor(row | {"last": False})
+    assert first["state"] == "unfinished" and "is a share missing?" in first["note"]
+    last = actor(row | {"last": True})
+    assert (last["state"], last["images"], last["failures"]) == ("done", 1, 1)
 
 
 def test_stores_are_listed_like_folders(bucket: object, store: str) -> None:

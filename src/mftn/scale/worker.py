@@ -162,7 +162,7 @@ class ShardWorker:
                 images += 1
                 faces += len(prediction)
                 errors += prediction.error is not None
-            if images == errors > 1 and not last and not any(is_there(item) for item in shard.items):
+            if images == errors > 0 and not last and not any(is_there(item) for item in shard.items):
                 raise OSError(
                     f"none of its files is on {node_name()}, such as {shard.items[0].path}; is a share missing?"
                 )
