@@ -21,7 +21,7 @@ from mftn.scale.listing import bytes_column, name_column
 from mftn.scale.settings import Settings
 from mftn.scale.shards import Item, ItemKind, Shard
 from mftn.scale.storage import is_final, is_stored, locate, name_at, patiently, read_stored
-from mftn.sources import Kind, Source, classify, is_hidden, readable_suffixes
+from mftn.sources import Kind, Source, is_hidden, listed, readable_suffixes
 from mftn.types import Prediction
 
 READERS = 16
@@ -95,7 +95,7 @@ def fetch(item: Item) -> Source:
         return replace(source, content=patiently(lambda: _read_file(item.path)))
     except (OSError, ValueError, ConfigError) as error:
         if not is_stored(item.path) and getattr(error, "errno", None) not in OUT_OF_REACH:
-            return classify(item.path)
+            return listed(item.path)
         return replace(source, error=_lasting(source.name, error))
 
 
