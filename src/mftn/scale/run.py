@@ -91,8 +91,9 @@ def write(
         if on_shard:
             left = len(pending) - sum(each.state is not State.UNFINISHED for each in outcomes.values())
             on_shard(outcome, left)
-    summary = _summary(store.address, plan, outcomes, len(done), aside, time.monotonic() - started)
-    _write_manifest(store, plan, outcomes, done, summary)
+    before = _counts_before(store, plan, done)
+    summary = _summary(store.address, plan, outcomes, before, aside, time.monotonic() - started)
+    _write_manifest(store, plan, outcomes, before, summary)
     store.delete(f"_mftn/attempts/{work.run}")
     store.delete("_mftn/partial")
     return summary
@@ -192,7 +193,12 @@ def _absolute(address: str) -> str:
 
 
 def _summary(
-    address: str, plan: Plan, outcomes: dict[int, Outcome], before: int, aside: dict[str, str], seconds: float
+    address: str,
+    plan: Plan,
+    outcomes: dict[int, Outcome],
+    before: dict[int, dict[str, int]],
+    aside: dict[str, str],
+    seconds: float,
 ) -> Summary:
     values = [outcomes[number] for number in sorted(outcomes)]
     finished = [outcome for outcome in values if outcome.state is State.DONE]
@@ -207,7 +213,8 @@ def _summary(
         sum(outcome.failures for outcome in finished),
         seconds,
         len(finished),
-        before,
+        len(before),
+        sum(counts["failures"] for counts in before.values()),
         nodes,
         aside | {outcome.name: outcome.note for outcome in values if outcome.state is State.SET_ASIDE},
         {outcome.name: outcome.note for outcome in values if outcome.state is State.UNFINISHED},
@@ -216,18 +223,22 @@ def _summary(
     )
 
 
+def _counts_before(store: Store, plan: Plan, done: Sequence[int]) -> dict[int, dict[str, int]]:
+    """Images, faces and failures of the shards that earlier runs had finished."""
+    with ThreadPoolExecutor(16) as pool:
+        parts = [f"{plan.entries[number].name}.parquet" for number in done]
+        return dict(zip(done, pool.map(lambda part: read_counts(store, part), parts), strict=True))
+
+
 def _write_manifest(
-    store: Store, plan: Plan, outcomes: dict[int, Outcome], done: Sequence[int], summary: Summary
+    store: Store, plan: Plan, outcomes: dict[int, Outcome], before: dict[int, dict[str, int]], summary: Summary
 ) -> None:
     """What the output holds: what made it, and its parts with their counts, of all runs."""
-    counts = {
+    counts = before | {
         number: {name: getattr(outcome, name) for name in ("images", "faces", "failures")}
         for number, outcome in outcomes.items()
         if outcome.state is State.DONE
     }
-    with ThreadPoolExecutor(16) as pool:
-        parts = [f"{plan.entries[number].name}.parquet" for number in done]
-        counts |= dict(zip(done, pool.map(lambda part: read_counts(store, part), parts), strict=True))
     manifest = {
         **plan.made_by,
         "sources": plan.sources,
