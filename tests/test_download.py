@@ -1,10 +1,13 @@
 """Images at addresses: what is read, and what a server may not do."""
 
+import contextlib
+import socket
 import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -17,14 +20,23 @@ class Server(BaseHTTPRequestHandler):
     """Answers as the path says."""
 
     photo = b""
+    paths: ClassVar[list[str]] = []
 
     def do_GET(self) -> None:
+        self.paths.append(self.path)
         where = self.path.removeprefix("/")
         if where.startswith("to-"):
             self.send_response(302)
             target = {"to-file": "file:///etc/passwd", "to-ftp": "ftp://127.0.0.1/a.jpg", "to-itself": "/to-itself"}
             self.send_header("Location", target.get(where, "/photo.jpg"))
             self.end_headers()
+            return
+        if where in ("drip-status", "drip-headers"):
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Long: "[: 9 if where == "drip-status" else None])
+            with contextlib.suppress(OSError):  # the reader has left
+                for _ in range(100):
+                    time.sleep(0.05)
+                    self.wfile.write(b"a")
             return
         if where == "gone.jpg":
             self.send_error(404)
@@ -79,7 +91,9 @@ def test_an_address_is_recognised_and_shown(address: str, photos: Path) -> None:
         ("huge", "has 1,000 MB, more than 2; scale it down first"),
         ("endless", "has more than 2 MB; scale it down first"),
         ("short", r"the download ends after [\d,]+ of [\d,]+ bytes; try again"),
-        ("drip", "the download takes longer than 1 s"),
+        ("drip", "the download takes longer than 1.6 s"),
+        ("drip-status", "the download takes longer than 1.6 s"),
+        ("drip-headers", "the download takes longer than 1.6 s"),
         ("silent", "the server is silent for 0.8 s; try again later"),
         ("to-file", "Redirection to url .* is not allowed"),
         ("to-ftp", "unknown url type: ftp"),
@@ -88,7 +102,7 @@ def test_an_address_is_recognised_and_shown(address: str, photos: Path) -> None:
 )
 def test_a_server_cannot_do_harm(address: str, where: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "MOST_BYTES", 2_000_000)
-    monkeypatch.setattr(download, "LONGEST_S", 1.0)
+    monkeypatch.setattr(download, "LONGEST_S", 1.6)
     monkeypatch.setattr(download, "SILENCE_S", 0.8)
     begun = time.monotonic()
     with pytest.raises(ImageError, match=f"^{address}{where}: .*{said}"):
@@ -105,6 +119,35 @@ def test_no_server_is_an_error_that_names_the_address(wrong: str) -> None:
     with pytest.raises(ImageError, match=r"cannot be downloaded \(.*\); check the address and the network") as error:
         mftn.predict(wrong)
     assert str(error.value).startswith(wrong)
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ("café.jpg", "/caf%C3%A9.jpg"),
+        ("caf%C3%A9.jpg", "/caf%C3%A9.jpg"),
+        ("my photo.jpg?of=Zoë B&size=1,2", "/my%20photo.jpg?of=Zo%C3%AB%20B&size=1,2"),
+        ("caf\udce9.jpg", "/caf%E9.jpg"),
+    ],
+)
+def test_an_address_may_hold_any_letter(address: str, given: str, sent: str) -> None:
+    Server.paths.clear()
+    assert len(mftn.predict(address + given)) == 1
+    assert Server.paths == [sent]
+
+
+def test_a_host_may_be_named_in_any_letters(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def resolve(host: str, *arguments: object, **options: object) -> None:
+        asked.append(host)
+        raise OSError("no network")
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    for host in ("bücher.example", "x" * 64 + "é.example"):  # a label has at most 63 letters
+        with pytest.raises(ImageError, match="cannot be downloaded"):
+            mftn.predict(f"http://{host}/a.jpg")
+    assert asked == ["xn--bcher-kva.example"]
 
 
 def test_secrets_are_neither_sent_nor_shown(address: str) -> None:

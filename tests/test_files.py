@@ -1,5 +1,7 @@
 import errno
+import json
 import os
+import stat
 import subprocess
 import sys
 import threading
@@ -10,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mftn.errors import ImageError, OutputError
-from mftn.files import UniqueNames, atomic_write, file_identity, write_csv, write_text
+from mftn.files import UniqueNames, atomic_write, file_identity, json_text, readable, write_csv, write_text
 
 
 def test_a_file_keeps_what_it_had_when_writing_fails(tmp_path: Path) -> None:
@@ -21,6 +23,31 @@ def test_a_file_keeps_what_it_had_when_writing_fails(tmp_path: Path) -> None:
         assert path.read_text() == "before"
         raise RuntimeError("half way")
     assert path.read_text() == "before" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path: Path) -> None:
+    path = tmp_path / "private.csv"
+    write_text(path, "before")
+    for mode in (0o600, 0o640):
+        path.chmod(mode)
+        write_text(path, "after")
+        assert path.read_text() == "after" and stat.S_IMODE(path.stat().st_mode) == mode
+
+
+def test_json_is_valid_utf8_whatever_names_it_holds() -> None:
+    names = {os.fsdecode(b"caf\xe9"): [os.fsdecode(b"a\xff\xfeb.jpg"), "half \ud83d", '\U0001f600 é \\ "']}
+    for indent in (None, 2):
+        text = json_text(names, indent)
+        assert text.encode().decode() == text
+        assert json.loads(text) == {readable(key): list(map(readable, each)) for key, each in names.items()}
+
+
+def test_text_and_tables_are_valid_utf8_whatever_names_they_hold(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.jpg")
+    write_text(tmp_path / "notes.txt", f"{name}: not read")
+    write_csv(tmp_path / "table.csv", [{"what": name}])
+    assert (tmp_path / "notes.txt").read_text(encoding="utf-8") == r"caf\xe9.jpg: not read"
+    assert (tmp_path / "table.csv").read_text(encoding="utf-8").splitlines() == ["what", r"caf\xe9.jpg"]
 
 
 def test_an_interruption_keeps_what_was_written_only_where_it_is_asked_for(tmp_path: Path) -> None:

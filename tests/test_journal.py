@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mftn.errors import ConfigError, OutputError
-from mftn.journal import Journal, count_done, journal_path
+from mftn.journal import Journal, earlier_run, journal_path
 from mftn.labels import EXPRESSIONS
 from mftn.output import Provenance
 from mftn.types import Face, Prediction
@@ -176,7 +176,7 @@ def test_frames_of_an_unfinished_clip_are_kept_and_then_computed_again(tmp_path:
     journal.close()
     rows = list(csv.DictReader((tmp_path / "o.csv").open(encoding="utf-8")))
     assert {row["frame"] for row in rows if row["source"] == clip} == {"0"}
-    assert count_done(tmp_path / "o.csv") == 1
+    assert earlier_run(tmp_path / "o.csv").done == 1
     assert work(tmp_path / "o.csv", [photo, clip]) == [clip]
     work(tmp_path / "all.csv", [photo, clip])
     assert (tmp_path / "o.csv").read_bytes() == (tmp_path / "all.csv").read_bytes()
@@ -202,7 +202,7 @@ def test_where_no_table_can_be_written_the_journal_stays(tmp_path: Path, sources
     with pytest.raises(OutputError, match=r"o\.csv: .*go on with --resume"):
         journal.write_output("csv")
     journal.close()
-    assert count_done(output) == 1 and count_done(tmp_path / "other.csv") is None
+    assert earlier_run(output).done == 1 and earlier_run(tmp_path / "other.csv") is None
 
 
 @pytest.mark.parametrize("content", ["my notes\n", "my notes", '{"mine": 1}\n'])
@@ -210,5 +210,5 @@ def test_another_file_of_the_journals_name_is_refused(tmp_path: Path, content: s
     output = tmp_path / "faces.csv"
     journal_path(output).write_text(content)
     with pytest.raises(ConfigError, match=r"faces\.csv\.resume .* is another file; move it away"):
-        count_done(output)
+        earlier_run(output)
     assert journal_path(output).read_text() == content

@@ -135,6 +135,11 @@ def test_what_a_folder_holds_and_is_not_read_is_counted(tmp_path: Path, monkeypa
     assert source.error == f"{tmp_path / 'empty'}: the folder holds no image"
 
 
+def test_only_copies_of_videos_that_are_not_complete_count_as_partial(tmp_path: Path) -> None:
+    make(tmp_path, "eclipse.partial.jpg", "eclipse.partial.2.mp4", "a_faces.partial.mp4", "b.partial.MKV")
+    assert found(tmp_path, tmp_path, videos=True) == ["eclipse.partial.2.mp4", "eclipse.partial.jpg"]
+
+
 def test_one_bad_entry_does_not_end_a_walk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make(tmp_path, "a.jpg", "locked/x.jpg", "z/b.jpg")
     os.mkfifo(tmp_path / "c.jpg")

@@ -70,6 +70,18 @@ def test_predictions_come_while_the_video_is_read_and_show_their_frames(clip: Pa
     assert next(tracked, None) is None
 
 
+def test_images_never_narrow_the_smoothing_window(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recognizer = mftn.load(flip=False, engine="onnxruntime")
+    whole = [prediction.to_dict() for prediction in recognizer.track(clip, smooth=0.4)]
+    for module in ("mftn.tracking.MAX_HELD_BYTES", "mftn.kept.MOST_BYTES"):
+        monkeypatch.setattr(module, 3 * 240 * 320 * 3)  # three frames
+    narrow = list(recognizer.track(clip, smooth=0.4))
+    assert [prediction.to_dict() for prediction in narrow] == whole
+    with pytest.raises(ImageError, match="frame 0: its image is no longer in memory; give it"):
+        narrow[0].annotate()
+    assert narrow[-1].annotate().size == (320, 240)
+
+
 def test_what_is_wrong_with_a_video_is_said(clip: Path, tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=r"gone\.mp4: no such file"):
         mftn.track(tmp_path / "gone.mp4")

@@ -5,10 +5,14 @@ from __future__ import annotations
 import http.client
 import io
 import re
+import socket
+import string
 import time
 import urllib.error
 import urllib.request
-from typing import IO
+from functools import partial
+from typing import IO, Any
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from mftn.errors import ImageError
 from mftn.files import without_secrets
@@ -37,21 +41,35 @@ def download(address: str) -> bytes:
     if without_secrets(address) != address:
         raise ImageError("addresses with a user name and password are not read; download the file first")
     deadline = time.monotonic() + LONGEST_S
-    request = urllib.request.Request(address, headers={"User-Agent": "mftn", "Accept": "image/*,*/*;q=0.5"})
     try:
-        with _opener().open(request, timeout=SILENCE_S) as response:
-            return _read(response, deadline)
+        headers = {"User-Agent": "mftn", "Accept": "image/*,*/*;q=0.5"}
+        request = urllib.request.Request(_in_ascii(address), headers=headers)
+        with _opener(deadline).open(request, timeout=SILENCE_S) as response:
+            return _read(response)
     except urllib.error.HTTPError as error:
         error.close()
         raise ImageError(f"the server answers {error.code} {error.reason}; check the address") from error
     except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
+        if time.monotonic() >= deadline:
+            raise ImageError(f"the download takes longer than {LONGEST_S:g} s; download the file first") from error
         reason = getattr(error, "reason", None) or error
         if isinstance(reason, TimeoutError):
             raise ImageError(f"the server is silent for {SILENCE_S:g} s; try again later") from error
         raise ImageError(f"cannot be downloaded ({reason}); check the address and the network") from error
 
 
-def _read(response: IO[bytes], deadline: float) -> bytes:
+def _in_ascii(address: str) -> str:
+    """An address as servers take it: what is no ASCII, or a space, is encoded; what is encoded already stays so.
+
+    Raises:
+        UnicodeError: There can be no host of that name.
+    """
+    parts = urlsplit(address)
+    path, query = (quote(part, string.punctuation, errors="surrogateescape") for part in (parts.path, parts.query))
+    return urlunsplit(parts._replace(netloc=parts.netloc.encode("idna").decode(), path=path, query=query))
+
+
+def _read(response: IO[bytes]) -> bytes:
     """The body of a response."""
     content = io.BytesIO()
     expected = response.length if isinstance(response, http.client.HTTPResponse) else None
@@ -61,20 +79,85 @@ def _read(response: IO[bytes], deadline: float) -> bytes:
         content.write(piece)
         if content.tell() > MOST_BYTES:
             raise ImageError(f"has more than {MOST_BYTES / 1e6:g} MB; scale it down first")
-        if time.monotonic() > deadline:
-            raise ImageError(f"the download takes longer than {LONGEST_S:g} s; download the file first")
     if expected is not None and content.tell() < expected:
         raise ImageError(f"the download ends after {content.tell():,} of {expected:,} bytes; try again")
     return content.getvalue()
 
 
-def _opener() -> urllib.request.OpenerDirector:
+class _UntilDeadline(io.RawIOBase):
+    """What comes from a socket until a deadline, be it status, headers or content.
+
+    Args:
+        connection: The socket.
+        content: Its content.
+        deadline: By `time.monotonic`.
+    """
+
+    def __init__(self, connection: socket.socket, content: io.RawIOBase, deadline: float) -> None:
+        self.connection, self.content, self.deadline = connection, content, deadline
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        """The next bytes.
+
+        Raises:
+            TimeoutError: The server is silent, or the time is up.
+        """
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the time is up")
+        self.connection.settimeout(min(SILENCE_S, left))
+        return self.content.readinto(buffer)  # type: ignore[attr-defined,no-any-return]
+
+    def close(self) -> None:
+        """Close the socket's file."""
+        self.content.close()
+        super().close()
+
+
+class _Response(http.client.HTTPResponse):
+    """A response that ends at a deadline."""
+
+    def __init__(self, connection: socket.socket, *arguments: Any, deadline: float, **options: Any) -> None:
+        super().__init__(connection, *arguments, **options)
+        self.fp = io.BufferedReader(_UntilDeadline(connection, self.fp.detach(), deadline))
+
+
+class _UntilDeadlineHandler(urllib.request.AbstractHTTPHandler):
+    """Opens connections whose responses end at a deadline."""
+
+    deadline = 0.0
+
+    def do_open(self, http_class: Any, req: urllib.request.Request, **options: Any) -> http.client.HTTPResponse:
+        """Open a connection whose responses are of the class above."""
+
+        def connect(*arguments: Any, **more: Any) -> http.client.HTTPConnection:
+            connection: http.client.HTTPConnection = http_class(*arguments, **more)
+            connection.response_class = partial(_Response, deadline=self.deadline)  # type: ignore[assignment]
+            return connection
+
+        return super().do_open(connect, req, **options)
+
+
+class _HTTPHandler(_UntilDeadlineHandler, urllib.request.HTTPHandler):
+    """For http."""
+
+
+class _HTTPSHandler(_UntilDeadlineHandler, urllib.request.HTTPSHandler):
+    """For https."""
+
+
+def _opener(deadline: float) -> urllib.request.OpenerDirector:
     """Opens http and https addresses and nothing else, through the system's proxies."""
-    opener = urllib.request.OpenerDirector()
+    opener, plain, encrypted = urllib.request.OpenerDirector(), _HTTPHandler(), _HTTPSHandler()
+    plain.deadline = encrypted.deadline = deadline
     for handler in (
         urllib.request.ProxyHandler(),
-        urllib.request.HTTPHandler(),
-        urllib.request.HTTPSHandler(),
+        plain,
+        encrypted,
         urllib.request.HTTPDefaultErrorHandler(),
         urllib.request.HTTPErrorProcessor(),
         urllib.request.HTTPRedirectHandler(),

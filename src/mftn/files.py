@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import errno
 import io
+import json
 import os
 import re
 import stat
@@ -20,6 +21,8 @@ from mftn.errors import ImageError, MFTNError, OutputError
 if TYPE_CHECKING:
     from PIL import Image as PillowImage
 
+_SURROGATES = re.compile("[\ud800-\udfff]+")
+
 LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383}
 """Pixels that a format can hold."""
 
@@ -28,8 +31,9 @@ LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383}
 def atomic_write(path: str | Path, *, keep: bool = False, real_suffix: bool = False) -> Iterator[Path]:
     """The path to write to; it replaces the file when the block succeeds, otherwise the earlier file stays.
 
-    The block must close what it opens: Windows cannot rename open files. Missing folders are created. A symbolic link's
-    target is replaced, not the link; a device or a pipe (/dev/stdout) is written to directly.
+    A file that is replaced keeps its permissions. Missing folders are created. The block must close what it opens:
+    Windows cannot rename open files. A symbolic link's target is replaced, not the link; a device or a pipe
+    (/dev/stdout) is written to directly.
 
     Args:
         path: The file.
@@ -96,6 +100,8 @@ def _is_pipe_or_device(path: Path) -> bool:
 def _commit(partial: Path, target: Path) -> None:
     with partial.open("r+b") as file:  # Windows flushes only files that are open for writing
         os.fsync(file.fileno())
+    with suppress(OSError):  # a new file, or a disk without permissions
+        partial.chmod(stat.S_IMODE(target.stat().st_mode))
     partial.replace(target)
 
 
@@ -157,8 +163,8 @@ def _disk_error(error: BaseException | None) -> OSError | None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically, in UTF-8."""
-    write_bytes(path, text.encode())
+    """Write a text file atomically, in UTF-8; the names in it are written as by `readable`."""
+    write_bytes(path, readable(text).encode())
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -201,10 +207,11 @@ def write_image(image: PillowImage.Image, file: io.BytesIO, kind: str, **options
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write a table atomically; the first row names the columns."""
-    with atomic_write(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    content = io.StringIO(newline="")
+    writer = csv.DictWriter(content, rows[0])
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, content.getvalue())
 
 
 class UniqueNames:
@@ -261,3 +268,14 @@ def readable(name: str) -> str:
         return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     except UnicodeEncodeError:  # half a surrogate pair, which Windows allows
         return name.encode("utf-8", "backslashreplace").decode()
+
+
+def json_text(values: Any, indent: int | None = None) -> str:
+    """Values as JSON that is valid UTF-8: the names in it are written as by `readable`.
+
+    Args:
+        values: JSON-ready values.
+        indent: Spaces of each level's indentation; None for a single line.
+    """
+    text = json.dumps(values, indent=indent, ensure_ascii=False)
+    return _SURROGATES.sub(lambda found: readable(found[0]).replace("\\", "\\\\"), text)

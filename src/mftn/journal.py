@@ -1,8 +1,9 @@
 """What a run has computed so far, kept beside its output, so that another run can go on from there.
 
 A journal is a file of JSON lines, NAME.resume: first what makes it; then a line for every image or frame, as in JSONL
-output; and after the last one of each source a line that says that it is done, with the source's size and time. Lines
-are only ever added. Whatever ends a run, what follows the last source that is done is left out and computed again.
+output; and after the last one of each source a line that says that it is done, with the source's size and time. The
+table itself and the files made of videos are named before they are written. Lines are only ever added. Whatever ends a
+run, what follows the last source that is done is left out and computed again.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import BinaryIO
 
 from mftn.errors import ConfigError, OutputError
 from mftn.files import disk_errors
-from mftn.output import Provenance, open_writer
+from mftn.output import Provenance, meta_path, open_writer
 from mftn.types import Prediction
 
 SYNC_S = 5.0
@@ -38,13 +39,26 @@ class Segment:
         start: First byte.
         end: Byte after the last one.
         state: The source's when it was read; None if it has to be computed again.
-        saved: Images and videos that were saved for it.
+        saved: Absolute paths of the images and videos that were saved for it.
     """
 
     start: int
     end: int
     state: State | None
     saved: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """What an earlier run has left in its journal.
+
+    Attributes:
+        done: Sources that it has done.
+        saved: Absolute paths of the files that it has written, or was about to.
+    """
+
+    done: int
+    saved: frozenset[str]
 
 
 def journal_path(output: Path) -> Path:
@@ -87,8 +101,11 @@ class Journal:
         known = _first_line(self._file) if resume else None
         if known is not None:
             self._refuse_other_settings(known)
-            self._segments, end = _read_segments(self._file)
-            self._file.truncate(end)
+            content = _read(self._file)
+            self._segments = content.segments
+            self._file.truncate(content.end)
+            if content.announced:
+                self.announce(sorted(content.announced))
         else:
             self._file.truncate(0)
             self._file.write(self.provenance.to_json().encode() + b"\n")
@@ -116,17 +133,24 @@ class Journal:
             source: Its path.
             saved: How the paths of what is saved for it must begin.
         """
+        beginnings = tuple(map(os.path.abspath, saved))
         self._states[source] = state = _state(source)
         known = self._segments.get(source)
         if known is None:
             self._unfinished[source] += 1
             return False
         valid = known.state is not None and known.state == state
-        valid = valid and all(path.startswith(tuple(saved)) and Path(path).is_file() for path in known.saved)
+        valid = valid and all(path.startswith(beginnings) and Path(path).is_file() for path in known.saved)
         if not valid:
             del self._segments[source]
             self._unfinished[source] += 1
         return valid
+
+    def announce(self, files: Iterable[str | os.PathLike[str]]) -> None:
+        """Name files that are about to be written, so that a run that goes on knows them from a user's own."""
+        record = {"files": list(map(os.path.abspath, files))}
+        self._add(json.dumps(record).encode() + b"\n")
+        self._sync()
 
     def write(self, prediction: Prediction) -> None:
         """Add an image or a frame."""
@@ -147,7 +171,8 @@ class Journal:
         if self._unfinished[source] <= 0:
             del self._unfinished[source]
             self._states.pop(source, None)
-        segment = Segment(self._start, self._file.tell(), None if failed else state, tuple(saved))
+        paths = tuple(map(os.path.abspath, saved))
+        segment = Segment(self._start, self._file.tell(), None if failed else state, paths)
         record = {"done": source, "state": segment.state, "saved": segment.saved, "crc32": self._check}
         self._add(json.dumps(record).encode() + b"\n")
         with disk_errors(self.path, (self.path,), kept=True):
@@ -159,10 +184,15 @@ class Journal:
     def _add(self, line: bytes) -> None:
         with disk_errors(self.path, (self.path,), kept=True):
             self._file.write(line)
-            if time.monotonic() - self._synced > SYNC_S:
-                self._file.flush()
-                os.fsync(self._file.fileno())
-                self._synced = time.monotonic()
+        if time.monotonic() - self._synced > SYNC_S:
+            self._sync()
+
+    def _sync(self) -> None:
+        """Let what is written survive a power failure."""
+        with disk_errors(self.path, (self.path,), kept=True):
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        self._synced = time.monotonic()
 
     def write_output(self, kind: str, order: Iterable[str] | None = None) -> None:
         """Write the table of everything that the journal holds.
@@ -175,8 +205,7 @@ class Journal:
         Raises:
             OutputError: The table cannot be written; the journal stays.
         """
-        with disk_errors(self.path, (self.path,), kept=True):
-            self._file.flush()
+        self.announce([self.output, meta_path(self.output)])
         segments: Sequence[Segment] = [Segment(0, self._file.tell(), None, ())]
         if order is not None:
             segments = [self._segments[source] for source in order if source in self._segments]
@@ -197,8 +226,8 @@ class Journal:
             self.path.unlink(missing_ok=True)
 
 
-def count_done(output: Path) -> int | None:
-    """How many sources the journal of an output holds; None where there is no journal.
+def earlier_run(output: Path) -> Earlier | None:
+    """What the journal of an output holds; None where there is no journal.
 
     Raises:
         ConfigError: A file of the journal's name is there that is none.
@@ -212,7 +241,10 @@ def count_done(output: Path) -> int | None:
                     f"--output {output}: {path} is where what is done would be kept, and it is another file; move it "
                     "away, choose another name, or add --overwrite"
                 )
-            return len(_read_segments(file)[0]) if first is not None else 0
+            if first is None:
+                return Earlier(0, frozenset())
+            content = _read(file)
+            return Earlier(len(content.segments), frozenset(content.saved))
     except OSError:
         return None
 
@@ -226,25 +258,47 @@ def _first_line(file: BinaryIO) -> dict[str, object] | None:
     return values if line.endswith(b"\n") and isinstance(values, dict) else None
 
 
-def _read_segments(file: BinaryIO) -> tuple[dict[str, Segment], int]:
-    """The sources that are done, from where the file stands, and where the last one ends."""
-    segments: dict[str, Segment] = {}
-    start = end = position = file.tell()
-    check = 0
+@dataclass(slots=True)
+class _Content:
+    """What a journal holds after its first line.
+
+    Attributes:
+        segments: The sources that are done.
+        end: Byte after the last one.
+        saved: The files that were written, or announced.
+        announced: Those that were announced after the last source that is done.
+    """
+
+    segments: dict[str, Segment]
+    end: int
+    saved: set[str]
+    announced: set[str]
+
+
+def _read(file: BinaryIO) -> _Content:
+    """What a journal holds from where the file stands."""
+    start = position = file.tell()
+    found, check = _Content({}, start, set(), set()), 0
     for line in file:
         position += len(line)
-        if not line.startswith(b'{"done"'):
+        if not line.startswith((b'{"done"', b'{"files"')):
             check = zlib.crc32(line, check)
             continue
         try:
             record = json.loads(line)
         except ValueError:  # the end of a run that was killed
             break
+        if "files" in record:
+            found.announced.update(record["files"])
+            found.saved.update(record["files"])
+            continue
         if record["crc32"] == check:
             state = record["state"] and (record["state"][0], record["state"][1])
-            segments[record["done"]] = Segment(start, position - len(line), state, tuple(record["saved"]))
-        start, end, check = position, position, 0
-    return segments, end
+            found.segments[record["done"]] = Segment(start, position - len(line), state, tuple(record["saved"]))
+            found.saved.update(record["saved"])
+        start, found.end, check = position, position, 0
+        found.announced = set()
+    return found
 
 
 def _predictions(file: BinaryIO, segment: Segment) -> Iterator[Prediction]:

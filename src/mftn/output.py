@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TextIO
 
 from mftn.errors import ImageError, MissingExtraError
-from mftn.files import UniqueNames, atomic_write, file_identity, write_encoded, write_image, write_text
+from mftn.files import UniqueNames, atomic_write, file_identity, json_text, write_encoded, write_image, write_text
 from mftn.images import opened
 from mftn.tags import is_own_copy, read_tags
 from mftn.types import ROW_TYPES, Prediction
@@ -43,7 +43,7 @@ class Provenance:
 
     def to_json(self, indent: int | None = None) -> str:
         """As a JSON object, one key per attribute."""
-        return json.dumps(asdict(self), indent=indent, ensure_ascii=False)
+        return json_text(asdict(self), indent)
 
 
 class Writer(Protocol):

@@ -178,8 +178,9 @@ class Recognizer:
         """Predictions of a video or a camera, one per frame, with `frame`, `time` and each face's `track`.
 
         Probabilities are averaged over time, around each frame of a video and over the earlier frames of a camera;
-        flips are left out. Needs `mftn[video]`. A video that ends early, or whose packets are damaged, gives the frames
-        that could be read and a warning at the end.
+        flips are left out. Needs `mftn[video]`. A video's frames wait `smooth` seconds for those after them; where
+        these have more than 256 MB, or are more than 100, predictions come without their images. A video that ends
+        early, or whose packets are damaged, gives the frames that could be read and a warning at the end.
 
         Args:
             source: A video's path, a camera's number, or the address of a video or a stream.

@@ -41,6 +41,8 @@ RAW_SUFFIXES = _suffixes("cr2 cr3 nef nrw arw dng orf rw2 raf pef srw")
 OPTIONAL = {"HEIC image": (HEIC_SUFFIXES, "pillow_heif", "heif"), "RAW image": (RAW_SUFFIXES, "rawpy", "raw")}
 """Images that need a package: their suffixes, the package, and the extra that installs it."""
 
+_UNFINISHED_VIDEO = re.compile(r"\.partial\.(mp4|mov|mkv)$", re.IGNORECASE)  # an annotated copy; no image is named so
+
 _CLIP, _BESIDE = "clip of a live photo", "RAW image beside its JPEG"
 _IRREGULAR = {_CLIP: "clips of live photos", _BESIDE: "RAW images beside their JPEGs"}
 
@@ -195,11 +197,15 @@ def find_sources(
     for given in sources:
         source = given if isinstance(given, Source) else classify(given)
         if source.kind is Kind.LIST:
-            for path in _read_list(null):
-                listed = classify(path)
-                yield from _expand(Source(path, Kind.IMAGE) if path == "-" else listed, videos, skip, unread)
+            for path in read_list(null):
+                yield from _expand(listed(path), videos, skip, unread)
         else:
             yield from _expand(source, videos, skip, unread)
+
+
+def listed(path: str) -> Source:
+    """Classify a path of a list, in which - is a file of that name."""
+    return Source(path, Kind.IMAGE) if path == "-" else classify(path)
 
 
 def _expand(source: Source, videos: bool, skip: Collection[Path], unread: Counter[str] | None) -> Iterator[Source]:
@@ -228,7 +234,7 @@ def find_images(sources: Iterable[str | os.PathLike[str]]) -> Iterator[str]:
 
 def is_hidden(name: str) -> bool:
     """Whether a file or folder of this name is skipped where a folder is walked."""
-    return name.startswith(".") or name in SYSTEM_NAMES or ".partial." in name  # one of ours, not complete
+    return name.startswith(".") or name in SYSTEM_NAMES or _UNFINISHED_VIDEO.search(name) is not None
 
 
 def walk(
@@ -353,8 +359,15 @@ def _matches(pattern: str, videos: bool) -> Iterator[Source]:
         yield from _expand(source, videos, (), None)
 
 
-def _read_list(null: bool) -> Iterator[str]:
-    """Paths on standard input, each as soon as it arrives, in any encoding."""
+def read_list(null: bool) -> Iterator[str]:
+    """Paths on standard input, each as soon as it arrives, in any encoding.
+
+    Args:
+        null: As in `find_sources`.
+
+    Raises:
+        ConfigError: Standard input holds no list of paths.
+    """
     start = True
     for piece in _pieces(b"\0" if null else b"\n"):
         if start and piece.startswith(IMAGE_STARTS):

@@ -89,7 +89,7 @@ def is_own_copy(path: str | os.PathLike[str]) -> bool:
         if _OWN_VIDEO_NAME.search(os.fspath(path)):
             import av
 
-            with av.open(os.fspath(path)) as video:
+            with av.open(os.path.abspath(path)) as video:  # noqa: PTH100 (FFmpeg takes 12:30.mp4 for a protocol)
                 return any(
                     name.lower() == "comment" and text.startswith("mftn ") for name, text in video.metadata.items()
                 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -91,7 +92,7 @@ def track_faces(
     check_range("detect_every", detect_every, 1)
     check_range("smooth", smooth, 0, LONGEST_SMOOTHING_S)
     clip = Clip(str(source) if isinstance(source, int) else os.fspath(source), start, end, every, fps=fps)
-    return _predictions(clip, TrackedFrames(clip, recognizer, detect_every, smooth, keep_images=True))
+    return _predictions(clip, TrackedFrames(clip, recognizer, detect_every, smooth, keep_images=False))
 
 
 def check_fps(name: str, fps: float, every: int) -> None:
@@ -102,12 +103,14 @@ def check_fps(name: str, fps: float, every: int) -> None:
 
 
 def _predictions(clip: Clip, frames: TrackedFrames) -> Iterator[Prediction]:
+    kept = deque[Kept]()  # images that no longer fit are let go, so that they never narrow the smoothing window
     try:
         for frame in clip:
-            for prediction, image in frames.push(frame):
-                yield replace(prediction, kept=Kept(image))
-        for prediction, image in frames.flush():
-            yield replace(prediction, kept=Kept(image))
+            kept.append(Kept(frame.image))
+            for prediction, _ in frames.push(frame):
+                yield replace(prediction, kept=kept.popleft())
+        for prediction, _ in frames.flush():
+            yield replace(prediction, kept=kept.popleft())
     finally:
         clip.close()
     if clip.damaged:

@@ -1,10 +1,12 @@
 """What `mftn` says to wrong usage, in one line and before any work."""
 
+import json
 import os
 import re
 import shutil
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image as PillowImage
 
@@ -232,3 +234,16 @@ def test_a_users_file_is_not_taken_for_a_journal(here: Path, options: list[str])
     command = ["predict", "a.jpg", "--engine", "onnxruntime", "-o", "faces.csv"]
     assert main([*command, *options]) == 2 and mine.read_text() == "my notes"
     assert main([*command, "--overwrite"]) == 0 and not mine.exists()
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_folder_whose_name_is_no_text_is_written_to(here: Path, kind: str) -> None:
+    folder = os.fsdecode(b"caf\xe9")
+    command = ["predict", "a.jpg", "--engine", "onnxruntime", "--save-images", folder, "-o", f"faces.{kind}"]
+    assert main([*command, "--resume"]) == 0 and main([*command, "--resume"]) == 0
+    assert [path.name for path in Path(folder).iterdir()] == ["a_faces.jpg"]
+    if kind == "parquet":
+        made_by = json.loads(pq.read_schema("faces.parquet").metadata[b"mftn"])
+    else:
+        made_by = json.loads(Path("faces.csv.meta.json").read_text(encoding="utf-8"))
+    assert made_by["settings"]["save_images"] == r"caf\xe9"

@@ -143,6 +143,23 @@ def test_ctrl_c_keeps_every_frame_that_is_done(
     assert "interrupted with 13 frames done and kept" in capsys.readouterr().err
 
 
+def test_names_with_a_colon_are_files(
+    portrait: list[PillowImage.Image], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_clip(tmp_path / "2026-11-28T12:30:00.mp4", portrait[:5], sound="mp3", samples=44100)
+    options = ["--every", "2", "--engine", "onnxruntime", "--format", "jsonl"]
+    assert main(["predict", "2026-11-28T12:30:00.mp4", *options, "-o", "a.jsonl", "--save-video", "12:30:00.mp4"]) == 0
+    with av.open(str(tmp_path / "12:30:00.mp4")) as copy:
+        assert copy.streams.audio[0].codec_context.name.startswith("mp3")  # the clip's own sound
+    Path("12:30:00.mp4").rename("12:30:00_faces.mp4")
+    assert main(["predict", ".", *options, "-o", "b.jsonl"]) == 0  # the copy is known as such
+    for name in ("a.jsonl", "b.jsonl"):
+        assert [(row["source"], row["frame"]) for row in rows_of(Path(name))] == [
+            ("2026-11-28T12:30:00.mp4", frame) for frame in (0, 2, 4)
+        ]
+
+
 @pytest.mark.parametrize("option", ["--save-video", "--save-timeline"])
 def test_a_source_is_never_replaced(
     option: str, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -249,3 +266,59 @@ def test_videos_and_images_in_one_command(
     assert main([*command[:2], "--every", "12", "--format", "table", "--save-images", str(tmp_path / "faces")]) == 1
     table = capsys.readouterr().out
     assert table.index("live.jpg") < table.index("a.mp4") < table.index("b.mp4") and "happiness 100%" in table
+
+
+@pytest.fixture
+def two_clips(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A command that resumes, in a working folder with two clips of two seen frames each."""
+    monkeypatch.chdir(tmp_path)
+    Path("in").mkdir()
+    for name in ("a.mp4", "b.mp4"):
+        Path("in", name).write_bytes(clip.read_bytes())
+    options = ["--every", "15", "--engine", "onnxruntime", "--save-video", "out", "--save-timeline", "lines"]
+    return ["predict", "in", *options, "-o", "faces.csv", "--resume"]
+
+
+def fail(*arguments: object) -> None:
+    raise SystemError
+
+
+@pytest.mark.parametrize("mine", ["out/b_faces.mp4", "lines/b_timeline.png", "faces.csv.meta.json"])
+def test_resuming_replaces_no_file_of_the_users(
+    two_clips: list[str], mine: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    second = Path("in/b.mp4").rename("b.mp4")
+    with monkeypatch.context() as patch:
+        patch.setattr("mftn.journal.Journal.write_output", fail)
+        with pytest.raises(SystemError):
+            main(two_clips)  # killed before any table was written
+    second.rename("in/b.mp4")
+    Path(mine).write_text("my own")
+    assert main(two_clips) == 2
+    assert f"{mine}: exists already, and is not of the run that --resume goes on with" in capsys.readouterr().err
+    assert Path(mine).read_text() == "my own"
+    Path(mine).unlink()
+    assert main(two_clips) == 0
+    assert {path.name for path in Path("out").iterdir()} == {"a_faces.mp4", "b_faces.mp4"}
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_resuming_replaces_what_the_run_before_had_written_or_might_replace(
+    two_clips: list[str], overwrite: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = two_clips[:-1]
+    lines, copies = Path("lines"), Path("out")
+    if overwrite:
+        lines.mkdir()
+        (lines / "b_timeline.png").write_text("an older one")
+        Path("faces.csv").write_text("an older one")
+        first += ["--overwrite"]
+    with monkeypatch.context() as patch:
+        patch.setattr("mftn.journal.Journal.end", fail)
+        with pytest.raises(SystemError):
+            main(first)  # killed between the files of the first clip and its end
+    assert (lines / "a_timeline.png").exists() and (copies / "a_faces.mp4").exists()
+    (copies / "a_faces.mp4").write_bytes(b"")  # known by the journal alone
+    assert main(two_clips) == 0
+    assert min((copies / "a_faces.mp4").stat().st_size, (lines / "b_timeline.png").stat().st_size) > 1000
+    assert main(two_clips) == 0  # nothing is left to do

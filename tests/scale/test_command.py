@@ -35,6 +35,9 @@ def test_an_interrupted_command_prints_the_one_that_goes_on(
         said = program.communicate()[1]
     assert program.returncode == 1 and "40 images" in said and "4 failures" in said, said  # four files are no images
     assert pq.read_table(output).equals(expected)
+    with start(arguments) as program:
+        said = program.communicate()[1]
+    assert program.returncode == 1 and "with 4 failures)" in said, said  # nothing was left to do
 
 
 @pytest.mark.parametrize(

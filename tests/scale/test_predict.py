@@ -51,6 +51,22 @@ def test_contents_and_arrays_give_the_same_faces(nodes: Any, photos: Path) -> No
         assert row["width"] == known[row["name"]]["width"]
 
 
+def test_every_row_of_paths_gives_its_own(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mftn.scale.dataset.TABLE_ROWS", 1)
+    folder, photo = tmp_path / "folder", photos / "astronaut.jpg"
+    folder.mkdir()
+    for name in ("1.jpg", "2.jpg"):
+        (folder / name).write_bytes(photo.read_bytes())
+    paths = [str(photo), str(folder), None, f"{folder}/*.jpg", "-", str(folder / "1.jpg")]
+    batch = {"path": np.array(paths, object), "person": np.arange(6)}
+    tables = DatasetWorker(Settings(engine="onnxruntime"), None, ".")(batch, "path", ("person",))
+    rows = pa.concat_tables(tables).to_pylist()
+    assert [(row["person"], row["source"]) for row in rows] == [(k, path or "") for k, path in enumerate(paths)]
+    said = [None, "is a folder, not an image", "an empty name", "is a glob, not an image", "no such file", None]
+    for row, expected in zip(rows, said, strict=True):
+        assert expected in (row["error"] or "") if expected else row["error"] is None
+
+
 def test_what_is_wrong_is_said_before_anything_runs(nodes: Any) -> None:
     import ray
 

@@ -1,7 +1,10 @@
 """Sources become the same shards in every run, whatever they are."""
 
+import io
 import itertools
+import json
 import os
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,11 +12,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from mftn.errors import ConfigError
+from mftn.output import Provenance, open_writer
+from mftn.recognize import Recognizer, load
 from mftn.scale.listing import find_items
 from mftn.scale.plan import read_plan, read_shard, write_plan
-from mftn.scale.reading import members, rows
+from mftn.scale.reading import members, predictions_of, rows
+from mftn.scale.settings import Settings
 from mftn.scale.shards import Item, ItemKind, Shard, cut
 from mftn.scale.storage import Store, locate, name_at
+from mftn.types import Prediction
 
 MADE_BY = {"model": "m", "settings": {"detector": "yunet"}}
 
@@ -48,6 +55,38 @@ def test_a_plan_is_kept_with_names_that_are_no_text(tmp_path: Path) -> None:
         read_plan(store, sources[:1], MADE_BY)
     with pytest.raises(ConfigError, match="model was m and is n"):
         read_plan(store, sources, MADE_BY | {"model": "n"})
+
+
+def test_the_same_words_for_other_sources_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a/photos/1.jpg", "b/photos/2.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    store, absolute = Store(str(tmp_path / "out")), Store(str(tmp_path / "out2"))
+    monkeypatch.chdir(tmp_path / "a")
+    plan = write_plan(store, ["photos"], MADE_BY)
+    write_plan(absolute, [tmp_path / "a" / "photos", "memory://b/c.jpg"], MADE_BY)
+    assert read_plan(store, ["photos"], MADE_BY) == plan
+    monkeypatch.chdir(tmp_path / "b")
+    with pytest.raises(ConfigError, match=r"working folder was .*a and is .*b"):
+        read_plan(store, ["photos"], MADE_BY)
+    assert read_plan(absolute, [tmp_path / "a" / "photos", "memory://b/c.jpg"], MADE_BY)  # the same from anywhere
+
+
+def test_another_list_on_standard_input_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def give(content: bytes) -> None:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+
+    monkeypatch.chdir(tmp_path)
+    store = Store(str(tmp_path / "out"))
+    give(b"a.jpg\0caf\xe9.jpg\0s3://b/c.jpg\0")
+    plan = write_plan(store, ["-"], MADE_BY, null=True)
+    assert [item.path for item in read_shard(store, 0).items] == ["a.jpg", os.fsdecode(b"caf\xe9.jpg"), "s3://b/c.jpg"]
+    give(b"a.jpg\ncaf\xe9.jpg\ns3://b/c.jpg\n")
+    assert read_plan(store, ["-"], MADE_BY) == plan
+    for other in (b"a.jpg\n", b"", b"other.jpg\ncaf\xe9.jpg\ns3://b/c.jpg\n"):
+        give(other)
+        with pytest.raises(ConfigError, match="the list on standard input was another"):
+            read_plan(store, ["-"], MADE_BY)
 
 
 def test_long_lists_span_files_of_a_plan(tmp_path: Path) -> None:
@@ -96,7 +135,80 @@ def test_a_damaged_archive_gives_its_images_and_an_error(tmp_path: Path) -> None
         assert [source.error is None for source in found] == [True] * intact + [False], length
         assert "damaged or incomplete" in (found[-1].error or "")
     (missing,) = members(str(tmp_path / "missing.tar"))
-    assert "cannot be opened" in (missing.error or "")
+    assert missing.error == f"{missing.path}: no such file; check the path"
+
+
+@pytest.fixture(scope="module")
+def recognizer() -> Recognizer:
+    return load(threads=1, engine="onnxruntime", flip=False)
+
+
+@pytest.mark.parametrize("kind", [ItemKind.IMAGE, ItemKind.VIDEO, ItemKind.TAR, ItemKind.ROWS])
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("nowhere://b/x", "cannot be read"),
+        ("memory://me:word@b/x", "holds a password"),
+        ("memory://b/none", "no such file"),
+        ("memory://locked/x", "may not be read"),
+    ],
+)
+def test_an_address_that_cannot_be_read_is_a_row_with_its_error(
+    kind: ItemKind, address: str, said: str, recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    MemoryFileSystem().pipe("locked/x", b"x")
+    opened = MemoryFileSystem._open
+
+    def locked(self: MemoryFileSystem, path: str, *arguments: object, **options: object) -> object:
+        if "locked" in path:
+            raise OSError(f"AWS Error ACCESS_DENIED during GetObject operation for {path}")
+        return opened(self, path, *arguments, **options)
+
+    monkeypatch.setattr(MemoryFileSystem, "_open", locked)
+    (row,) = predictions_of(Shard("0", (Item(kind, address),)), recognizer, Settings(), [])
+    shown = address.replace("me:word@", "")
+    assert row.source == shown and (row.error or "").startswith(f"{shown}: ") and said in (row.error or "")
+    assert "word" not in (row.error or "").replace("password", "")
+
+
+@pytest.mark.parametrize("kind", [ItemKind.IMAGE, ItemKind.VIDEO, ItemKind.TAR, ItemKind.ROWS])
+def test_a_store_that_is_out_of_reach_is_no_row(
+    kind: ItemKind, recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    def unreachable(*arguments: object, **options: object) -> None:
+        raise OSError("AWS Error NETWORK_CONNECTION")
+
+    MemoryFileSystem().pipe("b/x", b"x")
+    monkeypatch.setattr(MemoryFileSystem, "_open", unreachable)
+    monkeypatch.setattr("mftn.scale.storage.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("mftn.scale.storage.time.monotonic", iter(range(0, 10**6, 60)).__next__)
+    with pytest.raises(OSError, match="NETWORK_CONNECTION"):
+        list(predictions_of(Shard("0", (Item(kind, "memory://b/x"),)), recognizer, Settings(), []))
+
+
+@pytest.mark.parametrize("name", ["images.parquet", "clip.mp4", "images.tar"])
+def test_what_only_this_machine_lacks_is_left_to_others_until_the_last_round(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mftn.scale import worker
+
+    monkeypatch.setattr(worker, "node_name", lambda: "here")
+    monkeypatch.setattr(worker.time, "sleep", lambda seconds: None)
+    settings, store, file = Settings(engine="onnxruntime").checked(), Store(str(tmp_path / "out")), tmp_path / name
+    pq.write_table(pa.table({"bytes": [b"x"]}), file)
+    made_by = settings.provenance()
+    plan = write_plan(store, [file], json.loads(made_by.to_json()))
+    file.unlink()
+    actor = worker.ShardWorker(worker.Work(settings, None, made_by, store.address, "run", plan.folder))
+    row = {"name": plan.entries[0].name, "number": 0}
+    first = actor(row | {"last": False})
+    assert first["state"] == "unfinished" and "is a share missing?" in first["note"]
+    last = actor(row | {"last": True})
+    assert (last["state"], last["images"], last["failures"]) == ("done", 1, 1)
 
 
 def test_stores_are_listed_like_folders(bucket: object, store: str) -> None:
@@ -121,6 +233,31 @@ def test_stores_are_listed_like_folders(bucket: object, store: str) -> None:
     )
     assert [item.kind.value for item in found] == ["tar", "tar", "image", "image"]
     assert "no such file" in (found[-1].error or "") and found[0].path == f"s3://photos/e/s-1.tar{store}"
+
+
+def test_an_earlier_output_among_the_images_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for name in ("a.jpg", "_DSC0001.jpg"):  # as cameras name some photographs
+        (tmp_path / "photos" / name).touch()
+    address = f"file://{tmp_path}"
+    before = list(find_items([address]))
+    write_plan(Store(str(tmp_path / "faces")), [address], MADE_BY)
+    with open_writer(tmp_path / "faces" / "0.parquet", "parquet", Provenance("m", "0" * 64, {})) as writer:
+        for item in before:
+            writer.write(Prediction(item.path, 0, 0, ()))
+    assert [Path(item.path).name for item in before] == ["_DSC0001.jpg", "a.jpg"]
+    assert list(find_items([address])) == list(find_items([f"{address}/*"])) == before
+    assert list(find_items([f"{address}/faces/0.parquet"])) == before  # where it is named
+    (nothing,) = find_items([f"{address}/faces"])
+    assert "a folder without images" in (nothing.error or "")
+
+
+def test_a_name_that_is_there_is_no_pattern(tmp_path: Path) -> None:
+    for name in ("b[1].jpg", "b1.jpg", "c.jpg"):
+        (tmp_path / name).touch()
+    assert list(find_items([f"file://{tmp_path}/b[1].jpg"])) == [Item(ItemKind.IMAGE, f"file://{tmp_path}/b[1].jpg")]
+    (tmp_path / "b[1].jpg").unlink()
+    assert list(find_items([f"file://{tmp_path}/b[1].jpg"])) == [Item(ItemKind.IMAGE, f"file://{tmp_path}/b1.jpg")]
 
 
 def test_a_file_system_of_fsspec_is_a_store() -> None:

@@ -1,6 +1,7 @@
 """Runs on a cluster of two nodes: the rows of `mftn predict`, in parts, once."""
 
 import json
+import os
 import shutil
 import sys
 import tarfile
@@ -45,6 +46,7 @@ def test_the_rows_are_those_of_one_machine_and_are_written_once(
     lost = sorted(times)[2]
     lost.unlink()
     again = write(faces, output, shard_images=6)
+    assert again.failures + again.failures_before == 4
     assert (again.shards, again.before) == (1, 6) and rows(output).equals(expected)
     assert all(path.stat().st_mtime_ns == time for path, time in times.items() if path != lost)
     with pytest.raises(ConfigError, match=r"detector was yunet and is mtcnn"):
@@ -85,6 +87,18 @@ def test_videos_lists_tar_files_and_tables_are_shards_too(
         assert row | {"source": alone["source"]} == alone
     assert len(by_source["key-6"]) == 1
     assert summary.failures == 2 and any("cut.mp4" in note for note in summary.notes)
+
+
+def test_a_folder_whose_name_is_no_text_is_read(nodes: Any, photos: Path, tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    shutil.copy(photos / "astronaut.jpg", folder / "a.jpg")
+    (folder / "cut.mp4").write_bytes(b"no video")
+    summary = write(folder, tmp_path / "out", Settings(engine="onnxruntime"))
+    assert summary.complete and (summary.images, summary.failures) == (2, 1)
+    manifest = json.loads((tmp_path / "out" / "_manifest.json").read_text(encoding="utf-8"))
+    assert manifest["sources"] == [str(tmp_path / r"caf\xe9")]
+    assert r"caf\xe9/cut.mp4: cannot be opened" in summary.notes[0]
 
 
 def test_a_store_is_read_and_written(nodes: Any, faces: Path, expected: pa.Table, store: str, bucket: Any) -> None:

@@ -18,7 +18,7 @@ from mftn.analysis.summary import TABLES, Summary
 from mftn.analysis.synchrony import ALL
 from mftn.errors import MissingExtraError
 from mftn.figure_text import text_as_written
-from mftn.files import atomic_write, write_encoded, write_text
+from mftn.files import atomic_write, json_text, write_encoded, write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -88,7 +88,7 @@ def write_summary(summary: Summary, folder: Path, *, elan: bool, bids: bool) -> 
             (folder / name).unlink(missing_ok=True)
     settings, study = asdict(summary.settings), asdict(summary.study)
     about = {"settings": settings, "study": study, "versions": versions(), "files": files, "elan": digests}
-    write_text(folder / "summary.json", json.dumps(about, indent=1, ensure_ascii=False))
+    write_text(folder / "summary.json", json_text(about, indent=1))
     page = folder / "summary.html"
     write_text(page, _page(summary, images, subjects))
     return page

@@ -66,7 +66,7 @@ def run_on_cluster(arguments: Arguments) -> int:
         LOG.warning(f"not read: {describe(unread)}; {advice(unread)}")
     for line in str(summary).splitlines():
         LOG.info(line)
-    return 0 if summary.complete and not summary.failures else 1
+    return 0 if summary.complete and not summary.failures + summary.failures_before else 1
 
 
 def stored_or_local(output: Path) -> str:

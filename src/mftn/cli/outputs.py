@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
@@ -15,7 +15,10 @@ from mftn.sources import Source
 
 
 def check_outputs(
-    outputs: Iterable[tuple[str, Path | None]], sources: Iterable[str | os.PathLike[str]], overwrite: bool
+    outputs: Iterable[tuple[str, Path | None]],
+    sources: Iterable[str | os.PathLike[str]],
+    overwrite: bool,
+    own: Callable[[Path], bool] | None = None,
 ) -> None:
     """Refuse outputs that are a source (also through links), that exist already, or that name one file twice.
 
@@ -23,6 +26,7 @@ def check_outputs(
         outputs: Options as typed, and the files that they name.
         sources: The files that are read.
         overwrite: Existing files may be replaced.
+        own: Whether a file is an earlier run's, with which this one goes on, and may be replaced.
 
     Raises:
         ConfigError: An output is refused; the message says what to do.
@@ -41,9 +45,16 @@ def check_outputs(
         taken[target] = option
         if path.is_dir():
             raise ConfigError(f"{option} {path}: is a folder; name a file")
-        if path.is_file() and not overwrite:
-            raise ConfigError(f"{option} {path}: exists already; add --overwrite, or choose another name")
+        if path.is_file() and not overwrite and not (own and own(path)):
+            raise ConfigError(f"{option} {path}: {_exists('name', resuming=own is not None)}")
         check_location(option, path.parent)
+
+
+def _exists(other: str, *, resuming: bool) -> str:
+    """What is wrong with a file that is there, and what to do."""
+    if resuming:
+        return "exists already, and is not of the run that --resume goes on with; move it away"
+    return f"exists already; add --overwrite, or choose another {other}"
 
 
 def check_location(option: str, folder: Path) -> None:
@@ -86,15 +97,23 @@ class FilePerVideo:
         suffixes: Of files; anything else is a folder.
         only: The one video of the command; None where there may be several.
         overwrite: Replace files that exist already.
+        own: As in `check_outputs`.
 
     Raises:
         ConfigError: The path names neither a folder nor a file of a known kind, or one file for several videos.
     """
 
     def __init__(
-        self, option: str, path: Path, ending: str, suffixes: Sequence[str], only: Source | None, overwrite: bool
+        self,
+        option: str,
+        path: Path,
+        ending: str,
+        suffixes: Sequence[str],
+        only: Source | None,
+        overwrite: bool,
+        own: Callable[[Path], bool] | None = None,
     ) -> None:
-        self.option, self.given, self.ending, self.overwrite = option, path, ending, overwrite
+        self.option, self.given, self.ending, self.overwrite, self.own = option, path, ending, overwrite, own
         self.is_folder = path.is_dir() or not path.suffix
         self._unique, self._names, self._written = UniqueNames(), dict[str, str](), set[Path]()
         if self.is_folder:
@@ -119,8 +138,9 @@ class FilePerVideo:
             FileExistsError: There was one before, which no check before the start could know of.
         """
         path = self.path(source)
-        if self.is_folder and path not in self._written and path.exists() and not self.overwrite:
-            raise FileExistsError(f"{source.name}: {path} exists already; add --overwrite, or choose another folder")
+        known = path in self._written or self.overwrite or (self.own and self.own(path))
+        if self.is_folder and path.exists() and not known:
+            raise FileExistsError(f"{source.name}: {path} {_exists('folder', resuming=self.own is not None)}")
         self._written.add(path)
         return path
 

@@ -1,8 +1,9 @@
 """Recognise expressions in photographs and videos: a table, JSONL, CSV or Parquet, and annotated copies."""
 
+import os
 import sys
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from importlib.util import find_spec
@@ -26,10 +27,11 @@ from mftn.engines import Calibration, EngineName, Precision, find_model
 from mftn.errors import ConfigError, MissingExtraError
 from mftn.faces import DetectorName
 from mftn.files import file_identity
-from mftn.journal import count_done, journal_path
+from mftn.journal import Earlier, earlier_run, journal_path
 from mftn.limits import check_range
 from mftn.output import ImageFolder, Provenance, meta_path
 from mftn.sources import Kind, Source, advice, classify, describe, find_sources
+from mftn.tags import is_own_copy
 
 if TYPE_CHECKING:
     from mftn.recognize import Recognizer
@@ -132,15 +134,17 @@ def run(arguments: Arguments) -> int:
     kind = _kind(arguments)
     given = [classify(source) for source in arguments.sources]
     _check(arguments, given)
-    resuming = _check_resume(arguments, kind, given)
+    earlier = _check_resume(arguments, kind, given)
     unread: Counter[str] = Counter()
-    sources, files = _checked_sources(arguments, kind, given, resuming, unread)
+    sources, files, replaced = _checked_sources(arguments, kind, given, earlier, unread)
     recognizer = _load(arguments)
     LOG.debug(repr(recognizer))
     rows = _tables(arguments.top, named=len(given) > 1 or not given[0].moves) if kind == "table" else None
     order = [source.name for source in sources] if arguments.resume and isinstance(sources, list) else None
     with ExitStack() as stack:
         to = stack.enter_context(sink(arguments.output, kind, rows, _provenance(arguments, recognizer), order))
+        if replaced:
+            to.announce(replaced)  # a run that goes on with this one may replace them too
         bars = stack.enter_context(bars_on_terminal())
         images = Images(recognizer, to, files.annotated, files.crops, arguments.top)
         videos = Videos(arguments.video, arguments.top, recognizer, to, files.copies, files.timelines, bars)
@@ -269,17 +273,17 @@ def _kind(arguments: Arguments) -> str:
     return kind
 
 
-def _check_resume(arguments: Arguments, kind: str, given: Sequence[Source]) -> bool:
-    """Whether there is an earlier run to go on with; refuse to lose what it computed, or what cannot go on."""
+def _check_resume(arguments: Arguments, kind: str, given: Sequence[Source]) -> Earlier | None:
+    """The earlier run to go on with, if any; refuse to lose what it computed, or what cannot go on."""
     output = arguments.output
-    earlier = count_done(output) if output and kind != "table" and not arguments.overwrite else None
+    earlier = earlier_run(output) if output and kind != "table" and not arguments.overwrite else None
     if not arguments.resume:
-        if earlier:
+        if earlier and earlier.done:
             raise ConfigError(
-                f"--output {output}: an earlier run ended after {earlier} images or videos; add --resume to go on with "
-                "it, or --overwrite to begin anew"
+                f"--output {output}: an earlier run ended after {earlier.done} images or videos; add --resume to go on "
+                "with it, or --overwrite to begin anew"
             )
-        return False
+        return None
     if arguments.overwrite:
         raise ConfigError("--resume goes on, and --overwrite begins anew; omit one")
     if not output or kind == "table" or not is_file_to_be(output):
@@ -291,7 +295,7 @@ def _check_resume(arguments: Arguments, kind: str, given: Sequence[Source]) -> b
             f"--output {output}: exists already, and {journal_path(output).name} with which --resume could go on does "
             "not; add --overwrite in place of --resume, or choose another name"
         )
-    return earlier is not None
+    return earlier
 
 
 def _only_video(given: Sequence[Source]) -> Source | None:
@@ -387,14 +391,14 @@ class _Files:
 
 
 def _checked_sources(
-    arguments: Arguments, kind: str, given: Sequence[Source], resuming: bool, unread: Counter[str]
-) -> tuple[Iterable[Source], _Files]:
-    """The sources and where files for them go, after checking that no output replaces what must stay.
+    arguments: Arguments, kind: str, given: Sequence[Source], earlier: Earlier | None, unread: Counter[str]
+) -> tuple[Iterable[Source], _Files, list[Path]]:
+    """The sources, where files for them go, and which of these --overwrite replaces, after checking what must stay.
 
     A list on standard input is read as it comes, unless outputs may replace files: then it is read to its end first.
     """
-    replaces = arguments.overwrite or resuming
-    copies, timelines = _video_files(arguments.video, _only_video(given), replaces)
+    own = _own(earlier) if earlier else None
+    copies, timelines = _video_files(arguments.video, _only_video(given), arguments.overwrite, own)
     named = {"--save-images": arguments.save_images, "--save-crops": arguments.save_crops}
     named |= {each.option: each.given for each in (copies, timelines) if each and each.is_folder}
     check_folders(named, arguments.sources)
@@ -408,13 +412,20 @@ def _checked_sources(
     lazy = not arguments.resume and not (arguments.overwrite and (used or arguments.output))
     if any(source.kind is Kind.LIST for source in given) and lazy:
         check_outputs(table, arguments.sources, arguments.overwrite)
-        return found, _Files(*_image_folders(arguments, roots), copies, timelines)
+        return found, _Files(*_image_folders(arguments, roots), copies, timelines), []
     sources = list(found)
     paths = [source.path for source in sources]
     protected = {identity for path in paths if (identity := file_identity(path))} if used else set()
-    files = _Files(*_image_folders(arguments, roots, protected, resuming), copies, timelines)
-    check_outputs([*table, *files.planned(sources)], paths, replaces)
-    return sources, files
+    files = _Files(*_image_folders(arguments, roots, protected, earlier is not None), copies, timelines)
+    outputs = [*table, *files.planned(sources)]
+    check_outputs(outputs, paths, arguments.overwrite, own)
+    replaced = [path for _, path in outputs if path and path.exists()] if arguments.overwrite else []
+    return sources, files, replaced
+
+
+def _own(earlier: Earlier) -> Callable[[Path], bool]:
+    """Whether a file may be replaced when an earlier run is gone on with: only what was written by it, or is a copy."""
+    return lambda path: os.path.abspath(path) in earlier.saved or is_own_copy(path)  # noqa: PTH100 (as in the journal)
 
 
 def _image_folders(
@@ -432,14 +443,16 @@ def _image_folders(
 
 
 def _video_files(
-    options: VideoOptions, only: Source | None, replaces: bool
+    options: VideoOptions, only: Source | None, overwrite: bool, own: Callable[[Path], bool] | None
 ) -> tuple[FilePerVideo | None, FilePerVideo | None]:
     """Where copies and timelines of videos go."""
     from mftn.video import SAVED_SUFFIXES
 
-    copies = timelines = None
-    if options.save_video:
-        copies = FilePerVideo("--save-video", options.save_video, "faces.mp4", SAVED_SUFFIXES, only, replaces)
-    if options.save_timeline:
-        timelines = FilePerVideo("--save-timeline", options.save_timeline, "timeline.png", TIMELINES, only, replaces)
+    copies, timelines = (
+        FilePerVideo(option, path, ending, suffixes, only, overwrite, own) if path else None
+        for option, path, ending, suffixes in (
+            ("--save-video", options.save_video, "faces.mp4", SAVED_SUFFIXES),
+            ("--save-timeline", options.save_timeline, "timeline.png", TIMELINES),
+        )
+    )
     return copies, timelines

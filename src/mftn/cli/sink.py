@@ -41,6 +41,11 @@ class Sink:
     journal: Journal | None = None
     complete: bool = False
 
+    def announce(self, files: Iterable[Path]) -> None:
+        """Name files that are about to be written; see `Journal.announce`."""
+        if self.journal:
+            self.journal.announce(files)
+
     def end(self, source: str, saved: Iterable[str] = (), failed: bool = False) -> None:
         """Say that a source is done; see `Journal.end`."""
         if self.journal:

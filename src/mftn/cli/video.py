@@ -82,6 +82,7 @@ class Videos:
 
         copy = self.copies.checked_path(source) if self.copies else None
         timeline = self.timelines.checked_path(source) if self.timelines else None
+        self.sink.announce(path for path in (copy, timeline) if path)
         before, persons = self.frames, Persons()
         options = self.options
         with ExitStack() as stack:

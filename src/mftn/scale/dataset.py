@@ -18,7 +18,7 @@ from mftn.scale.run import actor_pool, model_content, require_ray
 from mftn.scale.settings import Settings
 from mftn.scale.shards import Item, ItemKind, cut, shard_of, table_of
 from mftn.scale.worker import load_recognizer
-from mftn.sources import Source
+from mftn.sources import Kind, Source
 from mftn.types import Prediction
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def predict(
 
     Args:
         source: A dataset with a column of paths, addresses, files' bytes or images (arrays as `ray.data.read_images`
-            gives them); or sources as in `write`.
+            gives them), one image in each row; or sources as in `write`.
         settings: How to recognise; as `mftn predict` does if None.
         column: The column; None takes the first of "path", "bytes", "image" and the like that is there.
         keep: Columns of the dataset that rows keep, such as an identifier.
@@ -123,11 +123,19 @@ class DatasetWorker(ItemsWorker):
 
 def _given(values: np.ndarray) -> Iterator[Any]:
     """The images of a column: paths are read ahead, values are taken as they are."""
-    if all(isinstance(value, str) for value in values):
-        yield from fetched([Item(ItemKind.IMAGE, str(value)) for value in values])
+    if all(isinstance(value, str | None) for value in values):
+        yield from map(_one_image, fetched([Item(ItemKind.IMAGE, value or "") for value in values]))
         return
     for value in values:
         yield value.get("bytes") or b"" if isinstance(value, dict) else value
+
+
+def _one_image(source: Source) -> Source:
+    """A source that has a prediction of its own: a row cannot stand for several images."""
+    if source.kind not in (Kind.FOLDER, Kind.GLOB):
+        return source
+    error = f"{source.path}: is a {source.kind}, not an image; give each of its files a row"
+    return Source(source.path, Kind.IMAGE, error)
 
 
 def _tables(predictions: Iterable[tuple[Prediction, dict[str, Any]]]) -> Iterator[Any]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.util import find_spec
 from typing import Any
 
 from mftn.errors import ConfigError
 from mftn.scale.shards import SHARD_IMAGES, Item, ItemKind
 from mftn.scale.storage import is_stored, locate, name_at, patiently, walk_store
-from mftn.sources import VIDEO_SUFFIXES, Source, classify, find_sources, readable_suffixes
+from mftn.sources import VIDEO_SUFFIXES, Kind, Source, classify, find_sources, listed, read_list, readable_suffixes
 
 PATH_COLUMNS = ("path", "source", "image_path", "file_path", "file", "filename", "url", "uri", "image")
 BYTES_COLUMNS = ("bytes", "image", "image_bytes", "content", "jpg", "data")
@@ -27,6 +27,7 @@ def find_items(
     *,
     null: bool = False,
     unread: Counter[str] | None = None,
+    on_listed: Callable[[str], object] | None = None,
 ) -> Iterator[Item]:
     """What sources stand for, in their order; nothing is held in memory but the names of one folder.
 
@@ -37,19 +38,29 @@ def find_items(
         shard_images: Rows of a Parquet file that are read together.
         null: As in `find_sources`.
         unread: As in `find_sources`.
+        on_listed: Called with each path on standard input.
 
     Raises:
         ConfigError: A source has no end, or a Parquet file holds neither paths nor images.
     """
     for given in sources:
-        path = given.path if isinstance(given, Source) else os.fspath(given)
-        if is_stored(path) and not classify(path).live:
-            yield from _stored(path, shard_images)
+        source = given if isinstance(given, Source) else classify(given)
+        if is_stored(source.path) and not source.live:
+            yield from _stored(source.path, shard_images)
             continue
-        for source in find_sources([given], null=null, videos=bool(find_spec("av")), unread=unread):
-            if source.live:
-                raise ConfigError(f"{source.name}: has no end; read it with `mftn predict` on one machine")
-            yield from _listed(source, shard_images)
+        each = _on_input(null, on_listed) if source.kind is Kind.LIST else [source]
+        for found in find_sources(each, videos=bool(find_spec("av")), unread=unread):
+            if found.live:
+                raise ConfigError(f"{found.name}: has no end; read it with `mftn predict` on one machine")
+            yield from _listed(found, shard_images)
+
+
+def _on_input(null: bool, on_listed: Callable[[str], object] | None) -> Iterator[Source]:
+    """The sources of the list on standard input."""
+    for path in read_list(null):
+        if on_listed:
+            on_listed(path)
+        yield listed(path)
 
 
 def _listed(source: Source, shard_images: int) -> Iterator[Item]:
@@ -69,17 +80,18 @@ def _stored(address: str, shard_images: int) -> Iterator[Item]:
     suffixes, found = readable_suffixes() | VIDEO_SUFFIXES | {".tar", ".parquet"}, False
     for path in walk_store(address):
         if path == address or _suffix(path) in suffixes:
-            found = True
-            yield from _one(path, shard_images)
+            for item in _one(path, shard_images, walked=path != address):
+                found = True
+                yield item
     if not found:
         name = name_at(address)
         yield Item(ItemKind.IMAGE, address, f"{name}: no such file, or a folder without images; check the address")
 
 
-def _one(path: str, shard_images: int) -> Iterator[Item]:
-    """The items of one file, by its suffix."""
+def _one(path: str, shard_images: int, *, walked: bool = False) -> Iterator[Item]:
+    """The items of one file, by its suffix; none of a table of this package that no one has named."""
     if _suffix(path) == ".parquet":
-        yield from _rows(path, shard_images)
+        yield from _rows(path, shard_images, walked)
     else:
         yield _item(path)
 
@@ -88,21 +100,23 @@ def _item(path: str) -> Item:
     return Item(KINDS.get(_suffix(path), ItemKind.IMAGE), path)
 
 
-def _rows(path: str, shard_images: int) -> Iterator[Item]:
+def _rows(path: str, shard_images: int, walked: bool) -> Iterator[Item]:
     """The items of a Parquet file: the paths in it, or ranges of its rows."""
     import pyarrow as pa
 
     try:
-        yield from _rows_of(path, shard_images)
+        yield from _rows_of(path, shard_images, walked)
     except pa.ArrowInvalid as error:
         yield Item(ItemKind.IMAGE, path, f"{name_at(path)}: damaged, or no Parquet file ({error}); write it again")
 
 
-def _rows_of(path: str, shard_images: int) -> Iterator[Item]:
+def _rows_of(path: str, shard_images: int, walked: bool) -> Iterator[Item]:
     import pyarrow.parquet as pq
 
     files, place = locate(path)
     with patiently(lambda: pq.ParquetFile(files.open_input_file(place))) as file:
+        if walked and b"mftn" in (file.schema_arrow.metadata or {}):
+            return
         if bytes_column(file.schema_arrow):
             for start in range(0, file.metadata.num_rows, shard_images):
                 yield Item(ItemKind.ROWS, path, None, start, min(start + shard_images, file.metadata.num_rows))

@@ -9,13 +9,14 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from mftn.errors import ConfigError
 from mftn.scale.listing import find_items
 from mftn.scale.shards import SHARD_IMAGES, Shard, cut, shard_of, table_of
 from mftn.scale.storage import Store
-from mftn.sources import Source
+from mftn.sources import Source, read_list
 
 PLAN_FILE_SHARDS = 100
 """Shards in a file of a plan."""
@@ -39,6 +40,7 @@ class Plan:
 
     Attributes:
         sources: As they were given.
+        listed: A digest of the list on standard input; empty if there was none.
         folder: The working folder, from which relative paths count.
         made_by: What makes the rows, as JSON values.
         unread: Files that are not read, by kind.
@@ -46,6 +48,7 @@ class Plan:
     """
 
     sources: tuple[str, ...]
+    listed: str
     folder: str
     made_by: dict[str, Any]
     unread: dict[str, int]
@@ -64,7 +67,7 @@ def write_plan(
     null: bool = False,
 ) -> Plan:
     """List the sources and keep their shards; the memory for it does not grow with their paths."""
-    unread: Counter[str] = Counter()
+    unread, listed = Counter[str](), _Listed()
     entries, pending = list[Entry](), list[Shard]()
 
     def flush() -> None:
@@ -73,46 +76,86 @@ def write_plan(
             store.put(f"_mftn/plan/{number:06}.parquet", _to_parquet(pending))
             pending.clear()
 
-    for shard in cut(find_items(sources, shard_images, null=null, unread=unread), shard_images):
+    for shard in cut(find_items(sources, shard_images, null=null, unread=unread, on_listed=listed.add), shard_images):
         entries.append(Entry(shard.name, shard.size))
         pending.append(shard)
         if len(pending) == PLAN_FILE_SHARDS:
             flush()
     flush()
-    plan = Plan(_given(sources), os.getcwd(), made_by, dict(unread), tuple(entries))  # noqa: PTH109
+    plan = Plan(_given(sources), listed.digest, os.getcwd(), made_by, dict(unread), tuple(entries))  # noqa: PTH109
     store.put(PLAN, json.dumps({name: getattr(plan, name) for name in Plan.__dataclass_fields__}).encode())
     return plan
 
 
+class _Listed:
+    """A digest of the paths on standard input, whatever the working folder from which they count."""
+
+    def __init__(self) -> None:
+        self.digest, self._hash = "", hashlib.sha256()
+
+    def add(self, path: str) -> None:
+        """Count a path in."""
+        self._hash.update(os.fsencode(path if "://" in path else os.path.abspath(path)) + b"\0")  # noqa: PTH100
+        self.digest = self._hash.hexdigest()
+
+
+def _names(sources: Sequence[str | os.PathLike[str] | Source]) -> list[str]:
+    return [source.path if isinstance(source, Source) else os.fspath(source) for source in sources]
+
+
 def _given(sources: Sequence[str | os.PathLike[str] | Source]) -> tuple[str, ...]:
     """Sources as a plan names them; of a long list its length and its digest."""
-    names = [source.path if isinstance(source, Source) else os.fspath(source) for source in sources]
+    names = _names(sources)
     if len(names) <= 100:
         return tuple(names)
     digest = hashlib.sha256(json.dumps(names).encode()).hexdigest()
     return (f"{len(names)} sources, sha256 {digest[:16]}",)
 
 
-def read_plan(store: Store, sources: Sequence[str | os.PathLike[str] | Source], made_by: dict[str, Any]) -> Plan | None:
+def read_plan(
+    store: Store,
+    sources: Sequence[str | os.PathLike[str] | Source],
+    made_by: dict[str, Any],
+    *,
+    null: bool = False,
+) -> Plan | None:
     """The plan of an earlier run into the same folder; None if there is none.
 
     Raises:
-        ConfigError: The earlier run had other sources or settings.
+        ConfigError: The earlier run had other sources or settings: other names, another working folder from which they
+            count, or another list on standard input.
     """
     content = store.get(PLAN)
     if content is None:
         return None
     values = json.loads(content)
     entries = tuple(Entry(*entry) for entry in values["entries"])
-    plan = Plan(tuple(values["sources"]), values["folder"], values["made_by"], values["unread"], entries)
-    before = plan.made_by | plan.made_by["settings"] | {"sources": list(plan.sources), "settings": None}
-    now = made_by | made_by["settings"] | {"sources": list(_given(sources)), "settings": None}
+    plan = Plan(**values | {"sources": tuple(values["sources"]), "entries": entries})
+    before = _compared(plan.made_by, plan.sources, plan.folder)
+    now = _compared(made_by, _given(sources), _folder(sources) or plan.folder)
     changed = [f"{name} was {before.get(name)} and is {now[name]}" for name in now if before.get(name) != now[name]]
+    if not changed and "-" in _names(sources):
+        listed = _Listed()
+        for path in read_list(null):
+            listed.add(path)
+        if listed.digest != plan.listed:
+            changed = ["the list on standard input was another"]
     if changed:
         raise ConfigError(
             f"{store.address}: was begun otherwise ({'; '.join(changed)}); give the same, or choose another folder"
         )
     return plan
+
+
+def _compared(made_by: dict[str, Any], sources: Sequence[str], folder: str) -> dict[str, Any]:
+    """What has to be the same in every run, on one level."""
+    return made_by | made_by["settings"] | {"settings": None, "sources": list(sources), "working folder": folder}
+
+
+def _folder(sources: Sequence[str | os.PathLike[str] | Source]) -> str | None:
+    """The working folder, if a source counts from it."""
+    relative = (name for name in _names(sources) if name != "-" and "://" not in name and not Path(name).is_absolute())
+    return os.getcwd() if any(relative) else None  # noqa: PTH109
 
 
 def read_shard(store: Store, number: int) -> Shard:

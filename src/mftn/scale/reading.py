@@ -14,13 +14,14 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from mftn.download import is_address
-from mftn.errors import ImageError
+from mftn.errors import ConfigError, ImageError
+from mftn.files import without_secrets
 from mftn.recognize import Recognizer
 from mftn.scale.listing import bytes_column, name_column
 from mftn.scale.settings import Settings
 from mftn.scale.shards import Item, ItemKind, Shard
 from mftn.scale.storage import is_final, is_stored, locate, name_at, patiently, read_stored
-from mftn.sources import Kind, Source, classify, is_hidden, readable_suffixes
+from mftn.sources import Kind, Source, is_hidden, listed, readable_suffixes
 from mftn.types import Prediction
 
 READERS = 16
@@ -92,14 +93,30 @@ def fetch(item: Item) -> Source:
         if is_stored(item.path):
             return replace(source, content=read_stored(item.path))
         return replace(source, content=patiently(lambda: _read_file(item.path)))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ConfigError) as error:
         if not is_stored(item.path) and getattr(error, "errno", None) not in OUT_OF_REACH:
-            return classify(item.path)
-        if isinstance(error, FileNotFoundError):
-            return replace(source, error=f"{source.path}: no such file; check the path")
-        if is_final(error):
-            return replace(source, error=f"{source.path}: may not be read ({error}); check its permissions")
-        raise
+            return listed(item.path)
+        return replace(source, error=_lasting(source.name, error))
+
+
+def _name(path: str) -> str:
+    """A path as rows name it."""
+    return without_secrets(name_at(path))
+
+
+def _lasting(name: str, error: Exception) -> str:
+    """Why a file cannot be read, as a row says it.
+
+    Raises:
+        OSError: A later try may read it.
+    """
+    if isinstance(error, FileNotFoundError):
+        return f"{name}: no such file; check the path"
+    if isinstance(error, PermissionError) or "ACCESS_DENIED" in str(error):
+        return f"{name}: may not be read ({error}); check its permissions"
+    if isinstance(error, ConfigError) or is_final(error):
+        return f"{name}: cannot be read ({error}); check the path"
+    raise error
 
 
 def _read_file(path: str) -> bytes:
@@ -133,7 +150,7 @@ class _Member(tarfile.TarInfo):
 
 def members(path: str) -> Iterator[Source]:
     """The images in a tar file, as PATH/MEMBER, in their order; the file is read once, from start to end."""
-    name, suffixes = name_at(path), readable_suffixes()
+    name, suffixes = _name(path), readable_suffixes()
     try:
         with _opened(path) as file, tarfile.open(fileobj=file, mode="r|*", tarinfo=_Member) as archive:
             for member in archive:
@@ -142,10 +159,10 @@ def members(path: str) -> Iterator[Source]:
                 if content is None or inside.suffix.lower() not in suffixes or is_hidden(inside.name):
                     continue
                 yield Source(f"{name}/{member.name}", Kind.IMAGE, content=content.read())
-    except (FileNotFoundError, PermissionError) as error:
-        yield Source(name, Kind.MISSING, f"{name}: cannot be opened ({error.strerror or error}); check the path")
     except (tarfile.TarError, EOFError) as error:
         yield Source(name, Kind.IMAGE, f"{name}: damaged or incomplete ({error}); copy or download it again")
+    except (OSError, ValueError, ConfigError) as error:
+        yield Source(name, Kind.MISSING, _lasting(name, error))
 
 
 @contextmanager
@@ -157,6 +174,13 @@ def _opened(path: str) -> Iterator[Any]:
 
 def rows(item: Item) -> Iterator[Source]:
     """The images in rows of a Parquet file, named by a column of names, or as PATH#ROW."""
+    try:
+        yield from _rows(item)
+    except (OSError, ValueError, ConfigError) as error:
+        yield Source(_name(item.path), Kind.MISSING, _lasting(_name(item.path), error))
+
+
+def _rows(item: Item) -> Iterator[Source]:
     import pyarrow.parquet as pq
 
     files, place = locate(item.path)
@@ -168,7 +192,7 @@ def rows(item: Item) -> Iterator[Source]:
         for batch in file.iter_batches(64, row_groups=groups, columns=[column, *([named] if named else [])]):
             for row in batch.to_pylist():
                 if item.start <= number < item.stop:
-                    name = (named and row[named]) or f"{name_at(item.path)}#{number}"
+                    name = (named and row[named]) or f"{_name(item.path)}#{number}"
                     yield _source(str(name), row[column])
                 number += 1
             if number >= item.stop:
@@ -196,20 +220,22 @@ def _source(name: str, value: Any) -> Source:
 
 def _video(path: str, recognizer: Recognizer, settings: Settings, notes: list[str]) -> Iterator[Prediction]:
     """The frames of a video; one that cannot be read is a prediction with `error`."""
-    name = name_at(path)
+    name = _name(path)
     if not is_stored(path):
         yield from _frames(path, name, recognizer, settings, notes)
         return
+    try:
+        content = read_stored(path)
+    except (OSError, ValueError, ConfigError) as error:
+        yield _unread(name, _lasting(name, error), recognizer, notes)
+        return
     with tempfile.NamedTemporaryFile(suffix=PurePosixPath(name).suffix) as copy:  # FFmpeg reads files
-        try:
-            copy.write(read_stored(path))
-        except FileNotFoundError:
-            yield _unread(name, f"{name}: no such file; check the path", recognizer, notes)
-            return
+        copy.write(content)
         copy.flush()
+        del content
         for prediction in _frames(copy.name, name, recognizer, settings, notes):
-            error = prediction.error and prediction.error.replace(copy.name, name)
-            yield replace(prediction, source=name, error=error)
+            said = prediction.error and prediction.error.replace(copy.name, name)
+            yield replace(prediction, source=name, error=said)
 
 
 def _frames(path: str, name: str, recognizer: Recognizer, settings: Settings, notes: list[str]) -> Iterator[Prediction]:

@@ -15,6 +15,7 @@ from typing import Any
 from mftn.engines import find_model
 from mftn.engines.installed import is_shipped
 from mftn.errors import MissingExtraError, OutputError
+from mftn.files import json_text
 from mftn.limits import check_range
 from mftn.scale.plan import Plan, read_plan, write_plan
 from mftn.scale.settings import Settings
@@ -75,7 +76,7 @@ def write(
     settings, store = (settings or Settings()).checked(), Store(os.fspath(output))
     made_by = settings.provenance()
     known = json.loads(made_by.to_json())
-    plan = read_plan(store, sources, known) or write_plan(store, sources, known, shard_images, null=null)
+    plan = read_plan(store, sources, known, null=null) or write_plan(store, sources, known, shard_images, null=null)
     there = set(store.names())
     done = [number for number, entry in enumerate(plan.entries) if f"{entry.name}.parquet" in there]
     aside = dict.fromkeys(store.names("_mftn/aside"), "by an earlier run")
@@ -90,8 +91,9 @@ def write(
         if on_shard:
             left = len(pending) - sum(each.state is not State.UNFINISHED for each in outcomes.values())
             on_shard(outcome, left)
-    summary = _summary(store.address, plan, outcomes, len(done), aside, time.monotonic() - started)
-    _write_manifest(store, plan, outcomes, done, summary)
+    before = _counts_before(store, plan, done)
+    summary = _summary(store.address, plan, outcomes, before, aside, time.monotonic() - started)
+    _write_manifest(store, plan, outcomes, before, summary)
     store.delete(f"_mftn/attempts/{work.run}")
     store.delete("_mftn/partial")
     return summary
@@ -191,7 +193,12 @@ def _absolute(address: str) -> str:
 
 
 def _summary(
-    address: str, plan: Plan, outcomes: dict[int, Outcome], before: int, aside: dict[str, str], seconds: float
+    address: str,
+    plan: Plan,
+    outcomes: dict[int, Outcome],
+    before: dict[int, dict[str, int]],
+    aside: dict[str, str],
+    seconds: float,
 ) -> Summary:
     values = [outcomes[number] for number in sorted(outcomes)]
     finished = [outcome for outcome in values if outcome.state is State.DONE]
@@ -206,7 +213,8 @@ def _summary(
         sum(outcome.failures for outcome in finished),
         seconds,
         len(finished),
-        before,
+        len(before),
+        sum(counts["failures"] for counts in before.values()),
         nodes,
         aside | {outcome.name: outcome.note for outcome in values if outcome.state is State.SET_ASIDE},
         {outcome.name: outcome.note for outcome in values if outcome.state is State.UNFINISHED},
@@ -215,18 +223,22 @@ def _summary(
     )
 
 
+def _counts_before(store: Store, plan: Plan, done: Sequence[int]) -> dict[int, dict[str, int]]:
+    """Images, faces and failures of the shards that earlier runs had finished."""
+    with ThreadPoolExecutor(16) as pool:
+        parts = [f"{plan.entries[number].name}.parquet" for number in done]
+        return dict(zip(done, pool.map(lambda part: read_counts(store, part), parts), strict=True))
+
+
 def _write_manifest(
-    store: Store, plan: Plan, outcomes: dict[int, Outcome], done: Sequence[int], summary: Summary
+    store: Store, plan: Plan, outcomes: dict[int, Outcome], before: dict[int, dict[str, int]], summary: Summary
 ) -> None:
     """What the output holds: what made it, and its parts with their counts, of all runs."""
-    counts = {
+    counts = before | {
         number: {name: getattr(outcome, name) for name in ("images", "faces", "failures")}
         for number, outcome in outcomes.items()
         if outcome.state is State.DONE
     }
-    with ThreadPoolExecutor(16) as pool:
-        parts = [f"{plan.entries[number].name}.parquet" for number in done]
-        counts |= dict(zip(done, pool.map(lambda part: read_counts(store, part), parts), strict=True))
     manifest = {
         **plan.made_by,
         "sources": plan.sources,
@@ -236,4 +248,4 @@ def _write_manifest(
         "unfinished": summary.unfinished,
         "parts": [{"file": f"{plan.entries[number].name}.parquet", **counts[number]} for number in sorted(counts)],
     }
-    store.put(MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False).encode())
+    store.put(MANIFEST, json_text(manifest, indent=1).encode())

@@ -111,8 +111,9 @@ def is_final(error: Exception) -> bool:
 def walk_store(address: str) -> Iterator[str]:
     """The addresses of the files at an address: of itself, of a folder at all levels, or of a pattern's matches.
 
-    A folder's own files come first, sorted, then those of its subfolders; hidden names are skipped. A folder's names
-    are held in memory, not those of the whole tree.
+    A folder's own files come first, sorted, then those of its subfolders; hidden names are skipped, and what earlier
+    runs recorded beside their output. A name that is there is no pattern. A folder's names are held in memory, not
+    those of the whole tree.
     """
     from pyarrow import fs
 
@@ -120,12 +121,12 @@ def walk_store(address: str) -> Iterator[str]:
     assert match
     head, query = address[: match.start("path")], match["query"] or ""
     files, path = locate(address)
-    pattern = None
-    if any(sign in match["path"] for sign in "*["):
+    found, pattern = patiently(lambda: files.get_file_info(path)), None
+    if found.type == fs.FileType.NotFound and any(sign in match["path"] for sign in "*["):
         pattern = path
         fixed = match["path"].partition("*")[0].partition("[")[0].rpartition("/")[0]
         files, path = locate(f"{head}{fixed}{query}")
-    found = patiently(lambda: files.get_file_info(path))
+        found = patiently(lambda: files.get_file_info(path))
     if found.type == fs.FileType.File:
         yield address
         return
@@ -134,7 +135,8 @@ def walk_store(address: str) -> Iterator[str]:
     while waiting:
         folder = waiting.pop()
         entries = patiently(lambda folder=folder: files.get_file_info(fs.FileSelector(folder)))  # type: ignore[misc]
-        entries = sorted((entry for entry in entries if not is_hidden(entry.base_name)), key=lambda each: each.path)
+        entries = [entry for entry in entries if not is_hidden(entry.base_name) and entry.base_name != "_mftn"]
+        entries.sort(key=lambda each: each.path)
         for entry in entries:
             if entry.type == fs.FileType.File and (pattern is None or fnmatch.fnmatchcase(entry.path, pattern)):
                 yield f"{head}{entry.path.lstrip('/').removeprefix(base).lstrip('/')}{query}"

@@ -31,6 +31,7 @@ class Summary:
         seconds: That the run took, listing included.
         shards: Shards that this run has finished.
         before: Shards that earlier runs had finished.
+        failures_before: Images and videos in these that could not be read, or not to their end.
         nodes: What each node has done.
         set_aside: Names of the shards that are left out because their workers were lost three times, and why.
         unfinished: Names of the shards that the next run has to do, and why.
@@ -45,6 +46,7 @@ class Summary:
     seconds: float
     shards: int
     before: int
+    failures_before: int
     nodes: Mapping[str, Share]
     set_aside: Mapping[str, str]
     unfinished: Mapping[str, str]
@@ -58,7 +60,7 @@ class Summary:
 
     def __str__(self) -> str:
         rate = self.images / max(self.seconds, 1e-3)
-        earlier = f" (shards done before: {self.before})" if self.before else ""
+        earlier = f" (shards done before: {self.before}, with {self.failures_before} failures)" if self.before else ""
         lines = [
             f"{self.images} images, {self.faces} faces, {self.failures} failures in {self.seconds:.1f} s, "
             f"{rate:.1f} images per second{earlier}"

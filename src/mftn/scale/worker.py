@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mftn.errors import MFTNError
+from mftn.files import readable
 from mftn.output import ParquetWriter, Provenance
 from mftn.recognize import Recognizer
 from mftn.scale.plan import read_shard
@@ -124,7 +125,8 @@ class ShardWorker:
             outcome = replace(outcome, note=f"{type(error).__name__}: {error}")
             time.sleep(self.rest)
             self.rest = min(2 * self.rest, LONGEST_REST_S)
-        return asdict(replace(outcome, seconds=time.monotonic() - started, node=node_name()))
+        note = readable(outcome.note)  # Ray's rows hold valid text
+        return asdict(replace(outcome, note=note, seconds=time.monotonic() - started, node=node_name()))
 
     def _process(self, outcome: Outcome, last: bool) -> Outcome:
         part = f"{outcome.name}.parquet"
@@ -160,7 +162,7 @@ class ShardWorker:
                 images += 1
                 faces += len(prediction)
                 errors += prediction.error is not None
-            if images == errors > 1 and not last and not any(is_there(item) for item in shard.items):
+            if images == errors > 0 and not last and not any(is_there(item) for item in shard.items):
                 raise OSError(
                     f"none of its files is on {node_name()}, such as {shard.items[0].path}; is a share missing?"
                 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import IO, Any
 
@@ -49,7 +50,7 @@ def open_container(source: Source, file: IO[bytes] | None = None) -> Any:
             options = {"rtsp_transport": "tcp"} if source.path.lower().startswith("rtsp") else {}
             container = av.open(source.path, options=options, timeout=(OPEN_TIMEOUT_S, READ_TIMEOUT_S))
         else:
-            container = av.open(source.path)
+            container = av.open(os.path.abspath(source.path))  # noqa: PTH100 (FFmpeg takes 12:30.mp4 for a protocol)
     except (av.FFmpegError, OSError) as error:
         reason = error.strerror or type(error).__name__  # its whole text would show an address's password
         raise ImageError(f"{source.name}: cannot be opened as a video ({reason}); check that it plays") from error

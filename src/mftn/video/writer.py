@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from mftn.errors import ImageError
 from mftn.files import atomic_write
+from mftn.sources import classify
 from mftn.tags import PROGRAM
 from mftn.video.clip import Clip
-from mftn.video.device import load_av
+from mftn.video.device import load_av, open_container
 
 if TYPE_CHECKING:
     from PIL import Image as PillowImage
@@ -66,7 +67,7 @@ class VideoWriter:
     """
 
     def __init__(self, path: Path, clip: Clip) -> None:
-        self.output = load_av().open(str(path), "w")
+        self.output = load_av().open(str(path.absolute()), "w")  # FFmpeg takes a relative 12:30.mp4 for a protocol
         self.output.metadata["comment"] = PROGRAM
         self.path, self.clip, self.sound = path, clip, clip.keep_sound()
         self.stream: Any = None
@@ -184,14 +185,14 @@ def _can_hold(container: str, path: str) -> bool:
     """Whether a container can hold a clip's sound unchanged, tried in memory with its first packets."""
     av = load_av()
     try:
-        with av.open(path) as clip, av.open(io.BytesIO(), "w", format=container) as trial:
+        with open_container(classify(path)) as clip, av.open(io.BytesIO(), "w", format=container) as trial:
             source = clip.streams.audio[0]
             stream = trial.add_stream_from_template(source)
             packets = (packet for packet in islice(clip.demux(), 2000) if packet.stream is source)
             for packet in islice((packet for packet in packets if packet.dts is not None), 10):
                 packet.stream = stream
                 trial.mux(packet)
-    except (av.FFmpegError, ValueError):
+    except (av.FFmpegError, ImageError, ValueError):
         return False
     return True
 

@@ -6,14 +6,13 @@ publish a data set.
 """
 
 import hashlib
-import json
 import re
 from pathlib import Path
 from typing import Any
 
 from mftn.data.manifest import MANIFEST, read_description
 from mftn.data.votes import VOTE_COLUMNS
-from mftn.files import write_bytes
+from mftn.files import json_text, write_text
 from mftn.labels import LABEL_SETS
 
 CROISSANT = "croissant.json"
@@ -85,8 +84,7 @@ def write_croissant(out: Path) -> None:
     Raises:
         DataError: dataset.json is missing or incomplete.
     """
-    text = json.dumps(describe(out), indent=1, ensure_ascii=False)
-    write_bytes(out / CROISSANT, text.encode())
+    write_text(out / CROISSANT, json_text(describe(out), indent=1))
 
 
 def describe(out: Path) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """From finished parts to a complete folder: splits, sources.parquet, dataset.json, and last the manifest."""
 
-import json
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,7 @@ from mftn.data.prepare.resume import write_sources
 from mftn.data.records import SPLITS, Split
 from mftn.data.splits import Shares, complete_splits
 from mftn.errors import DataError
-from mftn.files import atomic_write, write_bytes
+from mftn.files import atomic_write, json_text, write_text
 
 _COLUMNS = ["path", "split", "label", "source", "phash", "face_found", "damaged"]
 
@@ -48,7 +47,7 @@ def join(out: Path, parts: Sequence[Path], about: Mapping[str, Any], shares: Sha
         "damaged": damaged,
     }
     write_sources(out, parts)
-    write_bytes(out / "dataset.json", json.dumps(description, indent=1, ensure_ascii=False).encode())
+    write_text(out / "dataset.json", json_text(description, indent=1))
     _write_manifest(out, parts, split)
 
 

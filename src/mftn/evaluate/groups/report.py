@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -17,7 +16,7 @@ from mftn.evaluate.groups.request import GroupOptions, GroupRequest
 from mftn.evaluate.groups.sheet import join, predicted_expressions
 from mftn.evaluate.results import to_json
 from mftn.figure_text import text_as_written
-from mftn.files import write_csv, write_text
+from mftn.files import json_text, write_csv, write_text
 
 OUTPUTS = ("groups.html", "groups.csv", "group_comparisons.csv", "groups.json", "groups.png", "groups.pdf")
 
@@ -71,7 +70,7 @@ class GroupReport:
         write_csv(out / "groups.csv", shares)
         if comparisons:
             write_csv(out / "group_comparisons.csv", comparisons)
-        write_text(out / "groups.json", json.dumps(to_json(self.models), indent=1, ensure_ascii=False))
+        write_text(out / "groups.json", json_text(to_json(self.models), indent=1))
         write_text(out / "groups.html", _render(self.models, (out / "groups.png").read_bytes()))
         return out / "groups.html"
 
