@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 pytest.importorskip("av", reason="the extra video is not installed")
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from chromium import moving
-from clips import make_clip
+from clips import make_clip, without_decoder
 
 from mftn.recognize import Recognizer
 from mftn.serve.app import create_app
@@ -69,6 +69,12 @@ def test_a_frame_with_too_many_pixels_is_not_decoded(recognizers: Recognizers, c
 def test_a_playlist_opens_neither_file_nor_address(client: TestClient, clip: Path, content: bytes) -> None:
     answer = client.post("/v1/video", content=content.replace(b"{}", str(clip).encode()))
     assert answer.status_code == 415 and answer.json()["error"]["code"] == "not_a_video"
+
+
+def test_a_codec_without_a_decoder_is_named(client: TestClient, clip: Path) -> None:
+    answer = client.post("/v1/video", content=without_decoder(clip).read_bytes())
+    assert answer.status_code == 415 and answer.json()["error"]["code"] == "not_a_video"
+    assert answer.json()["error"]["message"] == "upload: its codec cannot be decoded; convert it to H.264"
 
 
 def test_one_video_at_a_time(recognizers: Recognizers, clip: Path) -> None:

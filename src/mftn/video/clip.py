@@ -70,7 +70,7 @@ class Clip:
         sound: The first audio stream, once `keep_sound` was called.
 
     Raises:
-        ImageError: It cannot be opened, or holds no images.
+        ImageError: It cannot be opened, holds no images, or holds them in a codec that has no decoder.
         MissingExtraError: PyAV is not installed.
     """
 
