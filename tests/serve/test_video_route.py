@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from fastapi.testclient import TestClient
 pytest.importorskip("av", reason="the extra video is not installed")
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from chromium import moving
-from clips import make_clip, without_decoder
+from clips import make_clip, stripes, without_decoder
 
 from mftn.recognize import Recognizer
 from mftn.serve.app import create_app
@@ -54,6 +55,17 @@ def test_a_frame_with_too_many_pixels_is_not_decoded(recognizers: Recognizers, c
     with TestClient(create_app(Settings(limits=replace(Limits(), pixels=10_000)), recognizers)) as client:
         (line,) = map(json.loads, client.post("/v1/video", content=clip.read_bytes()).text.splitlines())
     assert line["error"] == "upload: no frame could be read"
+
+
+@pytest.mark.parametrize(("shape", "size"), [(Fraction(4), "768×192"), (Fraction(1, 4), "192×768")])
+def test_oblong_pixels_do_not_pass_the_limit(
+    recognizers: Recognizers, shape: Fraction, size: str, tmp_path: Path
+) -> None:
+    oblong = make_clip(tmp_path / "film.mp4", stripes(3, (192, 192)), shape=shape).read_bytes()
+    with TestClient(create_app(Settings(limits=replace(Limits(), pixels=40_000)), recognizers)) as client:
+        (line,) = map(json.loads, client.post("/v1/video", content=oblong).text.splitlines())
+    message = f"upload: its frames have {size} pixels once they are square, and the limit is 40000"
+    assert line["error"] == message and not line["width"]
 
 
 @pytest.mark.parametrize(

@@ -52,8 +52,9 @@ class Film:
         self._last = options.start + limits.video_seconds
         self._limited = options.end is None or options.end > self._last
         end = self._last if self._limited else options.end
-        self._clip = Clip(upload.name, options.start, end, options.every, file=io.BytesIO(upload.content))
-        self._clip.stream.codec_context.options = {"max_pixels": str(limits.pixels)}
+        self._clip = Clip(
+            upload.name, options.start, end, options.every, file=io.BytesIO(upload.content), most_pixels=limits.pixels
+        )
         self._frames = TrackedFrames(self._clip, recognizer, options.detect_every, options.smooth, keep_images=False)
         self._predictions = self._recognise()
 
