@@ -11,7 +11,6 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,17 +18,15 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-import uvicorn
 from fastapi.testclient import TestClient
 from PIL import Image as PillowImage
 
 from mftn.serve.app import create_app
-from mftn.serve.protocol import Protocol
 from mftn.serve.recognizers import Recognizers
 from mftn.serve.settings import Limits, Settings
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from serving import Server
+from serving import Server, served
 
 KEY = "a-key-of-some-length"
 
@@ -109,23 +106,10 @@ def test_a_slow_body_is_refused(recognizers: Recognizers) -> None:
             time.sleep(0.1)
 
     limits = replace(Limits(), upload_seconds=0.3)
-    with uvicorn_thread(create_app(Settings(limits=limits), recognizers)) as address:
+    with served(create_app(Settings(limits=limits), recognizers)) as address:
         start = time.monotonic()
         assert code(httpx.post(f"{address}/v1/predict", content=slow()), 408) == "too_slow"
         assert time.monotonic() - start < 10
-
-
-@contextmanager
-def uvicorn_thread(app: Any) -> Iterator[str]:
-    server = uvicorn.Server(uvicorn.Config(app, http=Protocol, ws="none", lifespan="off", log_config=None))
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join(20)
 
 
 def test_too_many_files_are_refused(client: TestClient, astronaut_jpeg: bytes) -> None:

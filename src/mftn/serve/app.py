@@ -233,7 +233,7 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
             recognizer = await asyncio.to_thread(service.recognizers.get, _choice(options))
             film = await service.films.open(upload, recognizer, options)
             note(request, bytes=body.size)
-            return FilmAnswer(film, stack.pop_all(), service.metrics)
+            return FilmAnswer(film, stack.pop_all(), service.metrics, limits.video_work_seconds)
 
 
 def _add_descriptions(app: FastAPI, service: Service) -> None:

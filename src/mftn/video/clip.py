@@ -58,6 +58,7 @@ class Clip:
         fps: Instead, give the frames nearest to this many evenly spaced times a second.
         file: The content from a stranger, open for reading in binary mode and seekable.
         most_pixels: Pixels of the largest frame that is decoded; None for any.
+        before_packet: Called before each packet, also before the start; what it raises ends the clip.
         tell: Takes a line when a live stream is lost.
 
     Attributes:
@@ -85,6 +86,7 @@ class Clip:
         fps: float | None = None,
         file: IO[bytes] | None = None,
         most_pixels: int | None = None,
+        before_packet: Callable[[], None] = lambda: None,
         tell: Callable[[str], None] = warnings.warn,
     ) -> None:
         found = Source(source, Kind.VIDEO) if file else classify(source)
@@ -93,6 +95,7 @@ class Clip:
         if found.error or found.kind in (Kind.MISSING, Kind.FOLDER, Kind.GLOB):
             raise ImageError(found.error or f"{source}: no such file; check the path")
         self._found, self._tell, self._file, self._most_pixels = found, tell, file, most_pixels
+        self._before_packet = before_packet
         self.container = open_container(found, file)
         self.live = found.live and not _is_file(self.container)
         self.stream = self._images()
@@ -224,6 +227,7 @@ class Clip:
         av = load_av()
         packets = self.container.demux()
         while True:
+            self._before_packet()
             try:
                 packet = next(packets)
             except StopIteration:
