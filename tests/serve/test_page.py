@@ -132,6 +132,16 @@ def test_what_is_refused_says_why_and_the_rest_is_shown(page: Page, photos: Path
     assert page.inner_text("#images-status") == "1 photograph, 1 faces; 4 could not be read"
 
 
+def test_a_format_that_the_server_cannot_read_is_not_called_damaged(page: Page, tmp_path: Path) -> None:
+    (tmp_path / "photo.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    error = {"code": "no_reader", "message": "photo.heic: a HEIC image: convert it to JPEG", "request_id": "1"}
+    page.route("**/v1/predict*", lambda route: route.fulfill(status=415, json={"error": error}))
+    add(page, tmp_path / "photo.heic")
+    said = "This server cannot read the format: photo.heic: a HEIC image: convert it to JPEG"
+    assert page.inner_text(".card .message") == said
+    page.unroute("**/v1/predict*")
+
+
 def test_the_threshold_hides_faces_and_the_model_is_chosen(page: Page, photos: Path) -> None:
     add(page, photos / "astronaut.jpg")
     first = bars(page)

@@ -66,6 +66,21 @@ def test_what_is_no_image_is_refused(client: TestClient, content: bytes, status:
         assert code(client.post(route, content=content), status) == word
 
 
+@pytest.mark.parametrize(
+    ("package", "extra", "content"),
+    [("pillow_heif", "heif", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"), ("rawpy", "raw", b"FUJIFILMCCD-RAW 0201")],
+    ids=["HEIC", "RAW"],
+)
+def test_a_format_whose_extra_is_missing_is_not_called_damaged(
+    client: TestClient, package: str, extra: str, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    for route in ("/v1/predict", "/v1/annotate"):
+        answer = client.post(route, content=content)
+        assert code(answer, 415) == "no_reader"
+        assert f"pip install 'mftn[{extra}]'" in answer.json()["error"]["message"]
+
+
 def test_a_polyglot_is_what_its_start_says(client: TestClient, astronaut_jpeg: bytes) -> None:
     answer = client.post("/v1/predict", content=astronaut_jpeg + b"<script>alert(1)</script>PK\x03\x04")
     assert answer.headers["content-type"] == "application/json" and len(answer.json()["predictions"][0]["faces"]) == 1
