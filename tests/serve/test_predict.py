@@ -55,9 +55,7 @@ def test_a_model_is_never_a_path(client: TestClient, astronaut_jpeg: bytes, name
     assert answer.json()["error"]["code"] == "unknown_model"
 
 
-def test_clients_see_the_name_of_the_servers_own_file_and_not_its_folder(
-    astronaut_jpeg: bytes, tmp_path: Path
-) -> None:
+def test_clients_see_the_name_of_the_servers_own_file_and_not_its_folder(astronaut_jpeg: bytes, tmp_path: Path) -> None:
     path = tmp_path / "mine.onnx"
     path.write_bytes(find_model().read_bytes())
     settings = Settings(model=str(path), engine="onnxruntime")

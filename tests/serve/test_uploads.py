@@ -226,6 +226,34 @@ def test_pages_of_other_sites_may_not_ask_unless_they_are_named(
         assert client.post("/v1/predict", content=astronaut_jpeg, headers=given).is_success
 
 
+@pytest.mark.parametrize(
+    ("headers", "welcome"),
+    [
+        ({}, True),
+        ({"sec-fetch-site": "none"}, True),
+        ({"origin": "http://faces.example"}, True),
+        ({"origin": "https://faces.example"}, True),
+        ({"origin": "https://faces.example", "x-forwarded-proto": "https"}, True),
+        ({"origin": "https://outside.example", "sec-fetch-site": "same-origin"}, True),
+        ({"origin": "http://evil.example"}, False),
+        ({"origin": "http://faces.example:3000"}, False),
+        ({"origin": "http://faces.example.evil.example"}, False),
+        ({"origin": "http://faces.example", "x-forwarded-proto": "https"}, False),
+        ({"origin": "null"}, False),
+        ({"origin": "http://faces.example:3000", "sec-fetch-site": "same-site"}, False),
+        ({"origin": "http://faces.example", "sec-fetch-site": "cross-site"}, False),
+        ({"sec-fetch-site": "cross-site"}, False),
+    ],
+)
+def test_a_page_may_ask_the_server_that_it_comes_from(
+    client: TestClient, headers: dict[str, str], welcome: bool
+) -> None:
+    with served(client.app) as address:
+        headers = {"host": "faces.example", **headers}
+        answer = httpx.post(f"{address}/v1/predict", content=b"no image", headers=headers)
+    assert code(answer, 415 if welcome else 403) == ("not_an_image" if welcome else "other_site")
+
+
 @pytest.mark.parametrize("prefix", ["", "/mftn"])
 def test_behind_a_proxy_that_keeps_or_strips_the_path(recognizers: Recognizers, prefix: str) -> None:
     with TestClient(create_app(Settings(root_path="/mftn", api_key=KEY), recognizers)) as client:
