@@ -98,6 +98,15 @@ def truncated(path: Path, share: float = 0.5) -> Path:
     return short
 
 
+def without_decoder(path: Path) -> Path:
+    """An MP4 file of H.264 that names a codec which no decoder knows."""
+    content = path.read_bytes()
+    assert b"avc1" in content
+    unknown = path.with_name(f"unknown_{path.name}")
+    unknown.write_bytes(content.replace(b"avc1", b"zzzz"))
+    return unknown
+
+
 def spans(path: Path) -> dict[str, tuple[float, float]]:
     """First and last second of each kind of stream, by its packets."""
     found: dict[str, tuple[float, float]] = {}

@@ -1,7 +1,8 @@
-"""`mftn serve` in a process of its own."""
+"""The service behind a port: `mftn serve` in a process of its own, or an application in a thread of this one."""
 
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -9,8 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from threading import Thread
+from typing import Any
 
 import httpx
+import uvicorn
+
+from mftn.serve.protocol import Protocol
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,26 @@ def running(*options: str) -> Iterator[Server]:
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(30)
+
+
+@contextmanager
+def served(app: Any, send_buffer: int | None = None) -> Iterator[str]:
+    """The address of an application that is served in a thread, as `mftn serve` would, but without its start and end.
+
+    Args:
+        send_buffer: Bytes that the system holds for a client that does not read; its own choice if None.
+    """
+    server = uvicorn.Server(uvicorn.Config(app, http=Protocol, ws="none", lifespan="off", log_config=None))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        if send_buffer:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
+        thread = Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(20)
 
 
 def _wait_until_ready(address: str) -> None:

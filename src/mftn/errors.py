@@ -15,6 +15,10 @@ class UnknownFormatError(ImageError):
     """A file that is no image in a format that is read."""
 
 
+class MissingReaderError(ImageError):
+    """An image in a format whose optional package is not installed."""
+
+
 class TooManyPixelsError(ImageError):
     """An image that is too large to be decoded."""
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mftn.download import download, is_address
-from mftn.errors import ImageError, TooManyPixelsError, UnknownFormatError
+from mftn.errors import ImageError, MissingReaderError, TooManyPixelsError, UnknownFormatError
 from mftn.files import without_secrets
 from mftn.types import Image
 
@@ -272,7 +272,7 @@ def _open_heic(file: IO[bytes]) -> PillowImage.Image:
     try:
         from pillow_heif import HeifImageFile
     except ModuleNotFoundError as error:
-        raise ImageError("a HEIC image: pip install 'mftn[heif]' to read it, or convert it to JPEG") from error
+        raise MissingReaderError("a HEIC image: pip install 'mftn[heif]' to read it, or convert it to JPEG") from error
     file.seek(0)
     image: PillowImage.Image = HeifImageFile(file, "")  # type: ignore[no-untyped-call]
     return _within_limit(image)
@@ -283,7 +283,7 @@ def _open_raw(file: IO[bytes]) -> PillowImage.Image:
     try:
         import rawpy
     except ModuleNotFoundError as error:
-        raise ImageError("a RAW image: pip install 'mftn[raw]' to read it, or convert it to JPEG") from error
+        raise MissingReaderError("a RAW image: pip install 'mftn[raw]' to read it, or convert it to JPEG") from error
     from PIL import Image as PillowImage
 
     file.seek(0)

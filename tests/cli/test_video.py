@@ -11,7 +11,7 @@ import pytest
 from PIL import Image as PillowImage
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from clips import FRAGMENTED, joined, make_clip, spans, stripes, truncated
+from clips import FRAGMENTED, joined, make_clip, spans, stripes, truncated, without_decoder
 
 from mftn.cli import main
 
@@ -226,6 +226,7 @@ def test_what_is_no_video_is_named(tmp_path: Path, clip: Path, capsys: pytest.Ca
         (["nowhere.mp4"], "nowhere.mp4: no such file"),
         ([str(tmp_path / "text.mp4")], "text.mp4: cannot be opened as a video"),
         ([str(tmp_path / "sound.mp4")], "sound.mp4: holds no images"),
+        ([str(without_decoder(clip))], "clip.mp4: its codec cannot be decoded; convert it to H.264"),
         ([str(clip), "photo.jpg"], "photo.jpg: no such file"),
     ):
         assert main(["predict", *sources, "--format", "jsonl"]) in (1, 2)

@@ -132,6 +132,16 @@ def test_what_is_refused_says_why_and_the_rest_is_shown(page: Page, photos: Path
     assert page.inner_text("#images-status") == "1 photograph, 1 faces; 4 could not be read"
 
 
+def test_a_format_that_the_server_cannot_read_is_not_called_damaged(page: Page, tmp_path: Path) -> None:
+    (tmp_path / "photo.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    error = {"code": "no_reader", "message": "photo.heic: a HEIC image: convert it to JPEG", "request_id": "1"}
+    page.route("**/v1/predict*", lambda route: route.fulfill(status=415, json={"error": error}))
+    add(page, tmp_path / "photo.heic")
+    said = "This server cannot read the format: photo.heic: a HEIC image: convert it to JPEG"
+    assert page.inner_text(".card .message") == said
+    page.unroute("**/v1/predict*")
+
+
 def test_the_threshold_hides_faces_and_the_model_is_chosen(page: Page, photos: Path) -> None:
     add(page, photos / "astronaut.jpg")
     first = bars(page)
@@ -144,6 +154,22 @@ def test_the_threshold_hides_faces_and_the_model_is_chosen(page: Page, photos: P
         page.select_option("#model", names[1])
     page.wait_for_selector("#images-progress", state="hidden")
     assert answered.value.ok and page.locator(".face").count() == 1 and first.keys() == bars(page).keys()
+
+
+def test_a_photograph_at_work_is_recognised_again_by_the_model_that_was_chosen_meanwhile(
+    page: Page, photos: Path
+) -> None:
+    held: list[Any] = []
+    page.route("**/v1/predict*", lambda route: route.continue_() if held else held.append(route))
+    with page.expect_request("**/v1/predict*"):
+        page.set_input_files("#files", photos / "astronaut.jpg")
+    names = page.locator("#model option").evaluate_all("options => options.map(option => option.value)")
+    page.select_option("#model", names[1])
+    with page.expect_response(lambda answer: f"model={names[1]}" in answer.url, timeout=10_000):
+        held[0].continue_()
+    page.wait_for_selector("#images-progress", state="hidden")
+    (prediction,) = json.loads(download(page, "#images-json").path().read_text("utf-8"))["predictions"]
+    assert prediction["model"] == names[1]
 
 
 def test_downloads_hold_what_the_server_answers(page: Page, photos: Path, server: Server) -> None:
@@ -224,6 +250,29 @@ def test_leaving_the_camera_releases_it(page: Page) -> None:
     track = page.evaluate_handle("document.querySelector('#camera-view').srcObject.getTracks()[0]")
     page.click("#tab-images")
     assert track.evaluate("track => track.readyState") == "ended"
+
+
+def test_leaving_the_camera_before_it_is_allowed_keeps_it_off(page: Page) -> None:
+    page.evaluate(
+        """() => {
+            const devices = navigator.mediaDevices;
+            const ask = devices.getUserMedia.bind(devices);
+            devices.getUserMedia = (wish) => new Promise((resolve) => {
+                window.allow = async () => resolve(window.stream = await ask(wish));
+            });
+        }"""
+    )
+    page.click("#tab-camera")
+    page.click("#camera-start")
+    page.click("#tab-images")
+    page.evaluate("allow()")
+    assert page.evaluate("stream.getTracks()[0].readyState") == "ended"
+    assert page.evaluate("document.querySelector('#camera-view').srcObject") is None
+    page.click("#tab-camera")
+    assert not page.is_visible("#camera-stop") and not page.is_visible("#camera-message")
+    page.click("#camera-start")
+    page.evaluate("allow()")
+    page.wait_for_selector("#camera-faces .face")
 
 
 def test_a_video_has_a_timeline(page: Page, photos: Path, tmp_path: Path) -> None:

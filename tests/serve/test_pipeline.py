@@ -12,6 +12,7 @@ import pytest
 from PIL import Image as PillowImage
 
 from mftn.errors import ImageError, TooManyPixelsError
+from mftn.recognize import Recognizer
 from mftn.serve.pipeline import LARGE_PIXELS, Pipeline
 from mftn.serve.recognizers import Choice, Recognizers
 from mftn.serve.uploads import Upload
@@ -47,6 +48,23 @@ def test_small_images_do_not_wait_for_large_ones(
     assert not large.done()
     free.set()
     assert held.result(20) and large.result(20).width == 4000
+
+
+def test_a_large_image_that_is_cancelled_before_its_turn_is_passed_over(
+    pipeline: Pipeline, recognizers: Recognizers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    located: list[str] = []
+    monkeypatch.setattr(Recognizer, "locate", lambda self, image, name: located.append(name))
+    recognizer, free = recognizers.get(Choice()), threading.Event()
+    held = pipeline.run(free.wait, LARGE_PIXELS + 1)
+    content = jpeg(PillowImage.new("RGB", (4000, 2100)))
+    large = [pipeline.predict(recognizer, Upload(f"{number}", content)) for number in range(3)]
+    # once this one, which comes last, is refused, the others wait for the thread of the large ones
+    assert pipeline.predict(recognizer, Upload("text", b"text")).exception(20)
+    cancelled = [future.cancel() for future in large]
+    free.set()
+    pipeline.close()
+    assert held.result() and all(cancelled) and not located
 
 
 def test_faces_that_are_ready_together_go_through_the_network_together(

@@ -11,8 +11,11 @@ from fastapi.testclient import TestClient
 from PIL import Image as PillowImage
 
 import mftn
+from mftn.engines import find_model
+from mftn.serve.app import create_app
 from mftn.serve.recognizers import Recognizers
 from mftn.serve.schema import PredictionsAnswer
+from mftn.serve.settings import Settings
 
 
 def test_the_answer_is_what_the_command_prints(client: TestClient, photos: Path) -> None:
@@ -50,6 +53,19 @@ def test_a_model_is_never_a_path(client: TestClient, astronaut_jpeg: bytes, name
     answer = client.post("/v1/predict", params={"model": name}, content=astronaut_jpeg)
     assert answer.status_code == 422
     assert answer.json()["error"]["code"] == "unknown_model"
+
+
+def test_clients_see_the_name_of_the_servers_own_file_and_not_its_folder(astronaut_jpeg: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "mine.onnx"
+    path.write_bytes(find_model().read_bytes())
+    settings = Settings(model=str(path), engine="onnxruntime")
+    with TestClient(create_app(settings, Recognizers(settings))) as client:
+        models = client.get("/v1/models")
+        assert models.json()["default"] == "mine.onnx" and str(tmp_path) not in models.text
+        for options, status in (({}, 200), ({"model": "mine.onnx"}, 200), ({"model": str(path)}, 422)):
+            answer = client.post("/v1/predict", params=options, content=astronaut_jpeg)
+            assert answer.status_code == status
+            assert status == 422 or str(tmp_path) not in answer.text
 
 
 def test_an_unreadable_file_among_others_is_named_and_the_others_are_answered(

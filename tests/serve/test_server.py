@@ -12,14 +12,13 @@ from pathlib import Path
 
 import httpx
 import pytest
-import uvicorn
 from fastapi.testclient import TestClient
 
 from mftn.cli import main
 from mftn.serve import protocol
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from serving import running
+from serving import running, served
 
 
 def test_sigterm_under_load_answers_what_was_accepted(astronaut_jpeg: bytes) -> None:
@@ -106,16 +105,9 @@ def test_the_extra_is_named_where_it_is_missing() -> None:
 
 def test_slow_headers_end_the_connection(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protocol, "LONGEST_HEADERS_S", 0.2)
-    config = uvicorn.Config(client.app, http=protocol.Protocol, ws="none", lifespan="off", log_config=None)
-    server = uvicorn.Server(config)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        with socket.create_connection(listener.getsockname(), timeout=10) as connection:
+    with served(client.app) as address:
+        listener = "127.0.0.1", int(address.rpartition(":")[2])
+        with socket.create_connection(listener, timeout=10) as connection:
             connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ")
             assert connection.recv(100) == b""
-        with socket.create_connection(listener.getsockname(), timeout=10) as connection:
-            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
-            assert connection.recv(100).startswith(b"HTTP/1.1 200")
-        server.should_exit = True
-        thread.join(20)
+        assert httpx.get(f"{address}/healthz").is_success

@@ -11,7 +11,6 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,17 +18,15 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-import uvicorn
 from fastapi.testclient import TestClient
 from PIL import Image as PillowImage
 
 from mftn.serve.app import create_app
-from mftn.serve.protocol import Protocol
 from mftn.serve.recognizers import Recognizers
 from mftn.serve.settings import Limits, Settings
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from serving import Server
+from serving import Server, served
 
 KEY = "a-key-of-some-length"
 
@@ -67,6 +64,21 @@ def bomb(width: int, height: int) -> bytes:
 def test_what_is_no_image_is_refused(client: TestClient, content: bytes, status: int, word: str) -> None:
     for route in ("/v1/predict", "/v1/annotate"):
         assert code(client.post(route, content=content), status) == word
+
+
+@pytest.mark.parametrize(
+    ("package", "extra", "content"),
+    [("pillow_heif", "heif", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"), ("rawpy", "raw", b"FUJIFILMCCD-RAW 0201")],
+    ids=["HEIC", "RAW"],
+)
+def test_a_format_whose_extra_is_missing_is_not_called_damaged(
+    client: TestClient, package: str, extra: str, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    for route in ("/v1/predict", "/v1/annotate"):
+        answer = client.post(route, content=content)
+        assert code(answer, 415) == "no_reader"
+        assert f"pip install 'mftn[{extra}]'" in answer.json()["error"]["message"]
 
 
 def test_a_polyglot_is_what_its_start_says(client: TestClient, astronaut_jpeg: bytes) -> None:
@@ -109,23 +121,10 @@ def test_a_slow_body_is_refused(recognizers: Recognizers) -> None:
             time.sleep(0.1)
 
     limits = replace(Limits(), upload_seconds=0.3)
-    with uvicorn_thread(create_app(Settings(limits=limits), recognizers)) as address:
+    with served(create_app(Settings(limits=limits), recognizers)) as address:
         start = time.monotonic()
         assert code(httpx.post(f"{address}/v1/predict", content=slow()), 408) == "too_slow"
         assert time.monotonic() - start < 10
-
-
-@contextmanager
-def uvicorn_thread(app: Any) -> Iterator[str]:
-    server = uvicorn.Server(uvicorn.Config(app, http=Protocol, ws="none", lifespan="off", log_config=None))
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join(20)
 
 
 def test_too_many_files_are_refused(client: TestClient, astronaut_jpeg: bytes) -> None:
@@ -225,6 +224,34 @@ def test_pages_of_other_sites_may_not_ask_unless_they_are_named(
         assert client.options("/v1/predict", headers=asked).headers["access-control-allow-origin"] == origin["origin"]
         given = {**origin, "authorization": f"Bearer {KEY}"}
         assert client.post("/v1/predict", content=astronaut_jpeg, headers=given).is_success
+
+
+@pytest.mark.parametrize(
+    ("headers", "welcome"),
+    [
+        ({}, True),
+        ({"sec-fetch-site": "none"}, True),
+        ({"origin": "http://faces.example"}, True),
+        ({"origin": "https://faces.example"}, True),
+        ({"origin": "https://faces.example", "x-forwarded-proto": "https"}, True),
+        ({"origin": "https://outside.example", "sec-fetch-site": "same-origin"}, True),
+        ({"origin": "http://evil.example"}, False),
+        ({"origin": "http://faces.example:3000"}, False),
+        ({"origin": "http://faces.example.evil.example"}, False),
+        ({"origin": "http://faces.example", "x-forwarded-proto": "https"}, False),
+        ({"origin": "null"}, False),
+        ({"origin": "http://faces.example:3000", "sec-fetch-site": "same-site"}, False),
+        ({"origin": "http://faces.example", "sec-fetch-site": "cross-site"}, False),
+        ({"sec-fetch-site": "cross-site"}, False),
+    ],
+)
+def test_a_page_may_ask_the_server_that_it_comes_from(
+    client: TestClient, headers: dict[str, str], welcome: bool
+) -> None:
+    with served(client.app) as address:
+        headers = {"host": "faces.example", **headers}
+        answer = httpx.post(f"{address}/v1/predict", content=b"no image", headers=headers)
+    assert code(answer, 415 if welcome else 403) == ("not_an_image" if welcome else "other_site")
 
 
 @pytest.mark.parametrize("prefix", ["", "/mftn"])

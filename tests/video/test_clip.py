@@ -10,7 +10,7 @@ import pytest
 from PIL import Image as PillowImage
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from clips import FRAGMENTED, joined, make_clip, stripes, truncated
+from clips import FRAGMENTED, joined, make_clip, stripes, truncated, without_decoder
 
 from mftn.errors import ImageError
 from mftn.video import Clip
@@ -130,3 +130,6 @@ def test_why_there_is_no_frame(tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("no video")
     with pytest.raises(ImageError, match="cannot be opened"):
         Clip(str(tmp_path / "text.mp4"))
+    unknown = without_decoder(make_clip(tmp_path / "b.mp4", stripes(5)))
+    with pytest.raises(ImageError, match=r"unknown_b\.mp4: its codec cannot be decoded; convert it to H\.264"):
+        Clip(str(unknown))

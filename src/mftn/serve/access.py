@@ -92,10 +92,18 @@ class Access:
             if not hmac.compare_digest(_digest(given), self.key):
                 ask = {"WWW-Authenticate": 'Basic realm="mftn", charset="UTF-8"'}
                 raise RefusedError(401, "no_key", "give the key: Authorization: Bearer KEY", ask)
-        if headers.get("sec-fetch-site") == "cross-site" and scope["method"] != "GET":
-            origin = headers.get("origin", "")
-            if origin not in self.cors and "*" not in self.cors:
-                raise RefusedError(403, "other_site", "pages of other sites may not ask; start the server with --cors")
+        if scope["method"] != "GET" and not self._may_ask(scope.get("scheme", "http"), headers):
+            raise RefusedError(403, "other_site", "pages of other sites may not ask; start the server with --cors")
+
+    def _may_ask(self, scheme: str, headers: Headers) -> bool:
+        """Whether a request comes from this server's page, from one that --cors names, or from no page at all."""
+        origin, site = headers.get("origin"), headers.get("sec-fetch-site")
+        if origin in self.cors or "*" in self.cors:
+            return True
+        if site:  # the browser compares what it sees, whatever a proxy makes of Host
+            return site in ("same-origin", "none")
+        host = headers.get("host")
+        return origin is None or origin in (f"{scheme}://{host}", f"https://{host}")  # a proxy may have undone HTTPS
 
     def _note(self, scope: Scope, exchange: _Exchange, seconds: float) -> None:
         route, status = getattr(scope.get("route"), "path", "other"), exchange.status or CLIENT_LEFT

@@ -19,7 +19,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from mftn.drawing import annotate
 from mftn.engines import list_models
-from mftn.errors import ImageError, TooManyPixelsError, UnknownFormatError
+from mftn.errors import ImageError, MissingReaderError, TooManyPixelsError, UnknownFormatError
 from mftn.files import write_image
 from mftn.images import read_image
 from mftn.labels import COLOURS
@@ -59,11 +59,13 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
         400: "no file, or a malformed body",
         408: "the upload is too slow",
         413: "larger than the limits",
-        415: "not an image",
+        415: "not an image, or one in a format that this server cannot read",
         422: "a damaged image, or an option out of range",
         503: "busy; try again after the seconds in Retry-After",
     }.items()
 }
+
+NO_VIDEOS: dict[str, Any] = {"model": ErrorAnswer, "description": "the extra video is not installed"}
 
 
 class Service:
@@ -216,7 +218,7 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
     @app.post(
         "/v1/video",
         summary="Recognise expressions in a video, frame by frame",
-        responses={200: {"content": {"application/jsonl": {}}}, **REFUSALS},
+        responses={200: {"content": {"application/jsonl": {}}}, **REFUSALS, 501: NO_VIDEOS},
         response_class=Response,
         openapi_extra=IMAGES,
         tags=["videos"],
@@ -233,7 +235,7 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
             recognizer = await asyncio.to_thread(service.recognizers.get, _choice(options))
             film = await service.films.open(upload, recognizer, options)
             note(request, bytes=body.size)
-            return FilmAnswer(film, stack.pop_all(), service.metrics)
+            return FilmAnswer(film, stack.pop_all(), service.metrics, limits.video_work_seconds)
 
 
 def _add_descriptions(app: FastAPI, service: Service) -> None:
@@ -312,6 +314,8 @@ def _answered(upload: Upload, found: Prediction | ImageError, alone: bool) -> Pr
         raise too_large(str(found)) from found
     if isinstance(found, UnknownFormatError):
         raise RefusedError(415, "not_an_image", str(found)) from found
+    if isinstance(found, MissingReaderError):
+        raise RefusedError(415, "no_reader", str(found)) from found
     raise RefusedError(422, "damaged", str(found)) from found
 
 

@@ -93,7 +93,7 @@ class Pipeline:
     def _measure(self, job: _Job) -> None:
         """Locate the faces here, or where large images are."""
         try:
-            if not job.future.set_running_or_notify_cancel():
+            if job.future.cancelled():
                 return
             width, height = image_size(job.upload.content)
             if width * height > self._most_pixels:
@@ -101,10 +101,11 @@ class Pipeline:
                 raise TooManyPixelsError(f"has {megapixels}, and the limit is {self._most_pixels / 1e6:g}")
             if width * height > LARGE_PIXELS:
                 self._large.submit(self._locate_large, job)
-                return
-            self._locate(job)
+            else:
+                self._locate(job)
         except Exception as error:
-            job.future.set_exception(_named(error, job.upload))
+            if job.future.set_running_or_notify_cancel():
+                job.future.set_exception(_named(error, job.upload))
         finally:
             self._count(-1)
 
@@ -113,6 +114,8 @@ class Pipeline:
         return_freed_memory()
 
     def _locate(self, job: _Job) -> None:
+        if not job.future.set_running_or_notify_cancel():
+            return
         try:
             job.located = job.recognizer.locate(read_image(job.upload.content), job.upload.name)
             if 0 < len(job.located.faces) <= BATCH:

@@ -1,4 +1,4 @@
-"""HTTP/1.1 as uvicorn speaks it, with a time limit on headers and errors of the service's shape."""
+"""HTTP/1.1 as uvicorn speaks it, with time limits on headers and on reading, and errors of the service's shape."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 LONGEST_HEADERS_S = 15.0
 """Seconds for the headers of a request; uvicorn alone would wait for ever."""
 
+LONGEST_STALL_S = 60.0
+"""Seconds for which a client may leave an answer unread; uvicorn alone would wait for ever."""
 
 REFUSED_FOR_S = 1.0
 """Seconds for which more is read and dropped after what is no HTTP: a client that is cut off sees no answer."""
@@ -21,6 +23,7 @@ class Protocol(H11Protocol):
     """One connection."""
 
     _deadline: asyncio.TimerHandle | None = None
+    _stalled: asyncio.TimerHandle | None = None
     _refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -35,9 +38,22 @@ class Protocol(H11Protocol):
         super().data_received(data)
         self._watch()
 
+    def pause_writing(self) -> None:
+        """Wait until the client reads; the connection of one that does not is cut, as closing it would wait too."""
+        super().pause_writing()
+        self._stalled = self.loop.call_later(LONGEST_STALL_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Go on with the answer."""
+        if self._stalled:
+            self._stalled.cancel()
+        super().resume_writing()
+
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the clock."""
+        """Stop the clocks."""
         self._unwatch()
+        if self._stalled:
+            self._stalled.cancel()
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Lock
 
 import numpy as np
@@ -43,13 +44,17 @@ class Recognizers:
 
     Args:
         settings: The server's own choices.
+
+    Attributes:
+        default: What clients call the server's own model: a name, or a file's name without its folder.
+        names: The installed models.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings, self._lock = settings, Lock()
         self._engines: dict[tuple[str, bool], Engine] = {}
         self._detectors: OrderedDict[tuple[DetectorName, float | None, int | None], Detector] = OrderedDict()
-        self.default = settings.model or DEFAULT_MODEL
+        self.default = Path(settings.model or DEFAULT_MODEL).name
         self.names = [card.name for card in list_models()]
 
     def get(self, choice: Choice) -> Recognizer:
@@ -83,7 +88,8 @@ class Recognizers:
                 self._engines[name, True] = Flipped(self._engine(name, False))
             else:
                 settings = self._settings
-                self._engines[name, False] = load_engine(name, threads=settings.threads, engine=settings.engine)
+                model = settings.model if name == self.default else name
+                self._engines[name, False] = load_engine(model, threads=settings.threads, engine=settings.engine)
         return self._engines[name, flip]
 
     def _detector(self, name: DetectorName, score: float | None, size: int | None) -> Detector:

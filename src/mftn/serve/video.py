@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 
+from starlette.requests import ClientDisconnect
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
@@ -23,6 +24,9 @@ from mftn.serve.uploads import Upload
 from mftn.tracking import TrackedFrames
 from mftn.types import Prediction
 from mftn.video import Clip
+
+LAST_LINES_S = 60.0
+"""Seconds that a client has to read what is left when the time for the work on its video is over."""
 
 
 class Film:
@@ -52,8 +56,16 @@ class Film:
         self._last = options.start + limits.video_seconds
         self._limited = options.end is None or options.end > self._last
         end = self._last if self._limited else options.end
-        self._clip = Clip(upload.name, options.start, end, options.every, file=io.BytesIO(upload.content))
-        self._clip.stream.codec_context.options = {"max_pixels": str(limits.pixels)}
+        self._until = time.monotonic() + limits.video_work_seconds
+        self._clip = Clip(
+            upload.name,
+            options.start,
+            end,
+            options.every,
+            file=io.BytesIO(upload.content),
+            most_pixels=limits.pixels,
+            before_packet=self._check_time,
+        )
         self._frames = TrackedFrames(self._clip, recognizer, options.detect_every, options.smooth, keep_images=False)
         self._predictions = self._recognise()
 
@@ -65,25 +77,25 @@ class Film:
 
     def close(self) -> None:
         """Let go of the video, once the work on a frame has ended."""
+        self._until = float("-inf")  # nobody waits for the frames any more, nor for those before the start
         self._threads.submit(self._clip.close)
 
     def _recognise(self) -> Iterator[Prediction]:
-        until = time.monotonic() + self._limits.video_work_seconds
-        reason = None
         try:
             for frame in self._clip:
                 for prediction, _ in self._frames.push(frame):
                     yield prediction
-                if time.monotonic() > until:
-                    reason = f"took more than {self._limits.video_work_seconds:g} seconds, the limit of this server"
-                    break
-            for prediction, _ in self._frames.flush():
-                yield prediction
-            reason = reason or self._why_short()
+            reason = self._why_short()
         except ImageError as error:
             reason = str(error).removeprefix(f"{self._name}: ")
+        for prediction, _ in self._frames.flush():
+            yield prediction
         if reason:
             yield Prediction(self._name, 0, 0, (), f"{self._name}: {reason}")
+
+    def _check_time(self) -> None:
+        if time.monotonic() > self._until:
+            raise ImageError(f"took more than {self._limits.video_work_seconds:g} seconds, the limit of this server")
 
     def _why_short(self) -> str | None:
         reached = self._clip.clock.time
@@ -140,22 +152,30 @@ class Films:
 
 
 class FilmAnswer(StreamingResponse):
-    """The lines of a film, which is let go when they are sent, or when the client leaves.
+    """The lines of a film, which is let go when they are sent, or when the client leaves or reads too slowly.
 
     Args:
         film: The film.
         held: What is let go along with it.
         metrics: What is counted.
+        seconds: Time for the work on the film; the client has LAST_LINES_S more to read.
     """
 
-    def __init__(self, film: Film, held: ExitStack, metrics: Metrics) -> None:
+    def __init__(self, film: Film, held: ExitStack, metrics: Metrics, seconds: float) -> None:
         super().__init__(self._lines(), media_type="application/jsonl")
-        self._film, self._held, self._metrics = film, held, metrics
+        self._film, self._held, self._metrics, self._seconds = film, held, metrics, seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send them."""
+        """Send them.
+
+        Raises:
+            ClientDisconnect: The client did not read them in time; its connection is to be closed.
+        """
         try:
-            await super().__call__(scope, receive, send)
+            async with asyncio.timeout(self._seconds + LAST_LINES_S):
+                await super().__call__(scope, receive, send)
+        except TimeoutError as error:
+            raise ClientDisconnect from error
         finally:
             self._film.close()
             self._held.close()

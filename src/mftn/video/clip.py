@@ -12,7 +12,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from mftn.errors import ImageError
+from mftn.errors import ImageError, TooManyPixelsError
 from mftn.sources import Kind, Source, classify
 from mftn.types import Image
 from mftn.video.clock import Clock
@@ -57,6 +57,8 @@ class Clip:
         every: Give every Nth frame.
         fps: Instead, give the frames nearest to this many evenly spaced times a second.
         file: The content from a stranger, open for reading in binary mode and seekable.
+        most_pixels: Pixels of the largest frame that is decoded; None for any.
+        before_packet: Called before each packet, also before the start; what it raises ends the clip.
         tell: Takes a line when a live stream is lost.
 
     Attributes:
@@ -70,7 +72,7 @@ class Clip:
         sound: The first audio stream, once `keep_sound` was called.
 
     Raises:
-        ImageError: It cannot be opened, or holds no images.
+        ImageError: It cannot be opened, holds no images, or holds them in a codec that has no decoder.
         MissingExtraError: PyAV is not installed.
     """
 
@@ -83,6 +85,8 @@ class Clip:
         *,
         fps: float | None = None,
         file: IO[bytes] | None = None,
+        most_pixels: int | None = None,
+        before_packet: Callable[[], None] = lambda: None,
         tell: Callable[[str], None] = warnings.warn,
     ) -> None:
         found = Source(source, Kind.VIDEO) if file else classify(source)
@@ -90,7 +94,8 @@ class Clip:
         self.start, self.end, self.every, self.fps, self.damaged = start, end, every, fps, 0
         if found.error or found.kind in (Kind.MISSING, Kind.FOLDER, Kind.GLOB):
             raise ImageError(found.error or f"{source}: no such file; check the path")
-        self._found, self._tell, self._file = found, tell, file
+        self._found, self._tell, self._file, self._most_pixels = found, tell, file, most_pixels
+        self._before_packet = before_packet
         self.container = open_container(found, file)
         self.live = found.live and not _is_file(self.container)
         self.stream = self._images()
@@ -115,6 +120,8 @@ class Clip:
         """The first stream of images of the container."""
         stream = self.container.streams.video[0]
         stream.thread_type = "AUTO"
+        if self._most_pixels:
+            stream.codec_context.options = {"max_pixels": str(self._most_pixels)}
         return stream
 
     def keep_sound(self) -> Sound | None:
@@ -128,6 +135,7 @@ class Clip:
 
         Raises:
             ImageError: At the end, if there was no frame to give.
+            TooManyPixelsError: A frame would have more than `most_pixels` once its pixels are square.
         """
         given, chosen = 0, self._timed()
         if self.fps:
@@ -219,6 +227,7 @@ class Clip:
         av = load_av()
         packets = self.container.demux()
         while True:
+            self._before_packet()
             try:
                 packet = next(packets)
             except StopIteration:
@@ -270,6 +279,9 @@ class Clip:
         width, height = raw.width, raw.height
         if 0.25 <= shape <= 4 and shape != 1:  # others are mistakes
             width, height = (round(width * shape), height) if shape > 1 else (width, round(height / shape))
+        if self._most_pixels and width * height > self._most_pixels:  # FFmpeg's own limit sees those that are stored
+            size = f"{width}×{height} pixels once they are square"
+            raise TooManyPixelsError(f"{self.source}: its frames have {size}, and the limit is {self._most_pixels}")
         pixels = raw.to_ndarray(width=width, height=height, format="rgb24")
         turns = round(raw.rotation / 90) % 4
         return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels

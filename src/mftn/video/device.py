@@ -37,7 +37,7 @@ def open_container(source: Source, file: IO[bytes] | None = None) -> Any:
     """PyAV's container of a file, a camera or an address, or of a stranger's content.
 
     Raises:
-        ImageError: It cannot be opened, or holds no images.
+        ImageError: It cannot be opened, holds no images, or holds them in a codec that has no decoder.
         MissingExtraError: PyAV is not installed.
     """
     av = load_av()
@@ -57,6 +57,9 @@ def open_container(source: Source, file: IO[bytes] | None = None) -> Any:
     if not container.streams.video:
         container.close()
         raise ImageError(f"{source.name}: holds no images; is it sound alone?")
+    if container.streams.video[0].codec_context is None:
+        container.close()
+        raise ImageError(f"{source.name}: its codec cannot be decoded; convert it to H.264")
     return container
 
 

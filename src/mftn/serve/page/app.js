@@ -50,7 +50,7 @@ async function startOptions() {
   const { models, default: first } = await (await ask("v1/models")).json();
   const names = models.map((model) => model.name);
   for (const name of names.includes(first) ? names : [first, ...names]) {
-    const option = new Option(name.split("/").pop(), name, name === first, name === first);
+    const option = new Option(name, name, name === first, name === first);
     option.title = models.find((model) => model.name === name)?.summary ?? "";
     $("model").append(option);
   }

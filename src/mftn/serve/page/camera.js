@@ -13,7 +13,7 @@ const OPTIONS = { flip: "false", detect_size: "320" };
 
 const $ = (id) => document.getElementById(id);
 
-let live = null; // {stream, stop} while the camera runs
+let live = null; // {stream, stop} from the start until the end; the stream comes when the reader allows it
 let layer;
 
 export function startCamera() {
@@ -29,21 +29,25 @@ async function start() {
   hideMessage();
   if (!navigator.mediaDevices) return showMessage(say("cameraInsecure"));
   $("camera-start").disabled = true;
+  const mine = { stream: null, stop: new AbortController(), faces: [], answered: [], sent: 0, shownTo: 0, delay: 0 };
+  live = mine;
   try {
     const wish = { width: { ideal: 640 }, height: { ideal: 480 }, facingMode: "user", frameRate: { ideal: 30 } };
-    const stream = await navigator.mediaDevices.getUserMedia({ video: wish, audio: false });
-    live = { stream, stop: new AbortController(), faces: [], answered: [], sent: 0, shownTo: 0, delay: 0 };
+    mine.stream = await navigator.mediaDevices.getUserMedia({ video: wish, audio: false });
+    if (mine !== live) return release(mine);
     const view = $("camera-view");
-    view.srcObject = stream;
+    view.srcObject = mine.stream;
     await view.play();
+    if (mine !== live) return undefined;
     $("camera-stage").style.aspectRatio = `${view.videoWidth} / ${view.videoHeight}`;
     $("camera-stage").style.setProperty("--ratio", view.videoWidth / view.videoHeight);
     $("camera-idle").hidden = true;
     $("camera-bar").hidden = false;
     $("camera-rate").textContent = say("cameraStarting");
-    for (let number = 0; number < IN_FLIGHT; number += 1) send(live);
-    requestAnimationFrame(() => animate(live, performance.now()));
+    for (let number = 0; number < IN_FLIGHT; number += 1) send(mine);
+    requestAnimationFrame(() => animate(mine, performance.now()));
   } catch (error) {
+    if (mine !== live) return undefined; // what stopped it has said why
     stopCamera();
     const key = { NotAllowedError: "cameraDenied", NotFoundError: "cameraMissing", NotReadableError: "cameraBusy" };
     showMessage(key[error.name] ? say(key[error.name]) : sayError(error));
@@ -57,7 +61,7 @@ async function start() {
 export function stopCamera(reason = "") {
   if (live) {
     live.stop.abort();
-    for (const track of live.stream.getTracks()) track.stop();
+    release(live);
     live = null;
   }
   $("camera-view").srcObject = null;
@@ -65,6 +69,10 @@ export function stopCamera(reason = "") {
   $("camera-bar").hidden = true;
   layer?.draw([], 1, 1);
   if (reason) showMessage(reason);
+}
+
+function release(session) {
+  for (const track of session.stream?.getTracks() ?? []) track.stop();
 }
 
 /** Send frames one after another; each answer sends the next. */

@@ -47,19 +47,26 @@ export function addFiles(files) {
 
 function again() {
   for (const card of cards) {
-    if (queue.includes(card) || card.state === "working") continue;
-    card.wait();
-    queue.push(card);
+    if (!queue.includes(card) && card.state !== "working") wait(card); // one at work waits again when it is done
   }
   cancelled = false;
   next();
 }
 
+function wait(card) {
+  card.wait();
+  queue.push(card);
+}
+
 function next() {
   while (running < AT_ONCE && queue.length) {
     running += 1;
-    queue.shift().recognise(stop.signal).finally(() => {
+    const card = queue.shift();
+    const { signal } = stop;
+    const { model } = state;
+    card.recognise(signal).finally(() => {
       running -= 1;
+      if (model !== state.model && !signal.aborted && cards.includes(card)) wait(card);
       next();
     });
   }

@@ -86,6 +86,7 @@ export const strings = {
   // What the server refuses, by its code. A code that is missing here is shown in the server's own words.
   errors: {
     not_an_image: "This is not an image that can be read. JPEG, PNG, WebP, GIF, TIFF and a few others can.",
+    no_reader: "This server cannot read the format: {message}",
     damaged: "The image is damaged or incomplete: {message}",
     too_large: "Too large: {message}",
     too_slow: "The upload took too long. Is the connection slow?",
