@@ -16,6 +16,7 @@ import scipy.stats
 
 import mftn
 from mftn.analysis import permutation
+from mftn.analysis.conditions import Units
 from mftn.analysis.mixed import fit
 from mftn.labels import EXPRESSIONS
 
@@ -72,14 +73,21 @@ def designs(draws: int, effect: float, seed: int) -> dict[str, tuple[np.ndarray,
 
 
 def mixed(draws: int, effect: float, seed: int, within: bool) -> np.ndarray:
-    """(draws,) p of the mixed model over 12 people with four stretches each; NaN where it does not converge."""
+    """(draws,) p of the mixed model over 12 people with four stretches each; NaN where it does not converge.
+
+    People differ in their level, and within in how much they respond: by as much as the effect is large.
+    """
     rng = np.random.default_rng(seed)
     people = np.repeat(np.arange(12), 4)
     high = np.tile([0, 0, 1, 1], 12) if within else people % 2
+    names, levels = people.astype(str).astype(object), high.astype(str).astype(object)
     p = np.full(draws, np.nan)
     for draw in range(draws):
-        values = rng.normal(0, 1, 12)[people] + effect * high + rng.normal(0, 0.7, 48)
-        model = fit(values, [str(level) for level in high], [str(person) for person in people], within)
+        response = effect + (rng.normal(0, 1, 12)[people] if within else 0)
+        values = rng.normal(0, 1, 12)[people] + response * high + rng.normal(0, 0.7, 48)
+        units = Units(names, levels, values[:, None], np.ones(48))
+        units = units.averaged() if within else units
+        model = fit(units.values[:, 0], list(units.levels), list(units.people), within)
         if model is not None:
             variance = model.covariance[0, 0] + model.covariance[1, 1] - 2 * model.covariance[0, 1]
             t = (model.means[1] - model.means[0]) / np.sqrt(variance)

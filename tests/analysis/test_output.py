@@ -186,7 +186,7 @@ def test_names_of_any_script_and_sign_are_shown(faces: Faces, tmp_path: Path) ->
     segments = pd.DataFrame({"name": ["покой", "вопрос"], "start": [0, 3], "end": [3, 6]})
     groups = pd.DataFrame({"source": [f"v{n}" for n in range(9)], "доход": ["$10_$20", "$20_$30", "質問 $^{30}$"] * 3})
     page = mftn.summarize(pd.concat(parts), people="one", segments=segments, groups=groups).write(tmp_path)
-    captions = re.findall(r"<figcaption>([^:<]+):", page.read_text(encoding="utf-8"))
+    captions = re.findall(r"<figcaption>([^:<\n]+):", page.read_text(encoding="utf-8"))
     assert captions == ["покой", "вопрос", "доход", "segment"]
     assert (tmp_path / "figures" / "curves_покой.png").is_file()
 

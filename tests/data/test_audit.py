@@ -16,6 +16,7 @@ from mftn.data.duplicates import connected, near_pairs
 from mftn.data.prepare import ferplus_preparation, prepare
 from mftn.data.readers import read_records
 from mftn.evaluate.doubt import ask_model
+from mftn.models import load_model, save_model
 from mftn.train.config import DataConfig, TrainConfig
 from mftn.train.loop import train
 
@@ -84,12 +85,20 @@ def test_the_page_escapes_names_and_puts_leaks_first(leaking: Path, tmp_path: Pa
 
 def test_a_model_doubts_labels_and_owes_accuracy_to_copies(leaking: Path, tmp_path: Path) -> None:
     run = TrainConfig(out=tmp_path / "run", data=DataConfig(folder=leaking), epochs=1, batch_size=8)
-    found = ask_model(audit(leaking), leaking, "valid", train(run))
+    weights = train(run)
+    found = ask_model(audit(leaking), leaking, "valid", weights)
     assert found.doubtful is not None and all(found.split[row] == "valid" for row in found.doubtful)
     assert found.accuracy is not None and set(found.accuracy) == {"with a copy in train", "without"}
     names = found.findings()["doubtful_labels"]
     assert names == [found.paths[row] for row in found.doubtful]
     assert found.summary()["doubtful_labels"] == ({"valid": len(names)} if names else {})
+    model = load_model(weights)
+    heads = {name: value.flip(0) for name, value in model.state_dict().items() if ".head." in name and len(value) == 8}
+    model.load_state_dict(model.state_dict() | heads)
+    spec = model.described()
+    save_model(model, tmp_path / "other.safetensors", replace(spec, labels=spec.labels[::-1]))
+    other = ask_model(audit(leaking), leaking, "valid", tmp_path / "other.safetensors")
+    assert (other.doubtful, other.accuracy) == (found.doubtful, found.accuracy), "classes are matched by name"
 
 
 def test_a_wrong_label_is_doubted() -> None:

@@ -170,11 +170,21 @@ def draw_curves(segment: str, courses: Sequence[Course], levels: Sequence[str], 
         name_seconds(panel, longest)
         panel.set_xlim(0, longest)
     figure.supylabel("probability", fontsize=9)
-    if segment != WHOLE:
-        figure.suptitle(segment, fontsize=10, color=INK)
+    title = "" if segment == WHOLE else segment
     if len(names) > 1:
         handles, texts = panels[0].get_legend_handles_labels()
-        figure.legend(handles, texts, loc="outside upper center", ncols=len(names), fontsize=8, frameon=False)
+        figure.legend(
+            handles,
+            texts,
+            title=title,
+            title_fontsize=10,
+            loc="outside upper center",
+            ncols=len(names),
+            fontsize=8,
+            frameon=False,
+        )
+    elif title:
+        figure.suptitle(title, fontsize=10, color=INK)
     return figure
 
 

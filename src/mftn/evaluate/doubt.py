@@ -7,6 +7,7 @@ from mftn.data.audit import Audit, doubtful_labels
 from mftn.data.dataset import FaceDataset
 from mftn.data.records import Split
 from mftn.evaluate.inference import predict_logits, preprocess_for
+from mftn.evaluate.predictions import over_classes, softmax
 from mftn.models import load_model
 
 
@@ -27,12 +28,13 @@ def ask_model(found: Audit, folder: Path, split: Split, weights: Path) -> Audit:
     model = load_model(weights)
     spec = model.described()
     dataset = FaceDataset(folder, split, spec.channels)
-    logits = predict_logits(model, dataset, preprocess_for(spec, dataset)).fused
-    probabilities = (logits / spec.temperature).softmax(dim=1).double().numpy()
+    logits = predict_logits(model, dataset, preprocess_for(spec, dataset)).fused.numpy()
+    scores = over_classes(logits, spec.labels, dataset.classes)
+    probabilities = softmax(scores / spec.temperature)
     row_of = {path: row for row, path in enumerate(found.paths)}
     doubtful = [row_of[dataset.paths[i]] for i in doubtful_labels(dataset.labels.numpy(), probabilities)]
     leaked = set(found.leaked(found.exact + found.near))
-    right = (logits.argmax(dim=1) == dataset.labels).tolist()
+    right = (scores.argmax(axis=1) == dataset.labels.numpy()).tolist()
     by_copy: dict[str, list[bool]] = {"with a copy in train": [], "without": []}
     for path, correct in zip(dataset.paths, right, strict=True):
         by_copy["with a copy in train" if row_of[path] in leaked else "without"].append(correct)
