@@ -258,6 +258,13 @@ def test_what_spreadsheets_leave_behind_is_no_condition(faces: Faces, tmp_path: 
     assert summary.persons.set_index("source")["group"].to_dict() == {"Jo\u0308rg.mp4": "x", "b.mp4": "y"}
 
 
+def test_a_name_that_csv_cannot_hold_is_noted(faces: Faces) -> None:
+    people = pd.DataFrame({"source": ["a"], "person": ["NA"]})
+    summary = mftn.summarize(faces("a.mp4", TIMES, ["neutral"] * 100), people=people)
+    assert summary.persons["person"].tolist() == ["NA"]
+    assert any("is called NA" in note and "use the .parquet tables" in note for note in summary.notes)
+
+
 def test_rows_are_counted_as_the_spreadsheet_counts_them(faces: Faces, tmp_path: Path) -> None:
     path = tmp_path / "groups.csv"
     path.write_text("source,group\n\na,x\n,\nzzz,y\n")

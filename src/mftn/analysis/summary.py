@@ -181,6 +181,10 @@ def _results(collector: Collector, tables: Tables) -> Summary:
     units = _units(collector)
     comparisons = [row for factor, values in units.items() for row in compare(factor, values, settings, notes)]
     synchrony = synchronise(collector.stretches, settings, notes)
+    if any("NA" in (row.person, row.segment.name, *row.segment.conditions.values()) for row in rows):
+        notes.append(
+            "somebody or something is called NA, which readers of CSV take for missing: use the .parquet tables"
+        )
     named = {row.person for row in rows if row.known or not collector.people.given}
     events = pd.DataFrame(collector.events, columns=["source", "person", "segment", *_names(Event)])
     return Summary(
