@@ -184,7 +184,7 @@ def test_what_a_coder_wrote_for_elan_is_kept(faces: Faces, tmp_path: Path) -> No
 def test_names_of_any_script_and_sign_are_shown(faces: Faces, tmp_path: Path) -> None:
     parts = [faces(f"v{n}.mp4", np.arange(60) / 10, ["neutral", "happiness"] * 30) for n in range(9)]
     segments = pd.DataFrame({"name": ["покой", "вопрос"], "start": [0, 3], "end": [3, 6]})
-    groups = pd.DataFrame({"source": [f"v{n}" for n in range(9)], "доход": ["$10_$20", "$20_$30", "質問 $^{30}$"] * 3})
+    groups = pd.DataFrame({"source": [f"v{n}" for n in range(9)], "доход": ["$10_$20", "$20_$30", "é $^{30}$"] * 3})
     page = mftn.summarize(pd.concat(parts), people="one", segments=segments, groups=groups).write(tmp_path)
     captions = re.findall(r"<figcaption>([^:<\n]+):", page.read_text(encoding="utf-8"))
     assert captions == ["покой", "вопрос", "доход", "segment"]
