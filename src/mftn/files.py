@@ -270,6 +270,11 @@ def readable(name: str) -> str:
         return name.encode("utf-8", "backslashreplace").decode()
 
 
+def csv_delimiter(header: str) -> str:
+    """What stands between the cells of a CSV table: comma, semicolon or tab, by its first line."""
+    return max(",;\t", key=header.count)
+
+
 def json_text(values: Any, indent: int | None = None) -> str:
     """Values as JSON that is valid UTF-8: the names in it are written as by `readable`.
 

@@ -13,7 +13,7 @@ from mftn.data.votes import VOTE_COLUMNS
 from mftn.models import load_model
 
 SCRIPT = Path(__file__).parents[2] / "tools" / "train_student.sh"
-SHORT = ["--epochs=1", "--batch-size=16", "--model.size=48", "--precision=fp32"]  # two steps
+SHORT = ["--epochs=1", "--small-epochs=0", "--batch-size=16", "--model.size=48", "--precision=fp32"]  # two steps
 
 
 @pytest.mark.slow

@@ -131,7 +131,7 @@ def compare(factor: str, units: Units, settings: Settings, notes: list[str]) -> 
     for person, level in zip(units.people, units.levels, strict=True):
         levels_of.setdefault(person, set()).add(level)
     several = sorted(person for person, seen in levels_of.items() if len(seen) > 1)
-    within = 0 < len(several) >= len(levels_of) / 2
+    within = bool(several) and 2 * len(several) >= len(levels_of)
     if several and not within:
         notes.append(
             f"{factor}: most people are in one condition only, so groups are compared; {named_people(several)} "

@@ -21,6 +21,7 @@ import pyarrow.json
 import pyarrow.parquet as pq
 
 from mftn.errors import DataError
+from mftn.files import csv_delimiter
 from mftn.labels import EXPRESSIONS
 from mftn.types import Prediction
 
@@ -165,7 +166,7 @@ def _csv_batches(path: Path) -> Iterator[pa.Table]:
     with path.open(encoding="utf-8-sig", errors="replace") as file:
         lines = list(islice(file, _SAMPLE))
     first = lines[0] if lines else ""
-    separator = "\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=first.count)
+    separator = "\t" if path.suffix.lower() == ".tsv" else csv_delimiter(first)
     names = [name.strip().strip('"') for name in first.strip().split(separator)]
     cells = [cell.strip('"\r\n ') for line in lines for cell in line.split(separator)]
     comma = separator != "," and any(re.fullmatch(r"-?\d+,\d+", cell) for cell in cells)

@@ -12,6 +12,7 @@ import pandas as pd
 
 from mftn.analysis.settings import parse_seconds
 from mftn.errors import ConfigError, DataError
+from mftn.files import csv_delimiter
 
 Sheet: TypeAlias = str | Path | pd.DataFrame
 """A CSV file or a data frame."""
@@ -60,7 +61,7 @@ def _read_csv(path: Path) -> pd.DataFrame:
         raise DataError(f"{path}: there is no such file")
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            separator = max(",;\t", key=file.readline().count)
+            separator = csv_delimiter(file.readline())
             file.seek(0)
             rows = list(csv.reader(file, delimiter=separator))
     except (UnicodeDecodeError, csv.Error) as error:

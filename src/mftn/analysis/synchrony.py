@@ -82,11 +82,13 @@ def synchronise(courses: Sequence[Course], settings: Settings, notes: list[str])
     for course in courses:
         key = (course.source, course.segment.name, course.segment.start, course.segment.end)
         together.setdefault(key, []).append(course)
-        if course.known and viewers.setdefault(course.segment.name, {}).setdefault(course.person, course) is not course:
-            notes.append(
-                f"{course.source}: {course.person} is seen in {course.segment.name} more than once; only the first "
-                "time counts for the synchrony of viewers"
-            )
+        if course.known:
+            first = viewers.setdefault(course.segment.name, {}).setdefault(course.person, course)
+            if first is not course:
+                notes.append(
+                    f"{course.source}: {course.person} is seen in {course.segment.name} more than once; only the first "
+                    "time counts for the synchrony of viewers"
+                )
     found: list[Synchrony] = []
     for group in together.values():
         for one, other in combinations(group, 2):

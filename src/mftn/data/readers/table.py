@@ -10,6 +10,7 @@ from mftn.data.readers import DataSet, ReadOptions
 from mftn.data.readers.folder import SPLIT_NAMES
 from mftn.data.records import Record
 from mftn.errors import DataError
+from mftn.files import csv_delimiter
 from mftn.labels import find_expression
 from mftn.types import Box
 
@@ -53,7 +54,7 @@ def _rows(table: Path) -> Iterator[Mapping[str, Any]]:
     else:
         with table.open(newline="", encoding="utf-8-sig") as file:
             try:
-                separator = max(",;\t", key=file.readline().count)
+                separator = csv_delimiter(file.readline())
                 file.seek(0)
                 yield from csv.DictReader(file, delimiter=separator)
             except UnicodeDecodeError as error:
