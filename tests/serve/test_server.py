@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import httpx
@@ -50,6 +51,23 @@ def test_sigterm_under_load_answers_what_was_accepted(astronaut_jpeg: bytes) -> 
             thread.join()
     assert set(answered) == {200}
     assert not [error for error in lost if not isinstance(error, httpx.ReadError)], lost
+
+
+def test_a_connection_accepted_before_sigterm_may_still_ask_once() -> None:
+    with running() as server:
+        host, port = server.address.removeprefix("http://").split(":")
+        with (
+            socket.create_connection((host, int(port)), timeout=10) as late,
+            socket.create_connection((host, int(port)), timeout=10) as silent,
+        ):
+            assert httpx.get(f"{server.address}/healthz").is_success  # so the two before it were accepted
+            server.process.send_signal(signal.SIGTERM)
+            time.sleep(0.4)
+            late.sendall(f"GET /healthz HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+            answer = b"".join(iter(lambda: late.recv(4096), b""))  # to the end: the server closes the connection
+            assert answer.startswith(b"HTTP/1.1 200")
+            assert silent.recv(4096) == b""
+        assert server.process.wait(10) == 0
 
 
 def test_a_taken_port_is_named(capsys: pytest.CaptureFixture[str]) -> None:

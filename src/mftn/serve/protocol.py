@@ -18,6 +18,10 @@ LONGEST_STALL_S = 60.0
 REFUSED_FOR_S = 1.0
 """Seconds for which more is read and dropped after what is no HTTP: a client that is cut off sees no answer."""
 
+FIRST_REQUEST_S = 1.0
+"""Seconds that a new connection has for its request when the service stops: it was accepted, and the request is on its
+way. Uvicorn alone would close it unanswered."""
+
 
 class Protocol(H11Protocol):
     """One connection."""
@@ -25,6 +29,7 @@ class Protocol(H11Protocol):
     _deadline: asyncio.TimerHandle | None = None
     _stalled: asyncio.TimerHandle | None = None
     _refused = False
+    _stopping = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first request."""
@@ -36,7 +41,17 @@ class Protocol(H11Protocol):
         if self._refused:
             return
         super().data_received(data)
+        if self._stopping and self.cycle:
+            self.cycle.keep_alive = False
         self._watch()
+
+    def shutdown(self) -> None:
+        """Answer what was asked, then close."""
+        if self.cycle or self._refused:
+            super().shutdown()
+        else:
+            self._stopping = True
+            self.loop.call_later(FIRST_REQUEST_S, self._close_unasked)
 
     def pause_writing(self) -> None:
         """Wait until the client reads; the connection of one that does not is cut, as closing it would wait too."""
@@ -68,6 +83,10 @@ class Protocol(H11Protocol):
             self.transport.write(self.conn.send(event) or b"")
         self._refused = True
         self.loop.call_later(REFUSED_FOR_S, self.transport.close)
+
+    def _close_unasked(self) -> None:
+        if not self.cycle:
+            self.transport.close()
 
     def _watch(self) -> None:
         if self.conn.their_state is not h11.IDLE:
