@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 
 import mftn
 from mftn.cli import main
+from mftn.errors import OutputError
 from mftn.labels import EXPRESSIONS
 
 Faces = Callable[..., pd.DataFrame]
@@ -258,6 +260,30 @@ def test_a_table_of_the_study_is_never_replaced_by_a_result(
     assert main(["summarize", *arguments]) == 2
     assert "conditions.csv would be replaced" in capsys.readouterr().err
     assert (tmp_path / "conditions.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["events.csv", "summary.json"])
+def test_a_file_that_no_summary_wrote_is_never_replaced(
+    study: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    study.head(50).to_parquet(tmp_path / "faces.parquet")
+    (tmp_path / name).write_text('{"mine": 1}\n')
+    assert main(["summarize", str(tmp_path / "faces.parquet"), "--out", str(tmp_path)]) == 1
+    assert f"{tmp_path / name}: would be replaced" in capsys.readouterr().err
+    with pytest.raises(OutputError, match=name):
+        mftn.summarize(study.head(50)).write(tmp_path)
+    assert (tmp_path / name).read_text() == '{"mine": 1}\n'
+
+
+def test_an_interrupted_summary_can_be_written_anew(
+    study: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    summary = mftn.summarize(study.head(50))
+    with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
+        broken.setattr("mftn.analysis.output.methods", Mock(side_effect=KeyboardInterrupt))
+        summary.write(tmp_path)
+    assert (tmp_path / "persons.csv").exists() and not (tmp_path / "summary.html").exists()
+    assert summary.write(tmp_path).exists()
 
 
 def test_prediction_and_help_import_nothing_of_it() -> None:

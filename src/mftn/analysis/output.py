@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from mftn.analysis.elan import file_names, write_bids, write_elan
 from mftn.analysis.methods import methods, versions
 from mftn.analysis.summary import TABLES, Summary
 from mftn.analysis.synchrony import ALL
-from mftn.errors import MissingExtraError
+from mftn.errors import MissingExtraError, OutputError
 from mftn.figure_text import text_as_written
 from mftn.files import atomic_write, json_text, write_encoded, write_text
 
@@ -25,13 +25,10 @@ if TYPE_CHECKING:
 
     from mftn.analysis.courses import Course
 
-OUTPUTS = (
-    *(f"{name}{suffix}" for name in TABLES for suffix in (".csv", ".parquet")),
-    "summary.html",
-    "summary.json",
-    "methods.txt",
-    "notes.txt",
-)
+TEXTS = ("summary.html", "summary.json", "methods.txt", "notes.txt")
+"""Files of the folder that are neither tables nor figures."""
+
+OUTPUTS = (*(f"{name}{suffix}" for name in TABLES for suffix in (".csv", ".parquet")), *TEXTS)
 """Files of the folder, beside those in figures/, elan/ and bids/."""
 
 RESULT = re.compile(r"[^/]+\.(csv|parquet)|figures/[^/]+\.(png|pdf)")
@@ -51,10 +48,16 @@ def write_summary(summary: Summary, folder: Path, *, elan: bool, bids: bool) -> 
         bids: Whether to write BIDS-like tables.
 
     Raises:
+        OutputError: The folder has a file of a result's name that no summary wrote.
         OSError: A file cannot be written; the error names it.
     """
+    frames = summary.frames()
+    tables = [f"{name}.{kind}" for name in frames for kind in ("csv", "parquet")]
+    refuse_foreign(folder, tables)
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     before = _written_before(folder)
+    begun = {**before, "files": [*before.get("files", ()), *tables]}
+    write_text(folder / "summary.json", json_text(begun, indent=1))  # so that what is interrupted can be begun anew
     digests = before.get("elan", {})
     if elan:
         sources = [one.source for one in summary.presence]
@@ -64,10 +67,9 @@ def write_summary(summary: Summary, folder: Path, *, elan: bool, bids: bool) -> 
             for old, new in changed.items()
         ]
         summary = replace(summary, notes=(*summary.notes, *kept))
-    files = []
-    for name, frame in summary.frames().items():
+    for name, frame in frames.items():
         write_table(frame, folder / name)
-        files += [f"{name}.csv", f"{name}.parquet"]
+    files = list(tables)
     images, subjects = {}, {}
     with text_as_written():
         for name, subject, figure in _figures(summary):
@@ -94,13 +96,33 @@ def write_summary(summary: Summary, folder: Path, *, elan: bool, bids: bool) -> 
     return page
 
 
+def refuse_foreign(folder: Path, tables: Iterable[str]) -> None:
+    """Refuse a folder with a file of a result's name that no summary wrote.
+
+    Args:
+        folder: Where the summary goes.
+        tables: Names of the tables that it will have.
+
+    Raises:
+        OutputError: It has one.
+    """
+    before = _written_before(folder)
+    own = {*map(str, before["files"]), *TEXTS} if before else set()
+    for name in (*tables, *TEXTS):
+        if name not in own and (folder / name).exists():
+            raise OutputError(
+                f"{folder / name}: would be replaced by results of the same name, and no summary wrote it; "
+                "choose another folder (--out)"
+            )
+
+
 def _written_before(folder: Path) -> dict[str, Any]:
     """What an earlier summary in the folder says of itself."""
     try:
         about = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return about if isinstance(about, dict) else {}
+    return about if isinstance(about, dict) and isinstance(about.get("files"), list) else {}
 
 
 def write_table(frame: pd.DataFrame, path: Path) -> None:

@@ -103,9 +103,12 @@ class Summary:
         """Write the tables as CSV and Parquet, the figures as PNG and PDF, and the page, whose path is returned.
 
         Args:
-            folder: It is made where it is missing; files of the same names are replaced.
+            folder: It is made where it is missing; an earlier summary in it is replaced.
             elan: Whether each recording's events are also written for ELAN.
             bids: Whether events are also written under BIDS-like names.
+
+        Raises:
+            OutputError: The folder has a file of a result's name that no summary wrote.
         """
         from mftn.analysis.output import write_summary
 

@@ -87,8 +87,8 @@ def run(arguments: Arguments) -> int:
 
 
 def _refuse_to_replace(arguments: Arguments) -> None:
-    """A study's own conditions.csv beside the page would be replaced by the results of that name."""
-    from mftn.analysis.output import OUTPUTS
+    """Before anything is computed: a study's own conditions.csv would be replaced by the results of that name."""
+    from mftn.analysis.output import OUTPUTS, refuse_foreign
     from mftn.files import file_identity
 
     written = {file_identity(arguments.out / name): name for name in OUTPUTS}
@@ -96,3 +96,4 @@ def _refuse_to_replace(arguments: Arguments) -> None:
     for path in inputs:
         if path is not None and (identity := file_identity(path)) and identity in written:
             raise ConfigError(f"{path} would be replaced by results of the same name; give another folder with --out")
+    refuse_foreign(arguments.out, ["expressions.csv", "persons.csv", "events.csv", "transitions.csv"])  # never omitted
