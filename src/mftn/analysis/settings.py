@@ -29,8 +29,8 @@ class Settings:
         synchrony_rate: Values per second that are correlated.
         test: permutation, or mixed for a linear mixed model with a random intercept for each person.
         permutations: Draws of each permutation test.
-        confidence: Of intervals, 0 to 1.
-        seed: Of the permutations.
+        confidence: Confidence level of the intervals, 0 to 1.
+        seed: Seed of the permutations.
     """
 
     onset: float = 0.6

@@ -45,7 +45,7 @@ class Arguments(Options):
         robustness_images: Images that are corrupted in nine ways; 0 omits this.
         deletion_images: Images of the deletion curves; 0 omits them and the maps.
         embedding_images: Images of the embedding plots; 0 omits them.
-        seed: Of the draws, the corruptions and the intervals.
+        seed: Seed of the draws, the corruptions and the intervals.
     """
 
     model: tyro.conf.UseAppendAction[tuple[str, ...]] = ()

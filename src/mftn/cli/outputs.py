@@ -94,7 +94,7 @@ class FilePerVideo:
         option: As it is typed.
         path: The file or the folder.
         ending: What the names in a folder end in, after the video's own name: faces.mp4.
-        suffixes: Of files; anything else is a folder.
+        suffixes: Suffixes of files; anything else is a folder.
         only: The one video of the command; None where there may be several.
         overwrite: Replace files that exist already.
         own: As in `check_outputs`.

@@ -36,11 +36,11 @@ class Arguments(Options):
         original: RAF-DB: cut from the original photographs, not from its aligned ones.
         detector: Face detector; none cuts by annotated boxes or takes whole images.
         min_score: Faces below this score count as not found, 0 to 1.
-        format: Of the crops: png keeps every pixel (FERPlus's and FER2013's default), jpg is smaller.
-        quality: Of jpg, 1 to 100.
+        format: File format of the crops: png keeps every pixel (FERPlus's and FER2013's default), jpg is smaller.
+        quality: JPEG quality, 1 to 100.
         valid_share: Share that validates where the owners give no validation split.
         test_share: Share that tests where they give no splits at all.
-        seed: Of the splits made here.
+        seed: Seed of the splits made here.
         skip_damaged: Omit images that cannot be read, and name them, instead of stopping.
         workers: Processes.
     """

@@ -28,7 +28,7 @@ class Videos:
     """The videos of one command, one after the other.
 
     Attributes:
-        options: Of the command.
+        options: The command's options.
         top: Expressions shown per face.
         recognizer: Detects and classifies; flips are left out.
         sink: Takes every frame's prediction, in order.

@@ -18,7 +18,7 @@ class BatchSampler(Sampler[list[CropIndex]]):
     Args:
         labels: (n,) class indices.
         batch_size: Images per step, over all processes; a last incomplete batch is dropped.
-        seed: Of the order.
+        seed: Seed of the order.
         balance: 0 draws every image once per epoch; otherwise n are drawn with replacement, each with a weight of
             count^(−balance) of its class: 1 shows every class equally often.
         unaligned_share: Share of images whose crop comes from the unaligned copy of the data set.

@@ -19,7 +19,7 @@ class Shares:
     Attributes:
         valid: Share of the training faces (of all, without official splits) that validate.
         test: Share of all faces that test, without official splits.
-        seed: Of the choice.
+        seed: Seed of the choice.
     """
 
     valid: float = 0.1
@@ -40,7 +40,7 @@ def complete_splits(
     nothing is added to these splits but what belongs to one of these faces.
 
     Args:
-        split: Of every face, as its owners say.
+        split: Split of every face, as its owners say.
         labels: The expressions.
         sources: The images they are cut from.
         hashes: Perceptual hashes of the crops.
@@ -83,7 +83,7 @@ def assign_splits(
         labels: The expression of each of n faces.
         groups: (n,) Faces of one group stay together.
         shares: How much of every expression goes where; what is left goes to train.
-        seed: Of the order.
+        seed: Seed of the order.
     """
     members: dict[int, list[int]] = defaultdict(list)
     for index, group in enumerate(groups.tolist()):

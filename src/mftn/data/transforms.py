@@ -24,7 +24,7 @@ class Preprocess(nn.Module):
     Args:
         size: Side of the network's input in pixels.
         view: The network's share of the stored crop's side: the rest is a margin for augmentation.
-        mean: Of every channel, or one for all, on the scale 0 to 1.
+        mean: Mean of each channel, or one for all, on the scale 0 to 1.
         std: As `mean`.
         augmentation: What training changes at random.
     """

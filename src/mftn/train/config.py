@@ -31,7 +31,7 @@ class DataConfig:
         protocol: Which images count, and their class.
         soft_targets: Learn the raters' distribution in place of one class.
         view: The network's share of the stored crop's side.
-        mean: Of every channel, or one for all, on the scale 0 to 1.
+        mean: Mean of each channel, or one for all, on the scale 0 to 1.
         std: Standard deviation, given like `mean`.
         workers: Loader processes; the crops lie in memory, so none is usually fastest.
         balance: 0 draws images as they are, 1 draws every class equally often; between, by count^(−balance).
@@ -123,7 +123,7 @@ class TrainConfig:
         init_part: What is taken from a file: all, the backbone with its classifier, or its trunk without it.
         augmentation: What training changes at random.
         mixup: α of the Beta distribution that blends pairs of images; 0 is off.
-        cutmix: α of the one that pastes rectangles between pairs; 0 is off. With both, one is drawn per batch.
+        cutmix: α of the Beta distribution for pasting rectangles between pairs; 0 is off. With both, one is drawn per batch.
         mix_probability: Share of batches that are mixed.
         teachers: Checkpoints of trained networks whose mean output is part of the target.
         distillation: The teachers' share of the target; the raters have the rest.
@@ -137,7 +137,7 @@ class TrainConfig:
         ema_decay: Decay per step of the weights' moving average, which is what is evaluated and kept; 0 is off.
         logit_adjustment: τ: after training, every class's logit rises by τ·log(its share of the training split), which
             gives back part of the frequencies that `data.balance` takes away (Menon et al., 2021); 0 is off.
-        seed: Of every random number.
+        seed: Seed of all random numbers.
         precision: fp32, bf16 mixed precision, or auto: bf16 where the GPU or the processor has its instructions, fp32
             elsewhere, where bf16 would be a hundred times slower.
         channels_last: Keep maps channels-last in memory.

@@ -23,7 +23,7 @@ class Preparation:
         detector: Name of the face detector; "none" cuts by annotated boxes or takes whole images.
         min_score: Faces below this score count as not found.
         format: png keeps every pixel; jpg is smaller.
-        quality: Of jpg, 1 to 100.
+        quality: JPEG quality, 1 to 100.
     """
 
     size: int

@@ -14,7 +14,7 @@ def given(record: Record, root: str, suffix: str) -> dict[str, Any]:
     Args:
         record: A face.
         root: Sources are noted relative to it; empty for their names alone.
-        suffix: Of the crops' files.
+        suffix: Suffix of the crops' files.
     """
     source = os.path.relpath(record.source, root) if root else record.source.name
     if record.pixels is not None:

@@ -41,8 +41,8 @@ class DataSet:
             None stands for a data set without official splits.
         licence: The terms, as its owners state them.
         size: Side of its crops in pixels, unless said otherwise.
-        framing: Of its crops, unless said otherwise.
-        format: Of its crops, unless said otherwise.
+        framing: Framing of its crops, unless said otherwise.
+        format: File format of its crops, unless said otherwise.
     """
 
     title: str
