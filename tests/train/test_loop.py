@@ -186,6 +186,8 @@ def test_a_run_is_not_overwritten_and_not_resumed_with_other_settings(prepared: 
         ({"model": ModelConfig(num_classes=7)}, "--model.num-classes is 7, but .* has 8"),
         ({"batch_size": 100}, "--batch-size is 100, but .* has 24"),
         ({"accumulate": 3}, "--accumulate 3 do not divide"),
+        ({"nodes": 2}, "--nodes is 2, but nothing says where the others are"),
+        ({"accelerator": "cuda", "devices": 99}, "this machine has .* GPUs for --devices 99"),
         ({"init_from": "convnext_bace"}, "--init-from convnext_bace: no such file, and no timm model"),
     ],
 )
@@ -195,6 +197,23 @@ def test_contradictions_are_refused_before_anything_is_written(
     with pytest.raises(ConfigError, match=message):
         train(run(prepared, tmp_path / "run", **changes))
     assert not (tmp_path / "run").exists()
+
+
+def test_processes_that_the_settings_do_not_name_are_refused(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")  # as torchrun --nproc-per-node 2 sets it
+    with pytest.raises(ConfigError, match="2 processes were launched, but --devices 1 × --nodes 1 make 1"):
+        train(run(prepared, tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_waiting_for_other_machines_ends_on_ctrl_c(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mftn.train.loop.launch", lambda config: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        train(run(prepared, tmp_path / "run"))
 
 
 def test_missing_data_and_a_diverging_loss_are_named(prepared: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from mftn.errors import ConfigError, did_you_mean
 from mftn.limits import check_range
 from mftn.train.config import TrainConfig
 from mftn.train.network import build_model
+from mftn.train.processes import check_processes
 
 _SHARE, _COUNT, _ANY = (0.0, 1.0), (1.0, math.inf), (0.0, math.inf)
 _RANGES = {
@@ -38,6 +39,7 @@ _ABOVE_ZERO = {"data.view": 1.0, "data.std": math.inf, "optimizer.decay": 1.0, "
 def check_settings(config: TrainConfig) -> None:
     """Refuse now what would otherwise fail, or mislead, after an epoch."""
     _check_numbers(config)
+    check_processes(config)
     if config.data.unaligned_share and not config.data.unaligned:
         raise ConfigError(
             f"--data.unaligned-share is {config.data.unaligned_share}, but --data.unaligned names no data set; "

@@ -88,8 +88,9 @@ def train(
     """
     config = dataclasses.replace(config, precision=choose_precision(config))
     check_settings(config)
+    fabric = launch(config)  # waits for other machines, which any signal may end
     with StopRequest() as stop:
-        run = _Run(config, resume, stop, on_step, on_epoch)
+        run = _Run(fabric, config, resume, stop, on_step, on_epoch)
         for epoch in range(run.progress.epoch, config.epochs):
             run.train_epoch(epoch)
             run.end_epoch(epoch)
@@ -101,14 +102,14 @@ class _Run:
 
     def __init__(
         self,
+        fabric: Fabric,
         config: TrainConfig,
         resume: bool,
         stop: StopRequest,
         on_step: Callable[[StepReport], None] | None,
         on_epoch: Callable[[Row], None] | None,
     ) -> None:
-        self.config, self.out, self.stop = config, config.out, stop
-        self.fabric = fabric = launch(config)
+        self.fabric, self.config, self.out, self.stop = fabric, config, config.out, stop
         self.on_step = on_step if fabric.is_global_zero else None
         self.on_epoch = on_epoch if fabric.is_global_zero else None
         self.train_set, self.valid_set = make_splits(config)
