@@ -9,7 +9,7 @@ import torch
 
 from mftn.data.dataset import FaceDataset
 from mftn.errors import ConfigError, did_you_mean
-from mftn.limits import check_range
+from mftn.limits import MAX_SEED, check_range
 from mftn.train.config import TrainConfig
 from mftn.train.network import build_model
 from mftn.train.processes import check_processes
@@ -18,7 +18,7 @@ _SHARE, _COUNT, _ANY = (0.0, 1.0), (1.0, math.inf), (0.0, math.inf)
 _RANGES = {
     "mixup": _ANY, "cutmix": _ANY, "mix_probability": _SHARE, "distillation": _SHARE, "epochs": _COUNT,
     "batch_size": _COUNT, "accumulate": _COUNT, "small_epochs": _ANY, "small_size": _COUNT, "lambda_mstn": _SHARE,
-    "label_smoothing": _SHARE, "ema_decay": (0, 0.999999), "logit_adjustment": _ANY, "seed": _ANY,
+    "label_smoothing": _SHARE, "ema_decay": (0, 0.999999), "logit_adjustment": _ANY, "seed": (0, MAX_SEED),
     "save_minutes": _ANY, "devices": _COUNT, "nodes": _COUNT,
     "data.workers": _ANY, "data.balance": _ANY, "data.unaligned_share": _SHARE,
     "model.size": _COUNT, "model.mstn_depths": _ANY, "model.drop_rate": (0, 0.99), "model.drop_path_rate": (0, 0.99),
