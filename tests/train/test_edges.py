@@ -283,7 +283,13 @@ def test_resuming_names_each_changed_setting_and_a_corrupted_file(prepared: Path
     changed = dataclasses.replace(config, optimizer=OptimizerConfig(lr=0.5), seed=3)
     with pytest.raises(ConfigError, match=r"\(--optimizer.lr was 0.001, --seed was 0\)"):
         train(changed, resume=True)
-    (config.out / "state.pt").write_bytes((config.out / "state.pt").read_bytes()[:1000])
+    state = config.out / "state.pt"
+    part, content = state.read_bytes()[:1000], torch.load(state, weights_only=True)
+    for other in ({"weights": torch.zeros(2)}, content | {"model": {}}, content | {"progress": {"place": 1}}):
+        torch.save(other, state)
+        with pytest.raises(ModelError, match="state.pt: corrupted, or not this run's"):
+            train(config, resume=True)
+    state.write_bytes(part)
     with pytest.raises(ModelError, match="state.pt: corrupted"):
         train(config, resume=True)
     (config.out / "config.json").write_text("{")

@@ -177,6 +177,11 @@ def test_a_run_is_not_overwritten_and_not_resumed_with_other_settings(prepared: 
         train(config)
     with pytest.raises(ConfigError, match="other settings"):
         train(dataclasses.replace(config, epochs=5), resume=True)
+    (config.out / "config.json").unlink()
+    for left in ("state.pt", "best.safetensors"):
+        with pytest.raises(ConfigError, match=f"{left}: left by a run without its config.json"):
+            train(dataclasses.replace(config, seed=1))
+        (config.out / left).unlink()
 
 
 @pytest.mark.parametrize(
