@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pyarrow.parquet as pq
 import pytest
@@ -107,10 +108,10 @@ SIGNALLED = """
 import pickle, signal, sys
 from mftn.train.loop import train
 
-config, number = pickle.load(sys.stdin.buffer)
+config, number, at = pickle.load(sys.stdin.buffer)
 
 def stop(report):
-    if report.done == 3:  # noted there, honoured after the first of three steps of the second epoch
+    if report.done == at:  # noted there, honoured after the next of three steps, or after the validation between
         signal.raise_signal(number)
 
 train(config, on_step=stop)
@@ -118,14 +119,24 @@ train(config, on_step=stop)
 
 
 @pytest.mark.parametrize(
-    ("number", "status", "workers", "settings"),
+    ("number", "status", "at", "left", "workers", "settings"),
     [
-        (signal.SIGINT, -signal.SIGINT, 0, {}),
-        (signal.SIGTERM, 128 + signal.SIGTERM, 1, {"optimizer": OptimizerConfig(lr=1e-3, sam_rho=0.05), "mixup": 0.5}),
+        (signal.SIGINT, -signal.SIGINT, 3, [4, 5, 6], 0, {}),
+        (
+            *(signal.SIGTERM, 128 + signal.SIGTERM, 4, [6], 1),
+            {"optimizer": OptimizerConfig(lr=1e-3, sam_rho=0.05), "mixup": 0.5},
+        ),
     ],
 )
-def test_a_signal_inside_an_epoch_saves_and_resuming_changes_nothing(
-    prepared: Path, tmp_path: Path, number: int, status: int, workers: int, settings: dict[str, object]
+def test_a_signal_saves_and_resuming_changes_nothing(
+    prepared: Path,
+    tmp_path: Path,
+    number: int,
+    status: int,
+    at: int,
+    left: list[int],
+    workers: int,
+    settings: dict[str, object],
 ) -> None:
     data = DataConfig(folder=prepared, balance=0.5, workers=workers)
     augmentation = Augmentation(rotation=10, noise=0.1, erasing=0.5, policy="trivialaugment")
@@ -133,15 +144,36 @@ def test_a_signal_inside_an_epoch_saves_and_resuming_changes_nothing(
     stopped = dataclasses.replace(straight, out=tmp_path / "stopped")
     train(straight)
     command = [sys.executable, "-X", "faulthandler", "-c", SIGNALLED]
-    done = subprocess.run(command, input=pickle.dumps((stopped, number)), capture_output=True, check=False)
+    done = subprocess.run(command, input=pickle.dumps((stopped, number, at)), capture_output=True, check=False)
     assert done.returncode == status, done.stderr.decode()
     steps: list[int] = []
     train(stopped, resume=True, on_step=lambda report: steps.append(report.done))
-    assert steps == [5, 6]
+    assert steps == left
     assert_same_weights(straight, stopped)
     rows = [list(csv.DictReader((c.out / "log.csv").open())) for c in (straight, stopped)]
     for one, other in zip(*rows, strict=True):
         assert {**one, "seconds": ""} == {**other, "seconds": ""}
+
+
+def test_a_signal_during_the_last_validation_is_heeded(prepared: Path, tmp_path: Path) -> None:
+    config = run(prepared, tmp_path / "run", epochs=1)
+    with pytest.raises(SystemExit, match="143"):
+        train(config, on_epoch=lambda row: signal.raise_signal(signal.SIGTERM))
+    assert not (config.out / "metrics.json").exists()
+    steps: list[int] = []
+    train(config, resume=True, on_step=lambda report: steps.append(report.done))
+    assert not steps and (config.out / "metrics.json").exists()
+
+
+def test_a_log_that_could_not_be_written_is_whole_after_resuming(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = run(prepared, tmp_path / "run", epochs=1)
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="no space"):
+        patch.setattr("mftn.train.loop.write_csv", Mock(side_effect=OSError("no space")))
+        train(config)
+    train(config, resume=True)
+    assert len(list(csv.DictReader((config.out / "log.csv").open()))) == 1
 
 
 def test_a_run_stopped_in_its_first_epoch_starts_again(prepared: Path, tmp_path: Path) -> None:
