@@ -4,6 +4,9 @@ import math
 
 from mftn.errors import ConfigError
 
+MAX_SEED = 2**32 - 1
+"""The largest seed that every generator takes."""
+
 
 def check_range(
     option: str, value: float, lowest: float = -math.inf, highest: float = math.inf, *, above: bool = False
@@ -23,6 +26,10 @@ def check_range(
     inside = lowest < value <= highest if above else lowest <= value <= highest
     if math.isfinite(value) and inside:
         return
-    bounds = [f"{'above' if above else 'at least'} {lowest:g}"] if lowest > -math.inf else []
-    bounds += [f"at most {highest:g}"] if highest < math.inf else []
-    raise ConfigError(f"{option} is {value:g}; it must be {' and '.join(bounds) or 'a finite number'}")
+    bounds = [f"{'above' if above else 'at least'} {_shown(lowest)}"] if lowest > -math.inf else []
+    bounds += [f"at most {_shown(highest)}"] if highest < math.inf else []
+    raise ConfigError(f"{option} is {_shown(value)}; it must be {' and '.join(bounds) or 'a finite number'}")
+
+
+def _shown(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:g}"

@@ -62,6 +62,7 @@ EVALUATE = ("evaluate", "--model", "nothing.onnx", "--data", "nowhere")
         ((*EVALUATE, "--deletion-images", "-1"), "--deletion-images is -1"),
         ((*EVALUATE, "--embedding-images", "-1"), "--embedding-images is -1"),
         ((*EVALUATE, "--seed", "-1"), "--seed is -1"),
+        ((*EVALUATE, "--seed", "4294967296"), "--seed is 4294967296; it must be at least 0 and at most 4294967295"),
         (("train", "--out", "{tmp}/run", "--optimizer.lr", "inf"), "--optimizer.lr is inf"),
         (("train", "--out", "{tmp}/run", "--data.view", "0"), "--data.view is 0; it must be above 0"),
     ],

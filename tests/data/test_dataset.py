@@ -1,12 +1,16 @@
 """What a prepared split gives to training, beyond what the loop's tests see."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from mftn.data.dataset import FaceDataset
 from mftn.data.manifest import read_manifest
+from mftn.errors import DataError
 
 
 def test_images_that_are_also_in_the_other_split_are_omitted(prepared: Path) -> None:
@@ -32,6 +36,32 @@ def test_images_that_are_also_in_the_other_split_are_omitted(prepared: Path) -> 
     assert set(whole.paths) - set(without.paths) == {train[3]["path"], train[7]["path"]}
     assert without.copies == 2 and whole.copies == 0
     assert len(FaceDataset(folder, "valid", without_copies_of="train")) == len(valid) - 2
+
+
+def test_the_unaligned_copy_must_show_the_same_faces_at_the_same_size(prepared: Path, tmp_path: Path) -> None:
+    def copy(name: str, description: str, sources: list[str]) -> Path:
+        folder = tmp_path / name
+        shutil.copytree(prepared, folder)
+        (folder / "dataset.json").write_text(description)
+        table = read_manifest(prepared)
+        column = table.schema.get_field_index("source")
+        table = table.set_column(column, table.schema.field(column), pa.array(sources))
+        pq.write_table(table, folder / "manifest.parquet")
+        return folder
+
+    description, sources = (prepared / "dataset.json").read_text(), read_manifest(prepared)["source"].to_pylist()
+    moved = json.loads(description)
+    moved["preparation"]["template"][0][0] += 0.1
+    small = json.loads(description)
+    small["preparation"]["size"] -= 1
+    assert len(FaceDataset(prepared, "train", unaligned=copy("same", description, sources))) == 24
+    for name, folder in {
+        "the template": copy("moved", json.dumps(moved), sources),
+        "the size": copy("small", json.dumps(small), sources),
+        "24 of 24 images": copy("other", description, [*sources[1:], sources[0]]),
+    }.items():
+        with pytest.raises(DataError, match=f"{folder}: no copy of {prepared}: {name}"):
+            FaceDataset(prepared, "train", unaligned=folder)
 
 
 def test_images_that_only_the_majority_keeps_say_nothing_about_argmax(prepared: Path) -> None:

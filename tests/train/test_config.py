@@ -9,11 +9,11 @@ from mftn.train.config import (
     ModelConfig,
     TrainConfig,
     as_baseline,
-    from_mapping,
     load_config,
     recipes,
     to_mapping,
 )
+from mftn.train.mapping import from_mapping
 
 
 @pytest.mark.parametrize("name", recipes())
@@ -41,6 +41,10 @@ def test_flags_files_and_defaults(tmp_path: Path) -> None:
         ("epochs: true", "epochs: needs int, not True"),
         ("precision: fp17", "'fp17' is not one of auto, fp32, bf16"),
         ("epochs: [", "not valid YAML"),
+        ("1: 2", "unknown key 1; there are"),
+        ("out: 5", "out: needs a path, not 5"),
+        ("data: {folder: [a]}", "data: folder: needs a path, not ['a']"),
+        ("extends: bad.yaml", "bad.yaml: extends itself"),
         ("model: {mstn_depths: [1, 1.5, 1]}", "mstn_depths: needs a list of whole numbers"),
         ("augmentation: {erasing_area: [0.1]}", "erasing_area: needs a list of 2 numbers"),
     ],
@@ -49,6 +53,12 @@ def test_mistakes_are_refused_with_the_nearest_key(tmp_path: Path, text: str, me
     (tmp_path / "bad.yaml").write_text(text)
     with pytest.raises(ConfigError, match=message.replace("[", r"\[")):
         load_config(tmp_path / "bad.yaml")
+
+
+def test_a_file_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "latin.yaml").write_bytes(b"out: caf\xe9\n")
+    with pytest.raises(ConfigError, match=r"latin.yaml: not valid YAML: .*utf-8"):
+        load_config(tmp_path / "latin.yaml")
 
 
 def test_an_unknown_recipe_names_those_there_are() -> None:
@@ -60,6 +70,8 @@ def test_a_recipe_extends_another_and_says_only_what_differs(tmp_path: Path) -> 
     (tmp_path / "mine.yaml").write_text("extends: affectnet_8_paper\nmodel: {drop_path_rate: 0.5}\nepochs: 3\n")
     config = load_config(tmp_path / "mine.yaml")
     assert (config.model.drop_path_rate, config.model.num_classes, config.epochs) == (0.5, 8, 3)
+    (tmp_path / "child.yaml").write_text("extends: mine.yaml\nseed: 4\n")  # beside it, wherever the command is run
+    assert load_config(tmp_path / "child.yaml") == replace(config, seed=4)
     (tmp_path / "bad.yaml").write_text("extends: affectnet_9\n")
     with pytest.raises(ConfigError, match="did you mean affectnet_8"):
         load_config(tmp_path / "bad.yaml")
@@ -115,5 +127,7 @@ def test_the_command_takes_a_baseline_by_flag_and_by_its_former_name(caplog: pyt
     assert not caplog.text
     assert parse(["--config", "ferplus_baseline", "--epochs", "40"]).run == by_flag.run
     assert "use --config ferplus --baseline" in caplog.text
+    with pytest.raises(ConfigError, match="--baseline trains no mftn_face; omit one"):
+        parse(["--config", "ferplus", "--baseline", "--model.architecture", "mftn_face"])
     with pytest.raises(ConfigError, match="vgg: has no baseline"):
         as_baseline(TrainConfig(model=ModelConfig("vgg")))

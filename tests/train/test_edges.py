@@ -15,6 +15,7 @@ import pytest
 import timm
 import torch
 from safetensors.torch import load_file, save_file
+from timm.models import ByobNet
 
 from mftn.cli import main
 from mftn.data.dataset import FaceDataset
@@ -162,6 +163,7 @@ def test_a_split_that_teaches_nothing_is_named(
         ({"batch_size": 0}, "--batch-size is 0; it must be at least 1"),
         ({"accumulate": 0}, "--accumulate is 0"),
         ({"seed": -1}, "--seed is -1; it must be at least 0"),
+        ({"seed": 2**32}, "--seed is 4294967296; it must be at least 0 and at most 4294967295"),
         ({"label_smoothing": 1.5}, "--label-smoothing is 1.5; it must be at least 0 and at most 1"),
         ({"optimizer": OptimizerConfig(lr=float("nan"))}, "--optimizer.lr is nan"),
         ({"optimizer": OptimizerConfig(lr=-1e-3)}, "--optimizer.lr is -0.001"),
@@ -213,6 +215,15 @@ def test_an_architecture_that_cannot_be_trained_is_refused(
     with pytest.raises(ConfigError, match=message):
         train(run(prepared, tmp_path / "run", model=ModelConfig(name)))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_backbone_may_lack_checkpointing_until_it_is_asked_for(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(ByobNet, "set_grad_checkpointing")
+    with pytest.raises(ConfigError, match="--model.grad-checkpointing: the backbone of mftn_face cannot"):
+        train(run(prepared, tmp_path / "refused", model=ModelConfig(grad_checkpointing=True)))
+    assert train(run(prepared, tmp_path / "run")).is_file()
 
 
 def test_initial_weights_that_do_not_fit_leave_the_run_folder_free(prepared: Path, tmp_path: Path) -> None:
@@ -272,7 +283,13 @@ def test_resuming_names_each_changed_setting_and_a_corrupted_file(prepared: Path
     changed = dataclasses.replace(config, optimizer=OptimizerConfig(lr=0.5), seed=3)
     with pytest.raises(ConfigError, match=r"\(--optimizer.lr was 0.001, --seed was 0\)"):
         train(changed, resume=True)
-    (config.out / "state.pt").write_bytes((config.out / "state.pt").read_bytes()[:1000])
+    state = config.out / "state.pt"
+    part, content = state.read_bytes()[:1000], torch.load(state, weights_only=True)
+    for other in ({"weights": torch.zeros(2)}, content | {"model": {}}, content | {"progress": {"place": 1}}):
+        torch.save(other, state)
+        with pytest.raises(ModelError, match="state.pt: corrupted, or not this run's"):
+            train(config, resume=True)
+    state.write_bytes(part)
     with pytest.raises(ModelError, match="state.pt: corrupted"):
         train(config, resume=True)
     (config.out / "config.json").write_text("{")

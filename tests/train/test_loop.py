@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pyarrow.parquet as pq
 import pytest
@@ -107,10 +108,10 @@ SIGNALLED = """
 import pickle, signal, sys
 from mftn.train.loop import train
 
-config, number = pickle.load(sys.stdin.buffer)
+config, number, at = pickle.load(sys.stdin.buffer)
 
 def stop(report):
-    if report.done == 3:  # noted there, honoured after the first of three steps of the second epoch
+    if report.done == at:  # noted there, honoured after the next of three steps, or after the validation between
         signal.raise_signal(number)
 
 train(config, on_step=stop)
@@ -118,14 +119,24 @@ train(config, on_step=stop)
 
 
 @pytest.mark.parametrize(
-    ("number", "status", "workers", "settings"),
+    ("number", "status", "at", "left", "workers", "settings"),
     [
-        (signal.SIGINT, -signal.SIGINT, 0, {}),
-        (signal.SIGTERM, 128 + signal.SIGTERM, 1, {"optimizer": OptimizerConfig(lr=1e-3, sam_rho=0.05), "mixup": 0.5}),
+        (signal.SIGINT, -signal.SIGINT, 3, [4, 5, 6], 0, {}),
+        (
+            *(signal.SIGTERM, 128 + signal.SIGTERM, 4, [6], 1),
+            {"optimizer": OptimizerConfig(lr=1e-3, sam_rho=0.05), "mixup": 0.5},
+        ),
     ],
 )
-def test_a_signal_inside_an_epoch_saves_and_resuming_changes_nothing(
-    prepared: Path, tmp_path: Path, number: int, status: int, workers: int, settings: dict[str, object]
+def test_a_signal_saves_and_resuming_changes_nothing(
+    prepared: Path,
+    tmp_path: Path,
+    number: int,
+    status: int,
+    at: int,
+    left: list[int],
+    workers: int,
+    settings: dict[str, object],
 ) -> None:
     data = DataConfig(folder=prepared, balance=0.5, workers=workers)
     augmentation = Augmentation(rotation=10, noise=0.1, erasing=0.5, policy="trivialaugment")
@@ -133,15 +144,36 @@ def test_a_signal_inside_an_epoch_saves_and_resuming_changes_nothing(
     stopped = dataclasses.replace(straight, out=tmp_path / "stopped")
     train(straight)
     command = [sys.executable, "-X", "faulthandler", "-c", SIGNALLED]
-    done = subprocess.run(command, input=pickle.dumps((stopped, number)), capture_output=True, check=False)
+    done = subprocess.run(command, input=pickle.dumps((stopped, number, at)), capture_output=True, check=False)
     assert done.returncode == status, done.stderr.decode()
     steps: list[int] = []
     train(stopped, resume=True, on_step=lambda report: steps.append(report.done))
-    assert steps == [5, 6]
+    assert steps == left
     assert_same_weights(straight, stopped)
     rows = [list(csv.DictReader((c.out / "log.csv").open())) for c in (straight, stopped)]
     for one, other in zip(*rows, strict=True):
         assert {**one, "seconds": ""} == {**other, "seconds": ""}
+
+
+def test_a_signal_during_the_last_validation_is_heeded(prepared: Path, tmp_path: Path) -> None:
+    config = run(prepared, tmp_path / "run", epochs=1)
+    with pytest.raises(SystemExit, match="143"):
+        train(config, on_epoch=lambda row: signal.raise_signal(signal.SIGTERM))
+    assert not (config.out / "metrics.json").exists()
+    steps: list[int] = []
+    train(config, resume=True, on_step=lambda report: steps.append(report.done))
+    assert not steps and (config.out / "metrics.json").exists()
+
+
+def test_a_log_that_could_not_be_written_is_whole_after_resuming(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = run(prepared, tmp_path / "run", epochs=1)
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="no space"):
+        patch.setattr("mftn.train.loop.write_csv", Mock(side_effect=OSError("no space")))
+        train(config)
+    train(config, resume=True)
+    assert len(list(csv.DictReader((config.out / "log.csv").open()))) == 1
 
 
 def test_a_run_stopped_in_its_first_epoch_starts_again(prepared: Path, tmp_path: Path) -> None:
@@ -177,6 +209,11 @@ def test_a_run_is_not_overwritten_and_not_resumed_with_other_settings(prepared: 
         train(config)
     with pytest.raises(ConfigError, match="other settings"):
         train(dataclasses.replace(config, epochs=5), resume=True)
+    (config.out / "config.json").unlink()
+    for left in ("state.pt", "best.safetensors"):
+        with pytest.raises(ConfigError, match=f"{left}: left by a run without its config.json"):
+            train(dataclasses.replace(config, seed=1))
+        (config.out / left).unlink()
 
 
 @pytest.mark.parametrize(
@@ -186,6 +223,8 @@ def test_a_run_is_not_overwritten_and_not_resumed_with_other_settings(prepared: 
         ({"model": ModelConfig(num_classes=7)}, "--model.num-classes is 7, but .* has 8"),
         ({"batch_size": 100}, "--batch-size is 100, but .* has 24"),
         ({"accumulate": 3}, "--accumulate 3 do not divide"),
+        ({"nodes": 2}, "--nodes is 2, but nothing says where the others are"),
+        ({"accelerator": "cuda", "devices": 99}, "this machine has .* GPUs for --devices 99"),
         ({"init_from": "convnext_bace"}, "--init-from convnext_bace: no such file, and no timm model"),
     ],
 )
@@ -195,6 +234,23 @@ def test_contradictions_are_refused_before_anything_is_written(
     with pytest.raises(ConfigError, match=message):
         train(run(prepared, tmp_path / "run", **changes))
     assert not (tmp_path / "run").exists()
+
+
+def test_processes_that_the_settings_do_not_name_are_refused(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")  # as torchrun --nproc-per-node 2 sets it
+    with pytest.raises(ConfigError, match="2 processes were launched, but --devices 1 × --nodes 1 make 1"):
+        train(run(prepared, tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_waiting_for_other_machines_ends_on_ctrl_c(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mftn.train.loop.launch", lambda config: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        train(run(prepared, tmp_path / "run"))
 
 
 def test_missing_data_and_a_diverging_loss_are_named(prepared: Path, tmp_path: Path) -> None:

@@ -69,6 +69,19 @@ def test_every_optimizer_lowers_a_loss(name: str, rho: float) -> None:
     assert closure().item() < first
 
 
+@pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
+def test_every_optimizer_takes_up_weights_that_were_frozen(name: str) -> None:
+    body, head = nn.Linear(4, 4), nn.Linear(4, 2)
+    optimizer = build_optimizer(nn.Sequential(body, head), OptimizerConfig(name=name, lr=0.05))
+    before = body.weight.detach().clone()
+    for frozen in (True, False):
+        optimizer.zero_grad()
+        body.requires_grad_(not frozen)
+        head(body(torch.ones(3, 4))).sum().backward()
+        optimizer.step()
+        assert torch.equal(body.weight, before) == frozen
+
+
 def test_schedules() -> None:
     cosine = OptimizerConfig(lr=1.0, warmup_epochs=2)
     assert learning_rate(cosine, 0, 10) == 0

@@ -1,7 +1,9 @@
 """Runs of several processes, and runs that are killed: each in processes of its own."""
 
 import csv
+import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -49,6 +51,47 @@ def test_two_processes_give_the_loss_curve_of_one(prepared: Path, tmp_path: Path
             assert float(alone[column]) == pytest.approx(float(shared[column]), abs=1e-5)
         assert alone["valid_images"] == shared["valid_images"] == "8"
         assert float(alone["valid_accuracy"]) == pytest.approx(float(shared["valid_accuracy"]), abs=1e-9)
+
+
+SECOND_READS = """
+import dataclasses, sys, time
+from pathlib import Path
+import mftn.data.dataset, mftn.train.loop as loop
+from mftn.data.sampler import BatchSampler
+from mftn.train.config import load_config
+
+mftn.data.dataset.IN_MEMORY = 0
+loop.MAX_UNREADABLE = float(sys.argv[3])
+calibrate, second_is_done = loop.calibrate, Path(sys.argv[2]).with_name("second_is_done")
+
+def late(*arguments):
+    while not second_is_done.exists():
+        time.sleep(0.1)
+    return calibrate(*arguments)
+
+loop.calibrate = late
+config = dataclasses.replace(load_config(sys.argv[1]), out=Path(sys.argv[2]), devices=2, epochs=1)
+data = mftn.data.dataset.FaceDataset(config.data.folder, "train")
+sampler = BatchSampler(data.labels.numpy(), 24, config.seed, rank=1, processes=2)
+(config.data.folder / data.paths[next(iter(sampler))[0].image]).write_bytes(b"")
+loop.train(config)
+second_is_done.touch()  # by the first to return, which must not be the first process
+"""
+
+
+@pytest.mark.parametrize(("most", "status"), [("0.05", 0), ("0.01", 1)])
+def test_what_the_second_process_cannot_read_is_known_to_the_first_which_ends_by_itself(
+    prepared: Path, tmp_path: Path, most: str, status: int
+) -> None:
+    shutil.copytree(prepared, tmp_path / "data")
+    (tmp_path / "run.yaml").write_text(SETTINGS.format(data=tmp_path / "data", rho=0.0))
+    (tmp_path / "run.py").write_text(SECOND_READS)
+    done = start([str(tmp_path / "run.py"), str(tmp_path / "run.yaml"), str(tmp_path / "run"), most])
+    assert done.returncode == status, done.stderr
+    if status:
+        assert done.stderr.count("1 of 24 training images cannot be read") == 2
+    else:
+        assert len(json.loads((tmp_path / "run" / "metrics.json").read_text())["unreadable"]) == 1
 
 
 @pytest.mark.slow

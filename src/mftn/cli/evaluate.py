@@ -13,7 +13,7 @@ from mftn.cli.progress import progress_bars
 from mftn.data.records import Split
 from mftn.data.votes import Protocol
 from mftn.errors import ConfigError, MissingExtraError
-from mftn.limits import check_range
+from mftn.limits import MAX_SEED, check_range
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -74,6 +74,7 @@ EXAMPLES = (
 
 def run(arguments: Arguments) -> int:
     """Write the report and print what was found."""
+    check_range("--seed", arguments.seed, 0, MAX_SEED)
     groups = _groups(arguments)
     if arguments.predictions is not None:
         return _run_predictions(arguments, arguments.predictions, groups)
@@ -149,7 +150,7 @@ def _check(arguments: Arguments) -> list[Path]:
     """Refuse what cannot be done before anything is loaded; the models' files."""
     from mftn.engines import find_model
 
-    for option in ("robustness_images", "deletion_images", "embedding_images", "seed"):
+    for option in ("robustness_images", "deletion_images", "embedding_images"):
         check_range(f"--{option.replace('_', '-')}", getattr(arguments, option), 0)
     if not arguments.model:
         raise ConfigError("--model: name the checkpoint to evaluate, such as runs/ferplus/best.safetensors")

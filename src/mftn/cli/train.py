@@ -13,6 +13,7 @@ from mftn.cli import INTERRUPTED
 from mftn.cli.messages import LOG
 from mftn.cli.options import FILE, Options, Switch, parse_options
 from mftn.cli.progress import progress_bars
+from mftn.errors import ConfigError
 from mftn.train.config import BASELINE, TrainConfig, load_config, recipes
 
 if TYPE_CHECKING:
@@ -66,7 +67,10 @@ def parse(arguments: list[str]) -> Arguments:
             raise
         default = Arguments(run=TrainConfig(), config=recipe)
     arguments = ["--out" if argument == "-o" else argument for argument in arguments]  # a setting has no short name
-    return parse_options(Arguments, "train", __doc__, arguments, EXAMPLES, default)
+    parsed = parse_options(Arguments, "train", __doc__, arguments, EXAMPLES, default)
+    if parsed.baseline and parsed.run.model.architecture.startswith("mftn"):
+        raise ConfigError(f"--baseline trains no {parsed.run.model.architecture}; omit one of the two")
+    return parsed
 
 
 def run(arguments: Arguments) -> int:

@@ -71,7 +71,7 @@ class FaceDataset(Dataset[tuple[Tensor, Tensor, int]]):
             on it can be trusted; `copies` counts them.
 
     Raises:
-        DataError: The folder holds no manifest, or a crop is missing or unreadable.
+        DataError: The folder holds no manifest, a crop is missing or unreadable, or `unaligned` is no copy.
     """
 
     def __init__(
@@ -88,8 +88,6 @@ class FaceDataset(Dataset[tuple[Tensor, Tensor, int]]):
         self.folder, self.channels, self.skip_unreadable = Path(folder), channels, skip_unreadable
         self.protocol = protocol
         self.unaligned = Path(unaligned) if str(unaligned) else None
-        if self.unaligned:
-            read_manifest(self.unaligned, ["path"])  # its error message says what to do
         rows, self.copies = _rows(self.folder, split, without_copies_of)
         description = read_description(folder)
         self.classes = LABEL_SETS[description["classes"]]
@@ -104,6 +102,8 @@ class FaceDataset(Dataset[tuple[Tensor, Tensor, int]]):
         self.labels = torch.from_numpy(labels)  # (n,)
         self.targets = torch.from_numpy(targets)  # (n, K)
         self._keep(np.flatnonzero(labels >= 0).tolist())
+        if self.unaligned:
+            _check_copy(self.folder, self.unaligned, self.paths)
         self.excluded = len(rows) - len(self)
         if not len(self):
             raise DataError(f"{folder}: the {protocol} protocol excludes all {len(rows):,} images of the split {split}")
@@ -217,6 +217,24 @@ def _rows(folder: Path, split: Split, without_copies_of: Split | None) -> tuple[
     if not rows:
         raise DataError(f"{folder}: has no images in the split {split}")
     return rows, copies
+
+
+def _check_copy(folder: Path, unaligned: Path, paths: Sequence[str]) -> None:
+    """Refuse a data set whose crops are not of the same faces; which split a face is in may differ."""
+    again = f"prepare it again as {folder}, with --detector none"
+    columns = ["path", "source", "face"]
+    theirs, ours = (
+        {row["path"]: row for row in read_manifest(each, columns).to_pylist()} for each in (unaligned, folder)
+    )
+    cut, own = (read_description(each)["preparation"] for each in (unaligned, folder))
+    for key in ("size", "template"):
+        if cut[key] != own[key]:
+            raise DataError(f"{unaligned}: no copy of {folder}: the {key} of its crops is another; {again}")
+    if others := [path for path in paths if theirs.get(path) != ours[path]]:
+        raise DataError(
+            f"{unaligned}: no copy of {folder}: {len(others):,} of {len(paths):,} images, such as {others[0]}, "
+            f"are not there or of another face; {again}"
+        )
 
 
 def _votes(folder: str | Path, rows: Sequence[Mapping[str, Any]]) -> NDArray[np.int64] | None:

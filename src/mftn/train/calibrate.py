@@ -60,6 +60,7 @@ def calibrate(
     adjustment: float = 0.0,
     counts: Tensor | None = None,
     unreadable: Sequence[str] = (),
+    device: torch.device | str = "cpu",
 ) -> Validation:
     """Fit the temperatures of a checkpoint on the validation split and store them there with the scores.
 
@@ -72,11 +73,13 @@ def calibrate(
             τ·log(share) to every class's calibrated logit; a checkpoint that has it already is left as it is.
         counts: (K,) images of every class in the training split, for the shares.
         unreadable: Training images that were skipped.
+        device: Where the network runs.
     """
-    model = load_model(path)
+    model = load_model(path).to(device)
     spec = model.described()
-    preprocess = preprocess_for(spec, valid_set)
+    preprocess = preprocess_for(spec, valid_set).to(device)
     views = [predict_logits(model, valid_set, preprocess, flip=flip).fused for flip in (False, True)]
+    model.cpu()
     logits = torch.stack(views)  # (2, n, K), averaged as `mftn predict` does
     temperature = fit_temperature(logits, valid_set.labels)
     if adjustment and counts is not None and not spec.logit_adjustment:

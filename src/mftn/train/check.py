@@ -9,15 +9,16 @@ import torch
 
 from mftn.data.dataset import FaceDataset
 from mftn.errors import ConfigError, did_you_mean
-from mftn.limits import check_range
+from mftn.limits import MAX_SEED, check_range
 from mftn.train.config import TrainConfig
 from mftn.train.network import build_model
+from mftn.train.processes import check_processes
 
 _SHARE, _COUNT, _ANY = (0.0, 1.0), (1.0, math.inf), (0.0, math.inf)
 _RANGES = {
     "mixup": _ANY, "cutmix": _ANY, "mix_probability": _SHARE, "distillation": _SHARE, "epochs": _COUNT,
     "batch_size": _COUNT, "accumulate": _COUNT, "small_epochs": _ANY, "small_size": _COUNT, "lambda_mstn": _SHARE,
-    "label_smoothing": _SHARE, "ema_decay": (0, 0.999999), "logit_adjustment": _ANY, "seed": _ANY,
+    "label_smoothing": _SHARE, "ema_decay": (0, 0.999999), "logit_adjustment": _ANY, "seed": (0, MAX_SEED),
     "save_minutes": _ANY, "devices": _COUNT, "nodes": _COUNT,
     "data.workers": _ANY, "data.balance": _ANY, "data.unaligned_share": _SHARE,
     "model.size": _COUNT, "model.mstn_depths": _ANY, "model.drop_rate": (0, 0.99), "model.drop_path_rate": (0, 0.99),
@@ -38,6 +39,7 @@ _ABOVE_ZERO = {"data.view": 1.0, "data.std": math.inf, "optimizer.decay": 1.0, "
 def check_settings(config: TrainConfig) -> None:
     """Refuse now what would otherwise fail, or mislead, after an epoch."""
     _check_numbers(config)
+    check_processes(config)
     if config.data.unaligned_share and not config.data.unaligned:
         raise ConfigError(
             f"--data.unaligned-share is {config.data.unaligned_share}, but --data.unaligned names no data set; "

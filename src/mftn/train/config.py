@@ -2,12 +2,10 @@
 `extends`; flags override both."""
 
 import dataclasses
-import typing
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -15,8 +13,7 @@ from mftn.data.augmentation import Augmentation
 from mftn.data.votes import Protocol
 from mftn.errors import ConfigError, did_you_mean
 from mftn.spec import LAMBDA_MSTN, Part
-
-Config = TypeVar("Config")
+from mftn.train.mapping import from_mapping
 
 BASELINE = "_baseline"
 """What a recipe's name and its run folder end with where its baseline is trained."""
@@ -123,7 +120,8 @@ class TrainConfig:
         init_part: What is taken from a file: all, the backbone with its classifier, or its trunk without it.
         augmentation: What training changes at random.
         mixup: α of the Beta distribution that blends pairs of images; 0 is off.
-        cutmix: α of the Beta distribution for pasting rectangles between pairs; 0 is off. With both, one is drawn per batch.
+        cutmix: α of the Beta distribution for pasting rectangles between pairs; 0 is off. With both, one is drawn per
+            batch.
         mix_probability: Share of batches that are mixed.
         teachers: Checkpoints of trained networks whose mean output is part of the target.
         distillation: The teachers' share of the target; the raters have the rest.
@@ -214,26 +212,33 @@ def as_baseline(config: TrainConfig) -> TrainConfig:
     return dataclasses.replace(config, model=model, out=config.out.with_name(config.out.name + BASELINE))
 
 
-def _read_recipe(recipe: str) -> dict[str, Any]:
-    """The recipe's values on top of those of the recipe it `extends`."""
+def _read_recipe(recipe: str, extending: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The recipe's values on top of those of the recipe it `extends`; `extending` are those on top of it."""
     import yaml
 
     if recipe.endswith(BASELINE) and recipe.removesuffix(BASELINE) in recipes():
         return to_mapping(load_config(recipe.removesuffix(BASELINE), baseline=True))
-    if recipe in recipes():
-        text = (files("mftn.train") / "recipes" / f"{recipe}.yaml").read_text(encoding="utf-8")
-    elif Path(recipe).is_file():
-        text = Path(recipe).read_text(encoding="utf-8")
-    else:
-        raise ConfigError(f"{recipe}: neither a file nor a recipe; {did_you_mean(recipe, recipes())}")
+    if recipe in extending:
+        raise ConfigError(f"{recipe}: extends itself")
     try:
-        values = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
+        values = yaml.safe_load(_text(recipe)) or {}
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date that is none
         raise ConfigError(f"{recipe}: not valid YAML: {error}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{recipe}: needs keys and values, not {values!r}")
-    below = values.pop("extends", None)
-    return _merged(_read_recipe(str(below)), values) if below else values
+    if not (below := values.pop("extends", None)):
+        return values
+    beside = (Path(recipe).parent / str(below)).resolve()
+    given = recipe not in recipes() and below not in recipes() and beside.is_file()
+    return _merged(_read_recipe(str(beside if given else below), (*extending, recipe)), values)
+
+
+def _text(recipe: str) -> str:
+    if recipe in recipes():
+        return (files("mftn.train") / "recipes" / f"{recipe}.yaml").read_text(encoding="utf-8")
+    if Path(recipe).is_file():
+        return Path(recipe).read_text(encoding="utf-8")
+    raise ConfigError(f"{recipe}: neither a file nor a recipe; {did_you_mean(recipe, recipes())}")
 
 
 def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
@@ -242,50 +247,6 @@ def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
         if isinstance(below[key], dict) and isinstance(above[key], dict):
             merged[key] = _merged(below[key], above[key])
     return merged
-
-
-def from_mapping(cls: type[Config], values: Mapping[str, Any], source: str) -> Config:
-    """A config from nested mappings; what they omit keeps its default.
-
-    Raises:
-        ConfigError: A key is unknown (the nearest known one is named), or a value has the wrong form.
-    """
-    types = typing.get_type_hints(cls)
-    arguments: dict[str, Any] = {}
-    for key, value in values.items():
-        if key not in types:
-            raise ConfigError(f"{source}: unknown key {key}; {did_you_mean(key, types)}")
-        kind = types[key]
-        if dataclasses.is_dataclass(kind):
-            if not isinstance(value, Mapping):
-                raise ConfigError(f"{source}: {key} needs keys of its own, not {value!r}")
-            arguments[key] = from_mapping(kind, value, f"{source}: {key}")  # type: ignore[arg-type]
-        else:
-            arguments[key] = _checked(kind, value, f"{source}: {key}")
-    return cls(**arguments)
-
-
-def _checked(kind: Any, value: Any, source: str) -> Any:
-    origin = typing.get_origin(kind)
-    if origin is Literal:
-        if value not in typing.get_args(kind):
-            raise ConfigError(f"{source}: {value!r} is not one of {', '.join(map(str, typing.get_args(kind)))}")
-    elif origin is tuple:
-        item, *more = typing.get_args(kind)
-        count = None if more[-1:] == [...] else 1 + len(more)
-        name = {str: "strings", int: "whole numbers", float: "numbers"}[item]
-        wanted = int | float if item is float else item
-        fits = isinstance(value, list | tuple) and count in (None, len(value))
-        if not fits or not all(isinstance(each, wanted) and not isinstance(each, bool) for each in value):
-            raise ConfigError(f"{source}: needs a list of {f'{count} ' if count else ''}{name}, not {value!r}")
-        return tuple(map(item, value))
-    elif kind is Path:
-        return Path(value)
-    elif kind is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    elif not isinstance(value, origin or kind) or (kind is int and isinstance(value, bool)):
-        raise ConfigError(f"{source}: needs {getattr(kind, '__name__', kind)}, not {value!r}")
-    return value
 
 
 def to_mapping(config: TrainConfig) -> dict[str, Any]:

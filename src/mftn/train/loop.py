@@ -34,7 +34,8 @@ from mftn.train.distill import Teachers
 from mftn.train.network import describe
 from mftn.train.optimizer import build_optimizer, learning_rate, set_learning_rate
 from mftn.train.precision import choose_precision
-from mftn.train.run_folder import Row, check_run, load_state, open_run, save_state
+from mftn.train.processes import join_signal, join_step
+from mftn.train.run_folder import Progress, Row, check_run, load_state, open_run, save_state
 from mftn.train.setup import launch, make_loader, make_model, make_preprocess, make_splits
 from mftn.train.step import Step, StepResult
 from mftn.train.stop import StopRequest, raise_stopped
@@ -71,8 +72,9 @@ def train(
 ) -> Path:
     """Train a network and return the file of its best weights, calibrated on the validation split.
 
-    The first Ctrl-C or SIGTERM ends the run after the step at hand, with all saved, by KeyboardInterrupt or
-    SystemExit(143).
+    Of several processes the first calibrates; it returns when the file is complete, the others before.
+    The first Ctrl-C or SIGTERM ends the run after the step or the validation at hand, with all saved, by
+    KeyboardInterrupt or SystemExit(143).
 
     Args:
         config: The run.
@@ -88,11 +90,13 @@ def train(
     """
     config = dataclasses.replace(config, precision=choose_precision(config))
     check_settings(config)
+    fabric = launch(config)  # waits for other machines, which any signal may end
     with StopRequest() as stop:
-        run = _Run(config, resume, stop, on_step, on_epoch)
+        run = _Run(fabric, config, resume, stop, on_step, on_epoch)
         for epoch in range(run.progress.epoch, config.epochs):
             run.train_epoch(epoch)
             run.end_epoch(epoch)
+            run.stop_if_asked()
     return run.finish()
 
 
@@ -101,14 +105,14 @@ class _Run:
 
     def __init__(
         self,
+        fabric: Fabric,
         config: TrainConfig,
         resume: bool,
         stop: StopRequest,
         on_step: Callable[[StepReport], None] | None,
         on_epoch: Callable[[Row], None] | None,
     ) -> None:
-        self.config, self.out, self.stop = config, config.out, stop
-        self.fabric = fabric = launch(config)
+        self.fabric, self.config, self.out, self.stop = fabric, config, config.out, stop
         self.on_step = on_step if fabric.is_global_zero else None
         self.on_epoch = on_epoch if fabric.is_global_zero else None
         self.train_set, self.valid_set = make_splits(config)
@@ -126,7 +130,9 @@ class _Run:
         }
         self.ema = ModelEmaV3(self.model, decay=config.ema_decay, use_warmup=True) if config.ema_decay else None
         self.optimizer = build_optimizer(self.model, config.optimizer)
-        self.progress = load_state(self.out / "state.pt", self.model, self.ema, self.optimizer)
+        self.progress = Progress()
+        if resume:
+            self.progress = load_state(self.out / "state.pt", self.model, self.ema, self.optimizer)
         self.progress.unreadable = sorted({*self.progress.unreadable, *self.train_set.unreadable})
         self._check_unreadable()
         self.step = Step(fabric, self.optimizer, config, teachers)
@@ -153,7 +159,7 @@ class _Run:
                 x = x.contiguous(memory_format=torch.channels_last)
             target = self.fabric.to_device(distributions if config.data.soft_targets else labels)
             own = self.step(self.network, x, target)
-            result, stopped = self._together(own)
+            result, stopped, unreadable = join_step(self.fabric, own, self.stop.signal, unreadable)
             if not math.isfinite(result.loss):
                 raise MFTNError(
                     f"{self.out}: the loss became {result.loss} in epoch {epoch + 1}, step {step + 1} of {steps}, at a "
@@ -201,24 +207,28 @@ class _Run:
             save_model(evaluated, out / "last.safetensors", describe(config, epoch + 1))
             if row["valid_accuracy"] > max(rivals, default=-1.0):
                 save_model(evaluated, out / "best.safetensors", describe(config, epoch + 1))
-            self._save()
             write_csv(out / "log.csv", progress.rows)
             with SummaryWriter(str(out / "tensorboard"), purge_step=epoch + 1) as writer:
                 for name in row.keys() - {"epoch"}:
                     writer.add_scalar(name, row[name], epoch + 1)
+            self._save()  # last: where one of the above fails, a resumed run does it again
         if self.on_epoch:
             self.on_epoch(row)
 
+    def stop_if_asked(self) -> None:
+        """Heed a signal that came after the epoch's last step."""
+        if stopped := join_signal(self.fabric, self.stop.signal):
+            raise_stopped(stopped)
+
     def finish(self) -> Path:
-        """Calibrate the best weights, draw the curves, write the card."""
+        """Calibrate the best weights, draw the curves, write the card; other processes do not wait for the first."""
         best = self.out / "best.safetensors"
         if self.fabric.is_global_zero:
             counts = self.train_set.labels.bincount(minlength=self.config.model.num_classes)
             adjustment, unreadable = self.config.logit_adjustment, self.progress.unreadable
-            validation = calibrate(best, self.valid_set, adjustment, counts, unreadable)
+            validation = calibrate(best, self.valid_set, adjustment, counts, unreadable, self.fabric.device)
             draw_curves(self.progress.rows, self.out / "curves.png")
             write_card(self.out, self.config, validation, self.progress.rows)
-        self.fabric.barrier()
         return best
 
     def _size(self, epoch: int) -> int:
@@ -244,17 +254,6 @@ class _Run:
             for module in self.model.backbone.modules():
                 if isinstance(module, _BatchNorm):
                     module.eval()
-
-    def _together(self, own: StepResult) -> tuple[StepResult, int]:
-        """The step's result over all processes, and a signal that any of them got."""
-        if self.fabric.world_size == 1:
-            return own, self.stop.signal
-        shared = self.fabric.all_reduce(
-            torch.tensor([*astuple(own), self.stop.signal], device=self.fabric.device), reduce_op="sum"
-        )
-        *values, signals = shared.tolist()  # type: ignore[union-attr]
-        result = StepResult(*(value / self.fabric.world_size for value in values))
-        return result, (self.stop.signal or 2) if signals else 0
 
     def _save(self) -> None:
         if self.fabric.is_global_zero:

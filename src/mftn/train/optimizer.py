@@ -31,9 +31,11 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> Optimizer:
         "adam": torch.optim.Adam,
         "sgd": torch.optim.SGD,
     }
-    options: dict[str, Any] = {"lr": config.lr, "fused": True}
-    if config.name == "sgd":
+    options: dict[str, Any] = {"lr": config.lr}
+    if config.name == "sgd":  # not fused: that fails on the first step after a part of the weights was frozen
         options |= {"momentum": 0.9, "nesterov": True}
+    else:
+        options["fused"] = True
     if config.sam_rho:
         return SAM(groups, kinds[config.name], rho=config.sam_rho, **options)
     return kinds[config.name](groups, **options)

@@ -63,6 +63,8 @@ def check_run(config: TrainConfig, resume: bool) -> None:
     if not resume:
         if file.exists():
             raise ConfigError(f"{config.out}: holds a run already; add --resume to continue it, or give another --out")
+        if left := [name for name in ("state.pt", "best.safetensors") if (config.out / name).exists()]:
+            raise ConfigError(f"{config.out / left[0]}: left by a run without its config.json; give another --out")
         return
     if not file.is_file():
         raise ConfigError(f"{config.out}: no run to resume; omit --resume to start one")
@@ -174,19 +176,19 @@ def load_state(path: Path, model: Network, ema: ModelEmaV3 | None, optimizer: An
     """Put everything back as `save_state` found it; without a file, nothing.
 
     Raises:
-        ModelError: The file cannot be read.
+        ModelError: The file cannot be read, or holds something else.
     """
     if not path.is_file():
         return Progress()
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises pickle, zip, key and runtime errors here
+        model.load_state_dict(state["model"])
+        if ema:
+            ema.module.load_state_dict(state["ema"])
+        optimizer.load_state_dict(state["optimizer"])
+        return Progress(**state["progress"])
+    except Exception as error:  # torch raises pickle, zip, key, type, value and runtime errors here
         raise ModelError(
-            f"{path}: corrupted ({type(error).__name__}), so the run cannot continue; give another --out, and "
-            f"--init-from {path.with_name('last.safetensors')} to start from its weights"
+            f"{path}: corrupted, or not this run's ({type(error).__name__}), so the run cannot continue; give another "
+            f"--out, and --init-from {path.with_name('last.safetensors')} to start from its weights"
         ) from error
-    model.load_state_dict(state["model"])
-    if ema:
-        ema.module.load_state_dict(state["ema"])
-    optimizer.load_state_dict(state["optimizer"])
-    return Progress(**state["progress"])

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 from mftn.data.dataset import FaceDataset
 from mftn.data.sampler import BatchSampler
 from mftn.data.transforms import Preprocess
+from mftn.errors import ConfigError
 from mftn.models import Network
 from mftn.train.config import TrainConfig
 from mftn.train.network import build_model, load_initial_weights
@@ -83,7 +84,13 @@ def make_model(config: TrainConfig, fabric: Fabric) -> Network:
         model = model.to(memory_format=torch.channels_last)
     if fabric.world_size > 1 and fabric.device.type == "cuda":
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-    model.set_grad_checkpointing(config.model.grad_checkpointing)
+    if config.model.grad_checkpointing:
+        if not hasattr(model.backbone, "set_grad_checkpointing"):
+            raise ConfigError(
+                f"--model.grad-checkpointing: the backbone of {config.model.architecture} cannot recompute its "
+                "activations; omit it"
+            )
+        model.set_grad_checkpointing()
     return fabric.to_device(model)
 
 

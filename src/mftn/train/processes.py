@@ -1,0 +1,74 @@
+"""The processes of a run: whether there are those that its settings name, and what they tell each other."""
+
+import os
+from dataclasses import astuple
+from itertools import chain
+from signal import SIGINT
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import LSFEnvironment, MPIEnvironment, SLURMEnvironment
+from torch import distributed
+
+from mftn.errors import ConfigError
+from mftn.train.config import TrainConfig
+from mftn.train.step import StepResult
+
+
+def check_processes(config: TrainConfig) -> None:
+    """Refuse what would wait for ever, or train several times into one folder.
+
+    Raises:
+        ConfigError: A launcher started another number of processes, machines cannot find each other, or GPUs are
+            missing.
+    """
+    processes = str(config.devices * config.nodes)
+    launched = os.environ.get("WORLD_SIZE", processes)  # torchrun's
+    if launched != processes:
+        raise ConfigError(
+            f"{launched} processes were launched, but --devices {config.devices} × --nodes {config.nodes} make "
+            f"{processes}; give the same numbers to both"
+        )
+    schedulers = (SLURMEnvironment, LSFEnvironment, MPIEnvironment)
+    if config.nodes > 1 and "MASTER_ADDR" not in os.environ and not any(each.detect() for each in schedulers):
+        raise ConfigError(
+            f"--nodes is {config.nodes}, but nothing says where the others are; start each with torchrun or srun"
+        )
+    if config.accelerator == "cuda" and torch.cuda.device_count() < config.devices:
+        raise ConfigError(
+            f"--accelerator is cuda, but this machine has {torch.cuda.device_count()} usable GPUs for --devices "
+            f"{config.devices}; use fewer, or --accelerator cpu"
+        )
+
+
+def join_step(fabric: Fabric, own: StepResult, signal: int, names: list[str]) -> tuple[StepResult, int, list[str]]:
+    """What every process has to know after a step: it decides alike, so that none waits for another.
+
+    Args:
+        fabric: The processes.
+        own: The step's result here.
+        signal: The signal that this process got; 0 is none.
+        names: Images that this process could not read.
+
+    Returns:
+        The result, a signal and the names over all processes.
+    """
+    if fabric.world_size == 1:
+        return own, signal, names
+    here = torch.tensor([*astuple(own), bool(signal), len(names)], device=fabric.device)
+    *values, signals, unreadable = fabric.all_reduce(here, reduce_op="sum").tolist()  # type: ignore[union-attr]
+    result = StepResult(*(value / fabric.world_size for value in values))
+    return result, signal or (SIGINT if signals else 0), join_names(names) if unreadable else []
+
+
+def join_signal(fabric: Fabric, signal: int) -> int:
+    """A signal that any process got; 0 is none."""
+    signals = fabric.all_reduce(torch.tensor(int(bool(signal)), device=fabric.device), reduce_op="sum")
+    return signal or (SIGINT if signals else 0)
+
+
+def join_names(names: list[str]) -> list[str]:
+    """The names of all processes."""
+    lists: list[list[str]] = [[]] * distributed.get_world_size()
+    distributed.all_gather_object(lists, names)
+    return list(chain.from_iterable(lists))
