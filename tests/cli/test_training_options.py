@@ -72,3 +72,16 @@ def test_a_number_out_of_range_names_its_option(
     assert main([part.format(tmp=tmp_path) for part in command]) in (1, 2)
     lines = [line for line in capsys.readouterr().err.strip().splitlines() if not line.startswith("note: ")]
     assert len(lines) == 1 and message in lines[0]
+
+
+def test_export_takes_files_and_writes_onnx(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    assert main(["export", str(run)]) == 2
+    assert f"{run}: is a folder; name a file in it" in capsys.readouterr().err
+    weights = run / "best.safetensors"
+    weights.write_bytes(b"no weights")
+    assert main(["export", str(run)]) == 2
+    assert f"{run}: is a folder; name the checkpoint {weights}" in capsys.readouterr().err
+    assert main(["export", str(weights), "--out", str(tmp_path / "mine.safetensors")]) == 2
+    assert "mine.safetensors: holds an ONNX file; name it NAME.onnx" in capsys.readouterr().err
