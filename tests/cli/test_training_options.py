@@ -61,6 +61,8 @@ EVALUATE = ("evaluate", "--model", "nothing.onnx", "--data", "nowhere")
         ((*EVALUATE, "--robustness-images", "-1"), "--robustness-images is -1; it must be at least 0"),
         ((*EVALUATE, "--deletion-images", "-1"), "--deletion-images is -1"),
         ((*EVALUATE, "--embedding-images", "-1"), "--embedding-images is -1"),
+        ((*EVALUATE, "--embedding-images", "5"), "--embedding-images is 5; give 10 or more, or 0"),
+        ((*EVALUATE, "--fewest", "5"), "--fewest has no effect without --groups"),
         ((*EVALUATE, "--seed", "-1"), "--seed is -1"),
         (("train", "--out", "{tmp}/run", "--optimizer.lr", "inf"), "--optimizer.lr is inf"),
         (("train", "--out", "{tmp}/run", "--data.view", "0"), "--data.view is 0; it must be above 0"),

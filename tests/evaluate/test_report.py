@@ -15,6 +15,7 @@ import torch
 from PIL import Image as PillowImage
 
 import mftn.models  # noqa: F401 (registers the networks)
+from mftn.cli import main
 from mftn.data.dataset import FaceDataset
 from mftn.engines import Flipped, load_engine
 from mftn.errors import ConfigError, DataError, ModelError
@@ -121,6 +122,21 @@ def test_the_average_over_flips_is_that_of_the_predictor(prepared: Path, tmp_pat
     engine = Flipped(load_engine(tmp_path / "m.onnx"))
     expected = np.concatenate([engine.probabilities(crops) for crops in crop_batches(engine.spec, dataset)])
     np.testing.assert_allclose(found.probabilities(LABEL_SETS[8], FLIPPED), expected, atol=0.01)
+
+
+def test_models_of_like_names_share_no_file(prepared: Path, tmp_path: Path) -> None:
+    made = [network(tmp_path, prepared, "baseline_face", seed=seed) for seed in (0, 1, 2)]
+    files = [tmp_path / "a b.safetensors", tmp_path / "a_b.safetensors", tmp_path / "more" / "a b.safetensors"]
+    files[2].parent.mkdir()
+    for model, path in zip(made, files, strict=True):
+        model.file.rename(path)
+    arguments = [word for path in files for word in ("--model", str(path))]
+    for option in ("robustness", "deletion", "embedding"):
+        arguments += [f"--{option}-images", "0"]
+    assert main(["evaluate", *arguments, "--data", str(prepared), "--out", str(tmp_path / "report")]) == 0
+    found = json.loads((tmp_path / "report" / "metrics.json").read_text())
+    assert list(found["models"]) == ["a b", "a_b", "a b 2"]
+    assert len(list((tmp_path / "report" / "predictions").iterdir())) == 3
 
 
 def test_predictions_are_kept_and_made_again_for_other_weights(prepared: Path, tmp_path: Path) -> None:

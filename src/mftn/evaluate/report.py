@@ -14,7 +14,7 @@ import numpy as np
 from mftn.data.records import Split
 from mftn.data.votes import Protocol
 from mftn.errors import DataError
-from mftn.evaluate.drawing import draw, file_name, save
+from mftn.evaluate.drawing import draw, file_names, save
 from mftn.evaluate.groups.request import GroupRequest
 from mftn.evaluate.measuring import Options, Progress, measure
 from mftn.evaluate.predictions import FUSED, Predictions, cache_key, predict_split, read_predictions
@@ -88,7 +88,10 @@ def write_report(
     networks = {model.name: model.network for model in models if model.network is not None}
     channels = {network.described().channels for network in networks.values()}
     images = EvaluatedSplit(folder, split, protocol, channels)
-    predictions = [_predict(model, images, out, on_progress) for model in models]
+    caches = {
+        name: out / "predictions" / f"{file}.parquet" for name, file in file_names(m.name for m in models).items()
+    }
+    predictions = [_predict(model, images, caches[model.name], on_progress) for model in models]
     by_group = _compare_groups(groups, images, predictions) if groups else None
     results = measure(images, predictions, networks, options, on_progress)
     drawn = save(draw(results, images, predictions, networks, options, on_progress), out / "figures")
@@ -119,7 +122,7 @@ def _compare_groups(request: GroupRequest, images: EvaluatedSplit, predictions: 
     return GroupReport.of({found.name: named(found) for found in predictions}, request, labels)
 
 
-def _predict(model: Model, split: EvaluatedSplit, out: Path, on_progress: Progress) -> Predictions:
+def _predict(model: Model, split: EvaluatedSplit, cache: Path, on_progress: Progress) -> Predictions:
     key = cache_key(model.file, split.dataset, split.split, split.protocol)
     if model.network is None:
         return read_predictions(model.name, model.file, key)
@@ -128,7 +131,6 @@ def _predict(model: Model, split: EvaluatedSplit, out: Path, on_progress: Progre
     def on_batch(done: int) -> None:
         on_progress(f"predictions of {model.name}", done, 2 * len(dataset))
 
-    cache = out / "predictions" / f"{file_name(model.name)}.parquet"
     return predict_split(model.name, model.network, dataset, cache, key, on_batch)
 
 
