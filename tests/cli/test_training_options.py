@@ -76,6 +76,13 @@ def test_a_number_out_of_range_names_its_option(
     assert len(lines) == 1 and message in lines[0]
 
 
+def test_a_report_does_not_replace_the_figures_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("best.safetensors", "config.json", "metrics.json"):
+        (tmp_path / name).write_text("of a run")
+    assert main([*EVALUATE, "--out", str(tmp_path)]) == 2
+    assert f"--out {tmp_path}: holds a training run" in capsys.readouterr().err
+
+
 def test_export_takes_files_and_writes_onnx(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "run"
     run.mkdir()

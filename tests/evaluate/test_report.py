@@ -124,6 +124,21 @@ def test_the_average_over_flips_is_that_of_the_predictor(prepared: Path, tmp_pat
     np.testing.assert_allclose(found.probabilities(LABEL_SETS[8], FLIPPED), expected, atol=0.01)
 
 
+def test_nothing_of_an_earlier_report_stands_beside_the_new_one(prepared: Path, tmp_path: Path) -> None:
+    out = tmp_path / "report"
+    (out / "figures").mkdir(parents=True)
+    earlier = ["robustness.csv", "figures/embeddings_old.png", "groups.html"]
+    own = ["people.csv", "figures/mine.png", "../outside.csv"]
+    for name in (*earlier, *own):
+        (out / name).write_text("earlier")
+    (out / "metrics.json").write_text(json.dumps({"files": [*earlier, "../outside.csv"]}))
+    write_report([network(tmp_path, prepared, "baseline_face")], prepared, "valid", out, options=NOTHING)
+    assert not any((out / name).exists() for name in earlier)
+    assert all((out / name).read_text() == "earlier" for name in own)
+    listed = json.loads((out / "metrics.json").read_text())["files"]
+    assert "summary.csv" in listed and all((out / name).is_file() for name in listed)
+
+
 def test_models_of_like_names_share_no_file(prepared: Path, tmp_path: Path) -> None:
     made = [network(tmp_path, prepared, "baseline_face", seed=seed) for seed in (0, 1, 2)]
     files = [tmp_path / "a b.safetensors", tmp_path / "a_b.safetensors", tmp_path / "more" / "a b.safetensors"]

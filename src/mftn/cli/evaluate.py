@@ -167,6 +167,9 @@ def _check(arguments: Arguments) -> list[Path]:
         raise ConfigError(f"--embedding-images is {arguments.embedding_images}; give 10 or more, or 0 for none")
     if not arguments.model:
         raise ConfigError("--model: name the checkpoint to evaluate, such as runs/ferplus/best.safetensors")
+    run = [arguments.out / name for name in ("best.safetensors", "config.json", "state.pt")]
+    if run[0].exists() and any(path.exists() for path in run[1:]):
+        raise ConfigError(f"--out {arguments.out}: holds a training run, whose metrics.json would be replaced")
     paths = [find_model(model) for model in arguments.model]
     outputs = [("--out", arguments.out / name) for name in ("report.html", "metrics.json", "groups.csv")]
     check_outputs(outputs, [*paths, *([arguments.groups] if arguments.groups else [])], overwrite=True)
