@@ -1,9 +1,11 @@
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -127,6 +129,25 @@ def test_a_damaged_model_is_named(tmp_path: Path, engine: str, share: float) -> 
     (tmp_path / "half.onnx").write_bytes(content[: int(share * len(content))])
     with pytest.raises(ModelError, match=r"half\.onnx: .*not a complete"):
         load_engine(tmp_path / "half.onnx", engine=engine)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"labels": ("a", "b")}, r"probabilities of shape \(any, 2\)"),
+        ({"size": (64, 64)}, r"images of shape \(any, 64, 64, 3\)"),
+    ],
+)
+def test_a_description_of_another_network_is_refused(
+    tmp_path: Path, engine: EngineName, change: dict[str, object], message: str
+) -> None:
+    proto = onnx.load(find_model("mftn_face_ferplus"))
+    spec = load_engine("mftn_face_ferplus").spec
+    onnx.helper.set_model_props(proto, {"mftn": replace(spec, **change).to_json()})  # type: ignore[arg-type]
+    onnx.save(proto, tmp_path / "m.onnx")
+    with pytest.raises(ModelError, match=rf"m\.onnx: its description says {message}"):
+        load_engine(tmp_path / "m.onnx", engine=engine)
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(0.2, 10), st.integers(1, 9))

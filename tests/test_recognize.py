@@ -9,11 +9,11 @@ from PIL import Image as PillowImage
 
 import mftn
 from mftn.cli import main
-from mftn.engines import find_model
+from mftn.engines import find_model, load_engine
 from mftn.errors import ConfigError, ModelError
 from mftn.faces.align import ARCFACE, align
 from mftn.labels import EXPRESSIONS
-from mftn.recognize import crop_face
+from mftn.recognize import Recognizer, crop_face
 from mftn.types import Detection, Image, Prediction
 
 
@@ -247,3 +247,18 @@ def test_probabilities_for_faces_from_anywhere_are_less_sure(photos: Path, model
 def test_an_unknown_calibration_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"calibration.*did you mean training"):
         mftn.load(calibration="traning")  # type: ignore[arg-type]
+
+
+def test_probabilities_that_are_no_numbers_are_an_error_of_the_model(astronaut: Image) -> None:
+    class Broken:
+        name = "onnxruntime"
+        spec = load_engine("mftn_face_ferplus").spec
+
+        def probabilities(self, crops: np.ndarray) -> np.ndarray:
+            return np.full((len(crops), len(self.spec.labels)), np.nan, np.float32)
+
+    recognizer = Recognizer(Broken(), None)  # type: ignore[arg-type]
+    with pytest.raises(ModelError, match="mftn_face_ferplus: gives no finite probabilities"):
+        recognizer.predict(astronaut)
+    with pytest.raises(ModelError, match="mftn_face_ferplus: gives no finite probabilities"):
+        list(recognizer.stream([astronaut]))

@@ -8,12 +8,24 @@ gives the temperature, its training split the shares of the classes for the adju
 
 import argparse
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 
 from mftn.data.dataset import FaceDataset
-from mftn.models import load_model, save_model
+from mftn.models import Network, load_model, save_model
 from mftn.train.calibrate import calibrate
+
+ALIKE = ("architecture", "labels", "size", "template", "channels", "mean", "std")
+"""What the descriptions of networks must share, so that a mean of their weights means something."""
+
+
+def differences(first: Network, other: Network) -> list[str]:
+    """Which of `ALIKE` differ, and whether the weights have other shapes."""
+    specs = first.described(), other.described()
+    shapes = ({name: value.shape for name, value in network.state_dict().items()} for network in (first, other))
+    found = [name for name in ALIKE if getattr(specs[0], name) != getattr(specs[1], name)]
+    return found if next(shapes) == next(shapes) else [*found, "shape of weights"]
 
 
 def main() -> None:
@@ -27,16 +39,22 @@ def main() -> None:
     networks = [load_model(path) for path in arguments.weights]
     if arguments.logit_adjustment and any(network.described().logit_adjustment for network in networks):
         parser.error("some of the weights are adjusted already: omit --logit-adjustment")
+    for path, network in zip(arguments.weights, networks, strict=True):
+        if others := differences(networks[0], network):
+            parser.error(f"{path}: has another {' and '.join(others)} than {arguments.weights[0]}")
     states = [network.state_dict() for network in networks]
     model = networks[0]
     means = {name: torch.stack([state[name].double() for state in states]).mean(dim=0) for name in states[0]}
     model.load_state_dict(means)  # which casts
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    save_model(model, arguments.out, model.spec)
     labels = FaceDataset(arguments.data, "train", in_memory=False).labels
     valid = FaceDataset(arguments.data, "valid", channels=model.described().channels)
     counts = labels.bincount(minlength=len(model.described().labels))
-    validation = calibrate(arguments.out, valid, arguments.logit_adjustment, counts)
+    with TemporaryDirectory(dir=arguments.out.parent) as folder:  # a run beside OUT keeps its metrics.json
+        made = Path(folder) / arguments.out.name
+        save_model(model, made, model.spec)
+        validation = calibrate(made, valid, arguments.logit_adjustment, counts)
+        made.replace(arguments.out)
     print("\n".join(validation.lines()))
 
 

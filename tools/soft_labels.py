@@ -10,7 +10,8 @@ labelled images to the raters. Of the faces that the teachers put into one class
 most faces that nobody chose are neutral or happy.
 OUT gets `aligned` and `whole`, two prepared data sets with the same rows: the training images of `--data` with targets
 (1 − share) · raters + share · teachers, the images of `--faces` with the teachers' alone, and the validation split as
-it was. Training images that are also in the validation split are omitted. Votes count in thousandths.
+it was. Training images that are also in the validation split are omitted, and so are images of `--faces` that are also,
+exactly or nearly, in the validation or test split of `--data`. Votes count in thousandths.
 
 Source: Hinton et al., Distilling the knowledge in a neural network, 2015; Xie et al., Self-training with noisy student,
 2020.
@@ -19,6 +20,7 @@ Source: Hinton et al., Distilling the knowledge in a neural network, 2015; Xie e
 import argparse
 import json
 import os
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mftn.data.dataset import FaceDataset
+from mftn.data.duplicates import near_pairs
 from mftn.data.manifest import SCHEMA, read_description, read_manifest
 from mftn.data.records import Split
 from mftn.data.votes import VOTE_COLUMNS, distributions
@@ -75,6 +78,24 @@ def at_most(most: int, targets: dict[str, list[int]]) -> dict[str, list[int]]:
     return {path: votes for path, votes in targets.items() if path in kept}
 
 
+def without_copies(
+    targets: dict[str, list[int]], faces: Sequence[Path], labelled: Sequence[Path]
+) -> dict[str, list[int]]:
+    """The targets without those of images that are, exactly or nearly, in the labelled data's validation or test split.
+
+    Both kinds of crops are compared: a face may be found in one copy of a photograph and not in the other.
+    """
+    copies = set[str]()
+    for folder, other in zip(faces, labelled, strict=True):
+        held_out = [row["phash"] for row in read_manifest(other).to_pylist() if row["split"] in ("valid", "test")]
+        ours = [row for row in read_manifest(folder).to_pylist() if row["path"] in targets]
+        pairs = near_pairs([*held_out, *(row["phash"] for row in ours)])[:, :2].tolist()
+        first = len(held_out)
+        copies.update(ours[later - first]["path"] for earlier, later in pairs if earlier < first <= later)
+    print(f"{len(copies):,} images of --faces omitted: they are in the validation or test split of --data")
+    return {path: votes for path, votes in targets.items() if path not in copies}
+
+
 def rows_of(
     folder: Path, name: str, out: Path, targets: dict[str, list[int]], validation: bool
 ) -> list[dict[str, Any]]:
@@ -110,6 +131,7 @@ def main() -> None:
     parts = {"labelled": (arguments.data, targets_by_path(teachers, arguments.data, arguments.share, "valid"))}
     if arguments.faces:
         targets = targets_by_path(teachers, arguments.faces, 1.0, None)
+        targets = without_copies(targets, arguments.faces, arguments.data)
         parts["unlabelled"] = (arguments.faces, at_most(arguments.most_per_class or len(targets), targets))
     for place, kind in enumerate(("aligned", "whole")):
         out = arguments.out / kind

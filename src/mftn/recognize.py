@@ -31,7 +31,7 @@ from mftn.engines import (
     load_engine,
     tempered,
 )
-from mftn.errors import ConfigError, ImageError, did_you_mean
+from mftn.errors import ConfigError, ImageError, ModelError, did_you_mean
 from mftn.faces import Detector, DetectorName, WholeImage, load_detector
 from mftn.faces.align import align
 from mftn.images import as_value, called, name_of, read_image
@@ -212,8 +212,14 @@ class Recognizer:
         return crops
 
     def probabilities(self, crops: NDArray[np.uint8]) -> NDArray[np.floating[Any]]:
-        """Crops (n, H, W, 3) to calibrated probabilities (n, K)."""
+        """Crops (n, H, W, 3) to calibrated probabilities (n, K).
+
+        Raises:
+            ModelError: They are not finite numbers.
+        """
         rows, spec = self.engine.probabilities(crops), self.engine.spec
+        if not np.isfinite(rows).all():
+            raise ModelError(f"{spec.name or spec.architecture}: gives no finite probabilities; use another model")
         return tempered(rows, spec.general_temperature) if self.calibration == "general" else rows
 
     def locate(self, image: Image, source: str) -> Located:

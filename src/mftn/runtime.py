@@ -81,6 +81,13 @@ class Session:
         """The metadata in the file."""
         return dict(self._session().get_modelmeta().custom_metadata_map)
 
+    @property
+    def shapes(self) -> dict[str, tuple[int | None, ...]]:
+        """The shapes of inputs and outputs by name; None for a dimension of any size."""
+        session = self._session()
+        ports = [*session.get_inputs(), *session.get_outputs()]
+        return {port.name: tuple(each if isinstance(each, int) else None for each in port.shape) for port in ports}
+
     def run(self, outputs: list[str] | None, inputs: dict[str, Any]) -> list[Any]:
         """Outputs by name, or all of them, for inputs by name."""
         return list(self._session().run(outputs, inputs))

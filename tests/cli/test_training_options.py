@@ -61,6 +61,8 @@ EVALUATE = ("evaluate", "--model", "nothing.onnx", "--data", "nowhere")
         ((*EVALUATE, "--robustness-images", "-1"), "--robustness-images is -1; it must be at least 0"),
         ((*EVALUATE, "--deletion-images", "-1"), "--deletion-images is -1"),
         ((*EVALUATE, "--embedding-images", "-1"), "--embedding-images is -1"),
+        ((*EVALUATE, "--embedding-images", "5"), "--embedding-images is 5; give 10 or more, or 0"),
+        ((*EVALUATE, "--fewest", "5"), "--fewest has no effect without --groups"),
         ((*EVALUATE, "--seed", "-1"), "--seed is -1"),
         ((*EVALUATE, "--seed", "4294967296"), "--seed is 4294967296; it must be at least 0 and at most 4294967295"),
         (("train", "--out", "{tmp}/run", "--optimizer.lr", "inf"), "--optimizer.lr is inf"),
@@ -73,3 +75,23 @@ def test_a_number_out_of_range_names_its_option(
     assert main([part.format(tmp=tmp_path) for part in command]) in (1, 2)
     lines = [line for line in capsys.readouterr().err.strip().splitlines() if not line.startswith("note: ")]
     assert len(lines) == 1 and message in lines[0]
+
+
+def test_a_report_does_not_replace_the_figures_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("best.safetensors", "config.json", "metrics.json"):
+        (tmp_path / name).write_text("of a run")
+    assert main([*EVALUATE, "--out", str(tmp_path)]) == 2
+    assert f"--out {tmp_path}: holds a training run" in capsys.readouterr().err
+
+
+def test_export_takes_files_and_writes_onnx(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    assert main(["export", str(run)]) == 2
+    assert f"{run}: is a folder; name a file in it" in capsys.readouterr().err
+    weights = run / "best.safetensors"
+    weights.write_bytes(b"no weights")
+    assert main(["export", str(run)]) == 2
+    assert f"{run}: is a folder; name the checkpoint {weights}" in capsys.readouterr().err
+    assert main(["export", str(weights), "--out", str(tmp_path / "mine.safetensors")]) == 2
+    assert "mine.safetensors: holds an ONNX file; name it NAME.onnx" in capsys.readouterr().err

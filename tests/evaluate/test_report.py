@@ -15,12 +15,16 @@ import torch
 from PIL import Image as PillowImage
 
 import mftn.models  # noqa: F401 (registers the networks)
+from mftn.cli import main
 from mftn.data.dataset import FaceDataset
+from mftn.engines import Flipped, load_engine
 from mftn.errors import ConfigError, DataError, ModelError
 from mftn.evaluate.groups.request import GroupRequest
 from mftn.evaluate.inference import preprocess_for
-from mftn.evaluate.predictions import FUSED, NetworkSummary, Predictions
+from mftn.evaluate.predictions import FLIPPED, FUSED, NetworkSummary, Predictions, cache_key, read_predictions
 from mftn.evaluate.report import Model, Options, write_report
+from mftn.export import export_onnx
+from mftn.export.onnx import crop_batches
 from mftn.labels import LABEL_SETS
 from mftn.models import load_model, save_model
 from mftn.spec import ModelSpec
@@ -102,6 +106,52 @@ def test_a_report_of_two_models_holds_what_it_measures(prepared: Path, tmp_path:
     summary = list(csv.DictReader((tmp_path / "report" / "summary.csv").open()))
     assert len(summary) == 12 and {row["output"] for row in summary} > {"MsTN head"}
     assert list((tmp_path / "report").rglob("*.partial*")) == []
+
+
+def test_the_average_over_flips_is_that_of_the_predictor(prepared: Path, tmp_path: Path) -> None:
+    model = network(tmp_path, prepared)
+    for head in model.network.heads():  # type: ignore[union-attr]
+        head.weight.data *= 200  # so sure that means of logits and of probabilities differ
+    save_model(model.network, model.file, model.network.spec)  # type: ignore[arg-type,union-attr]
+    write_report([model], prepared, "valid", tmp_path / "report", options=NOTHING)
+    kept = tmp_path / "report" / "predictions" / f"{model.name}.parquet"
+    dataset = FaceDataset(prepared, "valid")
+    found = read_predictions("kept", kept, cache_key(model.file, dataset, "valid", "argmax"))
+
+    export_onnx(model.file, tmp_path / "m.onnx", "m")
+    engine = Flipped(load_engine(tmp_path / "m.onnx"))
+    expected = np.concatenate([engine.probabilities(crops) for crops in crop_batches(engine.spec, dataset)])
+    np.testing.assert_allclose(found.probabilities(LABEL_SETS[8], FLIPPED), expected, atol=0.01)
+
+
+def test_nothing_of_an_earlier_report_stands_beside_the_new_one(prepared: Path, tmp_path: Path) -> None:
+    out = tmp_path / "report"
+    (out / "figures").mkdir(parents=True)
+    earlier = ["robustness.csv", "figures/embeddings_old.png", "groups.html"]
+    own = ["people.csv", "figures/mine.png", "../outside.csv"]
+    for name in (*earlier, *own):
+        (out / name).write_text("earlier")
+    (out / "metrics.json").write_text(json.dumps({"files": [*earlier, "../outside.csv"]}))
+    write_report([network(tmp_path, prepared, "baseline_face")], prepared, "valid", out, options=NOTHING)
+    assert not any((out / name).exists() for name in earlier)
+    assert all((out / name).read_text() == "earlier" for name in own)
+    listed = json.loads((out / "metrics.json").read_text())["files"]
+    assert "summary.csv" in listed and all((out / name).is_file() for name in listed)
+
+
+def test_models_of_like_names_share_no_file(prepared: Path, tmp_path: Path) -> None:
+    made = [network(tmp_path, prepared, "baseline_face", seed=seed) for seed in (0, 1, 2)]
+    files = [tmp_path / "a b.safetensors", tmp_path / "a_b.safetensors", tmp_path / "more" / "a b.safetensors"]
+    files[2].parent.mkdir()
+    for model, path in zip(made, files, strict=True):
+        model.file.rename(path)
+    arguments = [word for path in files for word in ("--model", str(path))]
+    for option in ("robustness", "deletion", "embedding"):
+        arguments += [f"--{option}-images", "0"]
+    assert main(["evaluate", *arguments, "--data", str(prepared), "--out", str(tmp_path / "report")]) == 0
+    found = json.loads((tmp_path / "report" / "metrics.json").read_text())
+    assert list(found["models"]) == ["a b", "a_b", "a b 2"]
+    assert len(list((tmp_path / "report" / "predictions").iterdir())) == 3
 
 
 def test_predictions_are_kept_and_made_again_for_other_weights(prepared: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import timm
 import torch
 
 import mftn
@@ -11,9 +12,10 @@ from mftn.data.dataset import FaceDataset
 from mftn.engines import load_engine
 from mftn.errors import ConfigError, ModelError
 from mftn.export import export_onnx
-from mftn.export.onnx import dataset_crops
-from mftn.models import load_model
-from mftn.spec import ModelSpec
+from mftn.export.onnx import MAX_DIFFERENCE, dataset_crops
+from mftn.labels import LABEL_SETS
+from mftn.models import load_model, save_model
+from mftn.spec import ModelSpec, Precision
 from mftn.train.config import DataConfig, TrainConfig
 from mftn.train.loop import train
 
@@ -23,6 +25,15 @@ def weights(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network trained for one epoch on the made data set."""
     out = tmp_path_factory.mktemp("export") / "run"
     return train(TrainConfig(out=out, data=DataConfig(folder=prepared), epochs=1, batch_size=8))
+
+
+def save_untrained(path: Path, bias: float = 0.0) -> None:
+    """A small network whose last layer has a bias of this value."""
+    arguments = {"num_classes": 8, "in_chans": 1, "img_size": 32}
+    model = timm.create_model("mftn_face", **arguments)
+    torch.nn.init.constant_(model.get_classifier().bias, bias)
+    template = ((0.3, 0.4), (0.7, 0.4), (0.5, 0.6), (0.4, 0.8), (0.6, 0.8))
+    save_model(model, path, ModelSpec("mftn_face", LABEL_SETS[8], (32, 32), template, arguments=arguments))
 
 
 @pytest.mark.parametrize("runs_on", ["onnxruntime", "openvino"])
@@ -81,6 +92,22 @@ def test_int8_that_loses_too_much_is_refused(
     assert not (tmp_path / "int8.onnx").exists()
     with pytest.raises(ConfigError, match="name a prepared data set with --data"):
         export_onnx(weights, tmp_path / "int8.onnx", "mine", "int8")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8-weights"])
+def test_a_network_without_finite_outputs_is_refused(tmp_path: Path, precision: Precision) -> None:
+    save_untrained(tmp_path / "bad.safetensors", float("nan"))
+    with pytest.raises(ModelError, match=r"bad\.safetensors: .* not finite numbers; nothing was written"):
+        export_onnx(tmp_path / "bad.safetensors", tmp_path / "bad.onnx", "bad", precision)
+    assert not (tmp_path / "bad.onnx").exists()
+
+
+def test_a_file_that_answers_otherwise_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_untrained(tmp_path / "m.safetensors")
+    monkeypatch.setitem(MAX_DIFFERENCE, "fp16", -1.0)  # even no difference is then too large
+    with pytest.raises(ModelError, match="fp16 changes a probability by .* Export it as fp32"):
+        export_onnx(tmp_path / "m.safetensors", tmp_path / "m.onnx", "m", "fp16")
+    assert not (tmp_path / "m.onnx").exists()
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8-weights"])

@@ -1,3 +1,4 @@
+import json
 import os
 import pickle
 from dataclasses import replace
@@ -133,3 +134,37 @@ def test_timm_weights_of_another_network_are_refused(tmp_path: Path) -> None:
         load_timm(timm.create_model("mftn_atto"), f"local-dir:{tmp_path / 'timm'}")
     with pytest.raises(ModelError, match="cannot be loaded"):
         load_timm(timm.create_model("mftn_atto"), f"local-dir:{tmp_path / 'nothing'}")
+
+
+FETCHED = {"url": "http://127.0.0.1:9/weights.pth"}
+
+
+@pytest.mark.parametrize(
+    ("architecture", "arguments", "named"),
+    [
+        ("mftn_face", {"backbone_args": {"pretrained": True, "pretrained_cfg_overlay": FETCHED}}, "pretrained"),
+        ("mftn_face", {"backbone_args": {"pretrained_cfg": FETCHED}}, "pretrained_cfg"),
+        ("mftn_face", {"backbone_args": {"checkpoint_path": "other.pth"}}, "checkpoint_path"),
+        ("mftn_face", {"checkpoint_path": "other.pth"}, "checkpoint_path"),
+        ("mftn_face", {"cache_dir": "elsewhere"}, "cache_dir"),
+        ("mftn_face", {"backbone": "hf-hub:somebody/network"}, "hf-hub:somebody/network"),
+        ("local-dir:/somewhere", {}, "local-dir:/somewhere"),
+        ("resnet10t", {}, "resnet10t: is no network of this package"),
+    ],
+)
+def test_a_description_names_no_other_weights(
+    tmp_path: Path, architecture: str, arguments: dict[str, object], named: str
+) -> None:
+    spec = replace(SPEC, architecture=architecture, arguments={**SPEC.arguments, **arguments})
+    save_model(timm.create_model("mftn_face", num_classes=5), tmp_path / "m.safetensors", spec)
+    with pytest.raises(ModelError, match=named) as error:
+        load_model(tmp_path / "m.safetensors")
+    assert "cannot be built" not in str(error.value)
+
+
+def test_arguments_from_the_hub_name_no_other_weights(tmp_path: Path) -> None:
+    timm.create_model("mftn_face", num_classes=5).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "backbone_args": {"checkpoint_path": "other.pth"}}))
+    with pytest.raises(ModelError, match=r"config\.json has the argument checkpoint_path"):
+        MFTN.from_pretrained(tmp_path)

@@ -91,3 +91,27 @@ def test_students_learn_from_raters_and_teachers_and_from_faces_nobody_labelled(
     n = len(original)
     assert few.paths[:n] == taught.paths[:n] and set(few.paths) < set(taught.paths)
     assert sorted(few.labels[n:].tolist()) == taught.labels[n:].unique().tolist(), "one face of each class"
+
+
+def test_faces_that_are_validated_on_are_not_trained_on(prepared: Path, ferplus_root: Path, tmp_path: Path) -> None:
+    loose = tmp_path / "loose" / "train" / "neutral"
+    loose.mkdir(parents=True)
+    noise = np.random.default_rng(0).integers(0, 256, (8, 48, 48), dtype=np.uint8)
+    for number, pixels in enumerate(noise):
+        PillowImage.fromarray(pixels).save(loose / f"{number}.png")
+    for path in (ferplus_root / "FER2013Valid").glob("*.png"):
+        with PillowImage.open(path) as image:
+            image.convert("L").save(loose / f"{path.stem}.png")
+    faces, about = tmp_path / "faces", {"name": "faces"}
+    prepare(read_records("folder", tmp_path / "loose"), faces, ferplus_preparation(64), about=about, workers=1)
+    command = [sys.executable, TOOL, tmp_path / "out", "--share", "0", "--teachers", "mftn_face_ferplus"]
+    command += ["--data", prepared, prepared, "--faces", faces, faces]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+
+    rows = read_manifest(tmp_path / "out" / "aligned").to_pylist()
+    unlabelled = {row["path"] for row in rows if row["path"].startswith("unlabelled/")}
+    trained_on = [row for row in read_manifest(faces).to_pylist() if row["split"] == "train"]
+    copies = {f"unlabelled/{row['path']}" for row in trained_on if "fer" in Path(row["source"]).name}
+    assert copies and unlabelled and not copies & unlabelled
+    assert len(unlabelled) == len(trained_on) - len(copies)
+    assert f"{len(copies)} images of --faces omitted" in done.stdout

@@ -13,6 +13,7 @@ from mftn.cli.progress import progress_bars
 from mftn.data.records import Split
 from mftn.data.votes import Protocol
 from mftn.errors import ConfigError, MissingExtraError
+from mftn.files import UniqueNames
 from mftn.limits import MAX_SEED, check_range
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Arguments(Options):
         protocol: Where raters voted: which images count, and their class. argmax also gives figures of majority.
         robustness_images: Images that are corrupted in nine ways; 0 omits this.
         deletion_images: Images of the deletion curves; 0 omits them and the maps.
-        embedding_images: Images of the embedding plots; 0 omits them.
+        embedding_images: Images of the embedding plots, 10 or more; 0 omits them.
         seed: Seed of the draws, the corruptions and the intervals.
     """
 
@@ -70,6 +71,10 @@ EXAMPLES = (
     "mftn evaluate --model mine.onnx --model mftn_mobile_ferplus --data data/ferplus",
     "mftn evaluate --predictions faces.csv --groups people.csv --adjust intensity",
 )
+
+
+OF_MODELS = ("split", "protocol", "robustness_images", "deletion_images", "embedding_images")
+"""Options that say what is measured of a model."""
 
 
 def run(arguments: Arguments) -> int:
@@ -119,6 +124,8 @@ def _run_predictions(arguments: Arguments, predictions: Path, groups: "GroupRequ
         raise ConfigError("--predictions: also give --groups, a CSV file with image, label, person and groups")
     if arguments.model or arguments.data:
         raise ConfigError("--predictions stands in place of --model and --data; give one or the other")
+    if option := next((name for name in OF_MODELS if _given(arguments, name)), None):
+        raise ConfigError(f"--{option.replace('_', '-')} has no effect with --predictions")
     from mftn.evaluate.groups.report import OUTPUTS, GroupReport
     from mftn.evaluate.groups.sheet import predicted_expressions
 
@@ -134,7 +141,7 @@ def _run_predictions(arguments: Arguments, predictions: Path, groups: "GroupRequ
 def _groups(arguments: Arguments) -> "GroupRequest | None":
     """What is compared; None without --groups."""
     if arguments.groups is None:
-        if option := next((name for name in ("by", "adjust", "label") if getattr(arguments, name)), None):
+        if option := next((name for name in ("by", "adjust", "label", "fewest") if _given(arguments, name)), None):
             raise ConfigError(f"--{option} has no effect without --groups")
         return None
     for package in ("pandas", "statsmodels"):
@@ -146,14 +153,24 @@ def _groups(arguments: Arguments) -> "GroupRequest | None":
     return GroupRequest(arguments.groups, arguments.by, arguments.adjust, arguments.label, options)
 
 
+def _given(arguments: Arguments, name: str) -> bool:
+    """Whether an option differs from what it is by default."""
+    return bool(getattr(arguments, name) != getattr(Arguments, name))
+
+
 def _check(arguments: Arguments) -> list[Path]:
     """Refuse what cannot be done before anything is loaded; the models' files."""
     from mftn.engines import find_model
 
     for option in ("robustness_images", "deletion_images", "embedding_images"):
         check_range(f"--{option.replace('_', '-')}", getattr(arguments, option), 0)
+    if 0 < arguments.embedding_images < 10:  # of fewer nothing is drawn
+        raise ConfigError(f"--embedding-images is {arguments.embedding_images}; give 10 or more, or 0 for none")
     if not arguments.model:
         raise ConfigError("--model: name the checkpoint to evaluate, such as runs/ferplus/best.safetensors")
+    run = [arguments.out / name for name in ("best.safetensors", "config.json", "state.pt")]
+    if run[0].exists() and any(path.exists() for path in run[1:]):
+        raise ConfigError(f"--out {arguments.out}: holds a training run, whose metrics.json would be replaced")
     paths = [find_model(model) for model in arguments.model]
     outputs = [("--out", arguments.out / name) for name in ("report.html", "metrics.json", "groups.csv")]
     check_outputs(outputs, [*paths, *([arguments.groups] if arguments.groups else [])], overwrite=True)
@@ -178,5 +195,6 @@ def _print(results: "Results") -> None:
 
 def _names(paths: list[Path]) -> list[str]:
     """A short name per file: its own, or its run folder's, with a number where that is not unique."""
-    names = [path.resolve().parent.name if path.stem in ("best", "last", "model") else path.stem for path in paths]
-    return [name if names.count(name) == 1 else f"{name} {i}" for i, name in enumerate(names, start=1)]
+    unique = UniqueNames(separator=" ")
+    stems = (path.resolve().parent.name if path.stem in ("best", "last", "model") else path.stem for path in paths)
+    return [unique.name(stem) for stem in stems]

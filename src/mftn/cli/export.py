@@ -54,6 +54,8 @@ def run(arguments: Arguments) -> int:
         if len(weights) > 1:
             raise ConfigError("several networks in one file: name it with --out")
         out = weights[0].with_suffix(".onnx")
+    elif out.suffix.lower() != ".onnx":
+        raise ConfigError(f"--out {out}: holds an ONNX file; name it NAME.onnx")
     check_outputs([("--out", out)], weights, arguments.overwrite)
 
     import numpy as np
@@ -79,13 +81,18 @@ def _files(weights: tuple[Path, ...]) -> list[Path]:
     """The files to export.
 
     Raises:
-        ConfigError: None is given, or only the name of an installed model, which is exported already.
+        ConfigError: None is given, or a folder, or only the name of an installed model, which is exported already.
         UnknownModelError: A name is that of no installed model.
     """
     from mftn.engines.installed import find_model, list_models
 
     if not weights:
         raise ConfigError("name a checkpoint of mftn train, or an exported file")
+    for path in weights:
+        if path.is_dir():
+            inside = path / "best.safetensors"
+            advice = f"name the checkpoint {inside}" if inside.is_file() else "name a file in it"
+            raise ConfigError(f"{path}: is a folder; {advice}")
     names = {str(path) for path in weights if not path.suffix and not path.exists()}
     if len(weights) == 1 and names & {card.name for card in list_models()}:
         raise ConfigError(

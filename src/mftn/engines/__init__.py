@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mftn.engines.installed import DEFAULT_MODEL, ModelCard, find_model, is_shipped, list_models
-from mftn.errors import ConfigError, did_you_mean
+from mftn.errors import ConfigError, ModelError, did_you_mean
 from mftn.spec import ModelSpec
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Flipped",
     "ModelCard",
     "Precision",
+    "check_shapes",
     "find_model",
     "in_batches",
     "installed_engines",
@@ -58,6 +59,27 @@ class Engine(Protocol):
     def probabilities(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """RGB crops (B, H, W, 3) to calibrated probabilities (B, K); B may be 0 or any size."""
         ...
+
+
+def check_shapes(spec: ModelSpec, shapes: Mapping[str, tuple[int | None, ...]], source: str) -> None:
+    """Refuse a file whose network is not the one that its description describes.
+
+    Args:
+        spec: The description.
+        shapes: Of the network's inputs and outputs by name; None for a dimension of any size.
+        source: The file, for messages.
+
+    Raises:
+        ModelError: A name is missing, or a shape differs.
+    """
+    for name, described in {"images": (*spec.size, 3), "probabilities": (len(spec.labels),)}.items():
+        batch, *found = shapes.get(name, (0,))
+        fits = len(found) == len(described) and all(a in (None, b) for a, b in zip(found, described, strict=True))
+        if batch is not None or not fits:
+            raise ModelError(
+                f"{source}: its description says {name} of shape (any, {', '.join(map(str, described))}), and its "
+                f"network has {shapes.get(name, 'none')}; export it again"
+            )
 
 
 def in_batches(

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from mftn.engines import BATCH, EngineName, in_batches
+from mftn.engines import BATCH, EngineName, check_shapes, in_batches
 from mftn.errors import ModelError
 from mftn.runtime import Session
 from mftn.spec import ModelSpec
@@ -18,7 +18,7 @@ class OnnxEngine:
         threads: Processor threads; 0 for all cores.
 
     Raises:
-        ModelError: The bytes are no ONNX model, or none that this package exported.
+        ModelError: The bytes are no ONNX model, or of another network than its description says.
     """
 
     name: EngineName = "onnxruntime"
@@ -32,6 +32,7 @@ class OnnxEngine:
         if "mftn" not in metadata:
             raise ModelError(f"{source}: an ONNX model, but no export of mftn: it has no description of its labels")
         self.spec = ModelSpec.from_json(metadata["mftn"], source)
+        check_shapes(self.spec, self.session.shapes, source)
 
     def probabilities(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """RGB crops (B, H, W, 3) to calibrated probabilities (B, K)."""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mftn.engines import BATCH, EngineName, Precision, in_batches
+from mftn.engines import BATCH, EngineName, Precision, check_shapes, in_batches
 from mftn.errors import ConfigError, ModelError
 from mftn.runtime import PerProcess
 from mftn.spec import ModelSpec
@@ -33,7 +33,7 @@ class OpenVinoEngine:
 
     Raises:
         ConfigError: OpenVINO is not installed.
-        ModelError: The bytes are no ONNX model, or none that this package exported.
+        ModelError: The bytes are no ONNX model, or of another network than its description says.
     """
 
     name: EngineName = "openvino"
@@ -41,6 +41,7 @@ class OpenVinoEngine:
     def __init__(self, model: bytes, source: str, threads: int = 0, precision: Precision = "exact") -> None:
         self._network = PerProcess(_Network, model, source, threads, precision)
         self.spec = ModelSpec.from_json(self._network().metadata, source)
+        check_shapes(self.spec, self._network().shapes, source)
 
     def probabilities(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """RGB crops (B, H, W, 3) to calibrated probabilities (B, K)."""
@@ -88,6 +89,10 @@ class _Network:
             self.metadata: str = network.get_rt_info(["framework", "mftn"]).astype(str)
         except RuntimeError as error:
             raise ModelError(f"{source}: not a complete ONNX model, or no export of mftn") from error
+        self.shapes = {
+            port.any_name: tuple(None if each.is_dynamic else each.get_length() for each in port.partial_shape)
+            for port in (*network.inputs, *network.outputs)
+        }
         threads = threads or os.cpu_count() or 1
         streams = min(STREAMS, threads)
         options: dict[str, Any] = {

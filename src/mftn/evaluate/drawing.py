@@ -2,7 +2,7 @@
 
 import base64
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from mftn.evaluate.measuring import DELETED_FRACTIONS, Options, Progress, is_rig
 from mftn.evaluate.predictions import FUSED, Predictions
 from mftn.evaluate.results import Results
 from mftn.evaluate.split import EvaluatedSplit
+from mftn.files import UniqueNames
 from mftn.models import Network
 
 BATCH = 100
@@ -54,9 +55,10 @@ def draw(
         if chosen := typical(split, predictions):
             drawn["explanations"] = draw_maps(split, networks, chosen)
     indices = split.sample(options.embedding_images, options.seed)
-    if len(indices) >= 10:
+    if len(indices) >= 10:  # t-SNE needs that many
+        names = file_names([found.name for found in predictions])
         for name, network in networks.items():
-            drawn[f"embeddings_{file_name(name)}"] = draw_embeddings(
+            drawn[f"embeddings_{names[name]}"] = draw_embeddings(
                 split, name, network, indices, options.seed, on_progress
             )
     return drawn
@@ -138,6 +140,7 @@ def save(drawn: Mapping[str, Figure], folder: Path) -> dict[str, str]:
     return images
 
 
-def file_name(name: str) -> str:
-    """A model's name as part of a file's name."""
-    return re.sub(r"[^\w.-]+", "_", name)
+def file_names(models: Iterable[str]) -> dict[str, str]:
+    """For each model's name a part of a file's name, none twice on any disk."""
+    unique = UniqueNames(separator="_")
+    return {name: unique.name(re.sub(r"[^\w.-]+", "_", name)) for name in models}

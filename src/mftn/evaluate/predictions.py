@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from numpy.typing import NDArray
 
 from mftn.data.dataset import FaceDataset
@@ -45,8 +47,8 @@ class Predictions:
         labels: The model's classes, the order of the columns.
         temperature: By which calibrated probabilities divide the logits.
         network: What made them.
-        logits: Each (n, K): of the sum of the heads, of its average over the image and its horizontal flip, and of
-            each head.
+        logits: Each (n, K): of the sum of the heads; of the mean of its calibrated probabilities over the image and
+            its horizontal flip; and of each head.
     """
 
     name: str
@@ -114,7 +116,7 @@ def predict_split(
     flipped = predict_logits(model, dataset, preprocess, flip=True, on_batch=on_batch)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     network = NetworkSummary(spec.architecture, parameters, list(spec.size))
-    made = Predictions(name, spec.labels, spec.temperature, network, _outputs(plain, flipped))
+    made = Predictions(name, spec.labels, spec.temperature, network, _outputs(plain, flipped, spec.temperature))
     if any(len(logits) != len(dataset) for logits in made.logits.values()):
         raise DataError(f"{dataset.folder}: {len(dataset)} images, but not as many predictions")
     if lost := int((~np.isfinite(made.logits[FUSED])).any(axis=1).sum()):
@@ -138,13 +140,15 @@ def read_predictions(name: str, path: Path, key: Mapping[str, str]) -> Predictio
 
 
 def cache_key(weights: Path, dataset: FaceDataset, split: str, protocol: str) -> dict[str, str]:
-    """Names the bytes of a checkpoint and of a manifest, the split and the protocol."""
-    manifest = dataset.folder / "manifest.parquet"
-    return {"weights": _sha256(weights), "manifest": _sha256(manifest), "split": split, "protocol": protocol}
+    """Names the bytes of a checkpoint and of a manifest, the split, the protocol, and what is averaged over flips."""
+    kept = {"split": split, "protocol": protocol, "average": "probabilities"}  # earlier reports averaged logits
+    return {"weights": _sha256(weights), "manifest": _sha256(dataset.folder / "manifest.parquet"), **kept}
 
 
-def _outputs(plain: Logits, flipped: Logits) -> dict[str, NDArray[np.float32]]:
-    outputs = {FUSED: plain.fused, FLIPPED: (plain.fused + flipped.fused) / 2}
+def _outputs(plain: Logits, flipped: Logits, temperature: float) -> dict[str, NDArray[np.float32]]:
+    # As `mftn predict` does it: the mean of the probabilities, for which the temperature was fitted, not of the logits.
+    views = [(logits.fused / temperature).log_softmax(dim=1) for logits in (plain, flipped)]
+    outputs = {FUSED: plain.fused, FLIPPED: temperature * (torch.logaddexp(*views) - math.log(2))}
     if plain.mstn is not None:
         outputs |= {"backbone head": plain.backbone, "MsTN head": plain.mstn}
     return {name: logits.numpy() for name, logits in outputs.items()}

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import numpy as np
 from mftn.data.records import Split
 from mftn.data.votes import Protocol
 from mftn.errors import DataError
-from mftn.evaluate.drawing import draw, file_name, save
+from mftn.evaluate.drawing import draw, file_names, save
 from mftn.evaluate.groups.request import GroupRequest
 from mftn.evaluate.measuring import Options, Progress, measure
 from mftn.evaluate.predictions import FUSED, Predictions, cache_key, predict_split, read_predictions
@@ -25,6 +26,9 @@ from mftn.models import Network
 
 if TYPE_CHECKING:
     from mftn.evaluate.groups.report import GroupReport
+
+OUTPUT = re.compile(r"[\w-]+\.csv|groups\.(html|json|png|pdf)|figures/[^/]+\.(png|pdf)")
+"""Tables, figures and pages of groups as the list in metrics.json names them."""
 
 __all__ = ["Model", "Options", "Report", "write_report"]
 
@@ -88,19 +92,46 @@ def write_report(
     networks = {model.name: model.network for model in models if model.network is not None}
     channels = {network.described().channels for network in networks.values()}
     images = EvaluatedSplit(folder, split, protocol, channels)
-    predictions = [_predict(model, images, out, on_progress) for model in models]
+    caches = {
+        name: out / "predictions" / f"{file}.parquet" for name, file in file_names(m.name for m in models).items()
+    }
+    predictions = [_predict(model, images, caches[model.name], on_progress) for model in models]
     by_group = _compare_groups(groups, images, predictions) if groups else None
     results = measure(images, predictions, networks, options, on_progress)
-    drawn = save(draw(results, images, predictions, networks, options, on_progress), out / "figures")
-    for name, rows in tables(results).items():
-        if rows:
-            write_csv(out / f"{name}.csv", rows)
-    write_text(out / "metrics.json", json.dumps(to_json(results), indent=1))
+    figures = draw(results, images, predictions, networks, options, on_progress)
+    written = {f"{name}.csv": rows for name, rows in tables(results).items() if rows}
+    outputs = [*written, *(f"figures/{name}.{kind}" for name in figures for kind in ("png", "pdf"))]
+    if by_group:
+        from mftn.evaluate.groups.report import OUTPUTS
+
+        outputs += OUTPUTS
+    remove_earlier(out, outputs)
+    # The list comes first, so that the next report knows what an interrupted one wrote.
+    write_text(out / "metrics.json", json.dumps({**to_json(results), "files": outputs}, indent=1))
+    drawn = save(figures, out / "figures")
+    for name, rows in written.items():
+        write_csv(out / name, rows)
     page = out / "report.html"
     write_text(page, render(results, drawn, options))
     if by_group:
         by_group.write(out)
     return Report(page, results, by_group)
+
+
+def remove_earlier(out: Path, outputs: Sequence[str]) -> None:
+    """Remove what an earlier report in the folder wrote, by its own list, and this one does not: it would contradict.
+
+    Args:
+        out: The report's folder.
+        outputs: Files that the new report writes there.
+    """
+    try:
+        before = json.loads((out / "metrics.json").read_text(encoding="utf-8"))["files"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # no report wrote here
+    for name in set(map(str, before)) - set(outputs):
+        if OUTPUT.fullmatch(name):
+            (out / name).unlink(missing_ok=True)
 
 
 def _compare_groups(request: GroupRequest, images: EvaluatedSplit, predictions: Sequence[Predictions]) -> "GroupReport":
@@ -119,7 +150,7 @@ def _compare_groups(request: GroupRequest, images: EvaluatedSplit, predictions: 
     return GroupReport.of({found.name: named(found) for found in predictions}, request, labels)
 
 
-def _predict(model: Model, split: EvaluatedSplit, out: Path, on_progress: Progress) -> Predictions:
+def _predict(model: Model, split: EvaluatedSplit, cache: Path, on_progress: Progress) -> Predictions:
     key = cache_key(model.file, split.dataset, split.split, split.protocol)
     if model.network is None:
         return read_predictions(model.name, model.file, key)
@@ -128,7 +159,6 @@ def _predict(model: Model, split: EvaluatedSplit, out: Path, on_progress: Progre
     def on_batch(done: int) -> None:
         on_progress(f"predictions of {model.name}", done, 2 * len(dataset))
 
-    cache = out / "predictions" / f"{file_name(model.name)}.parquet"
     return predict_split(model.name, model.network, dataset, cache, key, on_batch)
 
 

@@ -30,6 +30,9 @@ from mftn.spec import ModelSpec, Precision
 MAX_ACCURACY_LOSS = 0.003
 """Accuracy that int8 may cost, 0 to 1."""
 
+MAX_DIFFERENCE: dict[Precision, float] = {"fp32": 1e-3, "fp16": 0.02}
+"""By how much a probability may differ from the network's; the 8-bit kinds may differ by any finite number."""
+
 CALIBRATION_FACES = 512
 """Faces that int8 is calibrated on."""
 
@@ -73,7 +76,8 @@ def export_onnx(
         data: A prepared data set; with one, file and network are compared on its validation faces too.
 
     Raises:
-        ModelError: The weights are none of this package, or int8 loses more than `MAX_ACCURACY_LOSS` of the accuracy.
+        ModelError: The weights are none of this package; the file's outputs are not finite, or differ by more than
+            `MAX_DIFFERENCE`; or int8 loses more than `MAX_ACCURACY_LOSS` of the accuracy.
         ConfigError: int8 without a data set to calibrate on, or networks that cannot answer together.
     """
     if precision == "int8" and data is None:
@@ -102,13 +106,28 @@ def export_onnx(
     helper.set_model_props(proto, {"mftn": spec.to_json()})
     content = proto.SerializeToString()
     result = compare(deployed, spec, content, crops.numpy(), data)
-    if precision == "int8" and result.lost > MAX_ACCURACY_LOSS:
-        raise ModelError(
-            f"{', '.join(map(str, paths))}: int8 loses {100 * result.lost:.2f} points of accuracy on {data}, over the "
-            f"{100 * MAX_ACCURACY_LOSS:.1f} allowed; nothing was written. Export it as fp16"
-        )
+    if problem := wrong_with(result, precision, data):
+        raise ModelError(f"{', '.join(map(str, paths))}: {problem}")
     write_bytes(Path(out), content)
     return result
+
+
+def wrong_with(result: Export, precision: Precision, data: str | Path | None) -> str:
+    """Why a file is not put in its place, and what to do; empty where nothing is wrong with it."""
+    if not math.isfinite(result.parity):
+        return "its probabilities are not finite numbers; nothing was written. Train the network again"
+    if result.parity > (most := MAX_DIFFERENCE.get(precision, math.inf)):
+        advice = "Export it as fp32" if precision == "fp16" else "Export it with another version of torch"
+        return (
+            f"{precision} changes a probability by {result.parity:.2g}, over the {most:g} allowed; "
+            f"nothing was written. {advice}"
+        )
+    if precision == "int8" and result.lost > MAX_ACCURACY_LOSS:
+        return (
+            f"int8 loses {100 * result.lost:.2f} points of accuracy on {data}, over the "
+            f"{100 * MAX_ACCURACY_LOSS:.1f} allowed; nothing was written. Export it as fp16"
+        )
+    return ""
 
 
 def common_spec(specs: Sequence[ModelSpec]) -> ModelSpec:

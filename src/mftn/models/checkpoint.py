@@ -197,7 +197,7 @@ def load_model(path: str | Path) -> Network:
         The network in evaluation mode, in float32, with the file's description as `spec`.
 
     Raises:
-        ModelError: As `read_spec` and `load_checkpoint`; the file holds bare weights; timm knows no such architecture.
+        ModelError: As `read_spec`, `build` and `load_checkpoint`; the file holds bare weights.
     """
     spec = read_spec(path)
     if spec is None:
@@ -211,11 +211,36 @@ def build(spec: ModelSpec) -> Network:
     """The network that a description names, with random weights.
 
     Raises:
-        ModelError: timm knows no such architecture, or it does not take the arguments.
+        ModelError: timm knows no such architecture, or it does not take the arguments; it is none of this package's
+            networks; an argument names weights to fetch or to read.
     """
+    refuse_other_weights({"architecture": spec.architecture, **spec.arguments}, "its description")
     try:
-        model: Network = timm.create_model(spec.architecture, **spec.arguments)
+        model = timm.create_model(spec.architecture, **spec.arguments)
     except (RuntimeError, TypeError, ValueError) as error:
         raise ModelError(f"{spec.architecture}: cannot be built with {dict(spec.arguments)} ({error})") from error
+    if not isinstance(model, Network):
+        raise ModelError(f"{spec.architecture}: is no network of this package")
     model.spec = spec
     return model
+
+
+def refuse_other_weights(arguments: Mapping[str, Any], source: str) -> None:
+    """Refuse a builder's arguments from a file that would have timm fetch or read weights besides the file's own.
+
+    Otherwise whoever wrote the file chose an address that this program opens, or a file that it reads.
+
+    Args:
+        arguments: Those of `timm.create_model`, and mappings of them such as `backbone_args`.
+        source: What holds them, for messages.
+
+    Raises:
+        ModelError: There is one; the message names it.
+    """
+    for name, value in arguments.items():
+        if name.startswith("pretrained") or name in ("checkpoint_path", "cache_dir"):
+            raise ModelError(f"{source} has the argument {name}, and weights come from the file alone; remove it")
+        if isinstance(value, str) and ":" in value:  # hf-hub:OWNER/NAME and local-dir:FOLDER
+            raise ModelError(f"{source} names {value} as its {name}, and networks are built from plain names alone")
+        if isinstance(value, Mapping):
+            refuse_other_weights(value, source)

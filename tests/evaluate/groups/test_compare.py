@@ -262,6 +262,10 @@ def test_two_commands_from_photographs_to_a_page(
     assert len(pd.read_csv("report/groups.csv")) == 4
     assert json.loads(Path("report/groups.json").read_text())["faces"]["images"] == 2
     assert main([*asked, "--model", "x.onnx"]) == 2
+    capsys.readouterr()
+    for option, value in (("--split", "test"), ("--protocol", "majority"), ("--deletion-images", "3")):
+        assert main([*asked, option, value]) == 2
+        assert f"{option} has no effect with --predictions" in capsys.readouterr().err
     assert main(["evaluate", "--predictions", "faces.csv"]) == 2
     assert main(["evaluate", "--by", "sex"]) == 2
     assert main(["evaluate"]) == 2
