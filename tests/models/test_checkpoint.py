@@ -3,6 +3,7 @@ import os
 import pickle
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import timm
@@ -168,3 +169,15 @@ def test_arguments_from_the_hub_name_no_other_weights(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({**config, "backbone_args": {"checkpoint_path": "other.pth"}}))
     with pytest.raises(ModelError, match=r"config\.json has the argument checkpoint_path"):
         MFTN.from_pretrained(tmp_path)
+
+
+def test_a_network_that_began_with_pretrained_weights_comes_back_without_fetching_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = timm.create_model("mftn_atto", num_classes=5, img_size=64, mstn_depths=(1, 0, 1))
+    model.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "backbone_args": {"pretrained": True}}))
+    monkeypatch.setattr("timm.models._builder.load_pretrained", Mock(side_effect=AssertionError("fetched")))
+    x = torch.rand(1, 3, 64, 64)
+    assert torch.equal(model.eval()(x).fused, MFTN.from_pretrained(tmp_path)(x).fused)

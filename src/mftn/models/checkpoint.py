@@ -214,9 +214,9 @@ def build(spec: ModelSpec) -> Network:
         ModelError: timm knows no such architecture, or it does not take the arguments; it is none of this package's
             networks; an argument names weights to fetch or to read.
     """
-    refuse_other_weights({"architecture": spec.architecture, **spec.arguments}, "its description")
+    arguments = own_weights_only({"architecture": spec.architecture, **spec.arguments}, "its description")
     try:
-        model = timm.create_model(spec.architecture, **spec.arguments)
+        model = timm.create_model(arguments.pop("architecture"), **arguments)
     except (RuntimeError, TypeError, ValueError) as error:
         raise ModelError(f"{spec.architecture}: cannot be built with {dict(spec.arguments)} ({error})") from error
     if not isinstance(model, Network):
@@ -225,10 +225,11 @@ def build(spec: ModelSpec) -> Network:
     return model
 
 
-def refuse_other_weights(arguments: Mapping[str, Any], source: str) -> None:
-    """Refuse a builder's arguments from a file that would have timm fetch or read weights besides the file's own.
+def own_weights_only(arguments: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """A builder's arguments from a file, with which timm fetches and reads no weights besides the file's own.
 
-    Otherwise whoever wrote the file chose an address that this program opens, or a file that it reads.
+    Otherwise whoever wrote the file chose an address that this program opens, or a file that it reads. That the network
+    once began with timm's pretrained weights is left out: the file has those that came of them.
 
     Args:
         arguments: Those of `timm.create_model`, and mappings of them such as `backbone_args`.
@@ -237,10 +238,13 @@ def refuse_other_weights(arguments: Mapping[str, Any], source: str) -> None:
     Raises:
         ModelError: There is one; the message names it.
     """
+    kept: dict[str, Any] = {}
     for name, value in arguments.items():
+        if name == "pretrained":
+            continue
         if name.startswith("pretrained") or name in ("checkpoint_path", "cache_dir"):
             raise ModelError(f"{source} has the argument {name}, and weights come from the file alone; remove it")
         if isinstance(value, str) and ":" in value:  # hf-hub:OWNER/NAME and local-dir:FOLDER
             raise ModelError(f"{source} names {value} as its {name}, and networks are built from plain names alone")
-        if isinstance(value, Mapping):
-            refuse_other_weights(value, source)
+        kept[name] = own_weights_only(value, source) if isinstance(value, Mapping) else value
+    return kept

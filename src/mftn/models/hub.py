@@ -61,9 +61,9 @@ class HubMixin(PyTorchModelHubMixin):
     def _from_pretrained(  # type: ignore[no-untyped-def]
         cls, *, model_id, revision, cache_dir, force_download, local_files_only, token, **arguments
     ):
-        from mftn.models.checkpoint import load_checkpoint, read_spec, refuse_other_weights
+        from mftn.models.checkpoint import load_checkpoint, own_weights_only, read_spec
 
-        refuse_other_weights(arguments, f"{model_id}: config.json")
+        arguments = own_weights_only(arguments, f"{model_id}: config.json")
         path = Path(model_id) / _WEIGHTS
         if not path.is_file():
             path = Path(
