@@ -212,3 +212,17 @@ def test_another_file_of_the_journals_name_is_refused(tmp_path: Path, content: s
     with pytest.raises(ConfigError, match=r"faces\.csv\.resume .* is another file; move it away"):
         earlier_run(output)
     assert journal_path(output).read_text() == content
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_what_a_run_that_was_killed_left_of_the_table_goes_and_other_files_stay(
+    tmp_path: Path, sources: list[str], kind: str
+) -> None:
+    output = tmp_path / f"faces[1].{kind}"
+    left = [tmp_path / f"{output.name}.4711.partial", tmp_path / f"{output.name}.meta.json.12.partial"]
+    others = [tmp_path / f"{output.name}.mine.partial", tmp_path / f"other.{kind}.4711.partial"]
+    for path in (*left, *others):
+        path.write_text("half")
+    work(output, sources, kind=kind)
+    assert output.is_file()
+    assert not any(path.exists() for path in left) and all(path.exists() for path in others)

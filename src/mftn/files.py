@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import glob
 import io
 import json
 import os
@@ -76,6 +77,14 @@ def _partial(target: Path, number: str, real_suffix: bool) -> Path:
 def partial_names(target: Path) -> tuple[Path, Path]:
     """The names that a file written with `keep` may have until it is complete."""
     return _partial(target, "", False), _partial(target, "", True)
+
+
+def remove_unfinished(path: Path) -> None:
+    """Remove what killed processes left of a file written without `keep`; no process may be writing it now."""
+    target = path.resolve()
+    for partial in target.parent.glob(f"{glob.escape(target.name)}.*.partial"):
+        if partial.name.removeprefix(f"{target.name}.").removesuffix(".partial").isdecimal():  # a process id
+            partial.unlink(missing_ok=True)
 
 
 def file_identity(path: str | os.PathLike[str]) -> tuple[int, int] | None:

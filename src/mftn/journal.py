@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mftn.errors import ConfigError, OutputError
-from mftn.files import disk_errors
+from mftn.files import disk_errors, remove_unfinished
 from mftn.output import Provenance, meta_path, open_writer
 from mftn.types import Prediction
 
@@ -205,7 +205,10 @@ class Journal:
         Raises:
             OutputError: The table cannot be written; the journal stays.
         """
-        self.announce([self.output, meta_path(self.output)])
+        outputs = [self.output, meta_path(self.output)]
+        self.announce(outputs)
+        for path in outputs:
+            remove_unfinished(path)  # the journal is locked, so no other run is writing them
         segments: Sequence[Segment] = [Segment(0, self._file.tell(), None, ())]
         if order is not None:
             segments = [self._segments[source] for source in order if source in self._segments]

@@ -54,9 +54,9 @@ def run(arguments: Arguments) -> int:
         if len(weights) > 1:
             raise ConfigError("several networks in one file: name it with --out")
         out = weights[0].with_suffix(".onnx")
-    elif out.suffix.lower() != ".onnx":
-        raise ConfigError(f"--out {out}: holds an ONNX file; name it NAME.onnx")
     check_outputs([("--out", out)], weights, arguments.overwrite)
+    if out.suffix.lower() != ".onnx":
+        raise ConfigError(f"--out {out}: holds an ONNX file; name it NAME.onnx")
 
     import numpy as np
 
