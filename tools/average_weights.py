@@ -22,10 +22,12 @@ ALIKE = ("architecture", "labels", "size", "template", "channels", "mean", "std"
 
 def differences(first: Network, other: Network) -> list[str]:
     """Which of `ALIKE` differ, and whether the weights have other shapes."""
-    specs = first.described(), other.described()
-    shapes = ({name: value.shape for name, value in network.state_dict().items()} for network in (first, other))
-    found = [name for name in ALIKE if getattr(specs[0], name) != getattr(specs[1], name)]
-    return found if next(shapes) == next(shapes) else [*found, "shape of weights"]
+    found = [name for name in ALIKE if getattr(first.described(), name) != getattr(other.described(), name)]
+    return found if _shapes(first) == _shapes(other) else [*found, "shape of weights"]
+
+
+def _shapes(network: Network) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in network.state_dict().items()}
 
 
 def main() -> None:

@@ -305,3 +305,21 @@ def test_without_its_extra_the_error_says_what_to_install() -> None:
     assert result.stdout.splitlines()[0] == "1"
     for said in (result.stderr, result.stdout):
         assert "pip install 'mftn[analysis]'" in said
+
+
+def test_a_figure_or_bids_table_of_somebody_else_is_never_replaced(study: pd.DataFrame, tmp_path: Path) -> None:
+    summary = mftn.summarize(study.head(50))
+    for name in ("figures/quality.png", "bids/dataset_description.json"):
+        out = tmp_path / Path(name).stem
+        (out / name).parent.mkdir(parents=True)
+        (out / name).write_text("mine")
+        with pytest.raises(OutputError, match=name):
+            summary.write(out, bids=True)
+        assert (out / name).read_text() == "mine" and not (out / "persons.csv").exists()
+
+
+def test_bids_tables_are_remembered_by_a_summary_without_them(study: pd.DataFrame, tmp_path: Path) -> None:
+    summary = mftn.summarize(study.head(50))
+    for bids in (True, False, True):
+        summary.write(tmp_path, bids=bids)
+    assert (tmp_path / "bids" / "dataset_description.json").exists()

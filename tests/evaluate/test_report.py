@@ -18,7 +18,7 @@ import mftn.models  # noqa: F401 (registers the networks)
 from mftn.cli import main
 from mftn.data.dataset import FaceDataset
 from mftn.engines import Flipped, load_engine
-from mftn.errors import ConfigError, DataError, ModelError
+from mftn.errors import ConfigError, DataError, ModelError, OutputError
 from mftn.evaluate.groups.request import GroupRequest
 from mftn.evaluate.inference import preprocess_for
 from mftn.evaluate.predictions import FLIPPED, FUSED, NetworkSummary, Predictions, cache_key, read_predictions
@@ -131,12 +131,22 @@ def test_nothing_of_an_earlier_report_stands_beside_the_new_one(prepared: Path, 
     own = ["people.csv", "figures/mine.png", "../outside.csv"]
     for name in (*earlier, *own):
         (out / name).write_text("earlier")
-    (out / "metrics.json").write_text(json.dumps({"files": [*earlier, "../outside.csv"]}))
+    (out / "metrics.json").write_text(json.dumps({"files": [*earlier, "metrics.json", "../outside.csv"]}))
     write_report([network(tmp_path, prepared, "baseline_face")], prepared, "valid", out, options=NOTHING)
     assert not any((out / name).exists() for name in earlier)
     assert all((out / name).read_text() == "earlier" for name in own)
     listed = json.loads((out / "metrics.json").read_text())["files"]
     assert "summary.csv" in listed and all((out / name).is_file() for name in listed)
+
+
+@pytest.mark.parametrize("name", ["summary.csv", "metrics.json", "figures/agreement.png"])
+def test_a_file_that_no_report_wrote_is_never_replaced(prepared: Path, tmp_path: Path, name: str) -> None:
+    out = tmp_path / "report"
+    (out / name).parent.mkdir(parents=True)
+    (out / name).write_text("mine")
+    with pytest.raises(OutputError, match=f"{out / name}: would be replaced"):
+        write_report([network(tmp_path, prepared, "baseline_face")], prepared, "valid", out, options=NOTHING)
+    assert (out / name).read_text() == "mine" and not (out / "report.html").exists()
 
 
 def test_models_of_like_names_share_no_file(prepared: Path, tmp_path: Path) -> None:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _SCHEMA = "http://www.mpi.nl/tools/elan/EAFv3.0.xsd"
+BIDS_DESCRIPTION = "dataset_description.json"
+"""What a BIDS folder says of itself."""
+
 _MIME = {".mp4": "video/mp4", ".mov": "video/quicktime", ".mpg": "video/mpeg", ".mpeg": "video/mpeg"}
 
 
@@ -89,6 +92,17 @@ def _document(source: str, events: pd.DataFrame) -> ET.Element:
     return document
 
 
+def bids_tables(events: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Each person's events in each recording, by the file's name in a BIDS folder."""
+    people = file_names(list(dict.fromkeys(events["person"])), "")
+    sources = file_names(list(dict.fromkeys(events["source"])), "")
+    found = {}
+    for (source, person), rows in events.groupby(["source", "person"], sort=False):
+        name = f"sub-{people[str(person)]}"
+        found[f"{name}/{name}_task-{sources[str(source)]}_events.tsv"] = rows
+    return found
+
+
 def write_bids(events: pd.DataFrame, folder: Path) -> None:
     """Tables named as BIDS names events: sub-PERSON/sub-PERSON_task-RECORDING_events.tsv, onset and duration first.
 
@@ -97,18 +111,15 @@ def write_bids(events: pd.DataFrame, folder: Path) -> None:
         folder: Where the files go.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    people = file_names(list(dict.fromkeys(events["person"])), "")
-    sources = file_names(list(dict.fromkeys(events["source"])), "")
-    for (source, person), rows in events.groupby(["source", "person"], sort=False):
-        name = f"sub-{people[str(person)]}"
-        (folder / name).mkdir(exist_ok=True)
+    for name, rows in bids_tables(events).items():
+        (folder / name).parent.mkdir(exist_ok=True)
         table = rows.rename(columns={"expression": "trial_type"})
         table = table[["onset", "duration", "trial_type", "apex", "peak", "segment", "cut_start", "cut_end"]]
-        with atomic_write(folder / name / f"{name}_task-{sources[str(source)]}_events.tsv") as partial:
+        with atomic_write(folder / name) as partial:
             table.to_csv(partial, sep="\t", index=False, na_rep="n/a", float_format="%.4f")
     about = {"Name": "Expression events", "BIDSVersion": "1.9.0", "DatasetType": "derivative"}
     made = {"GeneratedBy": [{"Name": "mftn", "Version": __version__}]}
-    write_text(folder / "dataset_description.json", json.dumps(about | made, indent=1))
+    write_text(folder / BIDS_DESCRIPTION, json.dumps(about | made, indent=1))
 
 
 def file_names(names: list[str], joiner: str = "_") -> dict[str, str]:

@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import base64
-import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from mftn.analysis.elan import file_names, write_bids, write_elan
+from mftn.analysis.elan import BIDS_DESCRIPTION, bids_tables, file_names, write_bids, write_elan
 from mftn.analysis.methods import methods, versions
 from mftn.analysis.summary import TABLES, Summary
 from mftn.analysis.synchrony import ALL
-from mftn.errors import MissingExtraError, OutputError
+from mftn.errors import MissingExtraError
 from mftn.figure_text import text_as_written
 from mftn.files import atomic_write, json_text, write_encoded, write_text
+from mftn.result_folder import ResultFolder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from mftn.analysis.courses import Course
 
-TEXTS = ("summary.html", "summary.json", "methods.txt", "notes.txt")
+INDEX = "summary.json"
+"""The file that lists the others."""
+
+TEXTS = ("summary.html", INDEX, "methods.txt", "notes.txt")
 """Files of the folder that are neither tables nor figures."""
+
+ALWAYS = (*TEXTS, "expressions.csv", "persons.csv", "events.csv", "transitions.csv")
+"""Files that no summary is without."""
 
 OUTPUTS = (*(f"{name}{suffix}" for name in TABLES for suffix in (".csv", ".parquet")), *TEXTS)
 """Files of the folder, beside those in figures/, elan/ and bids/."""
@@ -51,14 +57,17 @@ def write_summary(summary: Summary, folder: Path, *, elan: bool, bids: bool) -> 
         OutputError: The folder has a file of a result's name that no summary wrote.
         OSError: A file cannot be written; the error names it.
     """
-    frames = summary.frames()
-    tables = [f"{name}.{kind}" for name in frames for kind in ("csv", "parquet")]
-    refuse_foreign(folder, tables)
+    results, frames = ResultFolder(folder, INDEX), summary.frames()
+    with text_as_written():
+        figures = list(_figures(summary))
+    files = [f"{name}.{kind}" for name in frames for kind in ("csv", "parquet")]
+    files += [f"figures/{name}.{kind}" for name, _, _ in figures for kind in ("png", "pdf")]
+    files += TEXTS
+    if bids:
+        files += [f"bids/{name}" for name in (BIDS_DESCRIPTION, *bids_tables(summary.events))]
+    digests = results.earlier().get("elan", {})
     (folder / "figures").mkdir(parents=True, exist_ok=True)
-    before = _written_before(folder)
-    begun = {**before, "files": [*before.get("files", ()), *tables]}
-    write_text(folder / "summary.json", json_text(begun, indent=1))  # so that what is interrupted can be begun anew
-    digests = before.get("elan", {})
+    results.begin(files)
     if elan:
         sources = [one.source for one in summary.presence]
         digests, changed = write_elan(summary.events, sources, folder / "elan", digests)
@@ -69,14 +78,11 @@ def write_summary(summary: Summary, folder: Path, *, elan: bool, bids: bool) -> 
         summary = replace(summary, notes=(*summary.notes, *kept))
     for name, frame in frames.items():
         write_table(frame, folder / name)
-    files = list(tables)
     images, subjects = {}, {}
     with text_as_written():
-        for name, subject, figure in _figures(summary):
+        for name, subject, figure in figures:
             for kind in ("png", "pdf"):
-                path = folder / "figures" / f"{name}.{kind}"
-                files.append(f"figures/{path.name}")
-                with write_encoded(path) as content:
+                with write_encoded(folder / "figures" / f"{name}.{kind}") as content:
                     figure.savefig(content, format=kind, metadata={"CreationDate": None} if kind == "pdf" else None)
                 figure.set_layout_engine("none")  # what was laid out for the first format holds for the second
             image = (folder / "figures" / f"{name}.png").read_bytes()
@@ -85,44 +91,13 @@ def write_summary(summary: Summary, folder: Path, *, elan: bool, bids: bool) -> 
         write_bids(summary.events, folder / "bids")
     write_text(folder / "methods.txt", "\n\n".join(methods(summary)) + "\n")
     write_text(folder / "notes.txt", "".join(f"{note}\n" for note in summary.notes))
-    for name in set(map(str, before.get("files", ()))) - set(files):
-        if RESULT.fullmatch(name):  # it would contradict the page
-            (folder / name).unlink(missing_ok=True)
+    files = results.remove_others(files, RESULT)
     settings, study = asdict(summary.settings), asdict(summary.study)
     about = {"settings": settings, "study": study, "versions": versions(), "files": files, "elan": digests}
-    write_text(folder / "summary.json", json_text(about, indent=1))
+    write_text(folder / INDEX, json_text(about, indent=1))
     page = folder / "summary.html"
     write_text(page, _page(summary, images, subjects))
     return page
-
-
-def refuse_foreign(folder: Path, tables: Iterable[str]) -> None:
-    """Refuse a folder with a file of a result's name that no summary wrote.
-
-    Args:
-        folder: Where the summary goes.
-        tables: Names of the tables that it will have.
-
-    Raises:
-        OutputError: It has one.
-    """
-    before = _written_before(folder)
-    own = {*map(str, before["files"]), *TEXTS} if before else set()
-    for name in (*tables, *TEXTS):
-        if name not in own and (folder / name).exists():
-            raise OutputError(
-                f"{folder / name}: would be replaced by results of the same name, and no summary wrote it; "
-                "choose another folder (--out)"
-            )
-
-
-def _written_before(folder: Path) -> dict[str, Any]:
-    """What an earlier summary in the folder says of itself."""
-    try:
-        about = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return about if isinstance(about, dict) and isinstance(about.get("files"), list) else {}
 
 
 def write_table(frame: pd.DataFrame, path: Path) -> None:

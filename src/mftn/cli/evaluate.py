@@ -161,6 +161,8 @@ def _given(arguments: Arguments, name: str) -> bool:
 def _check(arguments: Arguments) -> list[Path]:
     """Refuse what cannot be done before anything is loaded; the models' files."""
     from mftn.engines import find_model
+    from mftn.evaluate.report import ALWAYS, INDEX
+    from mftn.result_folder import ResultFolder
 
     for option in ("robustness_images", "deletion_images", "embedding_images"):
         check_range(f"--{option.replace('_', '-')}", getattr(arguments, option), 0)
@@ -174,6 +176,7 @@ def _check(arguments: Arguments) -> list[Path]:
     paths = [find_model(model) for model in arguments.model]
     outputs = [("--out", arguments.out / name) for name in ("report.html", "metrics.json", "groups.csv")]
     check_outputs(outputs, [*paths, *([arguments.groups] if arguments.groups else [])], overwrite=True)
+    ResultFolder(arguments.out, INDEX).check(ALWAYS)
     return paths
 
 

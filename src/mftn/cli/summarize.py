@@ -88,12 +88,13 @@ def run(arguments: Arguments) -> int:
 
 def _refuse_to_replace(arguments: Arguments) -> None:
     """Before anything is computed: a study's own conditions.csv would be replaced by the results of that name."""
-    from mftn.analysis.output import OUTPUTS, refuse_foreign
+    from mftn.analysis.output import ALWAYS, INDEX, OUTPUTS
     from mftn.files import file_identity
+    from mftn.result_folder import ResultFolder
 
     written = {file_identity(arguments.out / name): name for name in OUTPUTS}
     inputs = [*arguments.tables, *(getattr(arguments, name) for name in _INPUTS)]
     for path in inputs:
         if path is not None and (identity := file_identity(path)) and identity in written:
             raise ConfigError(f"{path} would be replaced by results of the same name; give another folder with --out")
-    refuse_foreign(arguments.out, ["expressions.csv", "persons.csv", "events.csv", "transitions.csv"])  # never omitted
+    ResultFolder(arguments.out, INDEX).check(ALWAYS)

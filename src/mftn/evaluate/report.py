@@ -23,9 +23,16 @@ from mftn.evaluate.results import Results, to_json
 from mftn.evaluate.split import EvaluatedSplit
 from mftn.files import write_csv, write_text
 from mftn.models import Network
+from mftn.result_folder import ResultFolder
 
 if TYPE_CHECKING:
     from mftn.evaluate.groups.report import GroupReport
+
+INDEX = "metrics.json"
+"""The file that lists the others."""
+
+ALWAYS = ("report.html", INDEX, "summary.csv", "per_class.csv")
+"""Files that no report is without."""
 
 OUTPUT = re.compile(r"[\w-]+\.csv|groups\.(html|json|png|pdf)|figures/[^/]+\.(png|pdf)")
 """Tables, figures and pages of groups as the list in metrics.json names them."""
@@ -86,6 +93,7 @@ def write_report(
         groups: People behind the images, whose groups are compared.
 
     Raises:
+        OutputError: The folder has a file of a report's name that no report wrote.
         DataError: The data set is missing, an image cannot be read, or the images do not add up to the manifest's.
     """
     options = options or Options()
@@ -100,14 +108,15 @@ def write_report(
     results = measure(images, predictions, networks, options, on_progress)
     figures = draw(results, images, predictions, networks, options, on_progress)
     written = {f"{name}.csv": rows for name, rows in tables(results).items() if rows}
-    outputs = [*written, *(f"figures/{name}.{kind}" for name in figures for kind in ("png", "pdf"))]
+    outputs = [*written, *(f"figures/{name}.{kind}" for name in figures for kind in ("png", "pdf")), *ALWAYS[:2]]
+    results_folder = ResultFolder(out, INDEX)
+    results_folder.begin(outputs)
     if by_group:
         from mftn.evaluate.groups.report import OUTPUTS
 
         outputs += OUTPUTS
-    remove_earlier(out, outputs)
-    # The list comes first, so that the next report knows what an interrupted one wrote.
-    write_text(out / "metrics.json", json.dumps({**to_json(results), "files": outputs}, indent=1))
+    outputs = results_folder.remove_others(outputs, OUTPUT)
+    write_text(out / INDEX, json.dumps({**to_json(results), "files": outputs}, indent=1))
     drawn = save(figures, out / "figures")
     for name, rows in written.items():
         write_csv(out / name, rows)
@@ -116,22 +125,6 @@ def write_report(
     if by_group:
         by_group.write(out)
     return Report(page, results, by_group)
-
-
-def remove_earlier(out: Path, outputs: Sequence[str]) -> None:
-    """Remove what an earlier report in the folder wrote, by its own list, and this one does not: it would contradict.
-
-    Args:
-        out: The report's folder.
-        outputs: Files that the new report writes there.
-    """
-    try:
-        before = json.loads((out / "metrics.json").read_text(encoding="utf-8"))["files"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return  # no report wrote here
-    for name in set(map(str, before)) - set(outputs):
-        if OUTPUT.fullmatch(name):
-            (out / name).unlink(missing_ok=True)
 
 
 def _compare_groups(request: GroupRequest, images: EvaluatedSplit, predictions: Sequence[Predictions]) -> "GroupReport":
