@@ -118,5 +118,12 @@ def test_the_verb_prints_and_writes_what_it_found(leaking: Path, tmp_path: Path)
     assert figures["faces"] == 32 and figures["exact_duplicates"]["across_splits"] >= 1
     page = (tmp_path / "report" / "audit.html").read_text()
     assert page.count("<img") > 4 and "valid/fer0000000.png" in page
+    foreign = tmp_path / "foreign" / "audit.html"
+    foreign.parent.mkdir()
+    foreign.write_text("mine")
+    refused = [*command[:-1], str(foreign.parent)]
+    result = subprocess.run(refused, capture_output=True, text=True, timeout=120, check=False)
+    assert result.returncode == 1 and f"{foreign}: would be replaced" in result.stderr
+    assert foreign.read_text() == "mine" and len(list(foreign.parent.iterdir())) == 1
     result = subprocess.run([*command[:4], str(tmp_path)], capture_output=True, text=True, timeout=120, check=False)
     assert result.returncode == 1 and "manifest.parquet: missing; make it with `mftn prepare`" in result.stderr

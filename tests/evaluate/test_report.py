@@ -267,3 +267,5 @@ def test_the_view_follows_from_both_templates_and_another_framing_is_refused(pre
     moved = replace(model.network.spec, template=template)
     with pytest.raises(ConfigError, match="--framing"):
         preprocess_for(moved, dataset)
+    with pytest.raises(ConfigError, match="48×64; prepared crops are square"):
+        preprocess_for(replace(model.network.spec, size=(48, 64)), dataset)

@@ -273,6 +273,8 @@ def test_a_second_stage_starts_from_given_weights_and_resumes_exactly(
         prepared, tmp_path / "still", epochs=1, init_from=str(first), optimizer=OptimizerConfig(lr=0.0), data=data
     )
     train(still)
+    travels = load_model(tmp_path / "still" / "last.safetensors").spec.to_json()
+    assert f'"init_from": "{first.name}"' in travels and str(tmp_path) not in travels, "folders stay private"
     before, after = load_file(first), load_file(tmp_path / "still" / "last.safetensors")
     assert torch.equal(before["mstn.head.weight"], after["mstn.head.weight"])
 

@@ -1,6 +1,5 @@
 """Look through a prepared data set: duplicates, leaks between splits, doubtful labels, lost and poor faces."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,8 +9,9 @@ import tyro
 from mftn.cli.options import FILE, FOLDER, SHORT_O, Options, Unset
 from mftn.cli.outputs import check_outputs
 from mftn.data.records import Split
-from mftn.files import write_text
+from mftn.files import json_text, write_text
 from mftn.limits import check_range
+from mftn.result_folder import ResultFolder
 
 if TYPE_CHECKING:
     from mftn.data.audit import Audit
@@ -36,6 +36,8 @@ class Arguments(Options):
     near: int = 40
 
 
+OUTPUTS = ("audit.json", "audit.html")
+
 EXAMPLES = (
     "mftn audit data/ferplus",
     "mftn audit data/ferplus --model runs/ferplus/best.safetensors --out audit/",
@@ -49,15 +51,19 @@ def run(arguments: Arguments) -> int:
 
     check_range("--near", arguments.near, 0, 256)
     out = arguments.out or arguments.folder
-    written = [("--out", out / name) for name in ("audit.json", "audit.html")]
+    written = [("--out", out / name) for name in OUTPUTS]
     sources = [arguments.folder / name for name in ("manifest.parquet", "dataset.json")]
     check_outputs(written, [*sources, *filter(None, [arguments.model])], overwrite=True)
+    results = ResultFolder(out, OUTPUTS[0])
+    results.check(OUTPUTS)
     found = audit(arguments.folder, arguments.near)
     if arguments.model:
         from mftn.evaluate.doubt import ask_model
 
         found = ask_model(found, arguments.folder, arguments.model_split, arguments.model)
-    write_text(out / "audit.json", json.dumps(found.summary() | {"findings": found.findings()}, indent=1))
+    results.begin(OUTPUTS)
+    summary = found.summary() | {"findings": found.findings(), "files": OUTPUTS}
+    write_text(out / "audit.json", json_text(summary, indent=1))
     write_text(out / "audit.html", render(arguments.folder, found))
     _print(found)
     print(out / "audit.html")

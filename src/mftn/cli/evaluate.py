@@ -126,11 +126,12 @@ def _run_predictions(arguments: Arguments, predictions: Path, groups: "GroupRequ
         raise ConfigError("--predictions stands in place of --model and --data; give one or the other")
     if option := next((name for name in OF_MODELS if _given(arguments, name)), None):
         raise ConfigError(f"--{option.replace('_', '-')} has no effect with --predictions")
-    from mftn.evaluate.groups.report import OUTPUTS, GroupReport
+    from mftn.evaluate.groups.report import OUTPUTS, GroupReport, check_folder
     from mftn.evaluate.groups.sheet import predicted_expressions
 
     outputs = [("--out", arguments.out / name) for name in OUTPUTS]
     check_outputs(outputs, [predictions, arguments.groups], overwrite=True)
+    check_folder(arguments.out)
     report = GroupReport.of({predictions.stem: predicted_expressions(predictions)}, groups)
     page = report.write(arguments.out)
     print("\n".join(report.lines()))
@@ -177,6 +178,10 @@ def _check(arguments: Arguments) -> list[Path]:
     outputs = [("--out", arguments.out / name) for name in ("report.html", "metrics.json", "groups.csv")]
     check_outputs(outputs, [*paths, *([arguments.groups] if arguments.groups else [])], overwrite=True)
     ResultFolder(arguments.out, INDEX).check(ALWAYS)
+    if arguments.groups:
+        from mftn.evaluate.groups.report import check_folder
+
+        check_folder(arguments.out)
     return paths
 
 

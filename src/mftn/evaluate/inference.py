@@ -21,8 +21,11 @@ def preprocess_for(spec: ModelSpec, dataset: FaceDataset) -> Preprocess:
     The network's view of a crop follows from where both have the landmarks.
 
     Raises:
-        ConfigError: The crops are framed so that no central view of them suits the network.
+        ConfigError: The crops are framed so that no central view of them suits the network, or it is not square.
     """
+    height, width = spec.size
+    if height != width:
+        raise ConfigError(f"{spec.name or spec.architecture}: its input is {height}×{width}; prepared crops are square")
     crop, wanted = dataset.template - 0.5, np.asarray(spec.template) - 0.5  # (5, 2), from the centre
     view = float((crop * wanted).sum() / (wanted * wanted).sum())
     if np.abs(crop / view - wanted).max() > TEMPLATE_TOLERANCE:
@@ -30,7 +33,7 @@ def preprocess_for(spec: ModelSpec, dataset: FaceDataset) -> Preprocess:
             f"{dataset.folder}: its crops are framed differently from the network's input; prepare the data set again "
             "with the other --framing"
         )
-    return Preprocess(spec.size[0], view, spec.mean, spec.std).eval()
+    return Preprocess(height, view, spec.mean, spec.std).eval()
 
 
 @torch.no_grad()

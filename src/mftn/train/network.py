@@ -41,8 +41,19 @@ def describe(config: TrainConfig, epoch: int) -> ModelSpec:
         mean=config.data.mean,
         std=config.data.std,
         arguments=_arguments(config) | {"drop_rate": 0.0, "drop_path_rate": 0.0},
-        provenance={"epoch": epoch, "training": to_mapping(config)},
+        provenance={"epoch": epoch, "training": _without_folders(to_mapping(config))},
     )
+
+
+def _without_folders(settings: Any) -> Any:
+    """The settings with the last name of absolute paths alone: a checkpoint travels, its maker's folders do not."""
+    if isinstance(settings, dict):
+        return {key: _without_folders(value) for key, value in settings.items()}
+    if isinstance(settings, list | tuple):
+        return [_without_folders(value) for value in settings]
+    if isinstance(settings, str) and Path(settings).is_absolute():
+        return Path(settings).name
+    return settings
 
 
 def _arguments(config: TrainConfig) -> dict[str, Any]:

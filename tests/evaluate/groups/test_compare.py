@@ -260,7 +260,15 @@ def test_two_commands_from_photographs_to_a_page(
     page = Path("report/groups.html").read_text()
     assert "Too few people to judge" in page and "data:image/png;base64," in page
     assert len(pd.read_csv("report/groups.csv")) == 4
-    assert json.loads(Path("report/groups.json").read_text())["faces"]["images"] == 2
+    assert json.loads(Path("report/groups.json").read_text())["models"]["faces"]["images"] == 2
+    assert main([*asked, "--out", "report"]) == 0, "a report replaces an earlier one"
+    capsys.readouterr()
+    Path("mine").mkdir()
+    Path("mine/groups.csv").write_text("a,b\n1,2\n")
+    assert main([*asked, "--out", "mine"]) == 1
+    assert "groups.csv: would be replaced" in capsys.readouterr().err
+    assert [path.name for path in Path("mine").iterdir()] == ["groups.csv"]
+    assert Path("mine/groups.csv").read_text() == "a,b\n1,2\n"
     assert main([*asked, "--model", "x.onnx"]) == 2
     capsys.readouterr()
     for option, value in (("--split", "test"), ("--protocol", "majority"), ("--deletion-images", "3")):

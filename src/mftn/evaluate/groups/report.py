@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -17,8 +18,12 @@ from mftn.evaluate.groups.sheet import join, predicted_expressions
 from mftn.evaluate.results import to_json
 from mftn.figure_text import text_as_written
 from mftn.files import json_text, write_csv, write_text
+from mftn.result_folder import ResultFolder
 
-OUTPUTS = ("groups.html", "groups.csv", "group_comparisons.csv", "groups.json", "groups.png", "groups.pdf")
+INDEX = "groups.json"
+COMPARISONS = "group_comparisons.csv"
+ALWAYS = ("groups.html", "groups.csv", INDEX, "groups.png", "groups.pdf")
+OUTPUTS = (*ALWAYS, COMPARISONS)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,22 +62,37 @@ class GroupReport:
         return found
 
     def write(self, out: str | Path) -> Path:
-        """Write `OUTPUTS` into a folder; the page's path."""
+        """Write `OUTPUTS` into a folder, without `COMPARISONS` where there are none; the page's path.
+
+        Raises:
+            OutputError: The folder has a file of such a name that no report wrote.
+        """
         from mftn.evaluate.figures import save_figure
         from mftn.evaluate.groups.figure import draw_groups
 
         out = Path(out)
-        out.mkdir(parents=True, exist_ok=True)
+        shares, comparisons = _rows(self.models)
+        results = ResultFolder(out, INDEX)
+        results.begin(OUTPUTS)
+        written = results.remove_others(OUTPUTS if comparisons else ALWAYS, re.compile(re.escape(COMPARISONS)))
         with text_as_written():
             figure = draw_groups(self.models)
             save_figure(figure, out / "groups.png", out / "groups.pdf")
-        shares, comparisons = _rows(self.models)
         write_csv(out / "groups.csv", shares)
         if comparisons:
-            write_csv(out / "group_comparisons.csv", comparisons)
-        write_text(out / "groups.json", json_text(to_json(self.models), indent=1))
+            write_csv(out / COMPARISONS, comparisons)
+        write_text(out / INDEX, json_text({"models": to_json(self.models), "files": written}, indent=1))
         write_text(out / "groups.html", _render(self.models, (out / "groups.png").read_bytes()))
         return out / "groups.html"
+
+
+def check_folder(out: Path) -> None:
+    """Refuse a folder with a file that a report of groups would replace and no earlier one wrote.
+
+    Raises:
+        OutputError: It has one.
+    """
+    ResultFolder(out, INDEX).check(OUTPUTS)
 
 
 def compare_groups(
