@@ -1,6 +1,6 @@
 """Small clips, made with PyAV: moving stripes, photographs, sound, odd containers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -35,6 +35,7 @@ def make_clip(
     codec: str = "libx264",
     shape: Fraction | None = None,
     options: dict[str, str] | None = None,
+    encoder: dict[str, str] | None = None,
 ) -> Path:
     """A clip of images at their times (25 per second if not given).
 
@@ -44,10 +45,11 @@ def make_clip(
         samples: Of the tone, per second.
         shape: Width of a pixel divided by its height.
         options: Of the container.
+        encoder: Options of the encoder.
     """
     milliseconds = milliseconds or range(0, 40 * len(images), 40)
     with av.open(str(path), "w", options=options or {}) as out:
-        stream = _add_video(out, codec, images[0].size, shape)
+        stream = _add_video(out, codec, images[0].size, shape, encoder or {})
         voice = out.add_stream(sound, rate=samples) if sound else None
         if voice:
             voice.codec_context.layout = "mono"
@@ -64,14 +66,20 @@ def make_clip(
 
 
 def _add_video(
-    out: av.container.OutputContainer, codec: str, size: tuple[int, int], shape: Fraction | None
+    out: av.container.OutputContainer,
+    codec: str,
+    size: tuple[int, int],
+    shape: Fraction | None,
+    encoder: dict[str, str],
 ) -> av.VideoStream:
     stream = out.add_stream(codec, rate=25)
     stream.width, stream.height = size
     stream.pix_fmt = "yuv420p"
     if codec == "libx264":
         stream.codec_context.time_base = Fraction(1, 1000)
-        stream.options = {"g": "10", "preset": "veryfast"}
+        stream.options = {"g": "10", "preset": "veryfast"} | encoder
+    else:
+        stream.options = encoder
     if shape:
         stream.codec_context.sample_aspect_ratio = shape
     return stream
@@ -96,6 +104,20 @@ def truncated(path: Path, share: float = 0.5) -> Path:
     short = path.with_name(f"short_{path.name}")
     short.write_bytes(content[: int(share * len(content))])
     return short
+
+
+def repacked(path: Path, content: Callable[[av.Packet], bytes | None]) -> Path:
+    """A copy of a clip whose packets hold what `content` gives for them, without those for which it gives None."""
+    copy = path.with_name(f"repacked_{path.name}")
+    with av.open(str(path)) as source, av.open(str(copy), "w") as out:
+        stream = out.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size and (given := content(packet)) is not None:
+                new = av.Packet(given)
+                new.pts, new.dts, new.duration = packet.pts, packet.dts, packet.duration
+                new.time_base, new.is_keyframe, new.stream = packet.time_base, packet.is_keyframe, stream
+                out.mux(new)
+    return copy
 
 
 def without_decoder(path: Path) -> Path:

@@ -1,13 +1,16 @@
 """Frames after a start are those that decoding from the beginning gives: pixels, numbers and times."""
 
 import sys
+from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from clips import joined, make_clip, stripes
+from clips import joined, make_clip, repacked, stripes
 
 from mftn.video import Clip
 
@@ -28,10 +31,38 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     made["late"] = make_clip(folder / "late.mkv", stripes(COUNT), [5000 + time for time in times], sound="aac")
     made["restart"] = joined(folder / "restart.ts", made["ts"], made["ts"])
     made["avi"] = make_clip(folder / "a.avi", stripes(COUNT), codec="mpeg4")
+    keyframes = {"g": "15", "keyint_min": "15"}
+    made["hidden"] = repacked(make_clip(folder / "b.webm", stripes(COUNT), codec="libvpx", encoder=keyframes), hidden())
+    open_groups = {"x264-params": "keyint=15:min-keyint=15:scenecut=0:open-gop=1:bframes=4"}
+    made["cut"] = repacked(make_clip(folder / "b.mkv", stripes(COUNT + 15), encoder=open_groups), without_first_group())
     return made
 
 
-@pytest.mark.parametrize("name", ["mp4", "mkv", "ts", "webm", "late", "restart", "avi"])
+def hidden() -> Callable[[av.Packet], bytes]:
+    """Makes every seventh frame of VP8 one that is not shown, as encoders do with frames that others refer to."""
+    number = count()
+
+    def content(packet: av.Packet) -> bytes:
+        first, *rest = bytes(packet)
+        return bytes([first & ~0x10 if next(number) % 7 == 6 and not packet.is_keyframe else first, *rest])
+
+    return content
+
+
+def without_first_group() -> Callable[[av.Packet], bytes | None]:
+    """Cuts a clip off before its second keyframe: frames stored after that one, shown before it, cannot be decoded."""
+    keyframes = count()
+    reached = -1
+
+    def content(packet: av.Packet) -> bytes | None:
+        nonlocal reached
+        reached = next(keyframes) if packet.is_keyframe else reached
+        return bytes(packet) if reached >= 1 else None
+
+    return content
+
+
+@pytest.mark.parametrize("name", ["mp4", "mkv", "ts", "webm", "late", "restart", "avi", "hidden", "cut"])
 def test_a_start_gives_what_decoding_gives(name: str, clips: dict[str, Path]) -> None:
     path = str(clips[name])
     whole = frames_of(Clip(path))

@@ -9,11 +9,17 @@ from typing import Any
 
 from mftn.video.clock import Clock
 
-CONTAINERS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "mpegts")
-"""Containers whose packets hold one frame each, with its timestamp."""
+MP4 = "mov,mp4,m4a,3gp,3g2,mj2"
+"""FFmpeg's name of the family of .mp4 and .mov."""
+
+CONTAINERS = (MP4, "matroska,webm", "mpegts")
+"""Containers whose packets hold one frame each, with its timestamp; some frames are never shown."""
 
 MAX_HELD_BYTES = 64_000_000
 """Most bytes of packets that are held; where keyframes are further apart, decoding begins early."""
+
+VP8_SHOWN = 0x10
+"""The bit of the first byte of a VP8 frame that says whether it is shown (RFC 6386, 9.1)."""
 
 
 @dataclass
@@ -34,7 +40,7 @@ class _Group:
 
     def times(self) -> list[float]:
         """The timestamps of its frames in seconds, in the order in which they are shown."""
-        return sorted(float(packet.pts * packet.time_base) for packet in self.packets if not packet.is_discard)
+        return sorted(float(packet.pts * packet.time_base) for packet in self.packets if _is_shown(packet))
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,8 @@ def skip(packets: Iterator[Any], clock: Clock, start: float) -> Skipped:
         countable = packet.pts is not None and packet.size and not packet.is_corrupt
         if not countable or (current is None and not packet.is_keyframe):
             return _leave(before, current, [packet], clock)
+        if current and not before and packet.pts < current.packets[0].pts:  # the file may lack what this frame needs
+            return _leave(before, current, [packet], clock)
         if current is None:
             current = _Group(0, deepcopy(clock))
         elif packet.is_keyframe:
@@ -84,6 +92,12 @@ def skip(packets: Iterator[Any], clock: Clock, start: float) -> Skipped:
         if current.size > MAX_HELD_BYTES:
             break
     return _leave(before, current, [], clock)
+
+
+def _is_shown(packet: Any) -> bool:
+    """Whether a packet holds a frame that is shown: in VP8, some hold what only other frames refer to."""
+    hidden = packet.stream.codec_context.name == "vp8" and not memoryview(packet)[0] & VP8_SHOWN
+    return not (packet.is_discard or hidden)
 
 
 def _leave(before: _Group | None, current: _Group | None, rest: list[Any], clock: Clock) -> Skipped:
