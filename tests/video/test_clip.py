@@ -35,6 +35,14 @@ def test_start_end_and_every(tmp_path: Path) -> None:
     assert [f.number for f in Clip(path, start=0.4, end=0.53)] == [10, 11, 12, 13]
 
 
+@pytest.mark.parametrize("name", ["a.ts", "a.mkv", "a.mp4"])
+def test_start_and_end_take_the_frames_at_these_times(name: str, tmp_path: Path) -> None:
+    path = str(make_clip(tmp_path / name, stripes(25), range(160, 1160, 40)))
+    for number in range(25):
+        assert len(list(Clip(path, end=number / 25))) == number + 1
+        assert next(iter(Clip(path, start=number / 25))).number == number
+
+
 @pytest.mark.parametrize("first", [0, 3_600_000], ids=["back", "ahead"])
 def test_two_recordings_in_one_file_go_on_one_after_the_other(first: int, tmp_path: Path) -> None:
     parts = [

@@ -17,7 +17,7 @@ from mftn.sources import Kind, Source, classify
 from mftn.types import Image
 from mftn.video.clock import Clock
 from mftn.video.device import load_av, open_container
-from mftn.video.sample import nearest
+from mftn.video.sample import ROUNDING_S, nearest
 from mftn.video.skip import CONTAINERS, skip
 from mftn.video.sound import Sound
 
@@ -156,10 +156,10 @@ class Clip:
             now = self.clock.tick(raw.time)
             if self.sound:
                 self.sound.settle()
-            if self.end is not None and now > self.end:
+            if self.end is not None and now > self.end + ROUNDING_S:
                 self._ended_by_choice = True
                 return
-            if now >= self.start:
+            if now >= self.start - ROUNDING_S:
                 yield self._number, now, raw
 
     def _why_empty(self) -> str:
