@@ -117,6 +117,15 @@ def test_a_cut_off_file_gives_its_frames_and_says_so(
     assert said in (short.cut_off() or "").replace("1.9 s", "2.0 s").replace("4.1 s", "4.0 s")
 
 
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
+def test_a_cut_is_noticed_wherever_the_times_begin(name: str, tmp_path: Path) -> None:
+    path = make_clip(tmp_path / name, stripes(100), range(60_000, 64_000, 40), options={"movflags": "faststart"})
+    whole, short = Clip(str(path)), Clip(str(truncated(path)))
+    assert len(list(whole)) == 100 and whole.cut_off() is None
+    list(short)
+    assert (short.cut_off() or "").replace("4.1 s", "4.0 s").endswith(" s of 4.0 s")
+
+
 def test_an_end_of_ones_own_choice_is_no_cut(tmp_path: Path) -> None:
     clip = Clip(str(make_clip(tmp_path / "a.mkv", stripes(50))), end=1.0)
     assert len(list(clip)) == 26 and clip.cut_off() is None

@@ -18,7 +18,7 @@ from mftn.types import Image
 from mftn.video.clock import Clock
 from mftn.video.device import load_av, open_container
 from mftn.video.sample import ROUNDING_S, nearest
-from mftn.video.skip import CONTAINERS, skip
+from mftn.video.skip import CONTAINERS, MP4, skip
 from mftn.video.sound import Sound
 
 BROKEN_CLOCK_GAP_S, LONGEST_GAP_S = 10.0, 86400.0
@@ -297,7 +297,8 @@ def _declared_end(container: Any, stream: Any) -> float:
     """The last timestamp in seconds according to the file's header; 0 if it has none."""
     if container.format.name == "avi" and stream.average_rate:  # the duration is guessed from the file's size
         return float(stream.frames / stream.average_rate)
-    return (container.duration or 0) / 1e6
+    begin = container.start_time or 0 if container.format.name == MP4 else 0  # others count it in
+    return (begin + (container.duration or 0)) / 1e6
 
 
 def _sensible_rate(stream: Any) -> Fraction:
