@@ -2,6 +2,7 @@
 
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,10 +14,10 @@ from PIL import Image as PillowImage
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import itertools
 
-from clips import make_clip, stripes
+from clips import make_clip, stripes, truncated
 
 from mftn.errors import ImageError
-from mftn.video import Clip
+from mftn.video import Clip, device
 from mftn.video import clip as clip_module
 
 
@@ -70,6 +71,45 @@ def test_a_lost_stream_goes_on(server: tuple[str, list[str]], monkeypatch: pytes
     gaps = [after - before for before, after in itertools.pairwise(times)]
     assert len(frames) > 60 and min(gaps) > 0 and 0.5 < max(gaps) < 3
     assert len(said) == 1 and "the connection was lost" in said[0] and "secret" not in said[0]
+
+
+def test_a_stream_that_stalls_goes_on_after_all_of_the_silence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content, asked = make_clip(tmp_path / "a.ts", stripes(50)).read_bytes(), itertools.count()
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.end_headers()
+        request.wfile.write(content)
+        if next(asked) == 0:
+            time.sleep(3)
+
+    for module in (clip_module, device):
+        monkeypatch.setattr(module, "READ_TIMEOUT_S", 2.0)
+    monkeypatch.setattr(clip_module, "FIRST_WAIT_S", 0.1)
+    with serving(answer) as port:
+        clip = Clip(f"http://127.0.0.1:{port}/live", tell=lambda line: None)
+        times = [frame.time for frame in itertools.islice(clip, 60)]
+        clip.close()
+    assert times[49] == pytest.approx(1.96, abs=0.01) and 2 < times[50] - times[49] < 3
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
+def test_a_download_that_breaks_off_gives_all_frames_that_came(tmp_path: Path, name: str) -> None:
+    whole = make_clip(tmp_path / name, stripes(50), options={"movflags": "faststart"})
+    short = truncated(whole, 0.6)
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.send_header("Content-Length", str(whole.stat().st_size))
+        request.end_headers()
+        request.wfile.write(short.read_bytes())
+
+    with serving(answer) as port:
+        clip = Clip(f"http://127.0.0.1:{port}/{name}")
+        found = [frame.time for frame in clip]
+        clip.close()
+    assert found == [frame.time for frame in Clip(str(short))]
+    assert "the file is cut off" in (clip.cut_off() or "")
 
 
 def test_a_stream_that_stays_away_is_given_up(server: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch) -> None:

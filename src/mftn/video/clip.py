@@ -16,7 +16,7 @@ from mftn.errors import ImageError, TooManyPixelsError
 from mftn.sources import Kind, Source, classify
 from mftn.types import Image
 from mftn.video.clock import Clock
-from mftn.video.device import load_av, open_container
+from mftn.video.device import READ_TIMEOUT_S, load_av, open_container
 from mftn.video.sample import ROUNDING_S, nearest
 from mftn.video.skip import CONTAINERS, MP4, skip
 from mftn.video.sound import Sound
@@ -110,6 +110,7 @@ class Clip:
         self._ended_by_choice = False
         self._reached = 0.0  # the latest raw timestamp in any stream, seconds
         self._broken_last: dict[int, bool] = {}  # stream → whether its latest packet is incomplete
+        self._stalled = False  # whether a read took all the time that it may
 
     @property
     def shown_s(self) -> float:
@@ -228,6 +229,7 @@ class Clip:
         packets = self.container.demux()
         while True:
             self._before_packet()
+            asked = time.monotonic()
             try:
                 packet = next(packets)
             except StopIteration:
@@ -235,7 +237,10 @@ class Clip:
             except av.FFmpegError:  # the file ends in the middle
                 self.damaged += not self.live
                 self._broken_last[-1] = True
-                return
+                packet = av.Packet()  # without content, as at every end: the decoder gives the frames that it holds
+                packet.stream, packet.time_base = self.stream, self.stream.time_base
+            finally:
+                self._stalled |= time.monotonic() - asked >= READ_TIMEOUT_S
             if packet.size:
                 self._broken_last[packet.stream.index] = packet.is_corrupt
             if packet.pts is not None:
@@ -252,7 +257,7 @@ class Clip:
         """
         self.container.close()
         self._tell(f"{self.source}: the connection was lost; trying to get it back for {LONGEST_LOSS_S:.0f} s")
-        lost, wait = time.monotonic(), FIRST_WAIT_S
+        lost, wait = time.monotonic() - (READ_TIMEOUT_S if self._stalled else 0.0), FIRST_WAIT_S
         while True:
             time.sleep(wait)
             try:
@@ -262,7 +267,7 @@ class Clip:
                 if time.monotonic() - lost > LONGEST_LOSS_S:
                     raise
                 wait = min(2 * wait, LONGEST_WAIT_S)
-        self.stream = self._images()
+        self.stream, self._stalled = self._images(), False
         self.clock.resume(time.monotonic() - lost)
 
     def _read_sound_to_the_end(self) -> None:
