@@ -60,6 +60,21 @@ def test_people_keep_their_numbers_between_detections(
     assert overlap(moving[-1].box, exact.box) > 0.7
 
 
+def test_faces_come_from_the_surest_to_the_least_sure(
+    recognizer: Recognizer, woman: PillowImage.Image, other: PillowImage.Image
+) -> None:
+    tracker = FaceTracker(recognizer, detect_every=20, smooth=0.0)
+    images = [
+        frame((woman.rotate(3 * min(number, 10)), 5, 40), (other.rotate(3 * max(10 - number, 0)), 410, 10))
+        for number in range(20)
+    ]
+    seen = follow(tracker, images, 0.02)
+    assert tracks(seen) == [{1, 2}] * 20
+    scores = [[face.score or 0.0 for face in faces] for faces in seen]
+    assert scores == [sorted(each, reverse=True) for each in scores]
+    assert {faces[0].track for faces in seen} == {1, 2}  # the surest is not always the same person
+
+
 @pytest.mark.parametrize("step", [0.5, 1.0, 2.0, 5.0])
 @pytest.mark.parametrize("detect_every", [1, 5])
 def test_at_sparse_sampling_one_person_is_one_track(
