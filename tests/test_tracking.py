@@ -17,7 +17,9 @@ import mftn
 from mftn.cli import main
 from mftn.engines import Calibration, tempered
 from mftn.errors import ConfigError, ImageError
+from mftn.tracking import TrackedFrames
 from mftn.types import Image
+from mftn.video import Clip
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +82,12 @@ def test_images_never_narrow_the_smoothing_window(clip: Path, monkeypatch: pytes
     with pytest.raises(ImageError, match="frame 0: its image is no longer in memory; give it"):
         narrow[0].annotate()
     assert narrow[-1].annotate().size == (320, 240)
+
+
+def test_frames_too_large_to_be_held_do_not_pile_up(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mftn.tracking.MAX_HELD_BYTES", 240 * 320 * 3 - 1)  # less than one frame
+    frames = TrackedFrames(Clip(str(clip), end=0.2), mftn.load(threads=1), smooth=60, keep_images=True)
+    assert [len(list(frames.push(frame))) for frame in frames.clip] == [0, 1, 1, 1, 1, 1]
 
 
 def test_what_is_wrong_with_a_video_is_said(clip: Path, tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ class TrackedFrames:
         """Add a frame and yield those that are ready: predictions, and their images where these are kept."""
         height, width = frame.image.shape[:2]
         if self._smoother is None:
-            most = MAX_HELD_BYTES // frame.image.nbytes if self.keep_images else 0
+            most = max(MAX_HELD_BYTES // frame.image.nbytes, 1) if self.keep_images else 0
             self._smoother = CentredSmoother(self._centred, most)
         number, time = frame.number, frame.time
         prediction = Prediction(self.clip.source, width, height, (), None, number, time, model=self._model)
