@@ -93,6 +93,17 @@ def test_a_prediction_is_saved_as_its_suffix_says(prediction: Prediction, tmp_pa
         prediction.save(tmp_path / "faces.xyz")
 
 
+def test_a_file_that_cannot_hold_the_image_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wide = np.zeros((1, 70_000, 3), np.uint8)
+    with pytest.raises(ImageError, match=r"wide\.jpg: 70000×1 pixels are too many for JPEG.*; choose another format"):
+        Prediction("wide.png", 70_000, 1, ()).save(tmp_path / "wide.jpg", wide)
+    PillowImage.init()
+    monkeypatch.delitem(PillowImage.EXTENSION, ".avif", raising=False)
+    with pytest.raises(ImageError, match=r"small\.avif: cannot be written as \.avif"):
+        Prediction("small.png", 5, 1, ()).save(tmp_path / "small.avif", wide[:, :5])
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_source_is_never_replaced(photos: Path, tmp_path: Path) -> None:
     source = tmp_path / "a.jpg"
     source.write_bytes((photos / "astronaut.jpg").read_bytes())

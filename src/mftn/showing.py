@@ -84,8 +84,12 @@ def save(prediction: Prediction, path: Path, image: ImageSource | None = None) -
         from PIL import Image as PillowImage
 
         annotated = prediction.annotate(image)
-        with write_encoded(path) as content:
-            write_image(annotated, content, PillowImage.registered_extensions()[suffix], quality=92)
+        kind = PillowImage.registered_extensions().get(suffix, suffix)  # AVIF is unknown to Pillow before 11.3
+        try:
+            with write_encoded(path) as content:
+                write_image(annotated, content, kind, quality=92)
+        except ImageError as error:
+            raise ImageError(f"{path}: {error}; choose another format") from error
     elif suffix == ".json":
         write_text(path, prediction.to_json(indent=2) + "\n")
     elif suffix in TABLE_SUFFIXES:
