@@ -204,6 +204,63 @@ def test_hidden_files_are_neither_data_nor_errors(name: str, tmp_path: Path) -> 
     assert survey(kind, root).warnings == warnings
 
 
+TABLES = {
+    "raf-db": "EmoLabel/list_patition_label.txt",
+    "affectnet csv": "training.csv",
+    "expw": "label/label.lst",
+    "fer2013": "fer2013.csv",
+    "ferplus csv": "fer2013new.csv",
+    "table": "",
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_reads_the_same_however_it_was_saved(name: str, tmp_path: Path) -> None:
+    kind, make, _, _ = LOOKALIKES[name]
+    root = make(tmp_path / "raw")
+    table, expected = root / TABLES[name], list(read_records(kind, root))
+    content = table.read_bytes()
+    for saved in (b"\xef\xbb\xbf" + content, content.replace(b"\n", b"\r\n"), content + b"\r\n\n"):
+        table.write_bytes(saved)
+        assert list(read_records(kind, root)) == expected
+    table.write_bytes(content + "café,1".encode("cp1252"))
+    with pytest.raises(DataError, match=rf"{table.name}: is not UTF-8"):
+        list(read_records(kind, root))
+
+
+def test_label_tables_of_ferplus_are_read_with_a_byte_order_mark_and_blank_lines(tmp_path: Path) -> None:
+    folder = tmp_path / "FER2013Train"
+    folder.mkdir()
+    (folder / "label.csv").write_text('\ufefffer0.png,"(0, 0, 48, 48)",9,1,0,0,0,0,0,0,0,0\n\n', encoding="utf-8")
+    assert [record.source.name for record in read_records("ferplus", tmp_path)] == ["fer0.png"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("Usage,", "Use,", r"fer2013new.csv:2: not a usage, an image name"),
+        ("Image name", "Name", r"fer2013new.csv:2: not a usage, an image name"),
+        (",0,0,0\n", "\n", r"fer2013new.csv:2: not a file name"),
+        (",0,0,0\n", ",0,0,0,0\n", r"fer2013new.csv:2: not a file name"),
+    ],
+)
+def test_vote_tables_with_other_columns_are_named(old: str, new: str, message: str, tmp_path: Path) -> None:
+    table = lookalikes.ferplus_tables(tmp_path, 3, 1) / "fer2013new.csv"
+    table.write_text(table.read_text().replace(old, new, 1))
+    with pytest.raises(DataError, match=message):
+        list(read_records("ferplus", tmp_path))
+
+
+def test_annotations_of_affectnet_are_one_number_each(tmp_path: Path) -> None:
+    folder = tmp_path / "train_set" / "annotations"
+    folder.mkdir(parents=True)
+    np.save(folder / "0_exp.npy", np.array(["3"]))
+    assert labels("affectnet", tmp_path) == ["surprise"]
+    np.save(folder / "1_exp.npy", np.array([1, 2]))
+    with pytest.raises(DataError, match=r"1_exp\.npy: not an expression's number"):
+        labels("affectnet", tmp_path)
+
+
 def test_names_that_meet_are_numbered_apart(tmp_path: Path) -> None:
     colours = {"x.jpg": 10, "x.png": 60, "x_2.jpg": 110, "X.jpeg": 160, "deep/x.jpg": 210, "deep_x.png": 250}
     for path, grey in colours.items():

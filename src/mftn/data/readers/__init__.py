@@ -1,12 +1,14 @@
 """A short reader per data set: what its owners give becomes records, checked against what they publish."""
 
+import csv
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, TextIO, get_args
 
 from mftn.data.records import CropFormat, Framing, Record
 from mftn.errors import ConfigError, DataError, did_you_mean
@@ -85,6 +87,44 @@ def read_records(name: str, root: str | Path, options: ReadOptions | None = None
         if record.label == "contempt" and options.classes == 7:
             continue
         yield replace(record, name=names.name(record.name))
+
+
+@contextmanager
+def open_table(table: Path) -> Iterator[TextIO]:
+    """A table of text as any system may have saved it: with a byte order mark or without, with any line ends.
+
+    Raises:
+        DataError: It is not UTF-8, or no table.
+    """
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            yield file
+    except UnicodeDecodeError as error:
+        raise DataError(f"{table}: is not UTF-8 ({error}); save it as CSV UTF-8") from error
+    except csv.Error as error:
+        raise DataError(f"{table}: is no CSV file ({error})") from error
+
+
+def read_lines(table: Path) -> Iterator[tuple[str, str]]:
+    """FILE:LINE and the text of every line of a list that is not blank."""
+    with open_table(table) as file:
+        for line, text in enumerate(file, start=1):
+            if text.strip():
+                yield f"{table}:{line}", text.rstrip("\r\n")
+
+
+def read_cells(table: Path) -> Iterator[tuple[str, list[str]]]:
+    """FILE:LINE and the cells of every row of a CSV table that is not blank."""
+    with open_table(table) as file:
+        for line, cells in enumerate(csv.reader(file), start=1):
+            if cells:
+                yield f"{table}:{line}", cells
+
+
+def read_rows(table: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a CSV table by its first row's names."""
+    with open_table(table) as file:
+        yield from csv.DictReader(file)
 
 
 @dataclass(slots=True)

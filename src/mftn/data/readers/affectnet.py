@@ -6,13 +6,12 @@ expression, valence, arousal` and images in subfolders. The folder form has `tra
 Mollahosseini, Hasani and Mahoor, 2017.
 """
 
-import csv
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from mftn.data.readers import DataSet, ReadOptions
+from mftn.data.readers import DataSet, ReadOptions, read_cells
 from mftn.data.records import Record, Split
 from mftn.errors import DataError
 from mftn.sources import is_hidden
@@ -47,7 +46,7 @@ def _read_folder(folder: Path, split: Split) -> Iterator[Record]:
         raise DataError(f"{folder / 'annotations'}: holds no *_exp.npy; extract the archive again")
     for annotation in annotations:
         try:
-            number = int(np.load(annotation, allow_pickle=False))
+            number = int(np.load(annotation, allow_pickle=False).item())
         except (ValueError, OSError, EOFError) as error:
             raise DataError(f"{annotation}: not an expression's number ({error}); extract the archive again") from error
         label = _label(number, str(annotation))
@@ -60,21 +59,19 @@ def _read_folder(folder: Path, split: Split) -> Iterator[Record]:
 def _read_table(table: Path) -> Iterator[Record]:
     split = _split_of(table)
     images = None
-    with table.open(newline="", encoding="utf-8") as file:
-        for line, row in enumerate(csv.reader(file), start=1):
-            where = f"{table}:{line}"
-            if line == 1 and row[:1] == [COLUMNS[0]]:
-                continue
-            try:
-                path, left, top, width, height, _landmarks, number = row[: len(COLUMNS)]
-                label = _label(int(number), where)
-                x, y, w, h = (float(value) for value in (left, top, width, height))
-            except ValueError as error:
-                raise DataError(f"{where}: not the columns {', '.join(COLUMNS)}, …: {row[:8]}") from error
-            if label:
-                images = images or _find_images(table, path, where)
-                name = f"{OUT[split]}/{path.replace('/', '_').rsplit('.', 1)[0]}"
-                yield Record(images / path, where, name, split, label, box=(x, y, x + w, y + h))
+    for where, row in read_cells(table):
+        if row[0] == COLUMNS[0]:
+            continue
+        try:
+            path, left, top, width, height, _landmarks, number = row[: len(COLUMNS)]
+            label = _label(int(number), where)
+            x, y, w, h = (float(value) for value in (left, top, width, height))
+        except ValueError as error:
+            raise DataError(f"{where}: not the columns {', '.join(COLUMNS)}, …: {row[:8]}") from error
+        if label:
+            images = images or _find_images(table, path, where)
+            name = f"{OUT[split]}/{path.replace('/', '_').rsplit('.', 1)[0]}"
+            yield Record(images / path, where, name, split, label, box=(x, y, x + w, y + h))
 
 
 def _split_of(table: Path) -> Split:

@@ -7,7 +7,7 @@ expression. There are no official splits. Source: Zhang, Luo, Loy and Tang, 2018
 from collections.abc import Iterator
 from pathlib import Path
 
-from mftn.data.readers import DataSet, ReadOptions
+from mftn.data.readers import DataSet, ReadOptions, read_lines
 from mftn.data.records import Record
 from mftn.errors import DataError
 
@@ -22,8 +22,7 @@ def read(root: Path, options: ReadOptions) -> Iterator[Record]:  # noqa: ARG001 
     folder = next((f for f in (root / "image" / "origin", root / "image") if f.is_dir()), None)
     if folder is None:
         raise DataError(f"{root / 'image'}: missing; extract all parts of the images' archive")
-    for line, row in enumerate(table.read_text(encoding="utf-8").splitlines(), start=1):
-        where = f"{table}:{line}"
+    for where, row in read_lines(table):
         try:
             file, *values, label = row.rsplit(maxsplit=7)
             face, top, left, right, bottom = (int(value) for value in values[:5])

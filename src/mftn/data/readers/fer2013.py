@@ -3,11 +3,10 @@
 Source: Goodfellow et al., Challenges in representation learning, 2013.
 """
 
-import csv
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from mftn.data.readers import DataSet, ReadOptions
+from mftn.data.readers import DataSet, ReadOptions, read_rows
 from mftn.data.records import Record, Split
 from mftn.errors import DataError
 
@@ -22,11 +21,10 @@ def read(root: Path, options: ReadOptions) -> Iterator[Record]:  # noqa: ARG001 
     table = next((table for table in tables if table.is_file()), None)
     if table is None:
         raise DataError(f"{root}: holds neither fer2013.csv nor icml_face_data.csv")
-    with table.open(newline="") as file:
-        for line, row in enumerate(csv.DictReader(file), start=2):
-            usage, label, pixels = parse_row(row, f"{table}:{line}")
-            split = USAGES[usage]
-            yield Record(table, f"{table}:{line}", f"{split}/{line - 2:05d}", split, label, pixels=pixels)
+    for line, row in enumerate(read_rows(table), start=2):
+        usage, label, pixels = parse_row(row, f"{table}:{line}")
+        split = USAGES[usage]
+        yield Record(table, f"{table}:{line}", f"{split}/{line - 2:05d}", split, label, pixels=pixels)
 
 
 def parse_row(row: Mapping[str, str], where: str) -> tuple[str, str, bytes]:

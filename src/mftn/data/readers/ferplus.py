@@ -5,14 +5,13 @@ file, box (not in the tables that Microsoft's generate_training_data.py writes),
 has `fer2013new.csv` (votes) beside `fer2013.csv` (pixels), joined by row order. Source: Barsoum et al., 2016.
 """
 
-import csv
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
 
-from mftn.data.readers import DataSet, ReadOptions
+from mftn.data.readers import DataSet, ReadOptions, read_cells, read_rows
 from mftn.data.readers.fer2013 import USAGES, parse_row
 from mftn.data.records import Record, Split
 from mftn.data.votes import VOTE_COLUMNS, hard_labels
@@ -41,38 +40,37 @@ def _read_folder(folder: Path, split: Split) -> Iterator[Record]:
     table = folder / "label.csv"
     if not table.is_file():
         raise DataError(f"{table}: missing; FERPlus keeps one beside the images of every split")
-    with table.open(newline="") as file:
-        for line, row in enumerate(csv.reader(file), start=1):
-            where = f"{table}:{line}"
-            if len(row) < 2:
-                raise DataError(f"{where}: not a file name, a box and vote counts: {row}")
-            votes = _votes(row[1 if len(row) == 1 + len(VOTE_COLUMNS) else 2 :], where)
-            name = f"{split}/{Path(row[0]).stem}"
-            yield Record(folder / row[0], where, name, split, _label(votes), votes)
+    for where, row in read_cells(table):
+        if len(row) < 2:
+            raise DataError(f"{where}: not a file name, a box and vote counts: {row}")
+        votes = _votes(row[1 if len(row) == 1 + len(VOTE_COLUMNS) else 2 :], where)
+        name = f"{split}/{Path(row[0]).stem}"
+        yield Record(folder / row[0], where, name, split, _label(votes), votes)
 
 
 def _read_tables(votes_table: Path, pixels_table: Path) -> Iterator[Record]:
     if not pixels_table.is_file():
         raise DataError(f"{pixels_table}: missing; {votes_table.name} has the votes, this table the pixels")
-    with votes_table.open(newline="") as votes_file, pixels_table.open(newline="") as pixels_file:
-        rows = zip_longest(csv.DictReader(votes_file), csv.DictReader(pixels_file))
-        for line, (row, pixels_row) in enumerate(rows, start=2):
-            where = f"{votes_table}:{line}"
-            if row is None or pixels_row is None:
-                raise DataError(f"{where}: {votes_table.name} and {pixels_table.name} differ in length")
-            usage, _, pixels = parse_row(pixels_row, f"{pixels_table}:{line}")
-            if row["Usage"] != usage:
-                raise DataError(f"{where}: {row['Usage']} here but {usage} in {pixels_table.name}: not the same rows")
-            if row["Image name"]:  # those without are no faces and not part of FERPlus's folders either
-                votes = _votes(list(row.values())[2:], where)
-                name = f"{USAGES[usage]}/{Path(row['Image name']).stem}"
-                yield Record(pixels_table, where, name, USAGES[usage], _label(votes), votes, pixels=pixels)
+    rows = zip_longest(read_rows(votes_table), read_rows(pixels_table))
+    for line, (row, pixels_row) in enumerate(rows, start=2):
+        where = f"{votes_table}:{line}"
+        if row is None or pixels_row is None:
+            raise DataError(f"{where}: {votes_table.name} and {pixels_table.name} differ in length")
+        if row.get("Usage") is None or row.get("Image name") is None:
+            raise DataError(f"{where}: not a usage, an image name and vote counts: {list(row.values())}")
+        usage, _, pixels = parse_row(pixels_row, f"{pixels_table}:{line}")
+        if row["Usage"] != usage:
+            raise DataError(f"{where}: {row['Usage']} here but {usage} in {pixels_table.name}: not the same rows")
+        if row["Image name"]:  # those without are no faces and not part of FERPlus's folders either
+            votes = _votes(list(row.values())[2:], where)
+            name = f"{USAGES[usage]}/{Path(row['Image name']).stem}"
+            yield Record(pixels_table, where, name, USAGES[usage], _label(votes), votes, pixels=pixels)
 
 
 def _votes(columns: Sequence[str], where: str) -> tuple[int, ...]:
     try:
         votes = tuple(int(vote) for vote in columns)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:  # a row that is too short has None, one that is too long a list
         raise DataError(f"{where}: not a file name, a box and vote counts: {columns}") from error
     if len(votes) != len(VOTE_COLUMNS) or min(votes) < 0:
         raise DataError(f"{where}: expected {len(VOTE_COLUMNS)} vote counts, found {columns}")

@@ -7,7 +7,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from mftn.data.readers import DataSet, ReadOptions
+from mftn.data.readers import DataSet, ReadOptions, read_lines
 from mftn.data.records import Record
 from mftn.errors import DataError
 
@@ -19,8 +19,7 @@ def read(root: Path, options: ReadOptions) -> Iterator[Record]:
     table = root / "EmoLabel" / "list_patition_label.txt"
     if not table.is_file():
         raise DataError(f"{table}: missing; give the folder that holds EmoLabel and Image (RAF-DB's `basic`)")
-    for line, row in enumerate(table.read_text().splitlines(), start=1):
-        where = f"{table}:{line}"
+    for where, row in read_lines(table):
         try:
             file, number = row.split()
             label = NUMBERS[int(number)]

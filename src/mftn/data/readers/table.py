@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mftn.data.readers import DataSet, ReadOptions
+from mftn.data.readers import DataSet, ReadOptions, open_table
 from mftn.data.readers.folder import SPLIT_NAMES
 from mftn.data.records import Record
 from mftn.errors import DataError
@@ -52,15 +52,10 @@ def _rows(table: Path) -> Iterator[Mapping[str, Any]]:
         except (OSError, pa.ArrowInvalid) as error:
             raise DataError(f"{table}: not a Parquet file ({error})") from error
     else:
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            try:
-                separator = csv_delimiter(file.readline())
-                file.seek(0)
-                yield from csv.DictReader(file, delimiter=separator)
-            except UnicodeDecodeError as error:
-                raise DataError(f"{table}: is not UTF-8 ({error}); save it as CSV UTF-8") from error
-            except csv.Error as error:
-                raise DataError(f"{table}: is no CSV file ({error})") from error
+        with open_table(table) as file:
+            separator = csv_delimiter(file.readline())
+            file.seek(0)
+            yield from csv.DictReader(file, delimiter=separator)
 
 
 def _box(row: Mapping[str, Any], where: str) -> Box | None:
