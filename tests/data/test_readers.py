@@ -118,7 +118,7 @@ def test_a_half_extracted_archive_extra_and_double_files(tmp_path: Path) -> None
     table = root / "EmoLabel" / "list_patition_label.txt"
     table.write_text(table.read_text() + "train_00001.jpg 2\n")
     warnings = survey("raf-db", root).warnings
-    assert any("1 images have no label" in line and "stray.jpg" in line for line in warnings)
+    assert any("1 images beside those are not used" in line and "stray.jpg" in line for line in warnings)
     assert any("1 faces are named more than once" in line for line in warnings)
     names = [record.name for record in read_records("raf-db", root)]
     assert len(set(names)) == len(names) == 57
@@ -166,6 +166,8 @@ def test_error_messages_name_file_and_line(tmp_path: Path, kind: str, file: str,
         ("path,label\na.jpg,,9", r"t.csv:2: needs a path and a label"),
         ("path,label,left,top,right,bottom\na.jpg,happy,9,0,3,4", r"t.csv:2: the box .* is empty"),
         ("path,label,left,top,right,bottom\na.jpg,happy,9,,3,4", r"t.csv:2: the box needs numbers"),
+        ("path,label,left,top,right,bottom\na.jpg,happy,nan,nan,nan,nan", r"t.csv:2: the box .* is empty"),
+        ("path,label,left,top,right,bottom\na.jpg,happy,0,0,inf,inf", r"t.csv:2: the box .* is empty"),
     ],
 )
 def test_error_messages_of_a_table(tmp_path: Path, row: str, message: str) -> None:
@@ -259,6 +261,28 @@ def test_annotations_of_affectnet_are_one_number_each(tmp_path: Path) -> None:
     np.save(folder / "1_exp.npy", np.array([1, 2]))
     with pytest.raises(DataError, match=r"1_exp\.npy: not an expression's number"):
         labels("affectnet", tmp_path)
+
+
+@pytest.mark.parametrize("size", ["0,0", "nan,nan"])
+def test_an_annotated_box_without_an_area_is_named(size: str, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").touch()
+    (tmp_path / "training.csv").write_text(f"a.jpg,1,2,{size},5,8,0,0\na.jpg,1,2,{size},5,1,0,0\n")
+    with pytest.raises(DataError, match=r"training.csv:2: the box .* is empty"):
+        list(read_records("affectnet", tmp_path))
+
+
+def test_images_that_are_not_read_are_counted_and_not_called_unlabelled(tmp_path: Path) -> None:
+    root = lookalikes.affectnet_folders(tmp_path / "raw", 11, 11)
+    (warning,) = (line for line in survey("affectnet", root, ReadOptions(classes=7)).warnings if "not used" in line)
+    assert warning.startswith("8 images beside those are not used")  # contempt, and what is no expression
+    (tmp_path / "t.csv").write_text("path, label, split\na.jpg, happy, train\n")
+    for name in ("a.jpg", "b.heic"):
+        (tmp_path / name).touch()
+    assert "1 images beside those are not used, the first is" in survey("table", tmp_path / "t.csv").warnings[0]
+    (record,) = read_records("table", tmp_path / "t.csv")
+    assert record.split == "train"
+    (tmp_path / "t.csv").write_text("path,label\n.,happy\n")
+    assert len(list(read_records("table", tmp_path / "t.csv"))) == 1  # a folder; it is named when it is read
 
 
 def test_names_that_meet_are_numbered_apart(tmp_path: Path) -> None:

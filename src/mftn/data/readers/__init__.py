@@ -1,6 +1,7 @@
 """A short reader per data set: what its owners give becomes records, checked against what they publish."""
 
 import csv
+import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +14,7 @@ from typing import Any, Literal, TextIO, get_args
 from mftn.data.records import CropFormat, Framing, Record
 from mftn.errors import ConfigError, DataError, did_you_mean
 from mftn.files import UniqueNames
-from mftn.sources import IMAGE_SUFFIXES, is_hidden
+from mftn.sources import HEIC_SUFFIXES, IMAGE_SUFFIXES, RAW_SUFFIXES, is_hidden
 
 DataSetName = Literal["raf-db", "affectnet", "expw", "ferplus", "fer2013", "folder", "table"]
 DATA_SETS: tuple[DataSetName, ...] = get_args(DataSetName)
@@ -86,6 +87,9 @@ def read_records(name: str, root: str | Path, options: ReadOptions | None = None
     for record in find_data_set(name).read(root, options):
         if record.label == "contempt" and options.classes == 7:
             continue
+        left, top, right, bottom = record.box or (0, 0, 1, 1)
+        if not (-math.inf < left < right < math.inf and -math.inf < top < bottom < math.inf):
+            raise DataError(f"{record.where}: the box {record.box} is empty; it is left, top, right, bottom in pixels")
         yield replace(record, name=names.name(record.name))
 
 
@@ -169,11 +173,11 @@ def survey(name: str, root: str | Path, options: ReadOptions | None = None) -> S
         )
     if not found.total:
         raise DataError(f"{root}: holds no labelled image")
-    named = {source for source, _ in stems}
+    named, suffixes = {source for source, _ in stems}, IMAGE_SUFFIXES | HEIC_SUFFIXES | RAW_SUFFIXES
     images = (folder / name for folder in files for name in sorted(files[folder]) if not is_hidden(name))
-    extra = [str(path) for path in images if path.suffix.lower() in IMAGE_SUFFIXES and str(path) not in named]
+    extra = [str(path) for path in images if path.suffix.lower() in suffixes and str(path) not in named]
     if extra:
-        found.warnings.append(f"{len(extra):,} images have no label and are omitted, the first is {extra[0]}")
+        found.warnings.append(f"{len(extra):,} images beside those are not used, the first is {extra[0]}")
     double = [source for (source, _), count in stems.items() if count > 1]
     if double:
         found.warnings.append(f"{len(double):,} faces are named more than once, the first in {double[0]}")

@@ -29,11 +29,11 @@ def read(root: Path, options: ReadOptions) -> Iterator[Record]:  # noqa: ARG001 
         label = find_expression(str(row["label"]))
         if label is None:
             raise DataError(f"{where}: {row['label']!r} is no expression; known are neutral, happiness, surprise, …")
-        split = SPLIT_NAMES.get(str(row.get("split") or "").lower())
+        split = SPLIT_NAMES.get(str(row.get("split") or "").strip().lower())
         if row.get("split") and split is None:
             raise DataError(f"{where}: {row['split']!r} is no split; known are train, valid and test")
         path = Path(str(row["path"]))
-        stem = "_".join(path.with_suffix("").parts[-2:])
+        stem = "_".join((*path.parts[:-1], path.stem)[-2:])
         name = f"{split or 'all'}/{stem}"
         box, found = _box(row, where), boxes.setdefault(path, [])
         if box not in found:
@@ -66,8 +66,6 @@ def _box(row: Mapping[str, Any], where: str) -> Box | None:
         left, top, right, bottom = (float(str(value).replace(",", ".")) for value in values)
     except (TypeError, ValueError) as error:
         raise DataError(f"{where}: the box needs numbers for left, top, right and bottom, found {values}") from error
-    if right <= left or bottom <= top:
-        raise DataError(f"{where}: the box {values} is empty; it is left, top, right, bottom in pixels")
     return left, top, right, bottom
 
 
