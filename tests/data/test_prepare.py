@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -125,8 +126,6 @@ def test_stopped_at_every_part_it_goes_on(ferplus_root: Path, tmp_path: Path) ->
 
 
 def test_a_damaged_image_stops_with_its_name_or_is_omitted_and_named(ferplus_root: Path, tmp_path: Path) -> None:
-    import shutil
-
     root = tmp_path / "raw"
     shutil.copytree(ferplus_root, root)
     picture = root / "FER2013Train" / "fer0000001.png"
@@ -159,6 +158,35 @@ def test_an_output_that_cannot_be_a_folder_is_named(ferplus_root: Path, tmp_path
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="file"):
         prepare(read_records("ferplus", ferplus_root), tmp_path / "file", ferplus_preparation(64), workers=1)
+
+
+@pytest.mark.parametrize("name", ["train/a.png", "sources.parquet", "manifest.parquet", "croissant.json"])
+def test_a_folder_with_files_of_others_is_refused(name: str, tmp_path: Path) -> None:
+    """Crops are named after their sources: this one's would be the image itself."""
+    source = tmp_path / name
+    source.parent.mkdir(exist_ok=True)
+    PillowImage.new("L", (48, 48)).save(source, "png")
+    table = source.with_name("t.csv")
+    table.write_text(f"path,label,split\n{source.name},happy,train\n")
+    before = source.read_bytes()
+    with pytest.raises(DataError, match=rf"holds {name.partition('/')[0]} but no dataset.json; choose another folder"):
+        prepare(read_records("table", table), tmp_path, ferplus_preparation(64, detector="none"), workers=1)
+    assert source.read_bytes() == before
+
+
+@pytest.mark.parametrize("content", ["[]", "{", "\xe9"])
+def test_a_description_of_others_is_refused(content: str, ferplus_root: Path, tmp_path: Path) -> None:
+    (tmp_path / "dataset.json").write_text(content, encoding="latin-1")
+    with pytest.raises(DataError, match=r"dataset.json: is not what `mftn prepare` writes; choose another folder"):
+        prepare(read_records("ferplus", ferplus_root), tmp_path, ferplus_preparation(64), workers=1)
+
+
+def test_a_damaged_list_of_sources_is_named(prepared: Path, ferplus_root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(prepared, out)
+    (out / "sources.parquet").write_bytes(b"no table")
+    with pytest.raises(DataError, match=r"sources.parquet: cannot be read"):
+        prepare(read_records("ferplus", ferplus_root), out, ferplus_preparation(64), workers=1)
 
 
 def test_splits_are_stratified_seeded_and_keep_groups_together() -> None:

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from mftn.data.manifest import MANIFEST, crop_digest, read_manifest
 from mftn.data.prepare.croissant import CROISSANT
 from mftn.data.prepare.parts import FOLDER, write_part
+from mftn.data.records import SPLITS
 from mftn.errors import DataError
 from mftn.files import atomic_write, write_bytes
 
@@ -18,28 +19,41 @@ SOURCES = "sources.parquet"
 COLUMNS = ("path", "split", "label", "votes", "source", "face", "cut_from", "damaged")
 """What is kept of every record beside the manifest, in the records' order; the split is the owners'."""
 
+MADE = (MANIFEST, SOURCES, CROISSANT, "all", *SPLITS)
+"""Files and folders of crops that a folder gets besides dataset.json."""
+
 
 def check_settings(out: Path, settings: Mapping[str, Any]) -> None:
     """See that what lies in the folder came from the same settings, and note them.
 
     Raises:
-        DataError: It came from others.
+        DataError: It came from others, or not from here: it would be replaced.
     """
     begun = out / FOLDER / "settings.json"
-    for file in (out / "dataset.json", begun):
-        if file.exists():
-            before = json.loads(file.read_text(encoding="utf-8"))
-            if differing := [key for key in settings if before.get(key) != settings[key]]:
-                raise DataError(
-                    f"{out}: was prepared with another {' and '.join(differing)}; choose another folder or remove it"
-                )
-    if (out / MANIFEST).exists():
-        for name in ("dataset.json", SOURCES):
-            if not (out / name).exists():
-                raise DataError(f"{out}: holds a manifest but no {name}; choose another folder or remove it")
-    else:
+    known = [file for file in (out / "dataset.json", begun) if file.exists()]
+    if not known and (others := [name for name in MADE if (out / name).exists()]):
+        raise DataError(f"{out}: holds {others[0]} but no dataset.json; choose another folder or remove it")
+    for file in known:
+        before = _read_settings(file)
+        if differing := [key for key in settings if before.get(key) != settings[key]]:
+            raise DataError(
+                f"{out}: was prepared with another {' and '.join(differing)}; choose another folder or remove it"
+            )
+    if not (out / MANIFEST).exists():
         begun.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(begun, json.dumps(settings).encode())
+    elif not (out / SOURCES).exists():
+        raise DataError(f"{out}: holds a manifest but no {SOURCES}; choose another folder or remove it")
+
+
+def _read_settings(file: Path) -> dict[str, Any]:
+    try:
+        settings = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        settings = None
+    if not isinstance(settings, dict):
+        raise DataError(f"{file}: is not what `mftn prepare` writes; choose another folder or remove it")
+    return settings
 
 
 def changes(out: Path, now: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -85,5 +99,8 @@ def write_sources(out: Path, parts: Iterable[Path]) -> None:
 
 
 def _sources(out: Path) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = pq.read_table(out / SOURCES).to_pylist()
+    try:
+        rows: list[dict[str, Any]] = pq.read_table(out / SOURCES).to_pylist()
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{out / SOURCES}: cannot be read ({error}); remove {out} and prepare it again") from error
     return rows
