@@ -1,4 +1,5 @@
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -187,6 +188,17 @@ def test_a_damaged_list_of_sources_is_named(prepared: Path, ferplus_root: Path, 
     (out / "sources.parquet").write_bytes(b"no table")
     with pytest.raises(DataError, match=r"sources.parquet: cannot be read"):
         prepare(read_records("ferplus", ferplus_root), out, ferplus_preparation(64), workers=1)
+
+
+def test_a_worker_that_is_killed_is_explained_and_the_work_goes_on(ferplus_root: Path, tmp_path: Path) -> None:
+    def kill(done: int) -> None:
+        for child in multiprocessing.active_children():
+            os.kill(child.pid or 0, signal.SIGKILL)
+
+    preparation = ferplus_preparation(64)
+    with pytest.raises(DataError, match=r"a worker ended without an answer.*run the same command again"):
+        prepare(read_records("ferplus", ferplus_root), tmp_path, preparation, workers=2, part_size=1, on_part=kill)
+    assert prepare(read_records("ferplus", ferplus_root), tmp_path, preparation, workers=1, part_size=1).is_file()
 
 
 def test_splits_are_stratified_seeded_and_keep_groups_together() -> None:

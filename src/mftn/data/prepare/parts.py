@@ -7,7 +7,7 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from multiprocessing.connection import wait
@@ -22,7 +22,7 @@ from mftn.data.prepare.cutting import Cutter
 from mftn.data.prepare.framing import Preparation
 from mftn.data.prepare.identity import given
 from mftn.data.records import Record
-from mftn.errors import ImageError
+from mftn.errors import DataError, ImageError
 from mftn.files import write_bytes
 
 FOLDER = ".parts"
@@ -117,6 +117,11 @@ def work(task: Task, parts: Iterator[tuple[str, list[Record]]], workers: int) ->
                 yield first, future.result()
         for name, future in waiting:
             yield name, future.result()
+    except BrokenExecutor as error:
+        raise DataError(
+            f"{task.out}: a worker ended without an answer, as when the system is out of memory; run the same command "
+            "again, with fewer --workers if this repeats: it continues where it stopped"
+        ) from error
     finally:
         pool.shutdown(cancel_futures=True)
 
