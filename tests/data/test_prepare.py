@@ -182,6 +182,27 @@ def test_a_description_of_others_is_refused(content: str, ferplus_root: Path, tm
         prepare(read_records("ferplus", ferplus_root), tmp_path, ferplus_preparation(64), workers=1)
 
 
+def test_crops_of_removed_faces_go_although_removing_one_fails(
+    ferplus_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preparation = ferplus_preparation(64, detector="none")
+    records = list(read_records("ferplus", ferplus_root))[:4]
+    prepare(records, tmp_path, preparation, workers=1)
+    whole = Path.unlink
+
+    def busy(self: Path, missing_ok: bool = False) -> None:
+        if self.suffix == ".png":
+            raise PermissionError(13, "Permission denied", str(self))
+        whole(self, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", busy)
+    with pytest.raises(DataError, match=r"Permission denied; fix this and run the same command"):
+        prepare(records[:3], tmp_path, preparation, workers=1)
+    monkeypatch.setattr(Path, "unlink", whole)
+    prepare(records[:3], tmp_path, preparation, workers=1)
+    assert len(list(tmp_path.rglob("*.png"))) == 3
+
+
 def test_a_damaged_list_of_sources_is_named(prepared: Path, ferplus_root: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     shutil.copytree(prepared, out)

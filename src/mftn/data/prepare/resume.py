@@ -86,10 +86,10 @@ def reopen(out: Path, now: Iterable[Mapping[str, Any]], part_size: int) -> None:
     for number, start in enumerate(range(0, len(names), part_size)):
         kept = [name for name in names[start : start + part_size] if name in before]
         write_part(out / FOLDER / f"{number:06d}.parquet", [rows.get(name, {}) | before[name] for name in kept])
-    (out / MANIFEST).unlink()  # from here on the folder counts as begun
-    (out / CROISSANT).unlink(missing_ok=True)
     for name in before.keys() - set(names):
         (out / name).unlink(missing_ok=True)
+    (out / MANIFEST).unlink()  # from here on the folder counts as begun, and what to remove is not known any more
+    (out / CROISSANT).unlink(missing_ok=True)
 
 
 def write_sources(out: Path, parts: Iterable[Path]) -> None:
