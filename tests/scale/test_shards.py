@@ -211,6 +211,26 @@ def test_what_only_this_machine_lacks_is_left_to_others_until_the_last_round(
     assert (last["state"], last["images"], last["failures"]) == ("done", 1, 1)
 
 
+def test_no_error_of_a_shard_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table whose images are gone since it was listed."""
+    from mftn.scale import worker
+
+    monkeypatch.setattr(worker, "node_name", lambda: "here")
+    monkeypatch.setattr(worker.time, "sleep", lambda seconds: None)
+    settings, store, file = (
+        Settings(engine="onnxruntime").checked(),
+        Store(str(tmp_path / "out")),
+        tmp_path / "t.parquet",
+    )
+    pq.write_table(pa.table({"bytes": [b"x"]}), file)
+    made_by = settings.provenance()
+    plan = write_plan(store, [file], json.loads(made_by.to_json()))
+    pq.write_table(pa.table({"number": [1]}), file)
+    actor = worker.ShardWorker(worker.Work(settings, None, made_by, store.address, "run", plan.folder))
+    outcome = actor({"name": plan.entries[0].name, "number": 0, "last": True})
+    assert outcome["state"] == "unfinished" and outcome["note"]
+
+
 def test_stores_are_listed_like_folders(bucket: object, store: str) -> None:
     for key in (
         "d/b.jpg",

@@ -13,7 +13,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from mftn.errors import MFTNError
 from mftn.files import readable
 from mftn.output import ParquetWriter, Provenance
 from mftn.recognize import Recognizer
@@ -121,7 +120,7 @@ class ShardWorker:
         try:
             outcome = self._process(outcome, last=row["last"])
             self.rest = 1.0
-        except (OSError, MFTNError, RuntimeError, ValueError) as error:
+        except Exception as error:
             outcome = replace(outcome, note=f"{type(error).__name__}: {error}")
             time.sleep(self.rest)
             self.rest = min(2 * self.rest, LONGEST_REST_S)
