@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import sys
+import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -110,11 +111,63 @@ def test_rows_of_a_table_are_read_once_each(tmp_path: Path) -> None:
     assert [source.content for source in found] == [value["bytes"] for value in values]
     assert found[7].name == f"{tmp_path / 'images.parquet'}#7"
     pq.write_table(pa.table({"number": [1]}), tmp_path / "numbers.parquet")
-    with pytest.raises(ConfigError, match="neither paths"):
-        list(find_items([tmp_path / "numbers.parquet"]))
+    (useless,) = find_items([tmp_path / "numbers.parquet"])
+    assert useless.error and "numbers.parquet: holds neither paths" in useless.error
     (tmp_path / "cut.parquet").write_bytes((tmp_path / "numbers.parquet").read_bytes()[:-9])
     (damaged,) = find_items([tmp_path / "cut.parquet"])
     assert damaged.error and "cut.parquet: damaged, or no Parquet file" in damaged.error
+
+
+def test_a_damaged_table_is_one_item_or_row_with_an_error(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"bytes": [bytes(999)] * 9}), tmp_path / "t.parquet", compression="zstd")
+    whole = (tmp_path / "t.parquet").read_bytes()
+    (tmp_path / "t.parquet").write_bytes(whole[:4] + bytes(range(40)) + whole[44:])
+    (item,) = find_items([tmp_path / "t.parquet"])
+    (row,) = rows(item)
+    assert row.error and row.error.startswith(f"{tmp_path / 't.parquet'}: damaged (Couldn't deserialize")
+    footer = int.from_bytes(whole[-8:-4], "little") + 8
+    (tmp_path / "t.parquet").write_bytes(whole[:-footer] + bytes(range(1, 31)) + whole[-footer + 30 :])
+    (item,) = find_items([tmp_path / "t.parquet"])
+    assert item.error and item.error.startswith(f"{tmp_path / 't.parquet'}: damaged (Couldn't deserialize")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("nowhere://b/x.parquet", "cannot be reached"),
+        ("zip://b/x.parquet", "cannot be reached"),
+        ("memory://me:word@b/x.parquet", "holds a password"),
+        ("memory://b/none.parquet", "no such file"),
+        ("numbers.parquet", "neither paths"),
+        ("rtsp://me:word@camera/stream", "has no end"),
+        ("https://host/page?id=3", "has no end"),
+        ("0", "has no end"),
+    ],
+)
+def test_a_bad_line_of_a_list_is_one_item_with_its_error(
+    line: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.jpg").touch()
+    pq.write_table(pa.table({"number": [1]}), "numbers.parquet")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(f"a.jpg\n{line}\na.jpg\n".encode())))
+    first, bad, last = find_items(["-"])
+    assert first == last == Item(ItemKind.IMAGE, "a.jpg")
+    assert said in (bad.error or "") and "word@" not in (bad.error or "")
+
+
+def test_archives_hide_what_folders_hide_and_an_empty_one_is_said(tmp_path: Path) -> None:
+    import tarfile
+
+    (tmp_path / "a.jpg").touch()
+    hidden = ("__MACOSX/._a.jpg", "__MACOSX/a.jpg", "@eaDir/a.jpg/THUMB.jpg", "x/.ipynb_checkpoints/a.jpg")
+    for name, inside in (("some.tar", (*hidden, "./x/a.jpg")), ("none.tar", hidden)):
+        with tarfile.open(tmp_path / name, "w") as archive:
+            for each in inside:
+                archive.add(tmp_path / "a.jpg", each)
+    assert [source.path for source in members(str(tmp_path / "some.tar"))] == [f"{tmp_path}/some.tar/./x/a.jpg"]
+    (nothing,) = members(str(tmp_path / "none.tar"))
+    assert nothing.error == f"{tmp_path}/none.tar: the archive holds no image"
 
 
 def test_a_damaged_archive_gives_its_images_and_an_error(tmp_path: Path) -> None:
@@ -148,6 +201,7 @@ def recognizer() -> Recognizer:
     ("address", "said"),
     [
         ("nowhere://b/x", "cannot be read"),
+        ("zip://b/x", "cannot be reached"),
         ("memory://me:word@b/x", "holds a password"),
         ("memory://b/none", "no such file"),
         ("memory://locked/x", "may not be read"),
@@ -293,6 +347,13 @@ def test_a_file_system_of_fsspec_is_a_store() -> None:
         locate("nowhere://x/y")
     with pytest.raises(ConfigError, match="holds a password"):
         locate("s3://key:secret@bucket/x")
+
+
+def test_a_bucket_that_is_not_there_is_not_waited_for(bucket: object, store: str) -> None:
+    started = time.monotonic()
+    with pytest.raises(OSError, match="NO_SUCH_BUCKET"):
+        Store(f"s3://nowhere/out{store}").put("a", b"x")
+    assert time.monotonic() - started < 60
 
 
 def test_what_has_no_end_is_refused() -> None:

@@ -9,8 +9,9 @@ from importlib.util import find_spec
 from typing import Any
 
 from mftn.errors import ConfigError
+from mftn.files import without_secrets
 from mftn.scale.shards import SHARD_IMAGES, Item, ItemKind
-from mftn.scale.storage import is_stored, locate, name_at, patiently, walk_store
+from mftn.scale.storage import is_stored, lasting, locate, name_at, patiently, walk_store
 from mftn.sources import VIDEO_SUFFIXES, Kind, Source, classify, find_sources, listed, read_list, readable_suffixes
 
 PATH_COLUMNS = ("path", "source", "image_path", "file_path", "file", "filename", "url", "uri", "image")
@@ -41,7 +42,9 @@ def find_items(
         on_listed: Called with each path on standard input.
 
     Raises:
-        ConfigError: A source has no end, or a Parquet file holds neither paths nor images.
+        ConfigError: A source that is named has no end, or there is no such store. In lists and tables, such a line is
+            an item with its error.
+        OSError: A store stayed out of reach.
     """
     for given in sources:
         source = given if isinstance(given, Source) else classify(given)
@@ -50,9 +53,13 @@ def find_items(
             continue
         each = _on_input(null, on_listed) if source.kind is Kind.LIST else [source]
         for found in find_sources(each, videos=bool(find_spec("av")), unread=unread):
-            if found.live:
-                raise ConfigError(f"{found.name}: has no end; read it with `mftn predict` on one machine")
-            yield from _listed(found, shard_images)
+            if not found.live:
+                yield from _listed(found, shard_images)
+                continue
+            error = f"{found.name}: has no end; read it with `mftn predict` on one machine"
+            if source.kind is not Kind.LIST:
+                raise ConfigError(error)
+            yield Item(ItemKind.IMAGE, found.path, error)
 
 
 def _on_input(null: bool, on_listed: Callable[[str], object] | None) -> Iterator[Source]:
@@ -101,13 +108,15 @@ def _item(path: str) -> Item:
 
 
 def _rows(path: str, shard_images: int, walked: bool) -> Iterator[Item]:
-    """The items of a Parquet file: the paths in it, or ranges of its rows."""
+    """The items of a Parquet file: the paths in it, or ranges of its rows; one with an error if there are none."""
     import pyarrow as pa
 
     try:
         yield from _rows_of(path, shard_images, walked)
     except pa.ArrowInvalid as error:
         yield Item(ItemKind.IMAGE, path, f"{name_at(path)}: damaged, or no Parquet file ({error}); write it again")
+    except (OSError, ConfigError) as error:
+        yield Item(ItemKind.IMAGE, path, lasting(without_secrets(name_at(path)), error))
 
 
 def _rows_of(path: str, shard_images: int, walked: bool) -> Iterator[Item]:
@@ -123,9 +132,9 @@ def _rows_of(path: str, shard_images: int, walked: bool) -> Iterator[Item]:
             return
         column = _first(file.schema_arrow, PATH_COLUMNS, _is_text)
         if column is None:
-            raise ConfigError(
-                f"{name_at(path)}: holds neither paths ({PATH_COLUMNS[0]}) nor images ({BYTES_COLUMNS[0]})"
-            )
+            said = f"{name_at(path)}: holds neither paths ({PATH_COLUMNS[0]}) nor images ({BYTES_COLUMNS[0]})"
+            yield Item(ItemKind.IMAGE, path, said)
+            return
         for batch in file.iter_batches(columns=[column]):
             yield from (_item(value or "") for value in batch.column(0).to_pylist())
 

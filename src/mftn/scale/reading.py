@@ -20,7 +20,7 @@ from mftn.recognize import Recognizer
 from mftn.scale.listing import bytes_column, name_column
 from mftn.scale.settings import Settings
 from mftn.scale.shards import Item, ItemKind, Shard
-from mftn.scale.storage import is_final, is_stored, locate, name_at, patiently, read_stored
+from mftn.scale.storage import is_stored, lasting, locate, name_at, patiently, read_stored
 from mftn.sources import Kind, Source, is_hidden, listed, readable_suffixes
 from mftn.types import Prediction
 
@@ -96,27 +96,12 @@ def fetch(item: Item) -> Source:
     except (OSError, ValueError, ConfigError) as error:
         if not is_stored(item.path) and getattr(error, "errno", None) not in OUT_OF_REACH:
             return listed(item.path)
-        return replace(source, error=_lasting(source.name, error))
+        return replace(source, error=lasting(source.name, error))
 
 
 def _name(path: str) -> str:
     """A path as rows name it."""
     return without_secrets(name_at(path))
-
-
-def _lasting(name: str, error: Exception) -> str:
-    """Why a file cannot be read, as a row says it.
-
-    Raises:
-        OSError: A later try may read it.
-    """
-    if isinstance(error, FileNotFoundError):
-        return f"{name}: no such file; check the path"
-    if isinstance(error, PermissionError) or "ACCESS_DENIED" in str(error):
-        return f"{name}: may not be read ({error}); check its permissions"
-    if isinstance(error, ConfigError) or is_final(error):
-        return f"{name}: cannot be read ({error}); check the path"
-    raise error
 
 
 def _read_file(path: str) -> bytes:
@@ -150,19 +135,22 @@ class _Member(tarfile.TarInfo):
 
 def members(path: str) -> Iterator[Source]:
     """The images in a tar file, as PATH/MEMBER, in their order; the file is read once, from start to end."""
-    name, suffixes = _name(path), readable_suffixes()
+    name, suffixes, found = _name(path), readable_suffixes(), False
     try:
         with _opened(path) as file, tarfile.open(fileobj=file, mode="r|*", tarinfo=_Member) as archive:
             for member in archive:
                 inside = PurePosixPath(member.name)
                 content = archive.extractfile(member) if member.isreg() else None
-                if content is None or inside.suffix.lower() not in suffixes or is_hidden(inside.name):
+                if content is None or inside.suffix.lower() not in suffixes or any(map(is_hidden, inside.parts)):
                     continue
+                found = True
                 yield Source(f"{name}/{member.name}", Kind.IMAGE, content=content.read())
+        if not found:
+            yield Source(name, Kind.IMAGE, f"{name}: the archive holds no image")
     except (tarfile.TarError, EOFError) as error:
         yield Source(name, Kind.IMAGE, f"{name}: damaged or incomplete ({error}); copy or download it again")
     except (OSError, ValueError, ConfigError) as error:
-        yield Source(name, Kind.MISSING, _lasting(name, error))
+        yield Source(name, Kind.MISSING, lasting(name, error))
 
 
 @contextmanager
@@ -177,7 +165,7 @@ def rows(item: Item) -> Iterator[Source]:
     try:
         yield from _rows(item)
     except (OSError, ValueError, ConfigError) as error:
-        yield Source(_name(item.path), Kind.MISSING, _lasting(_name(item.path), error))
+        yield Source(_name(item.path), Kind.MISSING, lasting(_name(item.path), error))
 
 
 def _rows(item: Item) -> Iterator[Source]:
@@ -227,7 +215,7 @@ def _video(path: str, recognizer: Recognizer, settings: Settings, notes: list[st
     try:
         content = read_stored(path)
     except (OSError, ValueError, ConfigError) as error:
-        yield _unread(name, _lasting(name, error), recognizer, notes)
+        yield _unread(name, lasting(name, error), recognizer, notes)
         return
     with tempfile.NamedTemporaryFile(suffix=PurePosixPath(name).suffix) as copy:  # FFmpeg reads files
         copy.write(content)

@@ -36,6 +36,13 @@ FINAL = {errno.ENOSPC, errno.EROFS, errno.EFBIG, errno.ENAMETOOLONG, getattr(err
 """Numbers of errors that do not pass by themselves."""
 
 
+DAMAGED = re.compile("Couldn't deserialize|Corrupt |[A-Za-z0-9]+ decompression failed|zlib inflate failed")
+"""How pyarrow's messages about Parquet files begin that were read, but are damaged; they have no number."""
+
+REFUSED = re.compile("AWS Error (ACCESS_DENIED|NO_SUCH_BUCKET)")
+"""What stands in the messages of a store that was reached, and says no."""
+
+
 def is_stored(path: str) -> bool:
     """Whether a path is an address of a store; http(s) addresses are read image by image."""
     if "://" not in path:
@@ -79,13 +86,15 @@ def _connect(scheme: str, place: str, query: str) -> tuple[Any, str]:
     try:
         found: tuple[Any, str] = fs.FileSystem.from_uri(f"{scheme}://{place}{query}" if place else f"{scheme}:///")
         return found
-    except ValueError:  # none that pyarrow knows by itself
-        try:
-            import fsspec
-
-            return fs.PyFileSystem(fs.FSSpecHandler(fsspec.filesystem(scheme))), place or "/"
-        except (ImportError, ValueError) as error:
+    except ValueError as error:
+        if "Unrecognized filesystem type" not in str(error):  # an option that it does not know, for one
             raise ConfigError(f"{scheme}://{place}: cannot be reached ({error})") from error
+    try:
+        import fsspec
+
+        return fs.PyFileSystem(fs.FSSpecHandler(fsspec.filesystem(scheme))), place or "/"
+    except Exception as error:  # each file system has its own: of packages, and of options that it needs
+        raise ConfigError(f"{scheme}://{place}: cannot be reached ({error})") from error
 
 
 def patiently(action: Callable[[], T], patience: float = PATIENCE_S) -> T:
@@ -105,7 +114,30 @@ def is_final(error: Exception) -> bool:
     """Whether waiting does not help."""
     if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError | NotADirectoryError | ValueError):
         return True
-    return getattr(error, "errno", None) in FINAL or "ACCESS_DENIED" in str(error)
+    if DAMAGED.match(str(error)) or REFUSED.search(str(error)):
+        return True
+    return getattr(error, "errno", None) in FINAL
+
+
+def lasting(name: str, error: Exception) -> str:
+    """Why a file cannot be read, as its row says it.
+
+    Args:
+        name: The file's, as rows name it.
+        error: What reading it raised.
+
+    Raises:
+        OSError: A later try may read it.
+    """
+    if isinstance(error, FileNotFoundError):
+        return f"{name}: no such file; check the path"
+    if isinstance(error, PermissionError) or "ACCESS_DENIED" in str(error):
+        return f"{name}: may not be read ({error}); check its permissions"
+    if DAMAGED.match(str(error)):
+        return f"{name}: damaged ({' '.join(str(error).split())}); copy or download it again"
+    if isinstance(error, ConfigError) or is_final(error):
+        return f"{name}: cannot be read ({error}); check the path"
+    raise error
 
 
 def walk_store(address: str) -> Iterator[str]:
