@@ -267,8 +267,11 @@ def as_disks_see(name: str) -> str:
 
 
 def without_secrets(address: str) -> str:
-    """An address as tables and messages show it, without user name and password; other paths as they are."""
-    return re.sub(r"^([a-z][a-z0-9+]+://)[^/?#]*@", r"\1", address, flags=re.IGNORECASE)
+    """An address as tables and messages show it, without user name and password; other paths as they are.
+
+    What comes before the @ of Azure's addresses, abfss://CONTAINER@ACCOUNT.dfs.core.windows.net/, is no user name.
+    """
+    return re.sub(r"^(?!abfss?://[^/?#:@]+@)([a-z][a-z0-9+]+://)[^/?#]*@", r"\1", address, flags=re.IGNORECASE)
 
 
 def readable(name: str) -> str:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mftn.errors import ConfigError
+from mftn.files import without_secrets
 from mftn.output import Provenance, open_writer
 from mftn.recognize import Recognizer, load
 from mftn.scale.listing import find_items
@@ -347,6 +348,15 @@ def test_a_file_system_of_fsspec_is_a_store() -> None:
         locate("nowhere://x/y")
     with pytest.raises(ConfigError, match="holds a password"):
         locate("s3://key:secret@bucket/x")
+
+
+def test_containers_of_azure_are_no_passwords_and_unknown_options_are_named() -> None:
+    address = "abfss://faces@account.dfs.core.windows.net/d/a.jpg"
+    assert locate(address)[1] == "faces/d/a.jpg" and without_secrets(address) == address
+    with pytest.raises(ConfigError, match="holds a password"):
+        locate("abfss://account:secret@account.dfs.core.windows.net/d")
+    with pytest.raises(ConfigError, match="Unexpected query parameter in S3 URI: 'endpoint'"):
+        locate("s3://bucket/x?endpoint=minio:9000&region=us-east-1")
 
 
 def test_a_bucket_that_is_not_there_is_not_waited_for(bucket: object, store: str) -> None:
