@@ -66,3 +66,11 @@ def test_an_address_survives_as_an_output() -> None:
     assert stored_or_local(Path(nested)) == nested
     assert stored_or_local(Path("file:///shared/faces")) == "/shared/faces"
     assert stored_or_local(Path("out/2026")) == "out/2026"
+
+
+def test_a_store_that_cannot_be_written_is_named(nodes: Any, photos: Path, store: str, bucket: Any) -> None:
+    output = f"s3://nowhere/faces{store}"
+    with start(["predict", str(photos), "--cluster", nodes.address, "--output", output]) as program:
+        said = program.communicate()[1]
+    assert program.returncode == 1 and "NO_SUCH_BUCKET" in said, said
+    assert "mftn: a store cannot be used: " in said and "run the same command again" in said, said

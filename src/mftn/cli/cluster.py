@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from mftn.cli import exit_status
 from mftn.cli.messages import LOG, counted
 from mftn.cli.progress import progress_bars
-from mftn.errors import ConfigError
+from mftn.errors import ConfigError, MFTNError
 from mftn.scale import Settings, write
 from mftn.scale.run import require_ray
 from mftn.scale.worker import Outcome
@@ -61,6 +61,12 @@ def run_on_cluster(arguments: Arguments) -> int:
             again = shlex.join(["mftn", *sys.argv[1:]])
             LOG.info(f"interrupted with {counted(done, 'shard')} of this run done and kept; go on with: {again}")
             return exit_status(stop)
+        except OSError as error:
+            if isinstance(error, MFTNError) or error.filename:
+                raise
+            raise MFTNError(
+                f"a store cannot be used: {error}; check the addresses, and run the same command again: it goes on"
+            ) from error
     if summary.unread:
         unread = Counter(summary.unread)
         LOG.warning(f"not read: {describe(unread)}; {advice(unread)}")
