@@ -19,7 +19,7 @@ from mftn.scale.settings import Settings
 from mftn.scale.shards import Item, ItemKind, cut, shard_of, table_of
 from mftn.scale.worker import load_recognizer
 from mftn.sources import Kind, Source
-from mftn.types import Prediction
+from mftn.types import ROW_TYPES, Prediction
 
 if TYPE_CHECKING:
     from ray.data import Dataset
@@ -56,7 +56,7 @@ def predict(
         workers: Most workers; as many as the cluster has room for if None.
 
     Raises:
-        ConfigError: The dataset has no such column, or a number is out of its range.
+        ConfigError: The dataset has no such column, rows have one of `keep` already, or a number is out of its range.
         MissingExtraError: Ray is not installed.
     """
     require_ray()
@@ -67,6 +67,10 @@ def predict(
     known = (settings, model_content(settings), os.getcwd())  # noqa: PTH109
     options: dict[str, Any] = {"num_cpus": settings.threads, "fn_constructor_args": known}
     if isinstance(source, ray.data.Dataset):
+        if taken := [name for name in keep if name in ROW_TYPES]:
+            raise ConfigError(
+                f"keep: rows have {', '.join(taken)} already; rename the dataset's: dataset.rename_columns"
+            )
         column = column or _column(source.columns() or [])
         pool = actor_pool(10**9, settings.threads, workers)
         chosen = source.select_columns(list(dict.fromkeys([column, *keep])))
