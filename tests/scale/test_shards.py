@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mftn.errors import ConfigError
+from mftn.errors import ConfigError, OutputError
 from mftn.files import without_secrets
 from mftn.output import Provenance, open_writer
 from mftn.recognize import Recognizer, load
@@ -364,6 +364,18 @@ def test_a_bucket_that_is_not_there_is_not_waited_for(bucket: object, store: str
     with pytest.raises(OSError, match="NO_SUCH_BUCKET"):
         Store(f"s3://nowhere/out{store}").put("a", b"x")
     assert time.monotonic() - started < 60
+
+
+def test_what_could_not_be_written_leaves_nothing(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with pytest.raises(OutputError, match="cannot be written"):
+            Store(str(tmp_path)).put("a.parquet", bytes(200_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_what_has_no_end_is_refused() -> None:

@@ -211,7 +211,8 @@ class Store:
             OSError: It cannot be written to a store.
         """
         files, root = locate(self.address)
-        final, partial = f"{root}/{name}", f"{root}/_mftn/partial/{uuid.uuid4().hex}"
+        temporary = f"_mftn/partial/{uuid.uuid4().hex}"
+        final, partial = f"{root}/{name}", f"{root}/{temporary}"
 
         def write() -> None:
             self._make_folders(final, partial)
@@ -222,7 +223,11 @@ class Store:
             files.move(partial, final)
 
         with disk_errors(Path(final), (Path(final), Path(partial)), kept=False):
-            patiently(write)
+            try:
+                patiently(write)
+            except OSError:
+                self.delete_files([temporary])  # what is left would fill the disk
+                raise
 
     def mark(self, name: str, content: bytes) -> None:
         """Write a file whose being there counts, and not its content.
