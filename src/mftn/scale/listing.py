@@ -11,7 +11,7 @@ from typing import Any
 from mftn.errors import ConfigError
 from mftn.files import without_secrets
 from mftn.scale.shards import SHARD_IMAGES, Item, ItemKind
-from mftn.scale.storage import is_stored, lasting, locate, name_at, patiently, walk_store
+from mftn.scale.storage import DAMAGED, is_final, is_stored, locate, name_at, patiently, walk_store
 from mftn.sources import VIDEO_SUFFIXES, Kind, Source, classify, find_sources, listed, read_list, readable_suffixes
 
 PATH_COLUMNS = ("path", "source", "image_path", "file_path", "file", "filename", "url", "uri", "image")
@@ -137,6 +137,27 @@ def _rows_of(path: str, shard_images: int, walked: bool) -> Iterator[Item]:
             return
         for batch in file.iter_batches(columns=[column]):
             yield from (_item(value or "") for value in batch.column(0).to_pylist())
+
+
+def lasting(name: str, error: Exception) -> str:
+    """Why a file cannot be read, as its row says it.
+
+    Args:
+        name: The file's, as rows name it.
+        error: What reading it raised.
+
+    Raises:
+        OSError: A later try may read it.
+    """
+    if isinstance(error, FileNotFoundError):
+        return f"{name}: no such file; check the path"
+    if isinstance(error, PermissionError) or "ACCESS_DENIED" in str(error):
+        return f"{name}: may not be read ({error}); check its permissions"
+    if DAMAGED.match(str(error)):
+        return f"{name}: damaged ({' '.join(str(error).split())}); copy or download it again"
+    if isinstance(error, ConfigError) or is_final(error):
+        return f"{name}: cannot be read ({error}); check the path"
+    raise error
 
 
 def bytes_column(schema: Any) -> str | None:

@@ -17,10 +17,10 @@ from mftn.download import is_address
 from mftn.errors import ConfigError, ImageError
 from mftn.files import without_secrets
 from mftn.recognize import Recognizer
-from mftn.scale.listing import bytes_column, name_column
+from mftn.scale.listing import bytes_column, lasting, name_column
 from mftn.scale.settings import Settings
 from mftn.scale.shards import Item, ItemKind, Shard
-from mftn.scale.storage import is_stored, lasting, locate, name_at, patiently, read_stored
+from mftn.scale.storage import is_stored, locate, name_at, patiently, read_stored
 from mftn.sources import Kind, Source, is_hidden, listed, readable_suffixes
 from mftn.types import Prediction
 

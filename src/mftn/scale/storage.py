@@ -119,27 +119,6 @@ def is_final(error: Exception) -> bool:
     return getattr(error, "errno", None) in FINAL
 
 
-def lasting(name: str, error: Exception) -> str:
-    """Why a file cannot be read, as its row says it.
-
-    Args:
-        name: The file's, as rows name it.
-        error: What reading it raised.
-
-    Raises:
-        OSError: A later try may read it.
-    """
-    if isinstance(error, FileNotFoundError):
-        return f"{name}: no such file; check the path"
-    if isinstance(error, PermissionError) or "ACCESS_DENIED" in str(error):
-        return f"{name}: may not be read ({error}); check its permissions"
-    if DAMAGED.match(str(error)):
-        return f"{name}: damaged ({' '.join(str(error).split())}); copy or download it again"
-    if isinstance(error, ConfigError) or is_final(error):
-        return f"{name}: cannot be read ({error}); check the path"
-    raise error
-
-
 def walk_store(address: str) -> Iterator[str]:
     """The addresses of the files at an address: of itself, of a folder at all levels, or of a pattern's matches.
 
