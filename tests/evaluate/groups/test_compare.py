@@ -223,6 +223,7 @@ def test_images_of_one_name_in_other_folders_are_not_mixed_up() -> None:
         ({"image": [f"x{n}.jpg" for n in range(40)]}, "none of its images was predicted"),
         ({"sex": ["f"] * 40}, "has no column of groups"),
         ({"person": [""] * 40}, "an image has no person"),
+        ({"person": ["unknown"] * 20 + [str(n) for n in range(20)]}, "an image has no person"),
         ({"strength": ["much"] * 20 + ["more", "most"] * 10}, "needs numbers"),
     ],
 )
@@ -312,3 +313,9 @@ def test_a_covariate_that_few_images_have_is_not_said_to_be_in_the_model(truth: 
     ]
     assert found.verdict == "difference, not adjusted"
     assert "Rate strength and same" in words.sentence(found) and "--adjust" not in words.sentence(found)
+
+
+def test_images_whose_names_hold_dots_are_found_without_their_ending() -> None:
+    sheet = people(40, label=["happy"] * 40, sex=["f", "m"] * 20).assign(image=[f"p.{n}" for n in range(40)])
+    (results,) = mftn.compare_groups(table([(f"set/p.{n}.jpg", "happiness") for n in range(40)]), sheet).models.values()
+    assert results.images == 40

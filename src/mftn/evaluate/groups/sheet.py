@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mftn.analysis.formats import Table
-from mftn.analysis.sheets import Sources, normalised, read_sheet
+from mftn.analysis.sheets import Sources, read_sheet
 from mftn.analysis.table import Tables
 from mftn.errors import DataError
 from mftn.evaluate.groups.request import GroupRequest
@@ -98,7 +97,7 @@ def join(
             raise DataError(f"{name}: lacks the column {column}; it has {', '.join(frame.columns)}")
     notes: list[str] = []
     sources = Sources(predicted)
-    frame["__source"] = [_find(sources, word, name) for word in frame[image]]
+    frame["__source"] = [sources.find(word, name) for word in frame[image]]
     if twice := frame["__source"].dropna()[frame["__source"].dropna().duplicated()].tolist():
         raise DataError(f"{name}: {twice[0]} has two rows; give each image one")
     unseen = frame["__source"].isna()
@@ -137,15 +136,6 @@ def join(
     )
 
 
-def _find(sources: Sources, word: str, name: str) -> str | None:
-    """The source that a row names; None where the folders that both write differ, as train/1.jpg and valid/1.jpg do."""
-    source = sources.find(word, name)
-    if source is None:
-        return None
-    ends = (PurePath(text).with_suffix("").parts[::-1] for text in (word, normalised(source)))
-    return source if all(a == b for a, b in zip(*ends, strict=False)) else None
-
-
 def _first(frame: pd.DataFrame, wanted: Sequence[str], name: str, what: str) -> str:
     found = next((column for column in wanted if column in frame), None)
     if found is None:
@@ -168,7 +158,7 @@ def _people(frame: pd.DataFrame, name: str, notes: list[str]) -> NDArray[np.int6
             "intervals are then too narrow and too much is found"
         )
         return np.arange(len(frame))
-    if (frame["person"] == "").any():
+    if frame["person"].str.lower().isin(UNKNOWN).any():
         raise DataError(f"{name}: an image has no person; name everybody, or leave the column out")
     codes: NDArray[np.int64] = pd.factorize(frame["person"])[0].astype(np.int64)
     return codes
