@@ -319,3 +319,20 @@ def test_images_whose_names_hold_dots_are_found_without_their_ending() -> None:
     sheet = people(40, label=["happy"] * 40, sex=["f", "m"] * 20).assign(image=[f"p.{n}" for n in range(40)])
     (results,) = mftn.compare_groups(table([(f"set/p.{n}.jpg", "happiness") for n in range(40)]), sheet).models.values()
     assert results.images == 40
+
+
+def test_covariates_that_together_are_known_for_few_are_left_out_in_turn(truth: ModuleType) -> None:
+    images = truth.simulate(truth.Audit("", people=200), np.random.default_rng(0))
+    known = np.arange(200)[:, None] % 5 != np.arange(5)  # each lacks another fifth
+    covariates = {f"c{k}": np.where(known[:, k], np.random.default_rng(k).normal(size=200), np.nan) for k in range(5)}
+    (found,) = compare(replace(images, covariates=covariates)).comparisons
+    assert found.covariates == ("c0",) and found.images == 160 and found.omitted == ("c1", "c2", "c3", "c4")
+
+
+def test_a_covariate_that_one_group_lacks_leaves_nobody_out(truth: ModuleType) -> None:
+    images = truth.simulate(truth.Audit("", people=200, share=0.16), np.random.default_rng(0))
+    (levels,) = images.groups.values()
+    small = min(set(levels), key=list(levels).count)
+    strength = np.where(levels == small, np.nan, np.arange(200.0))
+    (found,) = compare(replace(images, covariates={"strength": strength})).comparisons
+    assert found.images == 200 and found.omitted == ("strength",) and found.verdict != "too few people"

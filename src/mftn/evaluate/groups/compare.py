@@ -24,7 +24,7 @@ OTHERS = "all others"
 DRAWS, STRATA = 2000, 5
 """Draws of people for an interval; strata that a covariate of many numbers is cut into for matching."""
 KNOWN = 0.8
-"""A covariate that is known for a smaller share of the images is not adjusted for."""
+"""A covariate that is known for a smaller share of either side's images is not adjusted for."""
 
 Interval = tuple[float, float]
 Bools = NDArray[np.bool_]
@@ -111,7 +111,7 @@ class Comparison:
         adjusted: With the covariates in the model; None without any.
         matched: By strata of the covariates; None without any.
         covariates: Those in the model.
-        omitted: Those that were asked for and are known for too few of the images, or the same for all of them.
+        omitted: Those that were asked for and are known for too few images of a side, or the same for all of them.
         imbalance: Of each covariate: means of the group and of the other, and their difference in standard deviations;
             NaN where a group has no known value, the difference also where neither group varies.
         p_holm: Of `adjusted`, or else `raw`, corrected over all comparisons; NaN where nothing is tested.
@@ -193,8 +193,8 @@ def _notes_of_omitted(comparisons: Sequence[Comparison]) -> list[str]:
     """A line for each covariate that is not in every model."""
     omitted = Counter(name for found in comparisons for name in found.omitted)
     return [
-        f"{name} is not in the model of {count} of {len(comparisons)} comparisons: there it is known for less than "
-        f"{100 * KNOWN:.0f} % of the images, or the same for all of them"
+        f"{name} is not in the model of {count} of {len(comparisons)} comparisons: there it is known, with those "
+        f"before it, for less than {100 * KNOWN:.0f} % of a side's images, or the same for all of them"
         for name, count in omitted.items()
     ]
 
@@ -229,9 +229,7 @@ def _share(images: LabelledImages, column: str, group: str, label: str, chosen: 
 def _compare(
     images: LabelledImages, column: str, group: str, other: str, label: str, chosen: Bools, options: GroupOptions
 ) -> Comparison:
-    known = _known_covariates(images, chosen)
-    for name in known:  # both models see the same images
-        chosen = chosen & (np.isfinite(images.covariates[name]) | _unknown_label(images, name))
+    known, chosen = _known_covariates(images, chosen, images.groups[column] == group)
     inside = images.groups[column][chosen] == group
     right, people = images.right[chosen].astype(float), _renumber(images.people[chosen])
     labels = images.labels[chosen]
@@ -282,15 +280,21 @@ def _test(inside: Bools, null: NDArray[np.float64], right: NDArray[np.float64], 
     return Test(float(np.exp(middle)), (float(np.exp(low)), float(np.exp(high))), p)
 
 
-def _known_covariates(images: LabelledImages, chosen: Bools) -> list[str]:
-    """Those that are known for most of the images (of the labels that have them at all) and not the same for all."""
-    found = []
+def _known_covariates(images: LabelledImages, chosen: Bools, inside: Bools) -> tuple[list[str], Bools]:
+    """Those that are known together for most images of either side, and not the same for all; and the images.
+
+    Both models see the same images: those for which all these covariates are known. A label that lacks a covariate
+    altogether does not count.
+    """
+    found, kept = list[str](), chosen
     for name, values in images.covariates.items():
-        here = values[chosen & ~_unknown_label(images, name)]
-        finite = here[np.isfinite(here)]
-        if len(finite) >= KNOWN * max(len(here), 1) and len(finite) and np.ptp(finite) > 0:
+        unknown = _unknown_label(images, name)
+        wider, here = kept & (np.isfinite(values) | unknown), chosen & ~unknown
+        enough = all((wider & here & side).sum() >= KNOWN * (here & side).sum() for side in (inside, ~inside))
+        if enough and len(known := values[wider & here]) and np.ptp(known) > 0:
             found.append(name)
-    return found
+            kept = wider
+    return found, kept
 
 
 def _unknown_label(images: LabelledImages, covariate: str) -> Bools:
