@@ -273,3 +273,12 @@ def test_rows_are_counted_as_the_spreadsheet_counts_them(faces: Faces, tmp_path:
     path.write_text("source,group\na,x\nDoe, Jane,y\n")
     with pytest.raises(DataError, match="row 3 has 3 cells, the header 2; put text that holds ',' in double quotes"):
         mftn.summarize(faces("a.mp4", TIMES, ["neutral"] * 100), people="one", groups=path)
+
+
+def test_whole_numbers_are_names_whatever_pandas_makes_of_them(faces: Faces) -> None:
+    rows = pd.concat([faces(f"{n}.mp4", TIMES, ["neutral"] * 100) for n in (1, 2)])
+    people = pd.DataFrame({"source": [1, 2], "person": [7, 8]})
+    groups = pd.DataFrame({"person": [7, np.nan], "source": [np.nan, 2], "group": [1, 2]})  # held as 7.0 and 2.0
+    summary = mftn.summarize(rows, people=people, groups=groups)
+    assert summary.persons.set_index("person")["group"].to_dict() == {"7": "1", "8": "2"}
+    assert not any("no person" in note or "no source" in note for note in summary.notes)

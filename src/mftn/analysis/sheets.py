@@ -33,7 +33,7 @@ def read_sheet(sheet: Sheet, what: str, needed: Sequence[str]) -> pd.DataFrame:
     """
     name = what if isinstance(sheet, pd.DataFrame) else str(sheet)
     frame = sheet.reset_index(drop=True) if isinstance(sheet, pd.DataFrame) else _read_csv(Path(sheet))
-    words = frame.astype(object).where(frame.notna(), "").astype(str).apply(lambda column: column.map(normalised))
+    words = frame.astype(object).where(frame.notna(), "").apply(lambda column: column.map(_word))
     words.columns = [normalised(str(column)).lower() for column in frame.columns]
     words = words.loc[:, words.columns != ""]
     missing = [column for column in needed if column not in words]
@@ -49,6 +49,11 @@ def read_sheet(sheet: Sheet, what: str, needed: Sequence[str]) -> pd.DataFrame:
         raise DataError(f"{name}: has no rows")
     words.attrs["name"] = name
     return words
+
+
+def _word(cell: object) -> str:
+    """A cell's text; a whole number is written as one, though pandas holds it as 7.0 where others are missing."""
+    return normalised(f"{cell:.0f}" if isinstance(cell, float) and cell.is_integer() else str(cell))
 
 
 def normalised(text: str) -> str:
@@ -75,8 +80,8 @@ def _read_csv(path: Path) -> pd.DataFrame:
             )
     width = len(header)
     frame = pd.DataFrame([[*row, *[""] * width][:width] for row in rows], columns=header, dtype=str)
-    # where semicolons stand between cells, the comma is a decimal one
-    return frame.replace(r"^\s*(-?\d+),(\d+)\s*$", r"\1.\2", regex=True) if separator == ";" else frame
+    # where the comma does not stand between cells, it is a decimal one
+    return frame.replace(r"^\s*(-?\d+),(\d+)\s*$", r"\1.\2", regex=True) if separator != "," else frame
 
 
 def seconds(row: pd.Series, column: str, name: str) -> float | None:
@@ -118,9 +123,9 @@ class Sources:
     """
 
     def __init__(self, names: Iterable[str]) -> None:
-        self.names = tuple(names)
+        self._names = dict.fromkeys(names)
         self._by: dict[str, dict[str, None]] = {}
-        for name in self.names:
+        for name in self._names:
             path = PurePath(normalised(name))
             for key in {path.name, path.stem}:
                 self._by.setdefault(key, {})[name] = None
@@ -131,7 +136,7 @@ class Sources:
         Raises:
             DataError: The word fits several sources.
         """
-        if word in self.names:
+        if word in self._names:
             return word
         found = [source for source in self._by.get(PurePath(word).name, {}) if _same_folders(normalised(source), word)]
         if len(found) > 1:

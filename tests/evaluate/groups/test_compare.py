@@ -336,3 +336,12 @@ def test_a_covariate_that_one_group_lacks_leaves_nobody_out(truth: ModuleType) -
     strength = np.where(levels == small, np.nan, np.arange(200.0))
     (found,) = compare(replace(images, covariates={"strength": strength})).comparisons
     assert found.images == 200 and found.omitted == ("strength",) and found.verdict != "too few people"
+
+
+def test_decimal_commas_are_numbers_wherever_no_comma_stands_between_cells(tmp_path: Path) -> None:
+    sheet = people(40, label=["happy"] * 40, sex=["f", "m"] * 20).assign(strength=np.arange(40) / 4)
+    found = table([(f"{n}.jpg", "happiness") for n in range(40)])
+    for separator in (";", "\t"):
+        sheet.to_csv(tmp_path / "people.csv", sep=separator, decimal=",", index=False)
+        (results,) = mftn.compare_groups(found, tmp_path / "people.csv", adjust=["strength"]).models.values()
+        assert results.shares[0].covariates["strength"] == pytest.approx(np.arange(0, 40, 2).mean() / 4)
