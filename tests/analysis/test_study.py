@@ -113,7 +113,11 @@ def test_rows_that_contradict_each_other_are_refused(faces: Faces) -> None:
         ({"groups": {"group": ["x"]}}, "needs a column source or person"),
         ({"groups": {"source": ["a"]}}, "no column of conditions"),
         ({"groups": {"source": ["a"], "mean": ["x"]}}, "rename the column mean"),
+        ({"groups": {"source": ["a"], "valence_mean": ["x"]}}, "rename the column valence_mean"),
+        ({"groups": {"source": ["a"], "g": ["x"], "start": [3], "end": [2]}}, "row 2: ends at 2 s, not after its"),
+        ({"baseline": {"source": ["a"], "start": [3], "end": [2]}}, "row 2: ends at 2 s, not after its start"),
         ({"people": {"source": ["a"], "track": ["first"], "person": ["Ann"]}}, "track 'first' is no number"),
+        ({"people": {"source": ["a"], "track": ["²"], "person": ["Ann"]}}, "track '²' is no number"),
     ],
 )
 def test_unusable_tables_of_the_study_are_refused(faces: Faces, arguments: dict[str, dict], message: str) -> None:
@@ -178,8 +182,9 @@ def test_a_person_without_a_baseline_in_a_recording_has_that_of_their_others(fac
 
 def test_baselines_that_are_nowhere_are_refused(faces: Faces) -> None:
     rows = faces("a.mp4", TIMES, ["neutral"] * 100)
-    with pytest.raises(ConfigError, match="no segment has this name"):
-        mftn.summarize(rows, baseline="rest")
+    for name in ("rest", "rest.cvs", "0:1:30", "0,5:2"):
+        with pytest.raises(ConfigError, match="no segment has this name"):
+            mftn.summarize(rows, baseline=name)
     with pytest.raises(DataError, match="nobody is seen in it"):
         mftn.summarize(rows, baseline="50:60")
     with pytest.raises(ConfigError, match="must end after"):

@@ -14,7 +14,7 @@ from mftn.analysis.clock import overlaps
 from mftn.analysis.people import Person
 from mftn.analysis.segments import Segment
 from mftn.analysis.settings import parse_seconds
-from mftn.analysis.sheets import RowIndex, Sheet, Sources, read_sheet, seconds
+from mftn.analysis.sheets import RowIndex, Sheet, Sources, normalised, read_sheet, span
 from mftn.analysis.table import Floats
 from mftn.errors import ConfigError, DataError
 
@@ -48,8 +48,8 @@ class Baseline:
                 raise ConfigError(f"baseline {spec}: it must end after it starts, as in 0:10")
             self.text = f"from {self._span[0]:g} to {self._span[1]:g} s of each recording"
         elif isinstance(spec, str) and Path(spec).suffix.lower() not in (".csv", ".tsv", ".txt"):
-            self.segment = spec
-            self.text = f"the segment {spec}"
+            self.segment = normalised(spec)
+            self.text = f"the segment {self.segment}"
         else:
             self._read(spec, sources)
             self.text = "the stretches that a table of the study names"
@@ -130,7 +130,7 @@ class Baseline:
                     self.notes.append(f"{name}: row {int(str(number)) + 2}: the table has no source {key['source']}")
                     continue
                 key["source"] = source
-            start, end = seconds(row, "start", name), seconds(row, "end", name)
+            start, end = span(row, name)
             self._index.add(len(self._rows), key.get("source"), key.get("person"))
             self._rows.append((-np.inf if start is None else start, np.inf if end is None else end))
 

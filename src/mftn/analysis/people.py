@@ -79,7 +79,7 @@ class People:
             if not row["person"]:
                 raise DataError(f"{where}: names no person")
             word = row.get("track", "")
-            if word and not word.removesuffix(".0").isdigit():
+            if word and not word.removesuffix(".0").isdecimal():
                 raise DataError(f"{where}: track {word!r} is no number")
             key = (source, int(float(word)) if word else None)
             if self._names.get(key, row["person"]) != row["person"]:

@@ -19,6 +19,7 @@ KEYS = ("source", "person", "segment", "start", "end")
 TAKEN = (*KEYS, *MEASURES, "expression", "share", "baseline", "difference", "events", "events_per_minute", "seen")
 TAKEN += ("missing", "unrecorded", "duration", "frames", "frames_missing", "face_size", "score", "tracks", "valence")
 TAKEN += ("window", "window_start", "window_end", "known", "expression_events")
+TAKEN += tuple(f"valence_{name}" for name in (*MEASURES, "baseline", "difference", "index"))
 
 BaselineOf = Callable[[str, str], Floats]
 """(person, source) → (9,)"""

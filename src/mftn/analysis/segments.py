@@ -9,7 +9,7 @@ from itertools import combinations, pairwise
 import numpy as np
 
 from mftn.analysis.clock import Clock
-from mftn.analysis.sheets import RowIndex, Sheet, Sources, read_sheet, seconds
+from mftn.analysis.sheets import RowIndex, Sheet, Sources, read_sheet, span
 from mftn.errors import DataError
 
 WHOLE = "all"
@@ -62,11 +62,9 @@ class Segments:
         self._sheet = table.attrs["name"]
         for number, row in table.iterrows():
             where = f"{self._sheet}: row {int(str(number)) + 2}"
-            start, end = seconds(row, "start", self._sheet), seconds(row, "end", self._sheet)
+            start, end = span(row, self._sheet)
             if not row["name"]:
                 raise DataError(f"{where}: has no name")
-            if start is not None and end is not None and end <= start:
-                raise DataError(f"{where}: {row['name']} ends at {end:g} s, not after its start at {start:g} s")
             word = row.get("source", "")
             source = sources.find(word, self._sheet) if word else None
             if word and source is None:
@@ -149,12 +147,10 @@ class Conditions:
                     notes.append(f"{where}: the table has no source {key['source']}")
                     continue
                 key["source"] = source
-            start, end = seconds(row, "start", name), seconds(row, "end", name)
-            span = (-np.inf if start is None else start, np.inf if end is None else end)
-            if span[1] <= span[0]:
-                raise DataError(f"{where}: ends at {span[1]:g} s, not after its start at {span[0]:g} s")
+            start, end = span(row, name)
             self._index.add(len(self.rows), key.get("source"), key.get("person"))
-            self.rows.append((key, *span, {factor: row[factor] for factor in self.factors}, where))
+            moments = (-np.inf if start is None else start, np.inf if end is None else end)
+            self.rows.append((key, *moments, {factor: row[factor] for factor in self.factors}, where))
 
     def split(self, segment: Segment, source: str, person: str) -> Iterator[Segment]:
         """The parts of a segment between which this person's conditions change, with the conditions of each."""

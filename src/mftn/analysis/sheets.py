@@ -84,12 +84,22 @@ def _read_csv(path: Path) -> pd.DataFrame:
     return frame.replace(r"^\s*(-?\d+),(\d+)\s*$", r"\1.\2", regex=True) if separator != "," else frame
 
 
-def seconds(row: pd.Series, column: str, name: str) -> float | None:
-    """The moment in a cell; None where it is empty or the column is missing.
+def span(row: pd.Series, name: str) -> tuple[float | None, float | None]:
+    """The moments in a row's columns start and end; None where a cell is empty or the column is missing.
 
     Raises:
-        DataError: The cell holds no time.
+        DataError: A cell holds no time, or the end does not come after the start.
     """
+    start, end = _seconds(row, "start", name), _seconds(row, "end", name)
+    if start is not None and end is not None and end <= start:
+        what = f"{row['name']} " if row.get("name") else ""
+        raise DataError(
+            f"{name}: row {int(str(row.name)) + 2}: {what}ends at {end:g} s, not after its start at {start:g} s"
+        )
+    return start, end
+
+
+def _seconds(row: pd.Series, column: str, name: str) -> float | None:
     word = row.get(column, "")
     if word == "":
         return None

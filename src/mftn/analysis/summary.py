@@ -152,12 +152,13 @@ def summarize(
         if tables.scan.absent:
             notes.append(f"the table has no column {', '.join(tables.scan.absent)}: what needs it is empty")
         stretches = Segments(segments, sources, notes)
-        _check_baseline(baseline, stretches)
+        rest = Baseline(baseline, sources, notes)
+        _check_baseline(rest, stretches)
         collector = Collector(
             People(people, sources, notes),
             stretches,
             Conditions(groups, sources, TAKEN, notes),
-            Baseline(baseline, sources, notes),
+            rest,
             width,
             settings,
             notes,
@@ -168,11 +169,13 @@ def summarize(
     return _results(collector, tables)
 
 
-def _check_baseline(baseline: Sheet | None, segments: Segments) -> None:
+def _check_baseline(baseline: Baseline, segments: Segments) -> None:
     names = {row.name for row in segments.rows}
-    if isinstance(baseline, str) and ":" not in baseline and not Path(baseline).suffix and baseline not in names:
+    if baseline.segment is not None and baseline.segment not in names:
         there = f"; there are {', '.join(sorted(names))}" if names else " without segments"
-        raise ConfigError(f"baseline {baseline}: no segment has this name{there}; 0:10 means the first ten seconds")
+        raise ConfigError(
+            f"baseline {baseline.segment}: no segment has this name{there}; 0:10 means the first ten seconds"
+        )
 
 
 def _results(collector: Collector, tables: Tables) -> Summary:
