@@ -287,3 +287,15 @@ def test_whole_numbers_are_names_whatever_pandas_makes_of_them(faces: Faces) -> 
     summary = mftn.summarize(rows, people=people, groups=groups)
     assert summary.persons.set_index("person")["group"].to_dict() == {"7": "1", "8": "2"}
     assert not any("no person" in note or "no source" in note for note in summary.notes)
+
+
+def test_a_segment_that_is_given_twice_counts_once(faces: Faces) -> None:
+    segments = pd.DataFrame({"name": ["s", "s", "t"], "source": ["", "a", ""], "start": [0, 0, 5], "end": [5, 5, 9]})
+    summary = mftn.summarize(
+        rising(faces, "a.mp4", 0.1, 0.8, 10, 5), segments=segments, settings=mftn.Settings(synchrony=True)
+    )
+    assert summary.persons["segment"].tolist() == ["s", "t"]
+    assert summary.notes[0] == "a.mp4: segment s is given twice: it counts once"
+    still = faces("a.jpg", [0], ["happiness"]).assign(time=None, frame=None, track=None)
+    again = pd.DataFrame({"name": ["s", "s"], "start": [0, 8], "end": [2, 9]})
+    assert mftn.summarize(still, people="one", segments=again).persons["frames"].tolist() == [1]

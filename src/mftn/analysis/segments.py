@@ -81,15 +81,17 @@ class Segments:
         if not rows:
             self.notes.append(f"{source}: has no segment in {self._sheet}, so nothing of it is in the results")
         if not len(clock.times):
-            return [Segment(row.name, np.nan, np.nan) for row in rows]
-        found = []
+            return [Segment(name, np.nan, np.nan) for name in dict.fromkeys(row.name for row in rows)]
+        found: list[Segment] = []
         for row in rows:
             start = clock.start if row.start is None else row.start
             end = clock.end if row.end is None else row.end
             if end <= start:
                 self.notes.append(f"{source}: segment {row.name} ends at {end:g} s before it starts: left out")
+            elif (segment := Segment(row.name, start, end)) in found:
+                self.notes.append(f"{source}: segment {row.name} is given twice: it counts once")
             else:
-                found.append(Segment(row.name, start, end))
+                found.append(segment)
         self._tell(source, found, clock)
         return found
 
