@@ -7,6 +7,7 @@ import pytest
 
 import mftn
 from mftn.errors import ConfigError, DataError
+from mftn.types import Prediction
 
 Faces = Callable[..., pd.DataFrame]
 TIMES = np.arange(100) / 10
@@ -299,3 +300,9 @@ def test_a_segment_that_is_given_twice_counts_once(faces: Faces) -> None:
     still = faces("a.jpg", [0], ["happiness"]).assign(time=None, frame=None, track=None)
     again = pd.DataFrame({"name": ["s", "s"], "start": [0, 8], "end": [2, 9]})
     assert mftn.summarize(still, people="one", segments=again).persons["frames"].tolist() == [1]
+
+
+def test_a_source_that_could_not_be_read_is_no_image(faces: Faces) -> None:
+    broken = pd.DataFrame(Prediction("b.mp4", 0, 0, (), error="broken").to_rows())
+    summary = mftn.summarize(pd.concat([faces("a.mp4", TIMES, ["neutral"] * 100), broken]), people="one")
+    assert (summary.study.recordings, summary.study.images) == (1, 0)

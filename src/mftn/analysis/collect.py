@@ -82,7 +82,7 @@ class Collector:
         segments = self.segments.of(recording.source, clock)
         people = self.people.of(recording, clock)
         if recording.is_image:
-            self.images += 1
+            self.images += not recording.errors  # what could not be read is no image that was classified
         else:
             self.recordings += 1
             if not people:
