@@ -306,3 +306,19 @@ def test_a_source_that_could_not_be_read_is_no_image(faces: Faces) -> None:
     broken = pd.DataFrame(Prediction("b.mp4", 0, 0, (), error="broken").to_rows())
     summary = mftn.summarize(pd.concat([faces("a.mp4", TIMES, ["neutral"] * 100), broken]), people="one")
     assert (summary.study.recordings, summary.study.images) == (1, 0)
+
+
+@pytest.mark.parametrize("factor", ["weight", "weighted"])
+def test_any_name_of_a_factor_is_one_on_the_page(faces: Faces, tmp_path: Path, factor: str) -> None:
+    rows = pd.concat([rising(faces, f"{n}.mp4", n, n, 10, 5) for n in (0, 1)])
+    groups = pd.DataFrame({"source": [0, 1], factor: ["low", "high"]})
+    page = mftn.summarize(rows, people="one", groups=groups).write(tmp_path).read_text(encoding="utf-8")
+    assert "<tr><td>all · low</td><td>1</td>\n<td>1.000</td><td>0.000</td>" in page
+    assert "<tr><td>all · high</td><td>1</td>\n<td>0.000</td><td>1.000</td>" in page
+
+
+def test_minutes_on_the_page_never_have_sixty_seconds(faces: Faces, tmp_path: Path) -> None:
+    segments = pd.DataFrame({"name": ["s"], "start": [0], "end": [239.999]})
+    summary = mftn.summarize(faces("a.mp4", np.arange(240), ["neutral"] * 240), segments=segments)
+    page = summary.write(tmp_path).read_text(encoding="utf-8")
+    assert "<td>4:00.00 min</td>" in page and ":60" not in page

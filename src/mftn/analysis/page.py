@@ -33,6 +33,7 @@ def render(summary: Summary, images: dict[str, str], subjects: dict[str, str]) -
 
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"number": _number, "percent": _percent, "clock": _clock, "p": _p}
+    segments = _segment_means(summary)
     template = environment.from_string((files("mftn.analysis") / "summary.html.j2").read_text(encoding="utf-8"))
     return template.render(
         study=summary.study,
@@ -41,7 +42,8 @@ def render(summary: Summary, images: dict[str, str], subjects: dict[str, str]) -
         images=images,
         subjects=subjects,
         expressions=EXPRESSIONS,
-        segments=_segment_means(summary),
+        segments=segments[:60],
+        segments_left=max(len(segments) - 60, 0),
         persons=_records(summary.persons),
         persons_left=max(len(summary.persons) - MOST_ROWS, 0),
         events=_event_rows(summary),
@@ -67,14 +69,15 @@ def _segment_means(summary: Summary) -> list[dict[str, Any]]:
     if summary.study.people_given:
         frame = frame[frame["person"].isin(summary.persons.loc[summary.persons["known"], "person"])]
     weights = frame["seen"].fillna(1.0)  # images have one row per person
-    frame = frame.assign(weight=weights, weighted=weights * frame[value])
+    weighted = weights * frame[value]
     found = []
     for names, rows in frame.groupby(keys, sort=False, dropna=False):
-        sums = rows.groupby(["person", "expression"])[["weighted", "weight"]].sum()
-        each = (sums["weighted"] / sums["weight"]).unstack().reindex(columns=EXPRESSIONS)
+        cells = [rows["person"], rows["expression"]]
+        means = weighted[rows.index].groupby(cells).sum() / weights[rows.index].groupby(cells).sum()
+        each = means.unstack().reindex(columns=EXPRESSIONS)
         said = [str(name) for name in names if isinstance(name, str) and name]
         found.append({"name": " · ".join(said), "people": int(each.notna().any(axis=1).sum()), **each.mean().to_dict()})
-    return found[:60]
+    return found
 
 
 def _event_rows(summary: Summary) -> list[dict[str, Any]]:
