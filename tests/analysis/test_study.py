@@ -264,11 +264,14 @@ def test_what_spreadsheets_leave_behind_is_no_condition(faces: Faces, tmp_path: 
     assert summary.persons.set_index("source")["group"].to_dict() == {"Jo\u0308rg.mp4": "x", "b.mp4": "y"}
 
 
-def test_a_name_that_csv_cannot_hold_is_noted(faces: Faces) -> None:
-    people = pd.DataFrame({"source": ["a"], "person": ["NA"]})
+@pytest.mark.parametrize("name", ["NA", "None"])
+def test_a_name_that_csv_cannot_hold_is_noted(faces: Faces, tmp_path: Path, name: str) -> None:
+    people = pd.DataFrame({"source": ["a"], "person": [name]})
     summary = mftn.summarize(faces("a.mp4", TIMES, ["neutral"] * 100), people=people)
-    assert summary.persons["person"].tolist() == ["NA"]
-    assert any("is called NA" in note and "use the .parquet tables" in note for note in summary.notes)
+    assert summary.persons["person"].tolist() == [name]
+    assert any(f"is called {name}" in note and "use the .parquet tables" in note for note in summary.notes)
+    summary.write(tmp_path)
+    assert pd.read_csv(tmp_path / "persons.csv")["person"].isna().all()
 
 
 def test_rows_are_counted_as_the_spreadsheet_counts_them(faces: Faces, tmp_path: Path) -> None:

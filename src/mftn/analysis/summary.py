@@ -27,6 +27,9 @@ from mftn.errors import ConfigError, DataError
 
 TABLES = ("expressions", "persons", "windows", "events", "transitions", "synchrony", "conditions")
 
+MISSING = {"NA", "N/A", "n/a", "NULL", "null", "None", "NaN", "nan"}
+"""Words that R or pandas read from a CSV table as missing."""
+
 SEGMENT = "segment"
 """The factor that segments make where there are several."""
 
@@ -187,9 +190,11 @@ def _results(collector: Collector, tables: Tables) -> Summary:
     units = _units(collector)
     comparisons = [row for factor, values in units.items() for row in compare(factor, values, settings, notes)]
     synchrony = synchronise(collector.stretches, settings, notes)
-    if any("NA" in (row.person, row.segment.name, *row.segment.conditions.values()) for row in rows):
+    words = {word for row in rows for word in (row.person, row.segment.name, *row.segment.conditions.values())}
+    if absent := sorted(words & MISSING):
         notes.append(
-            "somebody or something is called NA, which readers of CSV take for missing: use the .parquet tables"
+            f"somebody or something is called {' and '.join(absent)}, which readers of CSV take for missing: use the "
+            ".parquet tables"
         )
     named = {row.person for row in rows if row.known or not collector.people.given}
     events = pd.DataFrame(collector.events, columns=["source", "person", "segment", *_names(Event)])
