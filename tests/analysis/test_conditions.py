@@ -235,3 +235,17 @@ def test_tracks_are_not_taken_for_people(study: pd.DataFrame, groups: pd.DataFra
     assert summary.conditions.empty
     assert any("conditions are not compared" in note for note in summary.notes)
     assert len(mftn.summarize(broken, groups=groups, people="one").conditions) == 9
+
+
+def test_a_level_of_few_people_has_no_mixed_model() -> None:
+    values = RNG.normal(0, 1, 13)
+    notes: list[str] = []
+    people = [f"p{number}" for number in range(7)]
+    assert not compare("x", units(people, ["a"] * 6 + ["b"], values[:7]), Settings(test="mixed"), notes)
+    assert notes == ["x: too few people in b (3 are needed): not tested"]
+    people = people[:6] * 2 + ["p0"]
+    found = compare("x", units(people, ["a"] * 6 + ["b"] * 6 + ["c"], values), Settings(test="mixed"), notes)
+    assert {one.contrast for one in found} == {"a - b"}
+    paired = scipy.stats.ttest_rel(values[:6], values[6:12])
+    assert of_happiness(found).difference == pytest.approx((values[:6] - values[6:12]).mean())
+    assert 0.5 < of_happiness(found).p / paired.pvalue < 2

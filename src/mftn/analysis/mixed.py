@@ -74,6 +74,12 @@ def compare_mixed(
     """
     from mftn.analysis.conditions import FEWEST, MOST_PAIRS, SIGNALS
 
+    if thin := [level for level, people in units.means().items() if len(people) < FEWEST]:
+        notes.append(f"{factor}: too few people in {', '.join(thin)} ({FEWEST} are needed): not tested")
+        units = units.where(np.array([level not in thin for level in units.levels], bool))
+        levels = [level for level in levels if level not in thin]
+        if len(levels) < 2:
+            return []
     units = units.averaged() if within else units
     count = len(set(units.people))
     few = len(units.people) - count < len(levels) if within else count < FEWEST + len(levels)
