@@ -1,3 +1,5 @@
+from dataclasses import asdict
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,7 +13,8 @@ from statsmodels.stats.multitest import multipletests
 import mftn
 from mftn import Settings
 from mftn.analysis import permutation
-from mftn.analysis.conditions import SIGNALS, Units, compare
+from mftn.analysis.compare_figures import draw_conditions
+from mftn.analysis.conditions import SIGNALS, Units, compare, correct
 from mftn.analysis.effects import effect_of_groups, effect_of_pairs
 from mftn.labels import EXPRESSIONS
 
@@ -249,3 +252,25 @@ def test_a_level_of_few_people_has_no_mixed_model() -> None:
     paired = scipy.stats.ttest_rel(values[:6], values[6:12])
     assert of_happiness(found).difference == pytest.approx((values[:6] - values[6:12]).mean())
     assert 0.5 < of_happiness(found).p / paired.pvalue < 2
+
+
+def test_the_figure_shows_who_is_compared() -> None:
+    people = [f"p{number:02}" for number in range(20)] + ["p00"]
+    values = np.linspace(0, 1, 21)
+    made = units(people, ["a"] * 10 + ["b"] * 11, values)
+    found = compare("x", made, Settings(), [])
+    figure = draw_conditions("x", made, correct(pd.DataFrame([asdict(one) for one in found])), 0.95, "")
+    panel = figure.axes[1]
+    assert panel.get_title().startswith("happiness, p = ")
+    dots = [np.asarray(line.get_ydata()) for line in panel.lines if line.get_marker() == "o"]
+    assert [np.mean(dot) for dot in dots] == pytest.approx([of_happiness(found).mean_a, of_happiness(found).mean_b])
+
+
+def test_no_pair_speaks_for_a_panel_of_several() -> None:
+    pairs = [("a", "b"), ("b", "c"), ("a", "c")]
+    cells = [(f"p{number}", level) for number in range(12) for level in pairs[number % 3]]
+    made = units([person for person, _ in cells], [level for _, level in cells], RNG.normal(0, 1, 24))
+    found = compare("x", made, Settings(), [])
+    assert {one.contrast for one in found} == {"a - b", "a - c", "b - c"}
+    figure = draw_conditions("x", made, correct(pd.DataFrame([asdict(one) for one in found])), 0.95, "")
+    assert figure.axes[1].get_title() == "happiness"

@@ -63,6 +63,13 @@ class Units:
         people, levels, values = zip(*cells, strict=True)
         return Units(np.array(people, object), np.array(levels, object), np.array(values), np.ones(len(cells)))
 
+    def several(self) -> list[str]:
+        """The people who have values in several levels."""
+        levels_of: dict[str, set[str]] = {}
+        for person, level in zip(self.people, self.levels, strict=True):
+            levels_of.setdefault(person, set()).add(level)
+        return sorted(person for person, seen in levels_of.items() if len(seen) > 1)
+
     def without(self, people: Collection[str]) -> Units:
         """The units of everybody else."""
         return self.where(np.array([person not in people for person in self.people], bool))
@@ -127,11 +134,8 @@ def compare(factor: str, units: Units, settings: Settings, notes: list[str]) -> 
         notes: Takes who is left out, and what cannot be tested.
     """
     units = units.where(units.weights > 0)
-    levels_of: dict[str, set[str]] = {}
-    for person, level in zip(units.people, units.levels, strict=True):
-        levels_of.setdefault(person, set()).add(level)
-    several = sorted(person for person, seen in levels_of.items() if len(seen) > 1)
-    within = bool(several) and 2 * len(several) >= len(levels_of)
+    several = units.several()
+    within = bool(several) and 2 * len(several) >= len(set(units.people))
     if several and not within:
         notes.append(
             f"{factor}: most people are in one condition only, so groups are compared; {named_people(several)} "
