@@ -14,6 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import mftn
+from mftn.analysis import figures
+from mftn.analysis.page import render
 from mftn.cli import main
 from mftn.errors import OutputError
 from mftn.labels import EXPRESSIONS
@@ -323,3 +325,20 @@ def test_bids_tables_are_remembered_by_a_summary_without_them(study: pd.DataFram
     for bids in (True, False, True):
         summary.write(tmp_path, bids=bids)
     assert (tmp_path / "bids" / "dataset_description.json").exists()
+
+
+def test_what_is_left_out_of_a_figure_or_the_page_is_said(faces: Faces) -> None:
+    rng = np.random.default_rng(0)
+    parts = [faces(f"{n}.mp4", np.arange(9) / 10, rng.dirichlet(np.ones(8), 9)) for n in range(63)]
+    groups = pd.DataFrame({"source": range(63), "group": range(63)})
+    summary = mftn.summarize(pd.concat(parts), people="one", groups=groups)
+    for figure in (
+        figures.draw_presence(summary.presence),
+        figures.draw_raster(summary.events, summary.presence),
+        figures.draw_quality(summary.persons),
+    ):
+        assert figure.axes[0].get_ylabel() == "the first 60 of 63"
+    levels = [course.segment.conditions["group"] for course in summary.courses]
+    curves = figures.draw_curves("film", summary.courses, levels, 0.95)
+    assert curves.legends[0].get_title().get_text() == "film, the first 6 of 63 conditions"
+    assert "3 more rows are left out; expressions.csv has them all." in render(summary, {}, {})

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mftn.analysis.conditions import SIGNALS, Units
-from mftn.analysis.figures import INK, LEVEL_COLOURS, MOST_ROWS, SOFT, label, new_figure, tidy
+from mftn.analysis.figures import INK, LEVEL_COLOURS, MOST_ROWS, SOFT, label, name_rows, new_figure, tidy
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,8 +107,7 @@ def draw_synchrony(synchrony: pd.DataFrame) -> Figure:
         + ("" if row.segment == "all" else f" · {row.segment}")
         for row in shown.itertuples()
     ]
-    axes.set_yticks(rows, names, fontsize=8)
-    axes.set_ylim(max(len(names), 3) - 0.4, -0.6)
+    name_rows(axes, names, len(synchrony))
     axes.set_xlabel("correlation (highest within the lags for pairs)", fontsize=9)
     axes.axvline(0, color="#999999", linewidth=0.7)
     tidy(axes, "x")

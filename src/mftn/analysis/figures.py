@@ -70,7 +70,7 @@ def draw_presence(presence: Sequence[Presence]) -> Figure:
         axes.barh(row, one.length, color="#F1F1F1", height=0.62)
         axes.broken_barh([(a, b - a) for a, b in one.spans], (row - 0.31, 0.62), facecolor="#0072B2")
     longest = max(one.length for one in shown)
-    _name_rows(axes, [label(one.person, one.source) for one in shown])
+    name_rows(axes, [label(one.person, one.source) for one in shown], len(presence))
     axes.set_xlim(0, longest)
     tidy(axes, "x")
     name_seconds(axes, longest)
@@ -95,7 +95,7 @@ def draw_raster(events: pd.DataFrame, presence: Sequence[Presence]) -> Figure:
             bars = found[["onset", "duration"]].to_numpy()
             axes.broken_barh(bars, (low, height), facecolor=COLOURS[name], edgecolor="#444444", linewidth=0.4)
     longest = max(one.length for one in shown)
-    _name_rows(axes, [label(one.person, one.source) for one in shown])
+    name_rows(axes, [label(one.person, one.source) for one in shown], len(presence))
     axes.set_xlim(0, longest)
     tidy(axes, "x")
     name_seconds(axes, longest)
@@ -143,7 +143,8 @@ def draw_curves(segment: str, courses: Sequence[Course], levels: Sequence[str], 
     """
     figure = new_figure(9, 6.4)
     panels = figure.subplots(3, 3, sharex=True).ravel()
-    names = sorted(set(levels))[: len(LEVEL_COLOURS)]
+    every = sorted(set(levels))
+    names = every[: len(LEVEL_COLOURS)]
     for number, name in enumerate(names):
         chosen = [course for course, level in zip(courses, levels, strict=True) if level == name]
         times, mean, reach = mean_curve(chosen, confidence)
@@ -171,6 +172,8 @@ def draw_curves(segment: str, courses: Sequence[Course], levels: Sequence[str], 
         panel.set_xlim(0, longest)
     figure.supylabel("probability", fontsize=9)
     title = "" if segment == WHOLE else segment
+    if len(every) > len(names):
+        title = f"{title}, the first {len(names)} of {len(every)} conditions".removeprefix(", ")
     if len(names) > 1:
         handles, texts = panels[0].get_legend_handles_labels()
         figure.legend(
@@ -250,7 +253,7 @@ def draw_quality(persons: pd.DataFrame) -> Figure:
         label(row.person, row.source) + ("" if row.segment == "all" else f" · {row.segment}")
         for row in shown.itertuples()
     ]
-    _name_rows(panels[0], names)
+    name_rows(panels[0], names, len(persons))
     return figure
 
 
@@ -262,9 +265,12 @@ def label(person: str, source: str | float | None) -> str:
     return text if len(text) <= 38 else f"{text[:18]}…{text[-19:]}"
 
 
-def _name_rows(axes: Axes, names: Sequence[str]) -> None:
+def name_rows(axes: Axes, names: Sequence[str], total: int) -> None:
+    """A name for each row; where there are more rows than are drawn, how many."""
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.set_ylim(max(len(names), 3) - 0.4, -0.6)
+    if total > len(names):
+        axes.set_ylabel(f"the first {len(names)} of {total:,}", fontsize=9)
 
 
 def _expression_legend(figure: Figure, names: Sequence[str]) -> None:

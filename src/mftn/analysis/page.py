@@ -114,4 +114,5 @@ def _clock(value: float) -> str:
     """Seconds with hundredths, or minutes and seconds where there are many."""
     if math.isnan(value):
         return "–"
+    value = round(value, 2)  # else 239.999 would be 3:60.00
     return f"{value:.2f} s" if value < 180 else f"{int(value // 60)}:{value % 60:05.2f} min"
