@@ -125,3 +125,13 @@ def test_a_second_viewing_is_noted(faces: Faces) -> None:
 def test_short_stretches_have_no_p(faces: Faces) -> None:
     rng = np.random.default_rng(6)
     assert np.isnan(synchrony(pair(faces, moving(rng, 200), moving(rng, 200))).iloc[0]["p"])
+
+
+def test_viewers_who_share_a_recording_are_noted(faces: Faces) -> None:
+    rng = np.random.default_rng(9)
+    parts = [faces(f"v{n}.mp4", np.arange(200) / 10, shown(moving(rng, 200))) for n in range(3)]
+    parts.append(faces("v0.mp4", np.arange(200) / 10, shown(moving(rng, 200)), 2))
+    people = pd.DataFrame({"source": ["v0", "v0", "v1", "v2"], "track": [1, 2, 1, 1], "person": list("ABCD")})
+    summary = mftn.summarize(pd.concat(parts), people=people, settings=Settings(synchrony=True))
+    assert set(summary.synchrony["kind"]) == {"pair"}
+    assert "all: some of its people share a recording, so they are not compared as viewers" in summary.notes

@@ -94,8 +94,11 @@ def synchronise(courses: Sequence[Course], settings: Settings, notes: list[str])
         for one, other in combinations(group, 2):
             found += _pair(one, other, settings)
     for name, each in viewers.items():
-        if len(each) > 2 and len({course.source for course in each.values()}) == len(each):
+        apart = len({course.source for course in each.values()}) == len(each)
+        if len(each) > 2 and apart:
             found += _viewers(name, list(each.values()), settings)
+        elif len(each) > 2:
+            notes.append(f"{name}: some of its people share a recording, so they are not compared as viewers")
     return found
 
 
