@@ -107,8 +107,9 @@ def _tests(summary: Summary) -> str:
         test = (
             "permutation tests over people: signs of each person's own difference (d_z) where people were seen in "
             "several conditions, Welch's t (Hedges' g) between different people, F over more than two levels; "
-            f"{settings.permutations:,} random permutations with seed {settings.seed}, or all where there are no "
-            f"more. Effect sizes are corrected for small samples, their intervals from the noncentral t distribution"
+            f"{settings.permutations:,} random permutations with seed {settings.seed}, or, but for F, all where "
+            "there are no more. Effect sizes are corrected for small samples, their intervals from the noncentral t "
+            "distribution"
         )
     value = "difference from the baseline" if summary.study.baseline else "mean probability"
     return (
