@@ -214,7 +214,7 @@ def test_other_settings_are_refused_by_name(table: Path, tmp_path: Path, state: 
 def test_a_folder_that_lost_a_file_is_refused(table: Path, tmp_path: Path, lost: str) -> None:
     run(table, tmp_path / "out")
     (tmp_path / "out" / lost).unlink()
-    with pytest.raises(DataError, match=f"out: holds a manifest but no {lost}; choose another folder or remove it"):
+    with pytest.raises(DataError, match=f"out: holds manifest.parquet but no {lost}; choose another folder"):
         run(table, tmp_path / "out")
 
 

@@ -43,7 +43,7 @@ def check_settings(out: Path, settings: Mapping[str, Any]) -> None:
         begun.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(begun, json.dumps(settings).encode())
     elif not (out / SOURCES).exists():
-        raise DataError(f"{out}: holds a manifest but no {SOURCES}; choose another folder or remove it")
+        raise DataError(f"{out}: holds {MANIFEST} but no {SOURCES}; choose another folder or remove it")
 
 
 def _read_settings(file: Path) -> dict[str, Any]:
