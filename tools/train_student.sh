@@ -15,15 +15,9 @@ out=$(realpath "$3")
 shift 3
 cd "$(dirname "$0")/.."
 . tools/stages.sh
-teachers=${TEACHERS:-mftn_mobile_ferplus weights/mftn_facenet_ferplus/mftn_facenet_ferplus/mftn_facenet_ferplus.onnx}
 prepare_ferplus
-prepare_faces
-if [ ! -f "$out/data/student/whole/dataset.json" ]; then
-    # shellcheck disable=SC2086
-    "$python" tools/soft_labels.py "$out/data/student" --share 0.7 --most-per-class 800 --teachers $teachers \
-        --data "$data" "$whole" --faces "$out/data/faces" "$out/data/faces-whole"
-fi
-data=$out/data/student/aligned whole=$out/data/student/whole
+# shellcheck disable=SC2086
+teach ${TEACHERS:-mftn_mobile_ferplus weights/mftn_facenet_ferplus/mftn_facenet_ferplus/mftn_facenet_ferplus.onnx}
 
 [ -f "$out/initial.safetensors" ] || "$python" tools/recover_weights.py mftn_mobile_ferplus "$data" "$out/initial.safetensors"
 stage ferplus_mobile_student "$out/initial.safetensors" "$@"

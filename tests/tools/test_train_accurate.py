@@ -1,4 +1,5 @@
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ import pytest
 import timm
 
 import mftn
+from mftn.engines import load_engine
 from mftn.models import load_model, save_model
 
 SCRIPT = Path(__file__).parents[2] / "tools" / "train_accurate.sh"
@@ -19,16 +21,22 @@ def test_one_command_goes_from_facenet_to_a_file_that_predicts(
 ) -> None:
     initial = tmp_path / "initial.safetensors"
     save_model(timm.create_model("inception_resnet_v1", in_chans=1, num_classes=0), initial, None)
+    faces = tmp_path / "faces"
+    faces.mkdir()
+    shutil.copy(photos / "astronaut.jpg", faces)
     out, environment = tmp_path / "out", os.environ | {"PYTHON": sys.executable}
-    subprocess.run([SCRIPT, ferplus_root, initial, out, *SHORT], env=environment, check=True)
+    subprocess.run([SCRIPT, ferplus_root, initial, faces, out, *SHORT], env=environment, check=True)
     face = mftn.load(out / "mftn_facenet_ferplus.onnx").predict(photos / "astronaut.jpg").faces[0]
     assert abs(sum(face.probabilities.values()) - 1) < 1e-3
     trained = load_model(out / "ferplus_facenet_stage3" / "best.safetensors").spec.provenance["training"]
     assert trained["optimizer"]["sam_rho"] > 0 and trained["init_part"] == "all"
+    spec = load_model(out / "ferplus_facenet_student" / "best.safetensors").spec
+    assert spec.provenance["training"]["data"]["folder"] == "aligned", "targets are the raters' and the teachers'"
+    assert load_engine(out / "mftn_facenet_ferplus.onnx").spec.temperature == spec.temperature
 
     # The checkpoint of a finished second stage takes the place of the first two.
     checkpoint, again = out / "ferplus_facenet_stage2" / "best.safetensors", tmp_path / "again"
-    subprocess.run([SCRIPT, ferplus_root, checkpoint, again, *SHORT], env=environment, check=True)
+    subprocess.run([SCRIPT, ferplus_root, checkpoint, faces, again, *SHORT], env=environment, check=True)
     trained = load_model(again / "ferplus_facenet_stage3" / "best.safetensors").spec.provenance["training"]
     assert trained["init_from"] == checkpoint.name
     assert not list(again.glob("ferplus_facenet")) + list(again.glob("ferplus_facenet_stage2"))
