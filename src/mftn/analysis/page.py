@@ -17,7 +17,7 @@ from mftn.labels import EXPRESSIONS
 if TYPE_CHECKING:
     from mftn.analysis.summary import Summary
 
-MOST_ROWS = 24
+MOST_ROWS, MOST_SEGMENTS = 24, 60
 """Rows of a table on the page; all are in the files."""
 
 
@@ -42,8 +42,8 @@ def render(summary: Summary, images: dict[str, str], subjects: dict[str, str]) -
         images=images,
         subjects=subjects,
         expressions=EXPRESSIONS,
-        segments=segments[:60],
-        segments_left=max(len(segments) - 60, 0),
+        segments=segments[:MOST_SEGMENTS],
+        segments_left=max(len(segments) - MOST_SEGMENTS, 0),
         persons=_records(summary.persons),
         persons_left=max(len(summary.persons) - MOST_ROWS, 0),
         events=_event_rows(summary),
