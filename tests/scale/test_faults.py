@@ -161,7 +161,8 @@ def test_patience_ends_and_is_not_wasted() -> None:
         calls.append(error)
         raise error
 
-    for error in (FileNotFoundError(2, "gone"), OSError(28, "No space left on device"), OSError("ACCESS_DENIED")):
+    refused = OSError("When reading information for key 'a' in bucket 'b': AWS Error ACCESS_DENIED during HeadObject")
+    for error in (FileNotFoundError(2, "gone"), OSError(28, "No space left on device"), refused):
         with pytest.raises(OSError, match=str(error.args[-1])):
             patiently(lambda error=error: fail(error))  # type: ignore[misc]
     assert len(calls) == 3 and PATIENCE_S >= 60
