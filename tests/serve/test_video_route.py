@@ -49,6 +49,12 @@ def test_the_lines_are_those_of_the_package(
     assert [PredictionAnswer.model_validate(line, extra="forbid") for line in got]
 
 
+@pytest.mark.parametrize("options", [{"start": "inf"}, {"end": "nan"}, {"start": -1}])
+def test_moments_are_numbers_of_seconds(client: TestClient, clip: Path, options: dict[str, str]) -> None:
+    answer = client.post("/v1/video", params=options, content=clip.read_bytes())
+    assert answer.status_code == 422 and next(iter(options)) in answer.json()["error"]["message"]
+
+
 def test_a_video_is_cut_off_at_the_limit_and_says_so(recognizers: Recognizers, clip: Path) -> None:
     limits = replace(Limits(), video_seconds=0.4)
     with TestClient(create_app(Settings(limits=limits), recognizers)) as client:

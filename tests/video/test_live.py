@@ -1,5 +1,6 @@
 """Live streams: read by address, opened again when lost, timed through the loss, without their passwords."""
 
+import itertools
 import sys
 import threading
 import time
@@ -12,12 +13,11 @@ import pytest
 from PIL import Image as PillowImage
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-import itertools
 
 from clips import make_clip, stripes, truncated
 
 from mftn.errors import ImageError
-from mftn.video import Clip, device
+from mftn.video import Clip, Frame, device
 from mftn.video import clip as clip_module
 
 
@@ -120,6 +120,29 @@ def test_a_stream_that_stays_away_is_given_up(server: tuple[str, list[str]], mon
     with pytest.raises(ImageError) as error:
         list(clip)
     assert "cannot be opened as a video" in str(error.value) and "secret" not in str(error.value)
+
+
+def test_a_stream_that_opens_without_an_image_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = make_clip(tmp_path / "a.ts", stripes(50)).read_bytes()
+    damaged = content.replace(b"\x00\x00\x01", b"\x00\x00\x7f")
+    asked = itertools.count()
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.send_header("Content-Type", "video/mp2t")
+        request.end_headers()
+        request.wfile.write(damaged if next(asked) else content)
+
+    monkeypatch.setattr(clip_module, "FIRST_WAIT_S", 0.05)
+    monkeypatch.setattr(clip_module, "LONGEST_LOSS_S", 1.0)
+    said: list[str] = []
+    with serving(answer) as port:
+        clip = Clip(f"http://127.0.0.1:{port}/live", tell=said.append)
+        found: list[Frame] = []
+        with pytest.raises(ImageError, match="has given no image for 1 s"):
+            found.extend(clip)
+        clip.close()
+    assert len(found) == 50 and len(said) == 1 and next(asked) > 2
 
 
 def test_nothing_listens() -> None:

@@ -47,8 +47,8 @@ class AnnotateOptions(ImageOptions):
 class VideoOptions(PredictionOptions):
     """Of v1/video."""
 
-    start: float = Field(0.0, ge=0, description="timestamp in seconds of the first frame")
-    end: float | None = Field(None, ge=0, description="timestamp in seconds of the last frame")
+    start: float = Field(0.0, ge=0, allow_inf_nan=False, description="timestamp in seconds of the first frame")
+    end: float | None = Field(None, ge=0, allow_inf_nan=False, description="timestamp in seconds of the last frame")
     every: int = Field(1, ge=1, le=10_000, description="every Nth frame")
     detect_every: int = Field(5, ge=1, le=10_000, description="frames between detections in the whole image")
     smooth: float = Field(0.3, ge=0, le=60, description="seconds over which probabilities are averaged")

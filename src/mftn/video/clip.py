@@ -109,8 +109,8 @@ class Clip:
         self._number = -1  # of the latest frame
         self._ended_by_choice = False
         self._reached = 0.0  # the latest raw timestamp in any stream, seconds
+        self._stalled: float | None = None  # when a read began that took all the time that it may
         self._broken_last: dict[int, bool] = {}  # stream → whether its latest packet is incomplete
-        self._stalled = False  # whether a read took all the time that it may
 
     @property
     def shown_s(self) -> float:
@@ -188,10 +188,9 @@ class Clip:
         self.container.close()
 
     def _decoded(self) -> Iterator[Any]:
-        """Frames as PyAV has them; a live stream that was lost is opened again."""
-        while self.live:
-            yield from self._decode(self._image_packets())
-            self._reconnect()
+        """Frames as PyAV has them."""
+        if self.live:
+            yield from self._decoded_live()
         packets, first = self._image_packets(), None
         if self.start and not self._file and self.container.format.name in CONTAINERS and not self._may_hold_fields():
             skipped = skip(packets, self.clock, self.start)
@@ -200,6 +199,41 @@ class Clip:
             if first is None or raw.time is None or raw.time >= first:
                 first = None
                 yield raw
+
+    def _decoded_live(self) -> Iterator[Any]:
+        """Frames of a live source, which is opened again when it is lost.
+
+        Raises:
+            ImageError: It did not come back, or gives no frame any more.
+        """
+        lost: float | None = None  # since when there is no frame
+        while True:
+            for raw in self._decode(self._image_packets()):
+                if lost is not None:
+                    self.clock.resume(time.monotonic() - lost)
+                    lost = None
+                yield raw
+            if lost is None:
+                lost, wait, self._stalled = self._stalled or time.monotonic(), FIRST_WAIT_S, None
+                self._tell(f"{self.source}: the connection was lost; trying to get it back for {LONGEST_LOSS_S:.0f} s")
+            elif time.monotonic() - lost > LONGEST_LOSS_S:
+                raise ImageError(f"{self.source}: can be opened, but has given no image for {LONGEST_LOSS_S:.0f} s")
+            wait = self._reconnect(lost, wait)
+
+    def _reconnect(self, lost: float, wait: float) -> float:
+        """Open a live source again, after longer and longer waits; the next wait in seconds."""
+        self.container.close()
+        while True:
+            time.sleep(wait)
+            wait = min(2 * wait, LONGEST_WAIT_S)
+            try:
+                self.container = open_container(self._found)
+            except ImageError:
+                if time.monotonic() - lost > LONGEST_LOSS_S:
+                    raise
+            else:
+                self.stream = self._images()
+                return wait
 
     def _may_hold_fields(self) -> bool:
         """Whether a packet may hold half a frame, so that packets do not count frames."""
@@ -239,8 +273,8 @@ class Clip:
                 self._broken_last[-1] = True
                 packet = av.Packet()  # without content, as at every end: the decoder gives the frames that it holds
                 packet.stream, packet.time_base = self.stream, self.stream.time_base
-            finally:
-                self._stalled |= time.monotonic() - asked >= READ_TIMEOUT_S
+            if time.monotonic() - asked >= READ_TIMEOUT_S:
+                self._stalled = asked
             if packet.size:
                 self._broken_last[packet.stream.index] = packet.is_corrupt
             if packet.pts is not None:
@@ -248,27 +282,6 @@ class Clip:
             if self.sound and packet.stream is self.sound.stream and packet.dts is not None:
                 self.sound.add(packet)
             yield packet
-
-    def _reconnect(self) -> None:
-        """Open a live source again, after longer and longer waits.
-
-        Raises:
-            ImageError: It did not come back.
-        """
-        self.container.close()
-        self._tell(f"{self.source}: the connection was lost; trying to get it back for {LONGEST_LOSS_S:.0f} s")
-        lost, wait = time.monotonic() - (READ_TIMEOUT_S if self._stalled else 0.0), FIRST_WAIT_S
-        while True:
-            time.sleep(wait)
-            try:
-                self.container = open_container(self._found)
-                break
-            except ImageError:
-                if time.monotonic() - lost > LONGEST_LOSS_S:
-                    raise
-                wait = min(2 * wait, LONGEST_WAIT_S)
-        self.stream, self._stalled = self._images(), False
-        self.clock.resume(time.monotonic() - lost)
 
     def _read_sound_to_the_end(self) -> None:
         """Read on: sound may be stored later in the file than the frames it belongs to."""
