@@ -15,10 +15,13 @@ from PIL import Image as PillowImage
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import lookalikes
 
+from mftn.cli import main
+from mftn.data.dataset import FaceDataset
 from mftn.data.prepare import Shares, arcface_preparation, ferplus_preparation, prepare
 from mftn.data.readers import ReadOptions, find_data_set, read_records, survey
 from mftn.data.votes import hard_labels
 from mftn.errors import ConfigError, DataError
+from mftn.labels import LABEL_SETS
 from mftn.models import load_model
 from mftn.train.config import DataConfig, ModelConfig, TrainConfig
 from mftn.train.loop import train
@@ -80,6 +83,17 @@ def test_numbers_become_the_expressions_that_their_owners_mean(tmp_path: Path) -
     assert expw[:7] == ["anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral"]
     fer = labels("fer2013", lookalikes.fer2013(tmp_path / "fer", 7, 0))
     assert fer == expw[:7]
+
+
+def test_seven_classes_leave_contempt_out_of_votes_too(ferplus_root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "seven"
+    main(["prepare", "ferplus", "--root", str(ferplus_root), "--out", str(out), "--classes", "7", "--size", "48"])
+    faces = FaceDataset(out, "train")
+    assert faces.votes is not None and faces.votes[:, 7].any() and faces.classes == LABEL_SETS[7]
+    assert faces.targets.shape == (len(faces), 7) and int(faces.labels.max()) < 7
+    for targets, votes in zip(faces.targets.tolist(), faces.votes.tolist(), strict=True):
+        trusted = [vote if vote > 1 else 0 for vote in votes[:7]]
+        assert targets == pytest.approx([vote / sum(trusted) for vote in trusted])
 
 
 def test_the_annotated_face_is_cut_although_a_larger_one_is_in_the_picture(tmp_path: Path) -> None:

@@ -44,6 +44,12 @@ def test_distributions_sum_to_one_where_an_expression_was_seen(votes: np.ndarray
     assert (target >= 0).all()
 
 
+def test_seven_classes_exclude_contempt() -> None:
+    votes = np.concatenate([row(1, 0, 0, 0, 0, 0, 0, 8, 0, 0), row(6, 0, 0, 0, 0, 0, 2, 2, 0, 0)])
+    assert hard_labels(votes, "argmax").tolist() == [7, 0] and hard_labels(votes, "argmax", 7).tolist() == [-1, 0]
+    np.testing.assert_allclose(distributions(votes, 7)[1], [6 / 8, 0, 0, 0, 0, 0, 2 / 8])
+
+
 def test_single_votes_are_dropped_from_distributions_unless_nothing_is_left() -> None:
     np.testing.assert_allclose(distributions(row(6, 3, 1, 0, 0, 0, 0, 0, 0, 0))[0, :3], [2 / 3, 1 / 3, 0])
     np.testing.assert_allclose(distributions(row(1, 1, 0, 0, 0, 0, 0, 0, 5, 0))[0, :2], [0.5, 0.5])

@@ -95,7 +95,8 @@ class FaceDataset(Dataset[tuple[Tensor, Tensor, int]]):
         self.paths = [row["path"] for row in rows]
         self.votes = _votes(folder, rows)  # (n, columns)
         if self.votes is not None:
-            labels, targets = hard_labels(self.votes, protocol), distributions(self.votes)
+            count = len(self.classes)
+            labels, targets = hard_labels(self.votes, protocol, count), distributions(self.votes, count)
         else:
             labels = _labels(folder, rows, self.classes)
             targets = np.eye(len(self.classes), dtype=np.float32)[labels]
@@ -150,7 +151,7 @@ class FaceDataset(Dataset[tuple[Tensor, Tensor, int]]):
         if self.votes is None:
             return {"label": self.labels.numpy()}
         protocols = (self.protocol,) if self.protocol == "majority" else PROTOCOLS
-        return {protocol: hard_labels(self.votes, protocol) for protocol in protocols}
+        return {protocol: hard_labels(self.votes, protocol, len(self.classes)) for protocol in protocols}
 
     def __len__(self) -> int:
         return len(self.paths)

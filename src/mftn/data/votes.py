@@ -16,7 +16,7 @@ PROTOCOLS: tuple[Protocol, ...] = ("argmax", "majority")
 VOTE_COLUMNS = (*EXPRESSIONS, "unknown", "not-a-face")
 
 
-def hard_labels(votes: NDArray[np.int64], protocol: Protocol) -> NDArray[np.int64]:
+def hard_labels(votes: NDArray[np.int64], protocol: Protocol, classes: int = 8) -> NDArray[np.int64]:
     """One class per image, or -1 where the protocol excludes it.
 
     *argmax* takes the first highest of the ten columns. *majority* sets single votes to zero and asks the top
@@ -26,6 +26,7 @@ def hard_labels(votes: NDArray[np.int64], protocol: Protocol) -> NDArray[np.int6
     Args:
         votes: (n, 10) counts.
         protocol: Which rule.
+        classes: How many of `EXPRESSIONS` count as such; 7 excludes the images of contempt.
 
     Returns:
         (n,) indices into `EXPRESSIONS`, or -1.
@@ -33,18 +34,18 @@ def hard_labels(votes: NDArray[np.int64], protocol: Protocol) -> NDArray[np.int6
     if protocol == "majority":
         votes = np.where(votes > 1, votes, 0)
     top = votes.argmax(axis=1)  # (n,)
-    kept = (top < len(EXPRESSIONS)) & votes.any(axis=1)
+    kept = (top < classes) & votes.any(axis=1)
     if protocol == "majority":
         kept &= 2 * votes.max(axis=1) > votes.sum(axis=1)
     return np.where(kept, top, -1)
 
 
-def distributions(votes: NDArray[np.int64]) -> NDArray[np.float32]:
-    """The raters' distribution over the eight expressions, (n, 10) counts to (n, 8).
+def distributions(votes: NDArray[np.int64], classes: int = 8) -> NDArray[np.float32]:
+    """The raters' distribution over the first expressions, (n, 10) counts to (n, `classes`).
 
     Single votes count as slips and are dropped, unless nothing else is left.
     """
-    expressions = votes[:, : len(EXPRESSIONS)].astype(np.float32)
+    expressions = votes[:, :classes].astype(np.float32)
     trusted = np.where(expressions > 1, expressions, 0)
     trusted = np.where(trusted.any(axis=1, keepdims=True), trusted, expressions)
     return trusted / np.maximum(trusted.sum(axis=1, keepdims=True), 1)

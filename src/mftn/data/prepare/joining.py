@@ -42,7 +42,7 @@ def join(out: Path, parts: Sequence[Path], about: Mapping[str, Any], shares: Sha
     damaged = [reason for reason in every["damaged"].to_pylist() if reason]
     description = {
         **about,
-        "classes": 8 if voted or "contempt" in kept["label"] else 7,
+        "classes": about.get("classes_read", 8) if voted else 8 if "contempt" in kept["label"] else 7,
         **_counts(split, kept["label"], kept["face_found"]),
         "damaged": damaged,
     }
