@@ -164,6 +164,14 @@ def test_elan_files_hold_each_event_at_its_time(written: Path) -> None:
     assert media is not None and media.get("RELATIVE_MEDIA_URL") == "./P01.mp4"
 
 
+def test_elan_files_are_xml_whatever_the_names(faces: Faces, tmp_path: Path) -> None:
+    table = faces("a\x01<b>\x1f.mp4", np.arange(50) / 10, ["neutral", *["happiness"] * 48, "neutral"])
+    mftn.summarize(table, people="one").write(tmp_path, elan=True)
+    (file,) = (tmp_path / "elan").iterdir()
+    tiers = {tier.get("TIER_ID") for tier in ET.parse(file).getroot().iter("TIER")}
+    assert tiers == {"a�<b>�.mp4 happiness"}
+
+
 def test_what_a_coder_wrote_for_elan_is_kept(faces: Faces, tmp_path: Path) -> None:
     table = pd.concat([faces(f"{name}.mp4", np.arange(50) / 10, ["happiness"] * 50) for name in ("P1", "P2")])
     table = pd.concat([table, faces("nothing.mp4", np.arange(50) / 10, ["neutral"] * 50)])

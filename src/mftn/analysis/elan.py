@@ -23,6 +23,9 @@ _SCHEMA = "http://www.mpi.nl/tools/elan/EAFv3.0.xsd"
 BIDS_DESCRIPTION = "dataset_description.json"
 """What a BIDS folder says of itself."""
 
+_NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Characters that names may hold and XML may not, not even escaped."""
+
 _MIME = {".mp4": "video/mp4", ".mov": "video/quicktime", ".mpg": "video/mpeg", ".mpeg": "video/mpeg"}
 
 
@@ -89,6 +92,8 @@ def _document(source: str, events: pd.DataFrame) -> ET.Element:
         ET.SubElement(moments, "TIME_SLOT", {"TIME_SLOT_ID": slot, "TIME_VALUE": str(moment)})
     kind = {"GRAPHIC_REFERENCES": "false", "LINGUISTIC_TYPE_ID": "expression", "TIME_ALIGNABLE": "true"}
     ET.SubElement(document, "LINGUISTIC_TYPE", kind)
+    for element in document.iter():
+        element.attrib = {key: _NOT_IN_XML.sub("\N{REPLACEMENT CHARACTER}", value) for key, value in element.items()}
     return document
 
 
