@@ -205,6 +205,15 @@ def test_numbers_become_bands_and_many_levels_are_left_out() -> None:
         mftn.compare_groups(found, sheet, by=["town"])
 
 
+def test_bands_are_made_of_numbers_most_of_which_are_equal() -> None:
+    ages = ["20"] * 90 + [str(age) for age in range(21, 51)]
+    sheet = people(120, label=["happy"] * 120, person=[str(n) for n in range(120)], age=ages)
+    found = table([(f"{n}.jpg", "happiness" if n % 3 else "neutral") for n in range(120)])
+    (results,) = mftn.compare_groups(found, sheet, by=["age"]).models.values()
+    groups = {share.group: share.images for share in results.shares}
+    assert groups == {"20": 90, "21 to 50": 30}
+
+
 def test_images_of_one_name_in_other_folders_are_not_mixed_up() -> None:
     sheet = people(80, label=["happy"] * 80, person=[str(n) for n in range(80)], sex=["f", "m"] * 40)
     sheet["image"] = [f"{folder}/{n}.jpg" for folder in ("valid", "train") for n in range(40)]

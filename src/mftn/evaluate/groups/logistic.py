@@ -4,6 +4,8 @@ A model that names every broad smile and no faint one separates its images by st
 with it GEE) has no finite answer. Firth's penalty (Firth 1993; Heinze & Schemper 2002) has one.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -70,26 +72,35 @@ def score_interval(
         people: (n,) numbers of the people, 0 to N−1.
         near: The estimate, from which the search starts.
     """
-    from scipy.optimize import brentq
     from scipy.stats import t
 
     critical = float(t.ppf(0.975, _freedom(null, people)))
-    bounds = []
-    for level, end in ((critical, -LARGEST), (-critical, LARGEST)):
 
-        def above(coefficient: float, level: float = level) -> float:
-            return _score(group, null, right, people, coefficient) - level  # falls with the coefficient
+    def score(coefficient: float) -> float:
+        return _score(group, null, right, people, coefficient)
 
-        lowest = highest = near
-        width = 0.5
-        while above(lowest) <= 0 and lowest > -LARGEST:
-            lowest, width = max(lowest - width, -LARGEST), 2 * width
-        width = 0.5
-        while above(highest) >= 0 and highest < LARGEST:
-            highest, width = min(highest + width, LARGEST), 2 * width
-        found = above(lowest) > 0 > above(highest)
-        bounds.append(float(brentq(above, lowest, highest, xtol=1e-4)) if found else float(np.sign(end) * np.inf))
-    return bounds[0], bounds[1]
+    return _bound(score, critical, near, -1), _bound(score, critical, near, 1)
+
+
+def _bound(score: Callable[[float], float], critical: float, near: float, direction: int) -> float:
+    """Where the test begins to reject, away from the estimate, below (−1) or above it (1); infinite if nowhere.
+
+    Farther out the score may be accepted again. So the first step is to 0, where the test looks, if 0 lies there.
+    """
+    from scipy.optimize import brentq
+
+    def accepted(coefficient: float) -> float:
+        return direction * score(coefficient) + critical  # positive where it is
+
+    inside, width = near, 0.5
+    while accepted(inside) <= 0 and abs(inside) < LARGEST:
+        inside -= direction * width
+    while direction * inside < LARGEST:
+        outside = 0.0 if direction * inside < 0 else inside + direction * width
+        if accepted(outside) < 0:
+            return float(brentq(accepted, inside, outside, xtol=1e-4))
+        inside, width = outside, 2 * width
+    return direction * float("inf")
 
 
 def _score(group: Floats, null: Floats, right: Floats, people: NDArray[np.int64], coefficient: float) -> float:

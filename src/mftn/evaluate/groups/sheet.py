@@ -189,9 +189,10 @@ def _groups(
 
 
 def _bands(words: pd.Series, numbers: pd.Series) -> pd.Series:
-    """Numbers as thirds, each named by its lowest and highest number."""
-    thirds = pd.qcut(numbers, BANDS, labels=False, duplicates="drop")
-    names = {band: f"{part.min():g} to {part.max():g}" for band, part in numbers.groupby(thirds)}
+    """Numbers as thirds, each named by its lowest and highest number; equal ones are in the same, however many."""
+    thirds = np.ceil(BANDS * numbers.rank(pct=True))
+    ends = {band: dict.fromkeys((part.min(), part.max())) for band, part in numbers.groupby(thirds)}
+    names = {band: " to ".join(f"{end:g}" for end in each) for band, each in ends.items()}
     banded = words.copy()
     banded.loc[numbers.index] = thirds.map(names)
     return banded
