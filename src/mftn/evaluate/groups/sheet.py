@@ -96,21 +96,7 @@ def join(
         if column not in frame:
             raise DataError(f"{name}: lacks the column {column}; it has {', '.join(frame.columns)}")
     notes: list[str] = []
-    sources = Sources(predicted)
-    frame["__source"] = [sources.find(word, name) for word in frame[image]]
-    if twice := frame["__source"].dropna()[frame["__source"].dropna().duplicated()].tolist():
-        raise DataError(f"{name}: {twice[0]} has two rows; give each image one")
-    unseen = frame["__source"].isna()
-    if unseen.all():
-        raise DataError(f"{name}: none of its images was predicted, such as {frame[image].iloc[0]}")
-    if unseen.any():
-        first = frame[image][unseen].iloc[0]
-        notes.append(
-            f"{unseen.sum():,} of {len(frame):,} rows of {name} have no prediction and are left out: {first} …"
-        )
-    if extra := len(predicted) - int((~unseen).sum()):
-        notes.append(f"{extra:,} predicted images are not in {name} and are left out")
-    frame = frame[~unseen].reset_index(drop=True)
+    frame = _with_predictions(frame, image, predicted, name, notes)
     if labels is None:
         expressions = [_expression(word, name, said) for word in frame[said]]
     else:
@@ -134,6 +120,25 @@ def join(
         covariates={column: _numbers(frame[column], name) for column in adjust},
         notes=tuple(notes),
     )
+
+
+def _with_predictions(
+    frame: pd.DataFrame, image: str, predicted: Mapping[str, str | None], name: str, notes: list[str]
+) -> pd.DataFrame:
+    """The rows whose image was predicted, with its source in a column of its own."""
+    sources = Sources(predicted)
+    frame["__source"] = [sources.find(word, name) for word in frame[image]]
+    known = frame["__source"].dropna()
+    if twice := known[known.duplicated()].tolist():
+        raise DataError(f"{name}: {twice[0]} has two rows; give each image one")
+    if known.empty:
+        raise DataError(f"{name}: none of its images was predicted, such as {frame[image].iloc[0]}")
+    if count := len(frame) - len(known):
+        first = frame[image][frame["__source"].isna()].iloc[0]
+        notes.append(f"{count:,} of {len(frame):,} rows of {name} have no prediction and are left out: {first} …")
+    if extra := len(predicted) - len(known):
+        notes.append(f"{extra:,} predicted images are not in {name} and are left out")
+    return frame.loc[known.index].reset_index(drop=True)
 
 
 def _first(frame: pd.DataFrame, wanted: Sequence[str], name: str, what: str) -> str:
