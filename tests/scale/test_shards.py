@@ -24,6 +24,7 @@ from mftn.scale.shards import Item, ItemKind, Shard, cut
 from mftn.scale.storage import Store, locate, name_at
 from mftn.types import Prediction
 
+WITHOUT_HADOOP = pytest.mark.skipif("HADOOP_HOME" in os.environ, reason="there is Hadoop's client")
 MADE_BY = {"model": "m", "settings": {"detector": "yunet"}}
 
 
@@ -137,6 +138,7 @@ def test_a_damaged_table_is_one_item_or_row_with_an_error(tmp_path: Path) -> Non
     [
         ("nowhere://b/x.parquet", "cannot be reached"),
         ("zip://b/x.parquet", "cannot be reached"),
+        pytest.param("hdfs://host/x.parquet", "needs Java and Hadoop's client", marks=WITHOUT_HADOOP),
         ("memory://me:word@b/x.parquet", "holds a password"),
         ("memory://b/none.parquet", "no such file"),
         ("numbers.parquet", "neither paths"),

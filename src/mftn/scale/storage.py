@@ -89,6 +89,12 @@ def _connect(scheme: str, place: str, query: str) -> tuple[Any, str]:
     except ValueError as error:
         if "Unrecognized filesystem type" not in str(error):  # an option that it does not know, for one
             raise ConfigError(f"{scheme}://{place}: cannot be reached ({error})") from error
+    except OSError as error:
+        if "libjvm" in str(error) or "libhdfs" in str(error):
+            raise ConfigError(
+                f"{scheme}://{place}: needs Java and Hadoop's client; install them, and set JAVA_HOME and HADOOP_HOME"
+            ) from error
+        raise
     try:
         import fsspec
 
