@@ -7,10 +7,17 @@ import shutil
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file
+
+from mftn.train.config import load_config
+from mftn.train.setup import make_model
 
 SETTINGS = """
 data: {{folder: {data}, view: 1.0, soft_targets: true}}
@@ -33,6 +40,22 @@ def start(arguments: list[str]) -> subprocess.CompletedProcess[str]:
         timeout=300,
         env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
     )
+
+
+@pytest.mark.parametrize("recipe", ["ferplus", "ferplus_mobile", "ferplus_facenet"])
+def test_batch_norm_over_several_gpus_leaves_the_network_what_it_was(recipe: str) -> None:
+    config = replace(load_config(recipe), init_from="", precision="fp32")
+
+    def built(processes: int) -> torch.nn.Module:
+        fabric: Any = SimpleNamespace(world_size=processes, device=torch.device("cuda"), to_device=lambda model: model)
+        return make_model(config, fabric).eval()
+
+    alone, several = built(1), built(2)
+    x = torch.randn(2, 1, config.model.size, config.model.size, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(several(x), alone(x))
+    assert several.state_dict().keys() == alone.state_dict().keys()
+    assert any(isinstance(module, torch.nn.SyncBatchNorm) for module in several.modules())
 
 
 @pytest.mark.parametrize("rho", [0.0, 0.05])

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch import nn
+from timm.layers import convert_sync_batchnorm
 from torch.utils.data import DataLoader
 
 from mftn.data.dataset import FaceDataset
@@ -83,7 +83,7 @@ def make_model(config: TrainConfig, fabric: Fabric) -> Network:
     if config.channels_last:
         model = model.to(memory_format=torch.channels_last)
     if fabric.world_size > 1 and fabric.device.type == "cuda":
-        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        model = convert_sync_batchnorm(model)  # timm's: torch's would drop the activations inside its batch norms
     if config.model.grad_checkpointing:
         if not hasattr(model.backbone, "set_grad_checkpointing"):
             raise ConfigError(
