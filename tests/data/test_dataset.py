@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import struct
+import zlib
 from pathlib import Path
 
 import pyarrow as pa
@@ -69,3 +71,20 @@ def test_images_that_only_the_majority_keeps_say_nothing_about_argmax(prepared: 
     assert set(by_argmax.protocols()) == {"argmax", "majority"} and list(by_majority.protocols()) == ["majority"]
     kept = by_argmax.protocols()["majority"]
     assert kept[kept >= 0].tolist() == by_majority.protocols()["majority"].tolist()
+
+
+@pytest.mark.parametrize("size", [(40, 48), (60_000, 60_000)])
+def test_a_crop_whose_damaged_header_names_another_size_is_unreadable(
+    prepared: Path, tmp_path: Path, size: tuple[int, int]
+) -> None:
+    folder = tmp_path / "data"
+    shutil.copytree(prepared, folder)
+    whole = FaceDataset(folder, "train")
+    content = bytearray((folder / whole.paths[2]).read_bytes())
+    content[16:24] = struct.pack(">II", *size)  # of a PNG's first chunk, whose checksum follows its 13 bytes
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    (folder / whole.paths[2]).write_bytes(content)
+    with pytest.raises(DataError, match=f"{whole.paths[2]}: cannot be read .*prepare the data set again"):
+        FaceDataset(folder, "train")
+    left = FaceDataset(folder, "train", skip_unreadable=True)
+    assert left.unreadable == [whole.paths[2]] and len(left) == len(whole) - 1

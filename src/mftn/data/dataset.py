@@ -91,6 +91,7 @@ class FaceDataset(Dataset[tuple[Tensor, Tensor, int]]):
         rows, self.copies = _rows(self.folder, split, without_copies_of)
         description = read_description(folder)
         self.classes = LABEL_SETS[description["classes"]]
+        self.side: int = description["preparation"]["size"]  # of a crop in pixels
         self.template = np.asarray(description["preparation"]["template"])  # (5, 2) landmarks, in shares of the side
         self.paths = [row["path"] for row in rows]
         self.votes = _votes(folder, rows)  # (n, columns)
@@ -111,7 +112,7 @@ class FaceDataset(Dataset[tuple[Tensor, Tensor, int]]):
         self.unreadable: list[str] = []
         self.crops: Tensor | None = None  # (n, C, H, W)
         self.unaligned_crops: Tensor | None = None  # (n, C, H, W)
-        if in_memory and description["preparation"]["size"] ** 2 * channels * len(self) <= IN_MEMORY:
+        if in_memory and self.side**2 * channels * len(self) <= IN_MEMORY:
             self._load()
 
     def _keep(self, indices: list[int]) -> None:
@@ -203,8 +204,10 @@ class FaceDataset(Dataset[tuple[Tensor, Tensor, int]]):
         path = folder / self.paths[index]
         try:
             with PillowImage.open(path) as file:
+                if file.size != (self.side, self.side):  # damaged: crops of other sizes make no batch
+                    raise ValueError(f"it has {file.width}×{file.height} pixels, not {self.side}×{self.side}")
                 pixels = np.array(file.convert("L" if self.channels == 1 else "RGB"))
-        except (OSError, ValueError, SyntaxError) as error:
+        except (OSError, ValueError, SyntaxError, PillowImage.DecompressionBombError) as error:
             raise DataError(f"{path}: cannot be read ({error}); prepare the data set again") from error
         return torch.from_numpy(pixels.reshape(*pixels.shape[:2], self.channels)).permute(2, 0, 1)
 
