@@ -194,6 +194,29 @@ def test_a_report_is_drawn_again_without_the_model(prepared: Path, tmp_path: Pat
         write_report([Model("x", prepared / "manifest.parquet", None)], prepared, "valid", tmp_path / "x")
 
 
+def test_kept_predictions_are_not_replaced_by_those_that_they_are_compared_with(prepared: Path, tmp_path: Path) -> None:
+    out, model, other = tmp_path / "report", network(tmp_path, prepared), network(tmp_path, prepared, seed=1)
+    write_report([model], prepared, "valid", out, options=NOTHING)
+    kept = Model("before", out / "predictions" / f"{model.name}.parquet", None)
+    before = kept.file.read_bytes()
+    retrained = Model(model.name, other.file, other.network)
+    for models in ([retrained, kept], [kept, retrained]):
+        with pytest.raises(OutputError, match=f"{kept.file}: is a source"):
+            write_report(models, prepared, "valid", out, options=NOTHING)
+    assert kept.file.read_bytes() == before
+    write_report([retrained, kept], prepared, "valid", tmp_path / "beside", options=NOTHING)
+
+
+def test_a_file_in_the_place_of_kept_predictions_is_not_replaced(prepared: Path, tmp_path: Path) -> None:
+    model, mine = network(tmp_path, prepared), tmp_path / "study" / "predictions" / "mftn_face_8_0.parquet"
+    mine.parent.mkdir(parents=True)
+    pq.write_table(pa.table({"image": ["a.jpg"]}), mine)
+    before = mine.read_bytes()
+    with pytest.raises(OutputError, match=f"{mine}: would be replaced"):
+        write_report([model], prepared, "valid", tmp_path / "study", options=NOTHING)
+    assert mine.read_bytes() == before
+
+
 def test_classes_that_only_one_side_has(prepared: Path, tmp_path: Path) -> None:
     seven, eight = LABEL_SETS[7], LABEL_SETS[8]
     logits = np.random.default_rng(0).normal(size=(5, 8)).astype(np.float32)

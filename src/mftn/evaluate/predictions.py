@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from mftn.data.dataset import FaceDataset
-from mftn.errors import DataError, ModelError
+from mftn.errors import DataError, ModelError, OutputError
 from mftn.evaluate.inference import predict_logits, preprocess_for
 from mftn.files import atomic_write
 from mftn.models import Logits, Network
@@ -106,8 +106,11 @@ def predict_split(
     Raises:
         DataError: A crop is missing or unreadable.
         ModelError: Logits are no numbers.
+        OutputError: The cache is a file that holds no predictions.
     """
     kept = _read(name, cache)
+    if kept is None and cache.exists():
+        raise OutputError(f"{cache}: would be replaced, and holds no predictions of `mftn evaluate`; move it away")
     if kept is not None and kept[1] == key:
         return kept[0]
     spec = model.described()

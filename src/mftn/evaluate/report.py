@@ -14,14 +14,14 @@ import numpy as np
 
 from mftn.data.records import Split
 from mftn.data.votes import Protocol
-from mftn.errors import DataError
+from mftn.errors import DataError, OutputError
 from mftn.evaluate.drawing import draw, file_names, save
 from mftn.evaluate.groups.request import GroupRequest
 from mftn.evaluate.measuring import Options, Progress, measure
 from mftn.evaluate.predictions import FUSED, Predictions, cache_key, predict_split, read_predictions
 from mftn.evaluate.results import Results, to_json
 from mftn.evaluate.split import EvaluatedSplit
-from mftn.files import write_csv, write_text
+from mftn.files import file_identity, write_csv, write_text
 from mftn.models import Network
 from mftn.result_folder import ResultFolder
 
@@ -93,7 +93,7 @@ def write_report(
         groups: People behind the images, whose groups are compared.
 
     Raises:
-        OutputError: The folder has a file of a report's name that no report wrote.
+        OutputError: The folder has a file of a report's name that no report wrote, or predictions that are a source.
         DataError: The data set is missing, an image cannot be read, or the images do not add up to the manifest's.
     """
     options = options or Options()
@@ -103,6 +103,7 @@ def write_report(
     caches = {
         name: out / "predictions" / f"{file}.parquet" for name, file in file_names(m.name for m in models).items()
     }
+    _check_caches(models, caches)
     predictions = [_predict(model, images, caches[model.name], on_progress) for model in models]
     by_group = _compare_groups(groups, images, predictions) if groups else None
     results = measure(images, predictions, networks, options, on_progress)
@@ -125,6 +126,17 @@ def write_report(
     if by_group:
         by_group.write(out)
     return Report(page, results, by_group)
+
+
+def _check_caches(models: Sequence[Model], caches: Mapping[str, Path]) -> None:
+    """Refuse to replace predictions of an earlier report that this one compares with."""
+    sources = {file_identity(model.file) for model in models} - {None}
+    for model in models:
+        if model.network is not None and file_identity(caches[model.name]) in sources:
+            raise OutputError(
+                f"{caches[model.name]}: is a source, and the predictions of {model.name} would replace it; "
+                "choose another folder (--out)"
+            )
 
 
 def _compare_groups(request: GroupRequest, images: EvaluatedSplit, predictions: Sequence[Predictions]) -> "GroupReport":
