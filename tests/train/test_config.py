@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,6 +54,15 @@ def test_mistakes_are_refused_with_the_nearest_key(tmp_path: Path, text: str, me
     (tmp_path / "bad.yaml").write_text(text)
     with pytest.raises(ConfigError, match=message.replace("[", r"\[")):
         load_config(tmp_path / "bad.yaml")
+
+
+def test_powers_of_ten_are_numbers_and_a_run_can_be_started_from_the_settings_of_another(tmp_path: Path) -> None:
+    (tmp_path / "short.yaml").write_text("optimizer: {lr: 1e-3, weight_decay: .5E+1}\ndata: {std: [25e-2]}\n")
+    config = load_config(tmp_path / "short.yaml")
+    assert (config.optimizer.lr, config.optimizer.weight_decay, config.data.std) == (0.001, 5.0, (0.25,))
+    config = replace(config, optimizer=replace(config.optimizer, lr=1e-5))
+    (tmp_path / "config.json").write_text(json.dumps(to_mapping(config), indent=1))
+    assert load_config(tmp_path / "config.json") == config
 
 
 def test_a_file_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:

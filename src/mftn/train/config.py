@@ -2,6 +2,7 @@
 `extends`; flags override both."""
 
 import dataclasses
+import re
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -221,7 +222,7 @@ def _read_recipe(recipe: str, extending: tuple[str, ...] = ()) -> dict[str, Any]
     if recipe in extending:
         raise ConfigError(f"{recipe}: extends itself")
     try:
-        values = yaml.safe_load(_text(recipe)) or {}
+        values = yaml.load(_text(recipe), _yaml_loader()) or {}
     except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date that is none
         raise ConfigError(f"{recipe}: not valid YAML: {error}") from error
     if not isinstance(values, dict):
@@ -231,6 +232,18 @@ def _read_recipe(recipe: str, extending: tuple[str, ...] = ()) -> dict[str, Any]
     beside = (Path(recipe).parent / str(below)).resolve()
     given = recipe not in recipes() and below not in recipes() and beside.is_file()
     return _merged(_read_recipe(str(beside if given else below), (*extending, recipe)), values)
+
+
+def _yaml_loader() -> Any:
+    """PyYAML's safe loader with the numbers of YAML 1.2 and JSON too: it takes 1e-3 for a word."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        pass
+
+    number = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$")
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+.0123456789"))
+    return Loader
 
 
 def _text(recipe: str) -> str:
