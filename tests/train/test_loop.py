@@ -236,6 +236,15 @@ def test_contradictions_are_refused_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
+def test_more_devices_than_gpus_are_refused_where_the_gpus_are_found_by_themselves(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    with pytest.raises(ConfigError, match="--accelerator is auto, but this machine has 1 usable GPUs for --devices 4"):
+        train(run(prepared, tmp_path / "run", accelerator="auto", devices=4))
+    assert not (tmp_path / "run").exists()
+
+
 def test_processes_that_the_settings_do_not_name_are_refused(
     prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,9 +34,10 @@ def check_processes(config: TrainConfig) -> None:
         raise ConfigError(
             f"--nodes is {config.nodes}, but nothing says where the others are; start each with torchrun or srun"
         )
-    if config.accelerator == "cuda" and torch.cuda.device_count() < config.devices:
+    gpus = torch.cuda.device_count()
+    if gpus < config.devices and (config.accelerator == "cuda" or (config.accelerator == "auto" and gpus)):
         raise ConfigError(
-            f"--accelerator is cuda, but this machine has {torch.cuda.device_count()} usable GPUs for --devices "
+            f"--accelerator is {config.accelerator}, but this machine has {gpus} usable GPUs for --devices "
             f"{config.devices}; use fewer, or --accelerator cpu"
         )
 
