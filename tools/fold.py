@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from mftn.data.duplicates import connected, near_pairs
 from mftn.data.manifest import SCHEMA, read_description, read_manifest
+from mftn.data.prepare.joining import counts
 from mftn.files import write_text
 
 
@@ -61,7 +62,8 @@ def main() -> None:
             (out / top).unlink(missing_ok=True)
             (out / top).symlink_to(os.path.relpath(folder / top, out))
         pq.write_table(pa.Table.from_pylist(rows, SCHEMA), out / "manifest.parquet")
-        write_text(out / "dataset.json", json.dumps(read_description(folder), indent=1))
+        found = counts(*([row[name] for row in rows] for name in ("split", "label", "face_found")))
+        write_text(out / "dataset.json", json.dumps(read_description(folder) | found, indent=1))
         held_out = sum(row["split"] == "valid" for row in rows)
         print(f"{out}: {held_out:,} of {len(parts):,} training images held out")
 

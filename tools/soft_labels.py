@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 from mftn.data.dataset import FaceDataset
 from mftn.data.duplicates import near_pairs
 from mftn.data.manifest import SCHEMA, read_description, read_manifest
+from mftn.data.prepare.joining import counts
 from mftn.data.records import Split
 from mftn.data.votes import VOTE_COLUMNS, distributions
 from mftn.engines import Engine, Flipped, Precision, installed_engines, load_engine
@@ -140,7 +141,8 @@ def main() -> None:
         for name, (folders, targets) in parts.items():
             rows += rows_of(folders[place], name, out, targets, validation=name == "labelled")
         pq.write_table(pa.Table.from_pylist(rows, SCHEMA), out / "manifest.parquet")
-        write_text(out / "dataset.json", json.dumps(read_description(arguments.data[place]), indent=1))
+        found = counts(*([row[name] for row in rows] for name in ("split", "label", "face_found")))
+        write_text(out / "dataset.json", json.dumps(read_description(arguments.data[place]) | found, indent=1))
         print(f"{out}: {sum(row['split'] == 'train' for row in rows):,} training images")
 
 

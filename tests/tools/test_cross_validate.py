@@ -15,6 +15,8 @@ import timm
 
 from mftn.data.dataset import FaceDataset
 from mftn.data.manifest import SCHEMA, read_manifest
+from mftn.data.records import Split
+from mftn.evaluate.split import EvaluatedSplit
 from mftn.models import load_model, save_model
 
 ROOT = Path(__file__).parents[2]
@@ -79,6 +81,14 @@ def test_near_duplicates_are_never_divided(tmp_path: Path) -> None:
     sizes = Counter(parts.values())
     assert sizes.keys() == set(range(5)) and min(sizes.values()) >= 38 and max(sizes.values()) <= 42
     assert len({parts[f"train/{n}.png"] for n in range(10)}) > 1, "drawn at random, not in order"
+
+
+def test_a_fold_is_a_prepared_data_set_that_can_be_evaluated(prepared: Path, tmp_path: Path) -> None:
+    command = [sys.executable, ROOT / "tools" / "fold.py", tmp_path, "--data", prepared, prepared, "--fold", "1"]
+    subprocess.run(command, check=True)
+    splits: tuple[Split, ...] = ("train", "valid", "test")
+    sizes = [len(EvaluatedSplit(tmp_path / "whole", split, "argmax", [1]).labels) for split in splits]
+    assert sizes[0] + sizes[1] == 24 and sizes[1] > 0 and sizes[2] == 8
 
 
 def test_the_difference_counts_each_image_once() -> None:

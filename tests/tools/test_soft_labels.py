@@ -16,6 +16,7 @@ from mftn.data.prepare import ferplus_preparation, prepare
 from mftn.data.readers import read_records
 from mftn.data.votes import distributions
 from mftn.evaluate.inference import preprocess_for
+from mftn.evaluate.split import EvaluatedSplit
 from mftn.export.onnx import export_onnx
 from mftn.models import load_model, save_model
 from mftn.train.config import load_config
@@ -84,6 +85,9 @@ def test_students_learn_from_raters_and_teachers_and_from_faces_nobody_labelled(
     assert (
         isinstance(table, pa.Table) and pq.read_schema(tmp_path / "out" / "whole" / "manifest.parquet") == table.schema
     )
+
+    for part in ("aligned", "whole"):
+        assert len(EvaluatedSplit(tmp_path / "out" / part, "train", "argmax", [1]).labels) == len(taught)
 
     command[2] = tmp_path / "few"
     subprocess.run([*command, "--most-per-class", "1"], check=True)

@@ -43,7 +43,7 @@ def join(out: Path, parts: Sequence[Path], about: Mapping[str, Any], shares: Sha
     description = {
         **about,
         "classes": about.get("classes_read", 8) if voted else 8 if "contempt" in kept["label"] else 7,
-        **_counts(split, kept["label"], kept["face_found"]),
+        **counts(split, kept["label"], kept["face_found"]),
         "damaged": damaged,
     }
     write_sources(out, parts)
@@ -63,8 +63,14 @@ def _check_names(out: Path, names: Sequence[str], sources: Sequence[str]) -> Non
             )
 
 
-def _counts(split: Sequence[Split], labels: Sequence[str | None], found: Sequence[bool]) -> dict[str, Any]:
-    """Faces by split and expression, and those that the detector did not find."""
+def counts(split: Sequence[Split], labels: Sequence[str | None], found: Sequence[bool]) -> dict[str, Any]:
+    """What dataset.json counts: faces by split and by expression, and those that the detector did not find.
+
+    Args:
+        split: The split of every face.
+        labels: Its expression; None for none.
+        found: Whether the detector found it.
+    """
     splits = [name for name in SPLITS if name in split]
     expressions = Counter((own, label or "none") for own, label in zip(split, labels, strict=True))
     return {
