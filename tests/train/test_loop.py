@@ -14,6 +14,7 @@ import pytest
 import timm
 import torch
 from huggingface_hub import ModelCard
+from matplotlib.figure import Figure
 from PIL import Image as PillowImage
 from safetensors.torch import load_file
 
@@ -25,6 +26,7 @@ from mftn.data.transforms import Augmentation
 from mftn.errors import ConfigError, DataError, MFTNError
 from mftn.models import load_model
 from mftn.train.config import DataConfig, ModelConfig, OptimizerConfig, TrainConfig
+from mftn.train.curves import draw_curves
 from mftn.train.loop import StepReport, train
 from mftn.train.network import build_model
 from mftn.train.run_folder import data_fingerprint
@@ -193,6 +195,28 @@ def test_small_images_first(prepared: Path, tmp_path: Path) -> None:
     assert [row["size"] for row in rows] == ["32", "48"]
     model = load_model(tmp_path / "run" / "best.safetensors")
     assert model.spec.provenance["epoch"] == 2, "an epoch at another size is no candidate for the best"
+
+
+def test_the_curves_mark_the_best_epoch_of_the_size_that_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Figure] = []
+    monkeypatch.setattr("mftn.train.curves.save_figure", lambda figure, path: drawn.append(figure))
+    names = ("train_loss", "train_loss_backbone", "train_loss_mstn", "train_accuracy", "valid_macro_recall", "lr")
+    row = dict.fromkeys(names, 0.1)
+    sizes_and_accuracies = [
+        (64.0, 0.9),
+        (48.0, 0.7),
+        (48.0, 0.8),
+        (48.0, 0.6),
+    ]
+    rows = [
+        row | {"epoch": epoch, "size": size, "valid_accuracy": accuracy}
+        for epoch, (size, accuracy) in enumerate(sizes_and_accuracies, start=1)
+    ]
+    draw_curves(rows, tmp_path / "curves.png")
+    (best,) = (line for axes in drawn[0].axes for line in axes.lines if line.get_label() == "best")
+    assert (list(best.get_xdata()), list(best.get_ydata())) == ([3], [80])
 
 
 def test_a_baseline_trains_in_the_same_loop(prepared: Path, tmp_path: Path) -> None:

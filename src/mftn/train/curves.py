@@ -24,7 +24,8 @@ def draw_curves(rows: list[Row], path: Path) -> None:
     }
     for name, label in names.items():
         accuracies.plot(epochs, [100 * row[name] for row in rows], label=label)
-    best = max(rows, key=lambda row: (row["size"], row["valid_accuracy"]))
+    of_last_size = [row for row in rows if row["size"] == rows[-1]["size"]]  # which best.safetensors is one of
+    best = max(of_last_size, key=lambda row: row["valid_accuracy"])
     accuracies.plot(best["epoch"], 100 * best["valid_accuracy"], "o", color="black", label="best", zorder=3)
     accuracies.set(title="Accuracy (%)", xlabel="epoch")
     rates.plot(epochs, [row["lr"] for row in rows], color="black")
