@@ -56,8 +56,8 @@ def main() -> None:
             kept = labels >= 0
             right[protocol][variant][seed] = logits[kept].argmax(axis=1) == labels[kept]
     for protocol, variants in right.items():
-        reference = variants[options.against]
-        print(f"\n{protocol} protocol, {len(next(iter(reference.values()))):,} images")
+        reference = variants.get(options.against, {})  # its first run may not be finished yet
+        print(f"\n{protocol} protocol, {(protocols[protocol] >= 0).sum():,} images")
         print(f"| variant | accuracy by seed | mean | minus {options.against}, by seed (p) | mean (95 % interval) |")
         print("|---|---|---|---|---|")
         for variant, runs in variants.items():

@@ -3,6 +3,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ import pytest
 import timm
 
 from mftn.models import load_model, save_model
+from mftn.train.config import load_config
+from mftn.train.network import describe
 
 ROOT = Path(__file__).parents[2]
 SHORT = ["--epochs=1", "--batch-size=12", "--model.size=32", "--precision=fp32"]  # two steps
@@ -36,6 +39,18 @@ def test_one_command_compares_the_network_and_its_baseline(ferplus_root: Path, t
     for protocol in ("argmax", "majority"):
         table = printed.split(f"{protocol} protocol, ")[1].split("\n\n")[0]
         assert set(re.findall(r"^\| ([a-z][\w.-]+) \| \d", table, re.M)) == VARIANTS
+
+
+def test_the_table_shows_what_there_is_before_the_reference_is_trained(prepared: Path, tmp_path: Path) -> None:
+    run = tmp_path / "mftn-0"
+    run.mkdir()
+    (run / "metrics.json").write_text("{}")
+    config = load_config("ferplus")
+    config = replace(config, data=replace(config.data, folder=prepared))
+    save_model(timm.create_model("mftn_face"), run / "last.safetensors", describe(config, 1))
+    command = [sys.executable, ROOT / "benchmarks" / "baseline.py", prepared, tmp_path]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert len(re.findall(r"^\| mftn \| [\d.]+% \| [\d.]+% \|  \|  \|$", printed, re.M)) == 2, "one of each protocol"
 
 
 def test_the_interval_covers_seeds_and_images() -> None:
