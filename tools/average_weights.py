@@ -13,10 +13,11 @@ from tempfile import TemporaryDirectory
 import torch
 
 from mftn.data.dataset import FaceDataset
+from mftn.files import file_identity
 from mftn.models import Network, load_model, save_model
 from mftn.train.calibrate import calibrate
 
-ALIKE = ("architecture", "labels", "size", "template", "channels", "mean", "std")
+ALIKE = ("architecture", "labels", "size", "template", "channels", "mean", "std", "logit_adjustment")
 """What the descriptions of networks must share, so that a mean of their weights means something."""
 
 
@@ -38,6 +39,8 @@ def main() -> None:
     parser.add_argument("weights", nargs="+", type=Path)
     parser.add_argument("--logit-adjustment", type=float, default=0.0)
     arguments = parser.parse_args()
+    if arguments.out.exists() and file_identity(arguments.out) in map(file_identity, arguments.weights):
+        parser.error(f"{arguments.out}: is a source; choose another name")
     networks = [load_model(path) for path in arguments.weights]
     if arguments.logit_adjustment and any(network.described().logit_adjustment for network in networks):
         parser.error("some of the weights are adjusted already: omit --logit-adjustment")
