@@ -137,3 +137,12 @@ def test_narrow_branches_are_led_into_and_the_published_ones_are_not() -> None:
     assert isinstance(timm.create_model("mftn_mobile"), MFTN)
     with pytest.raises(ValueError, match="3 maps need as many depths and widths"):
         MFTN(**TINY, branch_widths=(24, 16))
+
+
+@pytest.mark.parametrize("name", ["mftn_face", "baseline_face"])
+def test_without_classes_there_are_features(name: str) -> None:
+    network = timm.create_model(name, num_classes=0).eval()
+    found = network.embeddings(torch.zeros(2, 1, 48, 48))
+    assert found["backbone head"].shape == (2, 384)
+    if name == "mftn_face":
+        assert found["MsTN head"].shape == (2, 256)

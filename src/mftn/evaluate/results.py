@@ -45,7 +45,9 @@ class DataSummary:
 
 @dataclass(frozen=True, slots=True)
 class DetailedScores(Scores):
-    """What a report adds to the scores of one output under one protocol; all are NaN where it keeps no image.
+    """What a report adds to the scores of one output under one protocol; NaN where it keeps no image.
+
+    Wilson's interval is from 0 to 1 there: nothing is known.
 
     The calibration error of a head alone is NaN too: only the fused output is calibrated.
 

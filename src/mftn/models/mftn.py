@@ -47,7 +47,8 @@ class Network(nn.Module, HubMixin, library_name="mftn", pipeline_tag="image-clas
 
     Args:
         backbone: Name of a timm network.
-        num_classes: K; 0 for pooled features in place of logits.
+        num_classes: K; 0 for pooled features: in place of logits from a `Baseline`, and from `embeddings` alone of an
+            `MFTN`, whose heads read features of other widths.
         in_chans: Input channels: 3 for colour, 1 for grey.
         img_size: Height and width (or one number) the network is meant for, in pixels. It is a description:
             any size that is a multiple of the backbone's stride runs, and none below it is taken.
