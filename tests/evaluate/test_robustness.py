@@ -30,6 +30,16 @@ def test_corruption_grows_with_its_strength_and_is_drawn_alike(corruption: Corru
     assert changes == sorted(changes) and changes[0] > 0
 
 
+@pytest.mark.parametrize("corruption", CORRUPTIONS, ids=lambda corruption: corruption.name)
+def test_a_network_for_colour_sees_grey_images_corrupted_as_one_for_grey(
+    corruption: Corruption, dataset: FaceDataset
+) -> None:
+    grey = dataset.read([0, 1])
+    seen = corrupted(corruption, corruption.strengths[2], grey, dataset)
+    colour = corrupted(corruption, corruption.strengths[2], grey.expand(-1, 3, -1, -1), dataset)
+    assert (colour.float() - seen.float()).abs().max() <= 3  # JPEG rounds colours
+
+
 def test_bars_cover_what_they_are_named_for(dataset: FaceDataset) -> None:
     crops = torch.zeros(1, 1, 64, 64, dtype=torch.uint8)
     by_name = {corruption.name: corruption for corruption in CORRUPTIONS}

@@ -104,7 +104,8 @@ def _blur(crops: Tensor, strength: float, _scene: Scene) -> Tensor:
 
 
 def _noise(crops: Tensor, strength: float, scene: Scene) -> Tensor:
-    noise = strength * torch.randn(crops.shape, generator=scene.generator)
+    batch, _, height, width = crops.shape  # the same in every channel, so that grey and colour see the same noise
+    noise = strength * torch.randn((batch, 1, height, width), generator=scene.generator)
     return (crops + noise).round().clamp(0, 255).to(torch.uint8)
 
 
