@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mftn.cli import main
 from mftn.data.audit import audit, doubtful_labels
 from mftn.data.audit_page import render
 from mftn.data.duplicates import connected, near_pairs
@@ -127,3 +128,15 @@ def test_the_verb_prints_and_writes_what_it_found(leaking: Path, tmp_path: Path)
     assert foreign.read_text() == "mine" and len(list(foreign.parent.iterdir())) == 1
     result = subprocess.run([*command[:4], str(tmp_path)], capture_output=True, text=True, timeout=120, check=False)
     assert result.returncode == 1 and "manifest.parquet: missing; make it with `mftn prepare`" in result.stderr
+
+
+def test_a_model_that_cannot_be_asked_is_named_before_the_crops_are_read(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("mftn.data.audit.audit", lambda *_: pytest.fail("the crops were read"))
+    command = ["audit", str(prepared), "--out", str(tmp_path / "audit"), "--model", str(tmp_path / "none.safetensors")]
+    assert main(command) == 1
+    assert "none.safetensors: no such file" in capsys.readouterr().err
+    monkeypatch.setattr("mftn.cli.audit.find_spec", lambda name: None)
+    assert main(command) == 1
+    assert "mftn[audit]" in capsys.readouterr().err and not (tmp_path / "audit").exists()

@@ -1,6 +1,7 @@
 """Look through a prepared data set: duplicates, leaks between splits, doubtful labels, lost and poor faces."""
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,6 +10,7 @@ import tyro
 from mftn.cli.options import FILE, FOLDER, SHORT_O, Options, Unset
 from mftn.cli.outputs import check_outputs
 from mftn.data.records import Split
+from mftn.errors import MissingExtraError
 from mftn.files import json_text, write_text
 from mftn.limits import check_range
 from mftn.result_folder import ResultFolder
@@ -56,6 +58,12 @@ def run(arguments: Arguments) -> int:
     check_outputs(written, [*sources, *filter(None, [arguments.model])], overwrite=True)
     results = ResultFolder(out, OUTPUTS[0])
     results.check(OUTPUTS)
+    if arguments.model:  # said before the crops are read, which may take long
+        from mftn.models import load_model
+
+        if not find_spec("cleanlab"):
+            raise MissingExtraError("finding doubtful labels", "audit")
+        load_model(arguments.model)
     found = audit(arguments.folder, arguments.near)
     if arguments.model:
         from mftn.evaluate.doubt import ask_model
