@@ -9,7 +9,7 @@
 # finished second stage, which then starts the third. In the last stage the network learns from the raters and from the
 # mean of the default model's answers and its own. Stopped, the same command goes on where it was.
 set -euo pipefail
-[ $# -ge 4 ] || { sed -n '2,11p' "$0" >&2; exit 2; }
+[ $# -ge 4 ] || { sed -n '2,10p' "$0" >&2; exit 2; }
 mkdir -p "$4"
 ferplus=$(realpath "$1")
 initial=$(realpath "$2")
