@@ -29,7 +29,7 @@ from mftn.train.config import DataConfig, ModelConfig, OptimizerConfig, TrainCon
 from mftn.train.curves import draw_curves
 from mftn.train.loop import StepReport, train
 from mftn.train.network import build_model
-from mftn.train.run_folder import data_fingerprint
+from mftn.train.run_folder import data_fingerprint, open_run
 
 
 def run(prepared: Path, out: Path, **changes: object) -> TrainConfig:
@@ -258,6 +258,29 @@ def test_contradictions_are_refused_before_anything_is_written(
     with pytest.raises(ConfigError, match=message):
         train(run(prepared, tmp_path / "run", **changes))
     assert not (tmp_path / "run").exists()
+
+
+def test_the_git_state_is_that_of_the_package_and_not_of_the_repository_around_it(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def git(*words: str) -> None:
+        identity = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+        subprocess.run(["git", *identity, *words], cwd=tmp_path, check=True, capture_output=True)
+
+    package = tmp_path / "environment" / "run_folder.py"
+    package.parent.mkdir()
+    package.touch()
+    monkeypatch.setattr("mftn.train.run_folder.__file__", str(package))
+    git("init")
+    git("commit", "--allow-empty", "-m", "a study")
+    states = []
+    for name in ("study", "checkout"):
+        open_run(run(prepared, tmp_path / name))
+        states.append(json.loads((tmp_path / name / "environment.json").read_text())["git"])
+        git("add", "environment")
+        git("commit", "--allow-empty", "-m", "the package")
+    assert states[0] is None
+    assert states[1]["changed"] is False and len(states[1]["commit"]) == 40
 
 
 def test_more_devices_than_gpus_are_refused_where_the_gpus_are_found_by_themselves(

@@ -145,19 +145,18 @@ def _environment(config: TrainConfig) -> dict[str, Any]:
 
 def _git_state() -> dict[str, Any] | None:
     """Commit and whether files differ from it, where the package lies in a git checkout."""
-    here = Path(__file__).parent
+    here = Path(__file__)
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", *words], cwd=here.parent, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
     try:
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
-        changes = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no"],
-            cwd=here,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        git("ls-files", "--error-unmatch", here.name)  # an environment inside somebody's repository is none of it
+        commit, changes = git("rev-parse", "HEAD"), git("status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.CalledProcessError):
         return None
-    return {"commit": commit.stdout.strip(), "changed": bool(changes.stdout.strip())}
+    return {"commit": commit, "changed": bool(changes)}
 
 
 def save_state(path: Path, model: Network, ema: ModelEmaV3 | None, optimizer: Any, progress: Progress) -> None:
