@@ -1,4 +1,5 @@
 import pytest
+import timm
 import torch
 from lightning_fabric import Fabric
 from torch import nn
@@ -67,6 +68,19 @@ def test_the_second_pass_of_sam_leaves_running_statistics_alone() -> None:
     assert torch.equal(plain.norm.running_var, sharp.norm.running_var)
     assert not torch.equal(plain.first.weight, sharp.first.weight)
     assert sharp.norm.momentum == 0.1
+
+
+def test_recomputed_activations_count_once_in_running_statistics() -> None:
+    x = torch.randn(4, 1, 32, 32, generator=torch.Generator().manual_seed(2))
+    statistics = []
+    for recompute in (False, True):
+        torch.manual_seed(0)
+        net = timm.create_model("mftn_face", num_classes=3).train()
+        net.set_grad_checkpointing(recompute)
+        step, network = step_of(net)
+        step(network, x, Y[:4])
+        statistics.append({name: value for name, value in net.state_dict().items() if "running" in name})
+    torch.testing.assert_close(*statistics)
 
 
 def test_clipping_bounds_the_step() -> None:

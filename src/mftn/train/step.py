@@ -91,7 +91,8 @@ class Step:
                 logits: Logits = network(x_part)
                 losses = self.loss_of.heads(logits, target_part)
                 loss = self.loss_of.join(*losses)
-                self.fabric.backward(share * loss)
+                with still_batch_norm(network):  # recomputed activations have been counted
+                    self.fabric.backward(share * loss)
             classes = target_part if target_part.ndim == 1 else target_part.argmax(dim=1)
             accuracy = (logits.fused.argmax(dim=1) == classes).float().mean()
             mstn = torch.zeros_like(loss) if losses[1] is None else losses[1]
