@@ -214,6 +214,19 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     assert result.returncode == 0 and result.stderr == "" and len(result.stdout.splitlines()) == 1
 
 
+@pytest.mark.skipif(os.name == "nt", reason="POSIX shells close streams")
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_program_started_without_standard_streams_writes_its_file(tmp_path: Path, closed: str) -> None:
+    output = tmp_path / "faces.jsonl"
+    command = f'exec "$0" -m mftn predict "$1" missing.jpg - --output "$2" {closed}'
+    arguments = [sys.executable, str(PHOTOS / "astronaut.jpg"), str(output)]
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    result = subprocess.run(["sh", "-c", command, *arguments], **pipes, text=True, check=False, timeout=120)
+    assert result.returncode == 1 and "Traceback" not in result.stderr
+    assert result.stdout == "" and ("missing.jpg" in result.stderr) is ("2>&-" not in closed)
+    assert [len(json.loads(line)["faces"]) for line in output.read_text().splitlines()] == [1, 0]
+
+
 def test_models_and_doctor() -> None:
     models = json.loads(mftn("models", "--json").stdout)
     assert {model["name"] for model in models} == {"mftn_face_ferplus", "mftn_mobile_ferplus"}

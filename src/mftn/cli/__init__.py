@@ -42,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit status: 0 done, 1 something failed, 2 wrong usage, 130 interrupted."""
     warnings.filterwarnings("ignore", module=r"PIL\.")  # our error messages say what is wrong with a file
     subcommand, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    _open_closed_streams()
     _set_encodings()
     if subcommand in ("-h", "--help"):
         print(_help())
@@ -114,6 +115,13 @@ def _signals() -> Iterator[None]:
     finally:
         for number in taken:
             signal.signal(number, signal.SIG_DFL)
+
+
+def _open_closed_streams() -> None:
+    """Let standard streams that are closed (`2>&-`) be empty: files opened later would take their descriptors."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode, encoding="utf-8"))
 
 
 def _set_encodings() -> None:
