@@ -81,6 +81,8 @@ def is_own_copy(path: str | os.PathLike[str]) -> bool:
     the comment of a video.
     """
     with suppress(Exception):  # Pillow's and FFmpeg's readers raise almost any error
+        if not os.path.isfile(path):  # noqa: PTH113 (as above); opening a pipe would wait for its writer
+            return False
         if _OWN_NAME.search(os.fspath(path)):
             from PIL import Image as PillowImage
 
