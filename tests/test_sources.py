@@ -142,7 +142,8 @@ def test_only_copies_of_videos_that_are_not_complete_count_as_partial(tmp_path: 
 
 def test_one_bad_entry_does_not_end_a_walk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make(tmp_path, "a.jpg", "locked/x.jpg", "z/b.jpg")
-    os.mkfifo(tmp_path / "c.jpg")
+    for name in ("c.jpg", "e_faces.jpg", "e_faces.mp4"):  # like copies, which are opened
+        os.mkfifo(tmp_path / name)
     (tmp_path / "d.jpg").symlink_to(tmp_path / "d.jpg")
     scandir = os.scandir
 
@@ -152,11 +153,12 @@ def test_one_bad_entry_does_not_end_a_walk(tmp_path: Path, monkeypatch: pytest.M
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", locking)
-    sources = list(find_sources([tmp_path]))
-    assert [Path(source.path).name for source in sources] == ["a.jpg", "c.jpg", "d.jpg", "locked", "b.jpg"]
-    assert [source.error is None for source in sources] == [True, False, False, False, True]
-    assert "locked: the folder cannot be read: Permission denied" in sources[3].error
-    assert list(find_sources([tmp_path / "locked"])) == sources[3:4]
+    sources = list(find_sources([tmp_path], videos=True))
+    names = [Path(source.path).name for source in sources]
+    assert names == ["a.jpg", "c.jpg", "d.jpg", "e_faces.jpg", "e_faces.mp4", "locked", "b.jpg"]
+    assert [source.error is None for source in sources] == [True, *[False] * 5, True]
+    assert "locked: the folder cannot be read: Permission denied" in sources[5].error
+    assert list(find_sources([tmp_path / "locked"])) == sources[5:6]
 
 
 def test_globs(tmp_path: Path) -> None:
@@ -170,6 +172,21 @@ def test_globs(tmp_path: Path) -> None:
     for nothing in (f"{tmp_path}/*.tiff", f"{tmp_path}/su*", "x" * 300 + "*", "a\0*"):
         (source,) = find_sources([nothing])
         assert source.error == f"{nothing}: no file matches; check the pattern"
+
+
+def test_a_glob_of_any_depth_follows_no_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path, "in/a.png", "in/sub/b.png", "in/sub/sub/c.png", "in/.hidden/d.png", "in/x**.png", "in/[s]/e.png")
+    (tmp_path / "in/up").symlink_to(tmp_path / "in")
+    (tmp_path / "in/again").symlink_to(tmp_path / "in")
+    (tmp_path / "link").symlink_to(tmp_path / "in/sub")
+    every = ["[s]/e.png", "a.png", "sub/b.png", "sub/sub/c.png", "x**.png"]
+    for pattern in ("in/**/*.png", "in/**", "in/**/**/*.png", "i*/**/*"):
+        assert found(tmp_path, f"{tmp_path}/{pattern}") == [f"in/{name}" for name in every]
+    monkeypatch.chdir(tmp_path / "in")
+    assert [source.path for source in find_sources(["**/*.png"])] == every
+    assert [source.path for source in find_sources(["./**/sub/*.png"])] == ["./sub/b.png", "./sub/sub/c.png"]
+    assert found(tmp_path, f"{tmp_path}/link/**/*.png") == ["link/b.png", "link/sub/c.png"]
+    assert found(tmp_path, f"{tmp_path}/in/x**.png") == ["in/x**.png"]
 
 
 def test_a_list_of_paths(stdin: io.RawIOBase, tmp_path: Path) -> None:

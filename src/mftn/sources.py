@@ -14,6 +14,7 @@ import stat
 import sys
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from importlib.util import find_spec
@@ -62,6 +63,10 @@ SYSTEM_NAMES = frozenset(
 
 IMAGE_STARTS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF87a", b"GIF89a", b"RIFF", b"II*\0", b"MM\0*", b"\0\0\0")
 """First bytes of image files."""
+
+
+_SEPARATORS = re.escape(os.sep + (os.altsep or ""))
+_ANY_DEPTH = re.compile(rf"(?:^|(?<=[{_SEPARATORS}]))\*\*(?:[{_SEPARATORS}]+|$)")  # ** in a glob
 
 
 class Kind(StrEnum):
@@ -347,7 +352,7 @@ def _matches(pattern: str, videos: bool) -> Iterator[Source]:
     """The files that match a glob, sorted; as with `*`, no hidden ones unless they are named."""
     hidden = SYSTEM_NAMES - set(Path(pattern).parts)
     try:
-        paths = sorted(glob.glob(pattern, recursive=True))
+        paths = sorted(set(_glob(pattern)))
     except (OSError, ValueError, re.error):
         paths = []
     shown = (path for path in paths if hidden.isdisjoint(Path(path).parts))
@@ -357,6 +362,27 @@ def _matches(pattern: str, videos: bool) -> Iterator[Source]:
         yield Source(pattern, Kind.GLOB, f"{pattern}: no file matches; check the pattern")
     for source in files:
         yield from _expand(source, videos, (), None)
+
+
+def _glob(pattern: str) -> Iterator[str]:
+    """As `glob.glob`, but ** does not follow links to folders: with two that lead upwards it would never end."""
+    any_depth = _ANY_DEPTH.search(pattern)
+    if any_depth is None:
+        yield from glob.iglob(pattern)
+        return
+    start, rest = pattern[: any_depth.start()], pattern[any_depth.end() :] or "*"
+    for top in glob.iglob(start) if glob.has_magic(start) else [start]:
+        for folder in _below(top):
+            yield from _glob(os.path.join(glob.escape(folder), rest))  # noqa: PTH118 (Path would change its form)
+
+
+def _below(folder: str) -> Iterator[str]:
+    """A folder and all folders in it, but hidden ones and links."""
+    yield folder
+    with suppress(OSError), os.scandir(folder or ".") as entries:
+        for entry in entries:
+            if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False):
+                yield from _below(os.path.join(folder, entry.name))  # noqa: PTH118 (as above)
 
 
 def read_list(null: bool) -> Iterator[str]:
