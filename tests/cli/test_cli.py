@@ -269,13 +269,15 @@ def test_evaluate_and_explain(tmp_path: Path, prepared: Path) -> None:
 
 
 def test_benchmark_measures_this_machine(tmp_path: Path) -> None:
-    done = mftn("benchmark", "--seconds", 0.05, "--photo", PHOTOS / "astronaut.jpg", "--output", tmp_path / "b.csv")
+    photo = tmp_path / "an [red]astronaut.jpg"
+    shutil.copy(PHOTOS / "astronaut.jpg", photo)
+    done = mftn("benchmark", "--seconds", 0.05, "--photo", photo, "--output", tmp_path / "b.csv")
     assert done.returncode == 0, done.stderr
     rows = list(csv.DictReader((tmp_path / "b.csv").open()))
     assert {row["batch"] for row in rows} == {"1", "8", "32"}
-    assert rows[-1]["what"] == "end to end, astronaut.jpg, 1 face(s)"
+    assert rows[-1]["what"] == f"end to end, {photo.name}, 1 face(s)"
     for row in rows:
         assert 0 < float(row["p10_ms"]) <= float(row["median_ms"]) <= float(row["p90_ms"])
         expected = 1000 * int(row["batch"]) / float(row["median_ms"])
         assert float(row["per_second"]) == pytest.approx(expected, rel=0.02, abs=0.06)  # one decimal
-    assert "end to end" in done.stdout
+    assert rows[-1]["what"] in done.stdout

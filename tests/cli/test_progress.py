@@ -29,8 +29,8 @@ def test_a_terminal_sees_the_count_unless_it_asks_for_quiet(
     monkeypatch.setenv("TERM", "xterm")
     with messages():
         say_less_or_more(Messages(quiet=quiet), ["predict"])
-        with progress_bar("images", 12) as advance:
+        with progress_bar("images of [/a]", 12) as advance:
             advance(5)
             advance(2)
-    assert ("images" in shown.getvalue() and "7/12" in shown.getvalue()) == seen
+    assert ("images of [/a]" in shown.getvalue() and "7/12" in shown.getvalue()) == seen
     assert seen or not shown.getvalue()

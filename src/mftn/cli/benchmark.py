@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from mftn.cli.options import FILE, SECONDS, Options, OutFile, Switch, Unset
 from mftn.cli.outputs import check_outputs
@@ -117,5 +118,5 @@ def _table(rows: list[dict[str, Any]]) -> Table:
     for row in rows:
         span = f"{row['p10_ms']:.1f}–{row['p90_ms']:.1f} ms"
         middle, rate = f"{row['median_ms']:.1f} ms", f"{row['per_second']:,.0f}"
-        table.add_row(row["what"], str(row["threads"]), str(row["batch"]), middle, span, rate)
+        table.add_row(Text(row["what"]), str(row["threads"]), str(row["batch"]), middle, span, rate)
     return table
