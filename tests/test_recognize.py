@@ -1,4 +1,5 @@
 import io
+import os
 import shutil
 from pathlib import Path
 
@@ -201,9 +202,11 @@ def test_the_deprecated_name_of_flip_still_works(astronaut: Image) -> None:
 def test_predict_names_its_source(photos: Path) -> None:
     path = photos / "astronaut.jpg"
     content = path.read_bytes()
-    sources = [path, str(path), content, io.BytesIO(content), PillowImage.open(path)]
+    with os.scandir(photos) as entries:
+        entry = next(entry for entry in entries if entry.name == path.name)
+    sources = [path, str(path), entry, content, io.BytesIO(content), PillowImage.open(path)]
     predictions = [mftn.predict(source, detector="none") for source in sources]
-    assert [prediction.source for prediction in predictions] == [str(path)] * 2 + ["bytes", "BytesIO", "JpegImageFile"]
+    assert [prediction.source for prediction in predictions] == [str(path)] * 3 + ["bytes", "BytesIO", "JpegImageFile"]
     assert len({str(prediction.to_dict()["faces"]) for prediction in predictions}) == 1
 
 

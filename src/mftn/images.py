@@ -112,7 +112,8 @@ def image_size(source: ImageSource) -> tuple[int, int]:
 def name_of(source: ImageSource) -> str:
     """What a prediction calls its source: the path or address, or the type of an image given as a value."""
     if isinstance(source, str | os.PathLike):
-        return without_secrets(str(source)) if is_address(source) else str(source)
+        path = os.fsdecode(source)  # the str of an os.DirEntry is not its path
+        return without_secrets(path) if is_address(source) else path
     return type(source).__name__
 
 
