@@ -127,6 +127,13 @@ def test_a_figure_shows_every_probability(count: int) -> None:
     figure.savefig(io.BytesIO())
 
 
+@pytest.mark.parametrize("shape", [(1000, 1, 3), (1, 1000, 3), (1, 1, 3)])
+def test_a_figure_of_a_line_of_pixels_can_be_drawn(shape: tuple[int, ...]) -> None:
+    image = np.zeros(shape, np.uint8)
+    content = Prediction("line.png", shape[1], shape[0], ()).plot(image)._repr_png_()
+    assert min(PillowImage.open(io.BytesIO(content)).size) >= 100
+
+
 def test_html_is_escaped_and_shows_bars_also_without_the_image() -> None:
     text = crowd(15)._repr_html_()
     assert "<script" not in text and "<b>joy" not in text and "&lt;script&gt;&amp;.jpg" in text

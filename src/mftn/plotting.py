@@ -38,7 +38,7 @@ def draw_figure(prediction: Prediction, image: ImageSource | None = None) -> Not
     faces = prediction.faces[:MOST_SHOWN]
     rows, columns = min(len(faces), 4), -(-len(faces) // 4)
     height = max(4.0, 1.9 * rows)
-    width = min(1.2 * height * shown.width / shown.height, 9.0)
+    width = min(max(1.2 * height * shown.width / shown.height, 1.0), 9.0)
     figure = NotebookFigure(figsize=(width + 3.2 * columns, height), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     grid = figure.add_gridspec(max(rows, 1), 1 + columns, width_ratios=[width, *[3.0] * columns])
