@@ -214,6 +214,19 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     assert result.returncode == 0 and result.stderr == "" and len(result.stdout.splitlines()) == 1
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has it")
+@pytest.mark.parametrize("arguments", ["--help", "--version", "models", "models --json", "predict --help"])
+def test_whatever_is_printed_may_find_no_reader_and_no_space(arguments: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    full = os.open("/dev/full", os.O_WRONLY)
+    for output, expected in ((writing, (0, "")), (full, (1, "mftn: standard output: No space left on device\n"))):
+        command = [sys.executable, "-m", "mftn", *arguments.split()]
+        result = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, text=True, timeout=120, check=False)
+        os.close(output)
+        assert (result.returncode, result.stderr) == expected
+
+
 @pytest.mark.skipif(os.name == "nt", reason="POSIX shells close streams")
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_a_program_started_without_standard_streams_writes_its_file(tmp_path: Path, closed: str) -> None:

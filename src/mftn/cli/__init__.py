@@ -44,16 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     subcommand, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     _open_closed_streams()
     _set_encodings()
-    if subcommand in ("-h", "--help"):
-        print(_help())
-        return 0
-    if subcommand in ("-V", "--version"):
-        print(f"mftn {__version__}")
-        return 0
     with messages():
-        if subcommand not in SUBCOMMANDS:
-            LOG.error(f"no subcommand {subcommand}; {did_you_mean(subcommand, SUBCOMMANDS)}")
-            return WRONG_USAGE
         return _reported(subcommand, rest)
 
 
@@ -79,6 +70,10 @@ def _reported(subcommand: str, arguments: list[str]) -> int:
     except BrokenPipeError:  # the reader has closed the pipe, as `head` does
         _drop_output()
         return 0
+    except SystemExit as stop:
+        if isinstance(stop.__context__, BrokenPipeError):  # rich makes this of it, and drops further output
+            return 0
+        raise
     except OSError as error:  # a folder without write permission, a full disk behind standard output
         _drop_output()
         LOG.error(f"{error.filename or 'standard output'}: {error.strerror or error}")
@@ -138,6 +133,14 @@ def _drop_output() -> None:
 
 
 def _run(subcommand: str, arguments: list[str]) -> int:
+    if subcommand in ("-h", "--help"):
+        print(_help())
+        return 0
+    if subcommand in ("-V", "--version"):
+        print(f"mftn {__version__}")
+        return 0
+    if subcommand not in SUBCOMMANDS:
+        raise ConfigError(f"no subcommand {subcommand}; {did_you_mean(subcommand, SUBCOMMANDS)}")
     try:
         module = import_module(f"mftn.cli.{subcommand}")
         if hasattr(module, "parse"):
