@@ -186,6 +186,7 @@ def test_saved_images_repeat_the_tree_of_their_sources(tmp_path: Path) -> None:
     assert saved(["."], "a/1.jpg", "1.jpg", "../a/1.jpg", "/1.jpg") == [
         "a/1_faces.jpg", "1_faces.jpg", "1-2_faces.jpg", "1-3_faces.jpg"
     ]  # fmt: skip
+    assert saved(["."], "..jpg", "...jpg", "a/..jpg") == ["._faces.jpg", ".._faces.jpg", "a_faces.jpg"]
     assert saved(["x/photos", "y/photos", "z"], "x/photos/1.jpg", "y/photos/1.jpg", "z/a/1.jpg", "1.jpg") == [
         "photos/1_faces.jpg", "photos-2/1_faces.jpg", "z/a/1_faces.jpg", "1_faces.jpg"
     ]  # fmt: skip

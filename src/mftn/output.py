@@ -212,7 +212,7 @@ class ImageFolder:
         for root, name in self._roots.items():
             inside = source.relative_to(root) if source.is_relative_to(root) else Path("..")
             if ".." not in inside.parts:
-                return (name / inside.with_name(inside.stem)).as_posix()
+                return (name / inside.parent / inside.stem).as_posix()
         return source.stem
 
     def save(self, image: PillowImage.Image, source: str, ending: str) -> Path:
