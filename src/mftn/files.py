@@ -22,6 +22,7 @@ from mftn.errors import ImageError, MFTNError, OutputError
 if TYPE_CHECKING:
     from PIL import Image as PillowImage
 
+_CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")  # all but a new line
 _SURROGATES = re.compile("[\ud800-\udfff]+")
 
 LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383}
@@ -280,6 +281,11 @@ def readable(name: str) -> str:
         return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     except UnicodeEncodeError:  # half a surrogate pair, which Windows allows
         return name.encode("utf-8", "backslashreplace").decode()
+
+
+def visible(text: str) -> str:
+    r"""A text as people see it: as by `readable`, with \xNN for control characters, which a terminal would obey."""
+    return _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", readable(text))
 
 
 def csv_delimiter(header: str) -> str:

@@ -59,11 +59,13 @@ def test_a_table_for_people() -> None:
 
 
 def test_odd_file_names(tmp_path: Path) -> None:
-    names = ["a [b] [red].jpg", "ünï 😀.jpg", os.fsdecode(b"latin-\xe9.jpg")]
+    names = ["a [b] [red]\x1b[7m.jpg", "ünï 😀.jpg", os.fsdecode(b"latin-\xe9.jpg")]
     for name in names:
         shutil.copy(PHOTOS / "astronaut.jpg", tmp_path / name)
     table = mftn("predict", tmp_path / names[0], "--format", "table")
-    assert table.returncode == 0 and names[0] in table.stdout.replace("\n", "")
+    assert table.returncode == 0 and r"a [b] [red]\x1b[7m.jpg" in table.stdout.replace("\n", "")
+    wrong = mftn("predict", tmp_path / "\x1b[2J\u009b.jpg")
+    assert r"\x1b[2J\x9b.jpg: no file matches" in wrong.stderr
     result = mftn("predict", tmp_path, "--output", tmp_path / "out.jsonl", "--save-images", tmp_path / "out")
     assert result.returncode == 0, result.stderr
     lines = (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from mftn.cli.options import FILE, SECONDS, Options, OutFile, Switch, Unset
 from mftn.cli.outputs import check_outputs
+from mftn.files import visible
 from mftn.limits import check_range
 
 BATCHES = (1, 8, 32)
@@ -118,5 +119,5 @@ def _table(rows: list[dict[str, Any]]) -> Table:
     for row in rows:
         span = f"{row['p10_ms']:.1f}–{row['p90_ms']:.1f} ms"
         middle, rate = f"{row['median_ms']:.1f} ms", f"{row['per_second']:,.0f}"
-        table.add_row(Text(row["what"]), str(row["threads"]), str(row["batch"]), middle, span, rate)
+        table.add_row(Text(visible(row["what"])), str(row["threads"]), str(row["batch"]), middle, span, rate)
     return table

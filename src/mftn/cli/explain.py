@@ -10,7 +10,7 @@ from mftn.cli.messages import LOG
 from mftn.cli.options import SOURCES, Options, OutFolder, Switch, Unset
 from mftn.cli.outputs import check_folders, check_outputs
 from mftn.faces import DetectorName
-from mftn.files import UniqueNames, readable
+from mftn.files import UniqueNames, visible
 from mftn.labels import EXPRESSIONS
 from mftn.sources import find_sources
 
@@ -87,7 +87,7 @@ def run(arguments: Arguments) -> int:
             LOG.error(str(error))
             continue
         what = f"{', '.join(shown)} → {file}" if shown else "no face found"
-        print(readable(f"{path}: {what}"))
+        print(visible(f"{path}: {what}"))
     return 1 if failed else 0
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mftn.errors import ConfigError, OutputError
-from mftn.files import readable
+from mftn.files import visible
 
 if TYPE_CHECKING:
     from mftn.cli.options import Messages
@@ -25,14 +25,14 @@ class _StandardError(logging.Handler):
     """Writes to whatever standard error is at the time, so that lines stand above a progress bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(f"mftn: {readable(record.getMessage())}", file=sys.stderr)
+        print(f"mftn: {visible(record.getMessage())}", file=sys.stderr)
 
 
 class _File(logging.FileHandler):
     """Writes a line per message, at once; a disk that is full ends the command instead of losing messages."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return readable(super().format(record))
+        return visible(super().format(record))
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802
         LOG.removeHandler(self)

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mftn.errors import OutputError
-from mftn.files import atomic_write, readable
+from mftn.files import atomic_write, visible
 from mftn.sources import classify
 from mftn.types import Prediction
 from mftn.video.persons import Persons
@@ -42,7 +42,7 @@ class ImageTable:
 
     def add(self, prediction: Prediction) -> None:
         """Add an image."""
-        name = readable(prediction.source)
+        name = visible(prediction.source)
         if prediction.error:
             self._table.add_row(Text(name), "–", "", Text("not read", "red"), "", "")
         elif not prediction.faces:
@@ -85,7 +85,7 @@ class PersonsTable:
             self._source = prediction.source
         self._persons.add(prediction)
         if prediction.error:
-            self._add_row(readable(prediction.source), "", "", "", "", Text("not read", "red"))
+            self._add_row(visible(prediction.source), "", "", "", "", Text("not read", "red"))
             self._source = None
 
     def _add_row(self, name: str, *cells: str | Text) -> None:
@@ -100,7 +100,7 @@ class PersonsTable:
         """Add the rows of the video that has ended."""
         if self._source is None:
             return
-        name, persons, self._source, self._persons = readable(self._source), self._persons, None, Persons()
+        name, persons, self._source, self._persons = visible(self._source), self._persons, None, Persons()
         for track, person in persons.by_track.items():
             ranked = [k for k in (-person.wins).argsort(kind="stable") if person.wins[k]][:4]
             shown = ", ".join(f"{persons.labels[k]} {person.wins[k] / person.frames:.0%}" for k in ranked)
