@@ -7,6 +7,7 @@ NAME.json (the fields of `ModelCard`) and NAME.md (its card). Add-ons are looked
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
@@ -98,9 +99,9 @@ def find_model(model: str | Path | None = None) -> Path:
     name = str(model or DEFAULT_MODEL)
     is_name = Path(name).name == name
     shipped = _shipped_folder() / f"{name}.onnx"
-    if is_name and shipped.is_file():
+    if is_name and os.path.isfile(shipped):  # noqa: PTH113 (Path.is_file raises where a name is too long)
         return shipped
-    if Path(name).is_file():
+    if os.path.isfile(name):  # noqa: PTH113
         return Path(name)
     added = list(_added_models())
     for found in added:
