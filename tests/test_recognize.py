@@ -135,6 +135,8 @@ def test_results_turn_into_plain_values_and_frames(photos: Path) -> None:
 def test_wrong_names_say_what_there_is(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="mftn_face_ferplus, mftn_mobile_ferplus"):
         mftn.load("mftn_huge")
+    with pytest.raises(ModelError, match="neither a model file nor an installed model"):
+        mftn.load("x" * 300)
     with pytest.raises(ConfigError, match="did you mean mtcnn"):
         mftn.load(detector="mtcn")
     for wrong in (-0.01, 1.01):
@@ -202,8 +204,9 @@ def test_the_deprecated_name_of_flip_still_works(astronaut: Image) -> None:
 def test_predict_names_its_source(photos: Path) -> None:
     path = photos / "astronaut.jpg"
     content = path.read_bytes()
-    with os.scandir(photos) as entries:
-        entry = next(entry for entry in entries if entry.name == path.name)
+    with os.scandir(os.fsencode(photos)) as entries:
+        entry = next(entry for entry in entries if os.fsdecode(entry.name) == path.name)
+    assert [prediction.source for prediction in mftn.load(detector="none").stream([entry])] == [str(path)]
     sources = [path, str(path), entry, content, io.BytesIO(content), PillowImage.open(path)]
     predictions = [mftn.predict(source, detector="none") for source in sources]
     assert [prediction.source for prediction in predictions] == [str(path)] * 3 + ["bytes", "BytesIO", "JpegImageFile"]

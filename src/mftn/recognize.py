@@ -249,17 +249,18 @@ class Recognizer:
 
     def _find(self, source: Source | ImageSource, number: int, room: Room, bgr: bool) -> Located:
         """The first half for one source of `stream`; a failure becomes the prediction's error."""
-        path, value = (source.name, None) if isinstance(source, Source) else (name_of(source), source)
+        path, value = source.name if isinstance(source, Source) else name_of(source), None
         try:
-            if isinstance(source, Source) and source.error:
-                raise ImageError(source.error)
-            value = value if isinstance(source, Source) else as_value(source, bgr)
-            size = value_bytes(source if isinstance(source, Source) else value)
-            image = read_image(
-                _readable(source) if isinstance(source, Source) else path if value is None else value,
-                lambda pixels: room.take(number, size + pixels * BYTES_PER_PIXEL),
-                path if isinstance(source, Source) else called(source),
-            )
+            if isinstance(source, Source):
+                if source.error:
+                    raise ImageError(source.error)
+                given: ImageSource = _readable(source)
+                name = path
+            else:
+                given = value = as_value(source, bgr)
+                name = called(source)
+            size = value_bytes(given)
+            image = read_image(given, lambda pixels: room.take(number, size + pixels * BYTES_PER_PIXEL), name)
             found = replace(self.locate(image, path), value=value)
         except ImageError as error:
             found = self._without_faces(Prediction(path, 0, 0, (), str(error)))

@@ -123,7 +123,7 @@ class Source:
 
 def classify(path: str | os.PathLike[str]) -> Source:
     """Classify a path without opening it; existing files take precedence over camera numbers and globs."""
-    path = os.fspath(path)
+    path = os.fsdecode(path)
     if path == "-":
         return Source(path, Kind.LIST)
     if re.match(r"[a-z][a-z0-9+]+://", path, re.IGNORECASE):
