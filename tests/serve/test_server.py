@@ -108,9 +108,12 @@ def test_the_log_is_json_and_names_no_file(astronaut_jpeg: bytes) -> None:
         address = process.stderr.readline().split()[1]
         files = {"file": ("somebody.jpg", astronaut_jpeg)}
         answer = httpx.post(f"{address}v1/predict", files=files, timeout=30)
+        malformed = {"content-type": "multipart/form-data; boundary=x"}
+        assert httpx.post(f"{address}v1/predict", content=b"none", headers=malformed).status_code == 400
         process.send_signal(signal.SIGTERM)
         lines = [json.loads(line) for line in process.stderr.read().splitlines()]
-    (line,) = lines
+    line, refused = lines
+    assert refused["status"] == 400
     assert line["request"] == answer.headers["x-request-id"] and line["faces"] == 1 and line["status"] == 200
     assert "somebody" not in json.dumps(line)
 

@@ -99,7 +99,9 @@ def _load(settings: Settings) -> Recognizers:
 def _log_with(formatter: logging.Formatter) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(formatter)
-    for name, level in (("mftn.serve", logging.INFO), ("uvicorn", logging.WARNING), ("asyncio", logging.ERROR)):
+    levels = {"": logging.WARNING, "mftn.serve": logging.INFO, "uvicorn": logging.WARNING, "asyncio": logging.ERROR}
+    levels["python_multipart"] = logging.ERROR  # it warns of malformed bodies, which the line of the request says
+    for name, level in levels.items():
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
         logger.setLevel(level)
