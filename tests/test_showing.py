@@ -112,6 +112,8 @@ def test_the_source_is_never_replaced(photos: Path, tmp_path: Path) -> None:
     for name in ("a.jpg", "link.jpg"):
         with pytest.raises(OutputError, match="is the source, which is never replaced"):
             found.save(tmp_path / name)
+    with pytest.raises(OutputError, match="is the source, which is never replaced"):
+        mftn.predict(source.read_bytes()).save(tmp_path / "link.jpg", image=source)
     assert source.read_bytes() == (photos / "astronaut.jpg").read_bytes()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -78,7 +79,8 @@ def show(prediction: Prediction) -> None:
 def save(prediction: Prediction, path: Path, image: ImageSource | None = None) -> None:
     """Write a prediction to a file whose suffix says how."""
     suffix = path.suffix.lower()
-    if file_identity(path) is not None and file_identity(path) == file_identity(prediction.source):
+    sources = [prediction.source, *([image] if isinstance(image, str | os.PathLike) else [])]
+    if (there := file_identity(path)) and there in map(file_identity, sources):
         raise OutputError(f"{path}: is the source, which is never replaced; choose another name")
     if suffix in IMAGE_SUFFIXES:
         from PIL import Image as PillowImage

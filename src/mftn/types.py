@@ -214,7 +214,7 @@ class Prediction:
         show(self)
 
     def save(self, path: str | os.PathLike[str], image: ImageSource | None = None) -> None:
-        """Write the prediction to a file; an existing one is replaced, unless it is the prediction's source.
+        """Write the prediction to a file; an existing one is replaced, unless it is the source or `image`.
 
         Args:
             path: Its suffix decides: .jpg, .png, .webp, .avif, .tif or .bmp for the annotated image, and .json, .jsonl,
