@@ -68,10 +68,14 @@ def read_tags(source: str, opened: Callable[[Path], AbstractContextManager[Pillo
     return Tags(exif, profile, modified_ns)
 
 
-def _texts(tags: Mapping[int, Any], kept: Collection[int]) -> dict[int, str]:
-    """Those of the tags that are texts, as all of them should be, and short enough for a JPEG's header."""
+def _texts(tags: Mapping[int, Any], kept: Collection[int]) -> dict[int, str | bytes]:
+    """Those of the tags that are texts, as all of them should be, and short enough for a JPEG's header.
+
+    Pillow decodes them as Latin-1, whatever they are, and would write them in ASCII, with ? for © and é.
+    """
     found = {tag: tags[tag] for tag in kept if tag in tags}
-    return {tag: value for tag, value in found.items() if isinstance(value, str) and len(value) <= LONGEST_TEXT}
+    texts = {tag: value for tag, value in found.items() if isinstance(value, str) and len(value) <= LONGEST_TEXT}
+    return {tag: value if value.isascii() else value.encode("latin-1", "replace") for tag, value in texts.items()}
 
 
 def is_own_copy(path: str | os.PathLike[str]) -> bool:
