@@ -1,4 +1,5 @@
 import csv
+import errno
 import io
 import json
 import os
@@ -227,6 +228,16 @@ def test_copies_keep_time_author_and_colours_but_not_turn_or_place(tmp_path: Pat
         ImageFolder(tmp_path / "out").save(PillowImage.new("RGB", (8, 8)), str(grey), "faces")
     ) as copy:
         assert "icc_profile" not in copy.info
+
+
+def test_a_copy_is_saved_where_times_cannot_be_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, **_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted", str(path))
+
+    monkeypatch.setattr(os, "utime", refuse)
+    image = PillowImage.new("RGB", (8, 8))
+    image.save(tmp_path / "a.jpg")
+    assert ImageFolder(tmp_path / "out").save(image, str(tmp_path / "a.jpg"), "faces").is_file()
 
 
 def test_what_a_copy_cannot_hold_is_an_error_of_its_image_or_left_out(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import csv
 import json
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TextIO
@@ -237,5 +237,6 @@ class ImageFolder:
         except ImageError as error:
             raise ImageError(f"{source}: no copy is saved: {error}") from error
         if tags.modified_ns is not None:
-            os.utime(path, ns=(tags.modified_ns, tags.modified_ns))
+            with suppress(OSError):  # a shared drive where files belong to somebody else
+                os.utime(path, ns=(tags.modified_ns, tags.modified_ns))
         return path
