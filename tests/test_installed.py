@@ -96,14 +96,15 @@ def test_export_says_what_to_do_with_a_models_name(capsys: pytest.CaptureFixture
     assert f"use it as --model {DEFAULT_MODEL}" in error and f"mftn export {find_model()} --out" in error
 
 
-def test_the_accurate_model_says_how_to_install_it_and_its_package_is_complete() -> None:
-    with pytest.raises(UnknownModelError, match=r"pip install \./weights/mftn_facenet_ferplus"):
-        find_model("mftn_facenet_ferplus")
-    package = Path(__file__).parents[1] / IN_THE_CLONE["mftn_facenet_ferplus"]
+@pytest.mark.parametrize("wanted", IN_THE_CLONE)
+def test_models_in_packages_of_their_own_say_how_to_install_them_and_are_complete(wanted: str) -> None:
+    with pytest.raises(UnknownModelError, match=rf"pip install \./weights/{wanted}"):
+        find_model(wanted)
+    package = Path(__file__).parents[1] / IN_THE_CLONE[wanted]
     project = tomllib.loads((package / "pyproject.toml").read_text())["project"]
     ((name, module),) = project["entry-points"][GROUP].items()
     (model,) = (package / module).glob("*.onnx")
     card = ModelCard(**json.loads(model.with_suffix(".json").read_text()))
-    assert name == model.stem == card.name == load_engine(model).spec.name
+    assert wanted == name == model.stem == card.name == load_engine(model).spec.name
     assert model.with_suffix(".md").is_file() and abs(model.stat().st_size / 1e6 - card.megabytes) < 0.1
     assert card.megabytes <= 60

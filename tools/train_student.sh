@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Makes a student of the accurate model: the default weights go on learning from the raters and from faces without labels.
+# Makes mftn_mobile_robust, a student of the default and the accurate model: the default weights go on learning from the
+# raters and from faces without labels, under corruptions.
 #
 #   tools/train_student.sh FERPLUS FACES OUT [flags for `mftn train`]
 #
 # FERPLUS is a folder with FER2013Train and FER2013Valid, FACES one of face crops that nobody labelled; either may be an
 # archive. The teachers are the default model and weights/mftn_facenet_ferplus, or the models that TEACHERS names. The
-# result is OUT/mftn_mobile_student.onnx. Stopped, the same command goes on where it was.
+# result is OUT/mftn_mobile_robust.onnx. Stopped, the same command goes on where it was.
 set -euo pipefail
-[ $# -ge 3 ] || { sed -n '2,8p' "$0" >&2; exit 2; }
+[ $# -ge 3 ] || { sed -n '2,9p' "$0" >&2; exit 2; }
 mkdir -p "$3"
 ferplus=$(realpath "$1")
 faces=$(realpath "$2")
@@ -21,5 +22,6 @@ teach ${TEACHERS:-mftn_mobile_ferplus weights/mftn_facenet_ferplus/mftn_facenet_
 
 [ -f "$out/initial.safetensors" ] || "$python" tools/recover_weights.py mftn_mobile_ferplus "$data" "$out/initial.safetensors"
 stage ferplus_mobile_student "$out/initial.safetensors" "$@"
-"$python" -m mftn export "$out/ferplus_mobile_student/best.safetensors" --out "$out/mftn_mobile_student.onnx" \
-    --name mftn_mobile_student --precision fp16 --data "$data" --overwrite
+stage ferplus_mobile_robust "$out/ferplus_mobile_student/best.safetensors" "$@"
+"$python" -m mftn export "$out/ferplus_mobile_robust/best.safetensors" --out "$out/mftn_mobile_robust.onnx" \
+    --name mftn_mobile_robust --precision fp16 --data "$data" --overwrite

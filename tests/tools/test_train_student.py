@@ -34,11 +34,13 @@ def test_one_command_goes_from_faces_without_labels_to_a_file_that_predicts(
     assert len(unlabelled) == 10 and all(votes[happiness] > 500 for votes in unlabelled), "the astronaut smiles"
     provenance = load_model(out / "ferplus_mobile_student" / "best.safetensors").spec.provenance["training"]
     assert provenance["init_from"] == "initial.safetensors" and provenance["init_part"] == "all"
-    recognizer = mftn.load(out / "mftn_mobile_student.onnx")
+    spec = load_model(out / "ferplus_mobile_robust" / "best.safetensors").spec
+    assert spec.provenance["training"]["init_from"] == "best.safetensors"
+    recognizer = mftn.load(out / "mftn_mobile_robust.onnx")
     probabilities = recognizer.predict(photos / "astronaut.jpg").faces[0].probabilities
     assert np.isclose(sum(probabilities.values()), 1, atol=1e-3)
 
-    finished = (out / "mftn_mobile_student.onnx").stat().st_mtime_ns
+    finished = (out / "mftn_mobile_robust.onnx").stat().st_mtime_ns
     again = subprocess.run([SCRIPT, ferplus_root, faces, out, *SHORT], env=environment, check=True, capture_output=True)
     assert b"epoch" not in again.stderr, "what is finished is not trained again"
-    assert (out / "mftn_mobile_student.onnx").stat().st_mtime_ns > finished
+    assert (out / "mftn_mobile_robust.onnx").stat().st_mtime_ns > finished

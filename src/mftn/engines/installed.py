@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "mftn_mobile_ferplus"
 
-IN_THE_CLONE = {"mftn_facenet_ferplus": "weights/mftn_facenet_ferplus"}
+IN_THE_CLONE = {name: f"weights/{name}" for name in ("mftn_facenet_ferplus", "mftn_mobile_robust")}
 """Add-on packages of this repository, and the folder that pip installs each from."""
 
 GROUP = "mftn.models"
