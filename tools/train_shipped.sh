@@ -16,10 +16,7 @@ shift 3
 cd "$(dirname "$0")/.."
 . tools/stages.sh
 prepare_ferplus
-if [ "${first##*.}" = tgz ]; then
-    [ -f "$out/first.safetensors" ] || "$python" tools/convert_face_backbone.py "$first" "$data" "$out/first.safetensors"
-    first=$out/first.safetensors
-fi
+convert_first
 
 stage ferplus_mobile "$first" "$@"
 stage ferplus_mobile_stage2 "$out/ferplus_mobile/best.safetensors" "$@"
