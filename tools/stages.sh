@@ -58,7 +58,7 @@ stage() { # recipe, weights to start from, flags
 stage_named() { # run's name, recipe, weights to start from, flags
     local run=$out/$1 recipe=$2 start=$3 resume=
     shift 3
-    [ ! -f "$run/metrics.json" ] || return 0
+    [ ! -f "$run/README.md" ] || return 0 # the card is written last
     [ ! -f "$run/config.json" ] || resume=--resume # it is written before the first step
     "$python" -m mftn train --config "$recipe" --out "$run" --init-from "$start" --data "$data" --data.unaligned "$whole" \
         "$@" $resume

@@ -14,7 +14,8 @@ STAGES = Path(__file__).parents[2] / "tools" / "stages.sh"
         ((), True, False),
         (("config.json",), True, True),
         (("config.json", "state.pt"), True, True),
-        (("config.json", "metrics.json"), False, False),
+        (("config.json", "state.pt", "metrics.json"), True, True),
+        (("config.json", "state.pt", "metrics.json", "README.md"), False, False),
     ],
 )
 def test_a_stage_goes_on_from_whatever_an_earlier_run_left(
