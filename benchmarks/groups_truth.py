@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.stats
 
-from mftn.evaluate.groups.compare import GroupResults, compare
+from mftn.evaluate.groups.compare import compare
+from mftn.evaluate.groups.results import GroupResults
 from mftn.evaluate.groups.sheet import LabelledImages
 
 

@@ -17,8 +17,9 @@ import mftn
 from mftn.cli import main
 from mftn.errors import ConfigError, DataError
 from mftn.evaluate.groups import words
-from mftn.evaluate.groups.compare import ALL, compare
+from mftn.evaluate.groups.compare import compare
 from mftn.evaluate.groups.request import GroupOptions
+from mftn.evaluate.groups.results import ALL
 from mftn.evaluate.groups.sheet import LabelledImages
 from mftn.labels import EXPRESSIONS
 

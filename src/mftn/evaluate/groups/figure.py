@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mftn.evaluate.figures import new_figure
-from mftn.evaluate.groups.compare import GroupResults
+from mftn.evaluate.groups.results import GroupResults
 from mftn.evaluate.groups.words import people
 
 BLUE, ORANGE, GREY, INK = "#0072B2", "#D55E00", "#8C8C8C", "#1A1A1A"

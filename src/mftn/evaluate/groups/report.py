@@ -12,8 +12,9 @@ from mftn import __version__
 from mftn.analysis.formats import Table
 from mftn.analysis.sheets import Sheet
 from mftn.evaluate.groups import words
-from mftn.evaluate.groups.compare import ALL, Comparison, GroupResults, compare
+from mftn.evaluate.groups.compare import compare
 from mftn.evaluate.groups.request import GroupOptions, GroupRequest
+from mftn.evaluate.groups.results import ALL, Comparison, GroupResults
 from mftn.evaluate.groups.sheet import join, predicted_expressions
 from mftn.evaluate.results import to_json
 from mftn.figure_text import text_as_written

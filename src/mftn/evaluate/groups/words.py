@@ -2,7 +2,7 @@
 
 import math
 
-from mftn.evaluate.groups.compare import Comparison, GroupResults, Share, Test
+from mftn.evaluate.groups.results import Comparison, GroupResults, Share, Test
 
 ENOUGH_MATCHED = 0.7
 """A smaller share of images with a counterpart is said to overlap little."""
