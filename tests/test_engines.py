@@ -75,7 +75,7 @@ def test_a_network_sees_few_crops_at_once() -> None:
 
 
 def test_a_missing_or_unknown_engine_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigError, match="fastest: no such engine; there are auto, onnxruntime and openvino"):
+    with pytest.raises(ConfigError, match="engine is 'fastest'; there are auto, onnxruntime and openvino"):
         load_engine(engine="fastest")  # type: ignore[arg-type]
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(ConfigError, match=r"pip install 'mftn\[openvino\]'"):

@@ -31,11 +31,12 @@ from mftn.engines import (
     load_engine,
     tempered,
 )
-from mftn.errors import ConfigError, ImageError, ModelError, did_you_mean
+from mftn.errors import ImageError, ModelError
 from mftn.faces import Detector, DetectorName, WholeImage, load_detector
 from mftn.faces.align import align
 from mftn.images import as_value, called, name_of, read_image
 from mftn.kept import Kept, value_bytes
+from mftn.limits import check_choice, check_range
 from mftn.runtime import Room
 from mftn.sources import Source, find_sources
 from mftn.types import Detection, Face, Image, Prediction
@@ -374,14 +375,12 @@ def load(
 
     Raises:
         ModelError: There is no such model.
-        ConfigError: There is no such detector, engine or calibration, or a number is out of its range.
+        ConfigError: A setting is none of those listed, or a number is out of its range.
     """
-    if min_score is not None and not 0 <= min_score <= 1:
-        raise ConfigError(f"min_score is {min_score}; it must be 0 to 1")
-    if threads < 0:
-        raise ConfigError(f"threads is {threads}; give 1 or more, or 0 for all cores")
-    if calibration not in get_args(Calibration):
-        raise ConfigError(f"calibration is {calibration!r}; {did_you_mean(str(calibration), get_args(Calibration))}")
+    if min_score is not None:
+        check_range("min_score", min_score, 0, 1)
+    check_range("threads", threads, 0, whole=True)
+    check_choice("calibration", calibration, get_args(Calibration))
     flip = _renamed(flip, mirror)
     with ThreadPoolExecutor(1) as pool:  # while the network is compiled
         finder = pool.submit(load_detector, detector, min_score=min_score, threads=threads, detect_size=detect_size)
@@ -425,7 +424,7 @@ def predict(
     Raises:
         ImageError: The image cannot be read.
         ModelError: There is no such model.
-        ConfigError: There is no such detector, engine or calibration, or a number is out of its range.
+        ConfigError: A setting is none of those listed, or a number is out of its range.
     """
     flip = _renamed(flip, mirror)
     file = find_model(model).resolve()

@@ -116,7 +116,7 @@ def test_detect_size_limits_the_search(images: dict[str, PillowImage.Image]) -> 
     assert hits(load_detector(detect_size=960), image, boxes) == 0
     assert hits(load_detector(detect_size=3600), image, boxes) == 6
     assert len(load(detect_size=3600).predict(image).faces) == 6
-    with pytest.raises(ConfigError, match="detect_size is 5; it must be 64 or more"):
+    with pytest.raises(ConfigError, match="detect_size is 5; it must be at least 64"):
         load_detector(detect_size=5)
 
 

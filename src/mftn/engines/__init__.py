@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mftn.engines.installed import DEFAULT_MODEL, ModelCard, find_model, is_shipped, list_models
-from mftn.errors import ConfigError, ModelError, did_you_mean
+from mftn.errors import ConfigError, ModelError
+from mftn.limits import check_choice
 from mftn.spec import ModelSpec
 
 __all__ = [
@@ -139,8 +140,10 @@ def load_engine(
 
     Raises:
         ModelError: There is no such model, or the file is no export of this package.
-        ConfigError: There is no such engine, or it is not installed, or it cannot do what was asked.
+        ConfigError: Engine or precision is none of those listed, or not installed, or cannot do what was asked.
     """
+    check_choice("engine", engine, get_args(EngineName))
+    check_choice("precision", precision, get_args(Precision))
     path = find_model(model)
     source = path.stem if is_shipped(path) else str(path)
     if engine == "auto":
@@ -149,13 +152,11 @@ def load_engine(
         from mftn.engines.openvino import OpenVinoEngine
 
         return OpenVinoEngine(path.read_bytes(), source, threads, precision)
-    if engine == "onnxruntime":
-        from mftn.engines.onnx import OnnxEngine
+    from mftn.engines.onnx import OnnxEngine
 
-        if precision == "fast":
-            raise ConfigError("the precision fast needs OpenVINO: pip install 'mftn[openvino]', or choose exact")
-        return OnnxEngine(path.read_bytes(), source, threads)
-    raise ConfigError(f"{engine}: no such engine; {did_you_mean(engine, get_args(EngineName))}")
+    if precision == "fast":
+        raise ConfigError("the precision fast needs OpenVINO: pip install 'mftn[openvino]', or choose exact")
+    return OnnxEngine(path.read_bytes(), source, threads)
 
 
 def installed_engines() -> list[EngineName]:

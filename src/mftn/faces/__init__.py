@@ -2,7 +2,7 @@
 
 from typing import Literal, Protocol, get_args
 
-from mftn.errors import ConfigError, did_you_mean
+from mftn.limits import check_choice, check_range
 from mftn.types import Detection, Image
 
 DetectorName = Literal["yunet", "mtcnn", "none"]
@@ -47,8 +47,9 @@ def load_detector(
     Raises:
         ConfigError: There is no such detector, or the size is too small.
     """
-    if detect_size is not None and detect_size < SMALLEST_SIZE:
-        raise ConfigError(f"detect_size is {detect_size}; it must be {SMALLEST_SIZE} or more pixels")
+    check_choice("detector", name, get_args(DetectorName))
+    if detect_size is not None:
+        check_range("detect_size", detect_size, SMALLEST_SIZE)
     if name == "yunet":
         from mftn.faces.yunet import YuNet
 
@@ -57,6 +58,4 @@ def load_detector(
         from mftn.faces.mtcnn import MTCNN
 
         return MTCNN(min_score, threads=threads, detect_size=detect_size)
-    if name == "none":
-        return WholeImage()
-    raise ConfigError(f"{name}: no such face detector; {did_you_mean(name, get_args(DetectorName))}")
+    return WholeImage()
