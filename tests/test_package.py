@@ -44,6 +44,15 @@ def test_the_network_without_torch_says_what_to_install() -> None:
     assert "mftn[train]" in str(MissingExtraError("x", "train"))
 
 
+@pytest.mark.parametrize(("package", "name"), [("torch", "MFTN"), ("pandas", "summarize")])
+def test_help_and_completion_work_without_an_extra(package: str, name: str) -> None:
+    code = f"import sys; sys.modules[{package!r}] = None; import mftn; help(mftn); print(dir(mftn))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    listed = result.stdout.splitlines()[-1]
+    assert "predict(image" in result.stdout and "'load'" in listed and f"'{name}'" not in listed
+    assert name in dir(mftn)
+
+
 def test_shipped_models_fit_their_cards_and_the_limit() -> None:
     cards = list_models()
     assert DEFAULT_MODEL in {card.name for card in cards}

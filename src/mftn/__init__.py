@@ -53,10 +53,11 @@ _HOMES = {
 
 
 _EXTRAS = {
-    "mftn.models": ("The network", "train"),
-    "mftn.analysis.summary": ("mftn.summarize", "analysis"),
-    "mftn.evaluate.groups.report": ("mftn.compare_groups", "analysis"),
+    "mftn.models": ("The network", "train", ("torch", "timm")),
+    "mftn.analysis.summary": ("mftn.summarize", "analysis", ("pandas", "scipy")),
+    "mftn.evaluate.groups.report": ("mftn.compare_groups", "analysis", ("pandas", "scipy")),
 }
+"""Modules that need an extra: what it is for, its name, and packages of it."""
 
 
 def __getattr__(name: str) -> Any:
@@ -70,11 +71,15 @@ def __getattr__(name: str) -> Any:
             raise
         from mftn.errors import MissingExtraError
 
-        raise MissingExtraError(*_EXTRAS[_HOMES[name]]) from error
+        feature, extra, _ = _EXTRAS[_HOMES[name]]
+        raise MissingExtraError(feature, extra) from error
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    """The public names, also before they are loaded."""
-    return sorted({*__all__, "__version__"})
+    """The public names that can be used, also before they are loaded; `help` and completion get every name listed."""
+    from importlib.util import find_spec
+
+    missing = {home for home, (*_, packages) in _EXTRAS.items() if not all(map(find_spec, packages))}
+    return sorted({*(name for name in __all__ if _HOMES[name] not in missing), "__version__"})
