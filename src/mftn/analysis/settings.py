@@ -21,8 +21,8 @@ class Settings:
         smooth: Seconds of the centred moving average that events and transitions are found on; 0 is off. Means, shares
             and percentiles are taken from the values as they are.
         bridge: A person unseen for at most this many seconds does not end an event.
-        max_gap: Two frames further apart than this many seconds have a gap between them, which is missing time; None is
-            1 s or 3 usual frame intervals, whichever is longer.
+        max_gap: Two frames further apart than this many seconds have a gap between them, which is missing time; if
+            None, 1 s or 3 usual frame intervals, whichever is longer.
         synchrony: Whether people who are seen at once, or saw the same stimulus, are compared over time.
         synchrony_window: Seconds of each window in which two people are correlated.
         synchrony_lag: Seconds by which one may follow the other.

@@ -29,7 +29,7 @@ class Arguments(Options):
 
     Attributes:
         photo: A photograph to recognise end to end; without one that row is omitted.
-        model: Name of an installed model, or an exported file.
+        model: Name of an installed model (mftn models lists them), or an exported file. By default mftn_mobile_ferplus.
         detector: Face detector.
         seconds: Duration of each measurement.
         output: Also write the rows as CSV.

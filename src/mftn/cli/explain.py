@@ -29,7 +29,8 @@ class Arguments(Options):
 
     Attributes:
         source: Images, folders of images, globs.
-        model: Weights of `mftn train`, a file of `mftn export`, or the name of an installed model; the default one.
+        model: Weights of `mftn train`, a file of `mftn export`, or the name of an installed model. By default
+            mftn_mobile_ferplus.
         out: Folder for the figures, one per image.
         expression: Explain this expression; each face's predicted one by default.
         detector: Face detector; none takes each image as one face.

@@ -22,7 +22,7 @@ class Arguments(Options):
 
     Attributes:
         weights: A checkpoint of `mftn train`, or a file that was exported. Several, or installed models by name, become
-            one file that averages their answers.
+            one file that averages their predictions.
         out: The ONNX file to write; beside the weights if not given. ONNX Runtime and OpenVINO both run it.
         name: The model's name; the file's stem if not given.
         precision: fp16 stores weights in half precision and int8-weights in 8 bits, while the arithmetic stays in

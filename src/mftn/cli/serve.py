@@ -25,18 +25,19 @@ class Arguments(Options):
     Attributes:
         host: Address to listen on; the default serves this machine alone.
         port: Port to listen on; 0 for any that is free.
-        model: Name of an installed model (mftn models lists them), or an exported file.
+        model: Name of an installed model (mftn models lists them), or an exported file. By default mftn_mobile_ferplus.
         detector: Finds faces; none takes each image as one face crop.
         min_score: Lowest detector score of a face, 0 to 1; by default 0.5 (yunet) or 0.8 (mtcnn).
-        detect_size: Largest size, in pixels of the longer side, at which images are searched for faces.
+        detect_size: Largest size, in pixels of the longer side, at which images are searched for faces; smaller is
+            faster and misses more small faces. By default images are searched at full size and video frames at 960.
         engine: Runs the network; auto is OpenVINO where it is installed.
         threads: Processor threads of the network; 0 for all cores.
         workers: Threads that read images and find faces; 0 for one per core.
-        api_key_file: A file that holds a key, which every request but health must give.
+        api_key_file: A file that holds a key, which every request but those for the service's health must give.
         max_upload: Largest request, such as 20MB; larger ones are refused while they are read.
         max_video: Largest video, such as 100MB; it is held in memory.
         max_pixels: Pixels of the largest image that is decoded.
-        max_waiting: Requests that are worked on at once; the next is asked to come back.
+        max_waiting: Most requests in progress at once; further ones are asked to come back.
         cors: An origin, such as https://example.org, whose pages may use the service; repeat the option for several.
         root_path: The path under which a proxy serves this, such as /mftn.
     """
