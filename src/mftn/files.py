@@ -22,7 +22,7 @@ from mftn.errors import ImageError, MFTNError, OutputError
 if TYPE_CHECKING:
     from PIL import Image as PillowImage
 
-_CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")  # all but a new line
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _SURROGATES = re.compile("[\ud800-\udfff]+")
 
 LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383}
@@ -134,7 +134,7 @@ def disk_errors(path: Path, names: Iterable[Path], kept: bool) -> Iterator[None]
             raise
         note = " (what was computed so far is in it)" if kept and _holds_something(path) else ""
         reason = cause.strerror or str(cause)
-        raise OutputError(f"{path}: cannot be written{note}: {reason}; {_advice(cause.errno)}") from error
+        raise OutputError(f"{path}: cannot be written{note}: {reason}; {what_to_do(cause)}") from error
 
 
 def _concerns(error: OSError, paths: Iterable[Path]) -> bool:
@@ -152,7 +152,9 @@ def _holds_something(path: Path) -> bool:
         return False
 
 
-def _advice(number: int | None) -> str:
+def what_to_do(error: OSError) -> str:
+    """Advice for somebody whose file cannot be written."""
+    number = error.errno
     if number in (errno.ENOSPC, getattr(errno, "EDQUOT", None)):
         return "free space or choose another location"
     if number in (errno.EACCES, errno.EPERM):
@@ -284,7 +286,7 @@ def readable(name: str) -> str:
 
 
 def visible(text: str) -> str:
-    r"""A text as people see it: as by `readable`, with \xNN for control characters, which a terminal would obey."""
+    r"""A text as people see it, in one line: as by `readable`, with \xNN for what a terminal would obey."""
     return _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", readable(text))
 
 

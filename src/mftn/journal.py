@@ -27,6 +27,9 @@ from mftn.types import Prediction
 SYNC_S = 5.0
 """Most seconds of work that a power failure costs."""
 
+KEPT = "what was computed is kept, go on with --resume"
+"""Ends the message of what a full disk has stopped."""
+
 State = tuple[int, int]
 """A file's size, and its time of modification in nanoseconds."""
 
@@ -219,7 +222,7 @@ class Journal:
                     for prediction in _predictions(file, segment):
                         writer.write(prediction)
         except OutputError as error:
-            raise OutputError(f"{error}; what was computed is kept, go on with --resume") from error
+            raise OutputError(f"{error}; {KEPT}") from error
 
     def close(self, *, remove: bool = False) -> None:
         """Close the file, and remove it where it is not needed any more."""

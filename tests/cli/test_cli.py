@@ -222,7 +222,8 @@ def test_whatever_is_printed_may_find_no_reader_and_no_space(arguments: str) -> 
     reading, writing = os.pipe()
     os.close(reading)
     full = os.open("/dev/full", os.O_WRONLY)
-    for output, expected in ((writing, (0, "")), (full, (1, "mftn: standard output: No space left on device\n"))):
+    message = "mftn: standard output: No space left on device; free space or choose another location\n"
+    for output, expected in ((writing, (0, "")), (full, (1, message))):
         command = [sys.executable, "-m", "mftn", *arguments.split()]
         result = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, text=True, timeout=120, check=False)
         os.close(output)

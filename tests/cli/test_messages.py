@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from mftn.cli import main
+from mftn.errors import OutputError
 
 PHOTOS = Path(__file__).parents[2] / "examples" / "photos"
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d (INFO|WARNING|ERROR|DEBUG) +\S")
@@ -83,3 +84,27 @@ def test_what_cannot_be_meant_is_refused(
 def test_a_full_disk_under_the_log_ends_the_command(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert predict("--log", "/dev/full") == 1
     assert "No space left" in capsys.readouterr().err
+
+
+def test_a_failure_is_one_line_whatever_its_file_is_called(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copy("bad.jpg", "two\nlines.jpg")
+    assert predict("--format", "table", "--log", "p.log") == 1
+    said = capsys.readouterr().err.splitlines()
+    assert all(line.startswith("mftn: ") for line in said)
+    assert any(r"two\x0alines.jpg: not an image" in line for line in said)
+    assert all(LINE.match(line) for line in Path("p.log").read_text().splitlines())
+    assert r"two\x0alines.jpg" in Path("faces.csv").read_text()
+
+
+def test_a_full_disk_under_a_copy_says_how_to_go_on(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OutputError("out/a_faces.jpg: cannot be written: No space left on device; free space")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("mftn.output.ImageFolder.save", full)
+        assert main(["predict", "bad.jpg", "a.jpg", "-o", "faces.csv", "--save-images", "out"]) == 1
+    assert "free space; what was computed is kept, go on with --resume" in capsys.readouterr().err
+    assert main(["predict", "bad.jpg", "a.jpg", "-o", "faces.csv", "--save-images", "out", "--resume"]) == 1
+    assert Path("out/a_faces.jpg").exists()

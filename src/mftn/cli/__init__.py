@@ -18,6 +18,7 @@ from types import FrameType
 from mftn import __version__
 from mftn.cli.messages import LOG, messages, say_less_or_more
 from mftn.errors import ConfigError, MFTNError, MissingExtraError, did_you_mean
+from mftn.files import what_to_do
 
 SUBCOMMANDS = {
     "predict": "recognise expressions in photographs and videos",
@@ -76,7 +77,7 @@ def _reported(subcommand: str, arguments: list[str]) -> int:
         raise
     except OSError as error:  # a folder without write permission, a full disk behind standard output
         _drop_output()
-        LOG.error(f"{error.filename or 'standard output'}: {error.strerror or error}")
+        LOG.error(f"{error.filename or 'standard output'}: {error.strerror or error}; {what_to_do(error)}")
         return 1
     except KeyboardInterrupt as stop:
         LOG.info("interrupted")
@@ -140,7 +141,9 @@ def _run(subcommand: str, arguments: list[str]) -> int:
         print(f"mftn {__version__}")
         return 0
     if subcommand not in SUBCOMMANDS:
-        raise ConfigError(f"no subcommand {subcommand}; {did_you_mean(subcommand, SUBCOMMANDS)}")
+        is_file = os.path.exists(subcommand)  # noqa: PTH110 (never raises)
+        known = f"to recognise it: mftn predict {subcommand}" if is_file else did_you_mean(subcommand, SUBCOMMANDS)
+        raise ConfigError(f"no subcommand {subcommand}; {known}")
     try:
         module = import_module(f"mftn.cli.{subcommand}")
         if hasattr(module, "parse"):

@@ -81,9 +81,8 @@ def check_folders(outputs: Mapping[str, Path | None], sources: Iterable[str | os
         if folder is None:
             continue
         if file_identity(folder) in read:
-            raise ConfigError(
-                f"{option} {folder}: is a source itself; choose another folder, such as {folder}/annotated"
-            )
+            example = f", such as {folder / 'annotated'}" if folder.is_dir() else ""
+            raise ConfigError(f"{option} {folder}: is a source itself; choose another folder{example}")
         check_location(option, folder)
 
 

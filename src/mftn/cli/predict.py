@@ -157,9 +157,9 @@ def run(arguments: Arguments) -> int:
             to.complete = _work(todo, total, images, videos, bars, arguments.strict)
         except KeyboardInterrupt as stop:
             to.complete = any(source.live for source in given)
-            where = f" in {arguments.output}" if arguments.output else ""
+            where = f" and kept in {arguments.output}" if arguments.output else ""
             how = "; go on with --resume" if to.journal and not to.complete else ""
-            LOG.info(f"interrupted with {_done(images, videos, total)} done and kept{where}{how}")
+            LOG.info(f"interrupted with {_done(images, videos, total)} done{where}{how}")
             return exit_status(stop)
     if unread:
         LOG.warning(f"not read: {describe(unread)}; {advice(unread)}")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from mftn.errors import OutputError
-from mftn.journal import Journal
+from mftn.journal import KEPT, Journal
 from mftn.output import CsvWriter, JsonlWriter, Provenance, open_writer
 from mftn.types import Prediction
 
@@ -75,9 +75,11 @@ def sink(
         taken = Sink(journal.write, journal)
         try:
             yield taken
-        except OutputError:  # the disk is full: the journal holds what was computed
+        except OutputError as error:  # the disk is full: the journal holds what was computed
             journal.close()
-            raise
+            if str(journal.path) in str(error):
+                raise  # says so itself
+            raise OutputError(f"{error}; {KEPT}") from error
         except BaseException:
             _finish(taken, kind, order)
             raise

@@ -64,8 +64,7 @@ def load_checkpoint(model: Network, path: str | Path, part: Part = "all") -> Non
         if found[key].shape != wanted[key].shape
     ]
     if problems:
-        listing = "\n  ".join(sorted(problems))
-        raise ModelError(f"{path}: does not fit the network ({len(problems)} tensors):\n  {listing}")
+        raise ModelError(f"{path}: does not fit the network ({len(problems)} tensors): {'; '.join(sorted(problems))}")
     model.load_state_dict(found, strict=False)
 
 

@@ -224,7 +224,7 @@ def _read_recipe(recipe: str, extending: tuple[str, ...] = ()) -> dict[str, Any]
     try:
         values = yaml.load(_text(recipe), _yaml_loader()) or {}
     except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date that is none
-        raise ConfigError(f"{recipe}: not valid YAML: {error}") from error
+        raise ConfigError(f"{recipe}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{recipe}: needs keys and values, not {values!r}")
     if not (below := values.pop("extends", None)):
