@@ -157,7 +157,7 @@ def test_one_bad_entry_does_not_end_a_walk(tmp_path: Path, monkeypatch: pytest.M
     names = [Path(source.path).name for source in sources]
     assert names == ["a.jpg", "c.jpg", "d.jpg", "e_faces.jpg", "e_faces.mp4", "locked", "b.jpg"]
     assert [source.error is None for source in sources] == [True, *[False] * 5, True]
-    assert "locked: the folder cannot be read: Permission denied" in sources[5].error
+    assert "locked: may not be read; check its permissions" in sources[5].error
     assert list(find_sources([tmp_path / "locked"])) == sources[5:6]
 
 

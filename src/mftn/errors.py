@@ -2,6 +2,9 @@
 
 from collections.abc import Collection
 
+EMPTY_NAME = "(an empty name)"
+"""What messages call a file without a name."""
+
 
 class MFTNError(Exception):
     """Base of every error this package raises on purpose; the command line prints it in one line."""

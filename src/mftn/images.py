@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mftn.download import download, is_address
-from mftn.errors import ImageError, MissingReaderError, TooManyPixelsError, UnknownFormatError
+from mftn.errors import EMPTY_NAME, ImageError, MissingReaderError, TooManyPixelsError, UnknownFormatError
 from mftn.files import without_secrets
 from mftn.types import Image
 
@@ -139,7 +139,7 @@ def as_value(source: ImageSource, bgr: bool = False) -> ImageSource:
 
 def called(source: ImageSource) -> str:
     """What messages call a source."""
-    return name_of(source) if isinstance(source, str | os.PathLike) else "the image"
+    return name_of(source) or EMPTY_NAME if isinstance(source, str | os.PathLike) else "the image"
 
 
 @contextmanager
@@ -182,8 +182,8 @@ def opened(source: Any) -> Iterator[PillowImage.Image]:
             yield _identify(file if file.seekable() else io.BytesIO(_content(file)))
     else:
         raise ImageError(
-            f"a {type(source).__name__} cannot be read; give a path, an address, bytes, a binary file object, a Pillow "
-            "image or an array"
+            f"a value of type {type(source).__name__} is not an image; give a path, an address, bytes, a binary file "
+            "object, a Pillow image or an array"
         )
 
 

@@ -11,7 +11,13 @@ MAX_SEED = 2**32 - 1
 
 
 def check_range(
-    option: str, value: float, lowest: float = -math.inf, highest: float = math.inf, *, above: bool = False, whole: bool = False
+    option: str,
+    value: float,
+    lowest: float = -math.inf,
+    highest: float = math.inf,
+    *,
+    above: bool = False,
+    whole: bool = False,
 ) -> None:
     """Refuse what is no number, or one outside its range; infinity and NaN lie outside every range.
 

@@ -21,7 +21,7 @@ from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
-from mftn.errors import ConfigError, ImageError
+from mftn.errors import EMPTY_NAME, ConfigError, ImageError
 from mftn.files import without_secrets
 from mftn.tags import is_own_copy
 
@@ -64,6 +64,8 @@ SYSTEM_NAMES = frozenset(
 IMAGE_STARTS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF87a", b"GIF89a", b"RIFF", b"II*\0", b"MM\0*", b"\0\0\0")
 """First bytes of image files."""
 
+
+_DENIED = "may not be read; check its permissions"
 
 _SEPARATORS = re.escape(os.sep + (os.altsep or ""))
 _ANY_DEPTH = re.compile(rf"(?:^|(?<=[{_SEPARATORS}]))\*\*(?:[{_SEPARATORS}]+|$)")  # ** in a glob
@@ -164,7 +166,7 @@ def _without_file(path: str, error: OSError | ValueError) -> Source:
     if path.isascii() and path.isdigit():
         return Source(path, Kind.CAMERA)
     if isinstance(error, PermissionError):
-        return Source(path, Kind.UNREADABLE, f"{path}: may not be read; check its permissions")
+        return Source(path, Kind.UNREADABLE, f"{path}: {_DENIED}")
     if glob.has_magic(path):
         return Source(path, Kind.GLOB)
     if not isinstance(error, FileNotFoundError | NotADirectoryError):
@@ -173,7 +175,7 @@ def _without_file(path: str, error: OSError | ValueError) -> Source:
         return Source(path, Kind.MISSING, f"{path}: no such file: {reason}; check the path")
     if os.path.islink(path):  # noqa: PTH114
         return Source(path, Kind.MISSING, f"{path}: is a link to a file that does not exist")
-    return Source(path, Kind.MISSING, f"{path or '(an empty name)'}: no such file or folder; check the path")
+    return Source(path, Kind.MISSING, f"{path or EMPTY_NAME}: no such file or folder; check the path")
 
 
 def find_sources(
@@ -266,7 +268,9 @@ def walk(
         try:
             entries = _entries(directory)
         except OSError as error:
-            found, reason = True, f"the folder cannot be read: {error.strerror or error}"
+            found = True
+            denied = isinstance(error, PermissionError)
+            reason = _DENIED if denied else f"the folder cannot be read: {error.strerror or error}"
             yield Source(str(directory), Kind.UNREADABLE, f"{directory}: {reason}")
             continue
         subfolders = []

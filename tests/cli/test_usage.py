@@ -74,9 +74,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("predict a.jpg --output a.jpg --format csv", "--output a.jpg: is a source"),
         ("predict a.jpg --output . --format csv", "--output .: is a folder; name a file"),
         ("predict a.jpg --output a.jpg/o.csv", "a.jpg is no folder"),
-        ("predict . --save-images .", "--save-images .: is a source itself; choose another folder"),
+        ("predict . --save-images .", "--save-images .: is a source itself; choose another folder, such as annotated"),
         ("predict . --save-crops .", "--save-crops .: is a source itself"),
-        ("predict a.jpg --save-images a.jpg", "--save-images a.jpg: is a source itself"),
+        ("predict a.jpg --save-images a.jpg", "--save-images a.jpg: is a source itself; choose another folder\n"),
         ("benchmark --seconds 0", "--seconds is 0; it must be above 0"),
         ("benchmark --photo a.jpg --output a.jpg", "--output a.jpg: is a source"),
         ("benchmark --model nope", "nope: neither a model file"),
@@ -87,6 +87,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("train --config nope", "nor a recipe; there are affectnet_7"),
         ("predcit", "did you mean predict"),
         ("xyz", "there are predict"),
+        ("a.jpg", "no subcommand a.jpg; to recognise it: mftn predict a.jpg"),
+        ("predict a.jpg --model=", "(an empty name): neither a model file"),
     ],
 )
 def test_wrong_usage_exits_with_2(here: Path, capsys: pytest.CaptureFixture[str], arguments: str, message: str) -> None:
@@ -102,6 +104,25 @@ def test_an_unknown_option_exits_with_2(subcommand: str) -> None:
     with pytest.raises(SystemExit) as stop:
         main([subcommand, "--no-such-option"])
     assert stop.value.code == 2
+
+
+@pytest.mark.parametrize("option", ["--output=", "--save-images=", "--save-crops=", "--save-video=", "--log="])
+def test_an_empty_path_is_not_the_working_folder(here: Path, capsys: pytest.CaptureFixture[str], option: str) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["predict", "a.jpg", option])
+    assert stop.value.code == 2 and "a path may not be empty" in capsys.readouterr().err
+
+
+def test_a_folder_that_may_not_be_entered_is_named_with_advice(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def locked(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "exists", locked)
+    monkeypatch.setattr(Path, "is_file", locked)
+    assert main(["predict", "a.jpg", "--output", "locked/o.csv"]) == 1
+    assert re.search(r"^mftn: locked.*: Permission denied; check its permissions", capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(

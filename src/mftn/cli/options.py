@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, TypeVar
 
 import tyro
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 T = TypeVar("T")
 
@@ -26,6 +27,30 @@ FILES, FOLDERS, SOURCES = (
 SHORT_O = tyro.conf.arg(aliases=["-o"])
 OutFile = Annotated[Unset[Path], SHORT_O, FILE]
 OutFolder = Annotated[Path, SHORT_O, FOLDER]
+
+
+PATHS = ConstructorRegistry()
+"""How paths are read."""
+
+
+@PATHS.primitive_rule
+def _path_rule(kind: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Path] | None:
+    """Refuse an empty path, as an unset variable of a script gives it: to `Path` it is the working folder."""
+    if kind.type is not Path:
+        return None
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="PATH",
+        instance_from_str=lambda words: _path(*words),
+        is_instance=lambda value: isinstance(value, Path),
+        str_from_instance=lambda path: [str(path)],
+    )
+
+
+def _path(text: str) -> Path:
+    if not text:
+        raise ValueError("a path may not be empty")
+    return Path(text)
 
 
 @dataclass(frozen=True)
@@ -104,14 +129,15 @@ def parse_options(
         SystemExit: The help text is printed (0), or the usage is wrong (2).
     """
     try:
-        return tyro.cli(
-            kind,
-            prog=f"mftn {name}",
-            description=description,
-            args=arguments,
-            config=(tyro.conf.DisallowNone,),
-            default=tyro.MISSING_NONPROP if default is None else default,
-        )
+        with PATHS:
+            return tyro.cli(
+                kind,
+                prog=f"mftn {name}",
+                description=description,
+                args=arguments,
+                config=(tyro.conf.DisallowNone,),
+                default=tyro.MISSING_NONPROP if default is None else default,
+            )
     except SystemExit as stop:
         if not stop.code and examples:
             print("examples:\n" + "\n".join(f"  {example}" for example in examples))

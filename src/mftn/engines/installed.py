@@ -14,7 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mftn.errors import ModelError, UnknownModelError
+from mftn.errors import EMPTY_NAME, ModelError, UnknownModelError
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -96,7 +96,7 @@ def find_model(model: str | Path | None = None) -> Path:
     Raises:
         UnknownModelError: There is none.
     """
-    name = str(model or DEFAULT_MODEL)
+    name = str(DEFAULT_MODEL if model is None else model)
     is_name = Path(name).name == name
     shipped = _shipped_folder() / f"{name}.onnx"
     if is_name and os.path.isfile(shipped):  # noqa: PTH113 (Path.is_file raises where a name is too long)
@@ -118,7 +118,8 @@ def is_shipped(path: Path) -> bool:
 def _unknown(name: str, added: list[Path | Unreadable]) -> str:
     """What is said of a name that is neither a file nor an installed model."""
     installed = [path.stem for path in [*_models_in(_shipped_folder()), *added] if isinstance(path, Path)]
-    message = f"{name}: neither a model file nor an installed model (installed: {', '.join(dict.fromkeys(installed))})"
+    names = ", ".join(dict.fromkeys(installed))
+    message = f"{name or EMPTY_NAME}: neither a model file nor an installed model (installed: {names})"
     if name in IN_THE_CLONE:
         message += f"; it is a package of its own: in a clone of the repository, pip install ./{IN_THE_CLONE[name]}"
     return "; ".join([message, *(str(found) for found in added if isinstance(found, Unreadable))])
