@@ -93,7 +93,8 @@ def test_frames_too_large_to_be_held_do_not_pile_up(clip: Path, monkeypatch: pyt
 def test_what_is_wrong_with_a_video_is_said(clip: Path, tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=r"gone\.mp4: no such file"):
         mftn.track(tmp_path / "gone.mp4")
-    for wrong in ({"every": 0}, {"start": -1}, {"start": 2, "end": 1}, {"smooth": 61}, {"detect_every": 0}):
+    numbers = ({"every": 0}, {"every": 1.5}, {"fps": "5"}, {"start": -1}, {"smooth": 61}, {"detect_every": 0})
+    for wrong in (*numbers, {"start": 2, "end": 1}):
         with pytest.raises(ConfigError, match=f"{list(wrong)[-1]} is"):
             mftn.track(clip, **wrong)  # type: ignore[arg-type]
     short = truncated(make_clip(tmp_path / "short.mkv", stripes(80)))

@@ -86,10 +86,10 @@ def track_faces(
     check_range("start", start, 0)
     if end is not None:
         check_range("end", end, start)
-    check_range("every", every, 1)
+    check_range("every", every, 1, whole=True)
     if fps is not None:
         check_fps("fps", fps, every)
-    check_range("detect_every", detect_every, 1)
+    check_range("detect_every", detect_every, 1, whole=True)
     check_range("smooth", smooth, 0, LONGEST_SMOOTHING_S)
     clip = Clip(str(source) if isinstance(source, int) else os.fspath(source), start, end, every, fps=fps)
     return _predictions(clip, TrackedFrames(clip, recognizer, detect_every, smooth, keep_images=False))
@@ -136,7 +136,7 @@ def track(
     calibration: Calibration = "general",
     detect_size: int | None = None,
 ) -> Iterator[Prediction]:
-    """Recognise in a video or of a camera, frame by frame; see `Recognizer.track`.
+    """Recognise expressions in a video or from a camera, frame by frame; see `Recognizer.track`.
 
     Args:
         source: As in `Recognizer.track`.
@@ -158,7 +158,7 @@ def track(
         ImageError: The video cannot be opened, or holds no frame.
         MissingExtraError: PyAV is not installed: `pip install 'mftn[video]'`.
         ModelError: There is no such model.
-        ConfigError: There is no such detector, engine or calibration, or a number is out of its range.
+        ConfigError: A setting is none of those listed, or a number is out of its range.
     """
     recognizer = load(
         model,

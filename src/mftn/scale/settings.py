@@ -64,16 +64,16 @@ class Settings:
             ConfigError: A number lies outside.
             UnknownModelError: There is no such model.
         """
-        check_range("threads", self.threads, 1, 64)
+        check_range("threads", self.threads, 1, 64, whole=True)
         if self.min_score is not None:
             check_range("min_score", self.min_score, 0, 1)
         check_range("start", self.start, 0)
         if self.end is not None:
             check_range("end", self.end, self.start)
-        check_range("every", self.every, 1)
+        check_range("every", self.every, 1, whole=True)
         if self.fps is not None:
             check_fps("fps", self.fps, self.every)
-        check_range("detect_every", self.detect_every, 1)
+        check_range("detect_every", self.detect_every, 1, whole=True)
         check_range("smooth", self.smooth, 0, LONGEST_SMOOTHING_S)
         find_model(self.model)
         if self.engine != "auto" and self.engine not in installed_engines():
