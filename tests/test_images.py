@@ -144,7 +144,7 @@ def test_wrong_paths_are_named(tmp_path: Path) -> None:
         (lambda: "x" * 300, "cannot be opened"),
         (lambda: "a\0b.jpg", "cannot be opened"),
         (lambda: __file__ + "/a.jpg", "cannot be opened|no such file"),
-        (lambda: "", "no such file"),
+        (lambda: "", r"\(an empty name\): no such file"),
         (lambda: None, "of type NoneType is not an image; give a path"),
         (lambda: 3, "of type int is not an image"),
         (lambda: [COLOUR], "of type list is not an image"),
