@@ -68,17 +68,33 @@ def test_times_count_from_the_first_frame(first: int, tmp_path: Path) -> None:
     assert clip.cut_off() is None
 
 
-def test_a_turned_clip_is_upright(tmp_path: Path) -> None:
+ONE = 1 << 16
+MATRICES = {  # a, b, c, d, x, y, and which quarters of the picture are white, by rows
+    "a quarter clockwise, as telephones write": ((0, ONE, -ONE, 0, 48, 0), ".X.."),
+    "half a turn": ((-ONE, 0, 0, -ONE, 64, 48), "...X"),
+    "three quarters clockwise": ((0, -ONE, ONE, 0, 0, 64), "..X."),
+    "left and right exchanged, as by a mirror": ((-ONE, 0, 0, ONE, 64, 0), ".X.."),
+    "upside down": ((ONE, 0, 0, -ONE, 0, 48), "..X."),
+    "rows and columns exchanged": ((0, ONE, ONE, 0, 0, 0), "X..."),
+    "the same from the other corner": ((0, -ONE, -ONE, 0, 48, 64), "...X"),
+}
+
+
+@pytest.mark.parametrize("name", MATRICES)
+def test_a_turned_or_mirrored_clip_is_upright(name: str, tmp_path: Path) -> None:
+    (a, b, c, d, x, y), expected = MATRICES[name]
     image = PillowImage.new("RGB", (64, 48))
     image.paste((255, 255, 255), (0, 0, 32, 24))
     path = make_clip(tmp_path / "turned.mp4", [image] * 4)
     content = bytearray(path.read_bytes())
     matrix = content.index(b"tkhd") + 4 + 4 + 20 + 8 + 8  # ISO 14496-12: version and flags, times and id, reserved
-    content[matrix : matrix + 36] = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 48 << 16, 0, 1 << 30)
-    path.write_bytes(content)  # a quarter clockwise, as telephones write
+    content[matrix : matrix + 36] = struct.pack(">9i", a, b, 0, c, d, 0, x << 16, y << 16, 1 << 30)
+    path.write_bytes(content)
     shown = next(iter(Clip(str(path)))).image
-    assert shown.shape == (64, 48, 3)
-    assert shown[10, 40].min() > 200 and shown[10, 8].max() < 60 and shown[50, 40].max() < 60
+    height, width = shown.shape[:2]
+    assert (height, width) == ((64, 48) if b else (48, 64))
+    middles = [(row, column) for row in (height // 4, 3 * height // 4) for column in (width // 4, 3 * width // 4)]
+    assert "".join("X" if shown[middle].min() > 200 else "." for middle in middles) == expected
 
 
 @pytest.mark.parametrize(("shape", "size"), [(Fraction(64, 45), (228, 120)), (Fraction(8, 9), (160, 135))])

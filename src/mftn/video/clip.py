@@ -300,9 +300,18 @@ class Clip:
         if self._most_pixels and width * height > self._most_pixels:  # FFmpeg's own limit sees those that are stored
             size = f"{width}×{height} pixels once they are square"
             raise TooManyPixelsError(f"{self.source}: its frames have {size}, and the limit is {self._most_pixels}")
-        pixels = raw.to_ndarray(width=width, height=height, format="rgb24")
-        turns = round(raw.rotation / 90) % 4
-        return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
+        return _upright(raw.to_ndarray(width=width, height=height, format="rgb24"), raw)
+
+
+def _upright(pixels: Image, raw: Any) -> Image:
+    """The pixels of a frame turned and mirrored as its file says."""
+    matrix = raw.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return pixels
+    # Fixed-point numbers [[a, b, u], [c, d, v], [x, y, w]] that move (x, y) to (ax + cy, bx + dy), as in ISO 14496-12.
+    (a, b), (c, d) = np.frombuffer(matrix, np.int32).reshape(3, 3)[:2, :2].astype(float)
+    turns = round(np.arctan2(-b, a) / (np.pi / 2)) % 4
+    return np.ascontiguousarray(np.rot90(pixels[::-1] if a * d < b * c else pixels, turns))
 
 
 def _is_file(container: Any) -> bool:
