@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from time import perf_counter
 
 import numpy as np
 import pytest
@@ -39,6 +40,12 @@ def test_uneven_frames(seed: int) -> None:
         wanted = np.arange(int(times[-1] * rate) + 1) / rate
         best = {int(np.abs(times - each).argmin()) for each in wanted}
         assert chosen == sorted(set(chosen)) and best <= set(chosen) and len(set(chosen) - best) <= 1
+
+
+def test_a_gap_of_a_day_takes_no_time() -> None:
+    started = perf_counter()
+    assert sampled([0.0, 0.04, 86_400.0, 86_400.04], 1000) == [0, 1, 2, 3]
+    assert perf_counter() - started < 5
 
 
 def test_a_clip_in_seconds(tmp_path: Path) -> None:

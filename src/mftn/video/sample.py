@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from math import ceil
+from math import ceil, floor
 from typing import TypeVar
 
 from mftn.video.clock import Clock
@@ -31,13 +31,14 @@ def nearest(
     last: tuple[int, float, T] | None = None
     given = -1
     for frame in frames:
-        while wanted / rate <= frame[1] + ROUNDING_S:
-            ahead = frame[1] - wanted / rate
-            closest = last if last and wanted / rate - last[1] <= ahead + ROUNDING_S else frame
+        latest = floor((frame[1] + ROUNDING_S) * rate)
+        for multiple in sorted({wanted, latest}) if latest >= wanted else ():  # those between are nearest to the same
+            ahead = frame[1] - multiple / rate
+            closest = last if last and multiple / rate - last[1] <= ahead + ROUNDING_S else frame
             if closest[0] > given:
                 given = closest[0]
                 yield closest
-            wanted += 1
+        wanted = max(wanted, latest + 1)
         last = frame
     if last and last[0] > given and wanted / rate < last[1] + clock.step - ROUNDING_S:
         yield last
