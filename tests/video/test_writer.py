@@ -44,6 +44,17 @@ def test_a_copy_keeps_times_and_sound(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", SAVED_SUFFIXES)
+def test_a_gap_of_a_day_fits_every_format(suffix: str, tmp_path: Path) -> None:
+    seconds = [0, 1, 80_000, 80_001]
+    path = make_clip(tmp_path / "a.mkv", stripes(4), [1000 * second for second in seconds])
+    with av.open(str(copy(path, f"copy{suffix}"))) as container:
+        frames = [(frame.time, frame.to_ndarray(format="gray").astype(int)) for frame in container.decode(video=0)]
+    times = [time for time, _ in frames]
+    assert times == pytest.approx([0, *range(1, 80_000, 3600), *seconds[2:]], abs=2e-3)
+    assert max(np.abs(image - frames[1][1]).mean() for _, image in frames[1:-2]) < 2
+
+
+@pytest.mark.parametrize("suffix", SAVED_SUFFIXES)
 def test_a_copy_is_known_by_its_tag_and_name_and_no_source(suffix: str, tmp_path: Path) -> None:
     path = make_clip(tmp_path / "a.mkv", stripes(3))
     written = copy(path, f"a_faces{suffix}")

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 TICKS_PER_S = 90000
 """Ticks per second of the copy's clock."""
 
+LONGEST_SHOWN_S = 3600.0
+"""Seconds for which one frame is shown; over a longer gap it is repeated, as .mp4 and .mov cannot hold one of 6.6 hours."""
+
 PRIMING_SAMPLES = 2112
 """Samples of sound that encoders put before the first frame; players skip them."""
 
@@ -73,6 +76,7 @@ class VideoWriter:
         self.stream: Any = None
         self.voice: _Voice | None = None
         self.begin, self.last = 0.0, -1
+        self.shown: tuple[Any, float] | None = None  # the latest frame and its time in seconds
         self.broken = False  # a write failed; libavformat crashes on further ones
 
     def write(self, image: PillowImage.Image, time: float) -> None:
@@ -88,9 +92,9 @@ class VideoWriter:
         size = (self.stream.width, self.stream.height)
         frame = av.VideoFrame.from_image(_fitted(image, size))
         frame.time_base = Fraction(1, TICKS_PER_S)
-        frame.pts = self.last = max(round((time - self.begin) * TICKS_PER_S), self.last + 1)
-        self.mux(self.stream.encode(frame))
-        self._mux_sound(time)
+        while self.shown and time - self.shown[1] > LONGEST_SHOWN_S:
+            self._encode(self.shown[0], self.shown[1] + LONGEST_SHOWN_S)
+        self._encode(frame, time)
 
     def close(self) -> None:
         """Finish the file."""
@@ -113,6 +117,12 @@ class VideoWriter:
         except load_av().FFmpegError:
             self.broken = True
             raise
+
+    def _encode(self, frame: Any, time: float) -> None:
+        frame.pts = self.last = max(round((time - self.begin) * TICKS_PER_S), self.last + 1)
+        self.mux(self.stream.encode(frame))
+        self._mux_sound(time)
+        self.shown = frame, time
 
     def _start(self, size: tuple[int, int], time: float) -> None:
         self.stream = self.output.add_stream("libx264", rate=self.clip.rate)
