@@ -92,6 +92,17 @@ def test_a_disk_error_names_the_file_whatever_a_library_makes_of_it(tmp_path: Pa
     assert list(tmp_path.iterdir()) == []  # nothing was computed
 
 
+def test_a_disk_error_is_known_by_the_absolute_path_of_a_relative_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with (
+        pytest.raises(OutputError, match=r"^a\.partial\.mp4: cannot be written.*free space"),
+        atomic_write("a.mp4", keep=True, real_suffix=True) as partial,
+    ):
+        raise OSError(errno.ENOSPC, "No space left on device", str(partial.absolute()))  # as FFmpeg names it
+
+
 FULL_DISK = """
 import resource
 import sys

@@ -141,8 +141,8 @@ def _concerns(error: OSError, paths: Iterable[Path]) -> bool:
     """Whether it names no file, one of the paths, or a folder above it."""
     if not isinstance(error.filename, str):
         return True
-    named = Path(error.filename)
-    return any(named == path or named in path.parents for path in paths)
+    named = Path(error.filename).absolute()  # FFmpeg is given absolute paths
+    return any(named == path or named in path.parents for path in map(Path.absolute, paths))
 
 
 def _holds_something(path: Path) -> bool:
