@@ -164,6 +164,15 @@ def test_unknown_routes_and_methods_have_the_same_shape(client: TestClient) -> N
     assert code(client.get("/v1/predict"), 405) == "wrong_method"
 
 
+@pytest.mark.parametrize("path", ["/", "/page/app.js", "/healthz", "/v1/about", "/v1/predict", "/nothing"])
+def test_head_has_the_headers_of_get_and_no_body(server: Server, path: str) -> None:
+    with httpx.Client(base_url=server.address) as client:
+        head, get = client.head(path), client.get(path)
+    assert head.status_code == get.status_code and head.content == b""
+    names = ("content-type", "etag", "allow") + (("content-length",) if get.status_code == 200 else ())
+    assert [head.headers.get(name) for name in names] == [get.headers.get(name) for name in names]
+
+
 def test_over_the_bound_a_request_is_asked_to_come_back(recognizers: Recognizers, astronaut_jpeg: bytes) -> None:
     for limits in (Limits(waiting=0), Limits(held=1000)):
         with TestClient(create_app(Settings(limits=limits), recognizers)) as client:

@@ -68,6 +68,8 @@ class Access:
             return
         scope["root_path"] = self.root_path
         exchange = _Exchange(scope, receive, send)
+        if scope["method"] == "HEAD":  # as GET; the server, which has the scope itself, sends the headers alone
+            scope = {**scope, "method": "GET"}
         scope.setdefault("state", {})["request_id"] = exchange.request_id
         start = time.perf_counter()
         try:
@@ -107,10 +109,10 @@ class Access:
 
     def _note(self, scope: Scope, exchange: _Exchange, seconds: float) -> None:
         route, status = getattr(scope.get("route"), "path", "other"), exchange.status or CLIENT_LEFT
-        self.metrics.requests.labels(route, _method(scope), status).inc()
+        self.metrics.requests.labels(route, exchange.method, status).inc()
         self.metrics.seconds.labels(route).observe(seconds)
         if route not in HEALTH:
-            about = {"request": exchange.request_id, "method": _method(scope), "route": route, "status": status}
+            about = {"request": exchange.request_id, "method": exchange.method, "route": route, "status": status}
             LOG.info("request", extra=about | {"ms": round(1000 * seconds, 1)} | scope["state"].get("log", {}))
 
 
@@ -120,13 +122,14 @@ class _Exchange:
     Attributes:
         headers: Of the request.
         request_id: In the answer's header and in the log.
+        method: In the log.
         status: Of the answer; 0 until it begins.
     """
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._scope, self._receive, self._send = scope, receive, send
         self.headers, self.status = Headers(scope=scope), 0
-        self.request_id = _request_id(self.headers)
+        self.request_id, self.method = _request_id(self.headers), _method(scope)
         self._unread = "transfer-encoding" in self.headers or self.headers.get("content-length", "0") != "0"
 
     async def receive(self) -> Message:
