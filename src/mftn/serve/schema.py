@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from mftn.faces import SMALLEST_SIZE, DetectorName
 
@@ -52,6 +53,14 @@ class VideoOptions(PredictionOptions):
     every: int = Field(1, ge=1, le=10_000, description="every Nth frame")
     detect_every: int = Field(5, ge=1, le=10_000, description="frames between detections in the whole image")
     smooth: float = Field(0.3, ge=0, le=60, description="seconds over which probabilities are averaged")
+
+    @field_validator("end")
+    @classmethod
+    def _not_before_start(cls, end: float | None, others: ValidationInfo) -> float | None:
+        start = others.data.get("start", 0.0)
+        if end is not None and end < start:
+            raise PydanticCustomError("before_start", "Input should be greater than or equal to start")
+        return end
 
 
 class FaceAnswer(BaseModel):

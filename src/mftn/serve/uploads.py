@@ -125,6 +125,9 @@ class Body:
 
 async def _parts(chunks: AsyncIterator[bytes], boundary: bytes, most: int) -> list[Upload]:
     """The files of a multipart body."""
+    if not boundary:
+        message = "Content-Type names no boundary; leave this header to the library that writes the body"
+        raise RefusedError(400, "bad_multipart", message)
     collected = _Parts(most)
     try:
         parser = MultipartParser(
