@@ -113,6 +113,16 @@ def test_frames_keep_their_own_size_when_it_changes(tmp_path: Path) -> None:
     assert [frame.image.shape[:2] for frame in frames] == [(120, 160)] * 12 + [(176, 240)] * 12
 
 
+@pytest.mark.parametrize("shapes", [(1, Fraction(4, 3), 1), (Fraction(4, 3), 1, Fraction(4, 3))])
+def test_pixels_become_square_where_their_shape_changes(shapes: tuple[Fraction | int, ...], tmp_path: Path) -> None:
+    parts = [
+        make_clip(tmp_path / f"{number}.ts", stripes(25), shape=Fraction(shape)) for number, shape in enumerate(shapes)
+    ]
+    widths = [frame.image.shape[1] for frame in Clip(str(joined(tmp_path / "all.ts", *parts)))]
+    for number, shape in enumerate(shapes):
+        assert set(widths[25 * number : 25 * number + 20]) == {round(160 * shape)}  # the decoder is a little ahead
+
+
 @pytest.mark.parametrize(
     ("name", "options", "said"),
     [

@@ -106,6 +106,7 @@ class Clip:
         self.clock = Clock(1 / float(self.rate), BROKEN_CLOCK_GAP_S if self.jumps else LONGEST_GAP_S)
         self.sound: Sound | None = None
         self._declared = _declared_end(self.container, self.stream)
+        self._first_shape = self.stream.codec_context.sample_aspect_ratio
         self._number = -1  # of the latest frame
         self._ended_by_choice = False
         self._reached = 0.0  # the latest raw timestamp in any stream, seconds
@@ -291,9 +292,17 @@ class Clip:
             if self.sound.complete or self._reached > limit:
                 return
 
+    def _pixel_shape(self) -> float:
+        """Width of a pixel divided by its height; broadcasts change it along with the programme.
+
+        A frame does not tell it, but its decoder does, a frame or two early; what only the container says stays.
+        """
+        now = self.stream.codec_context.sample_aspect_ratio
+        return float((now if now != self._first_shape else self.stream.sample_aspect_ratio) or 1)
+
     def _image(self, raw: Any) -> Image:
         """The frame's pixels, upright and square."""
-        shape = float(self.stream.sample_aspect_ratio or 1)
+        shape = self._pixel_shape()
         width, height = raw.width, raw.height
         if 0.25 <= shape <= 4 and shape != 1:  # others are mistakes
             width, height = (round(width * shape), height) if shape > 1 else (width, round(height / shape))
