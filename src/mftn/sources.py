@@ -33,7 +33,7 @@ def _suffixes(names: str) -> frozenset[str]:
 IMAGE_SUFFIXES = _suffixes("jpg jpeg jpe jfif mpo png webp bmp dib gif tif tiff ppm pgm pbm pnm avif jp2 j2k")
 """Suffixes of images in a folder; a file that is named explicitly is tried whatever its suffix."""
 
-VIDEO_SUFFIXES = _suffixes("mp4 mov m4v mkv webm avi mpg mpeg wmv ts mts 3gp")
+VIDEO_SUFFIXES = _suffixes("mp4 mov m4v mkv webm avi mpg mpeg vob wmv asf ts mts m2ts 3gp 3g2 flv f4v ogv mxf")
 
 HEIC_SUFFIXES = _suffixes("heic heif hif")
 

@@ -50,9 +50,7 @@ def test_the_lines_are_those_of_the_package(
 
 
 @pytest.mark.parametrize("options", [{"start": "inf"}, {"end": "nan"}, {"start": -1}, {"end": 0.2, "start": 0.4}])
-def test_moments_are_numbers_of_seconds_in_their_order(
-    client: TestClient, clip: Path, options: dict[str, str]
-) -> None:
+def test_moments_are_numbers_of_seconds_in_their_order(client: TestClient, clip: Path, options: dict[str, str]) -> None:
     answer = client.post("/v1/video", params=options, content=clip.read_bytes())
     assert answer.status_code == 422 and next(iter(options)) in answer.json()["error"]["message"]
 

@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from clips import FRAGMENTED, joined, make_clip, stripes, truncated, without_decoder
 
 from mftn.errors import ImageError
+from mftn.sources import walk
 from mftn.video import Clip
 
 
@@ -52,6 +53,15 @@ def test_two_recordings_in_one_file_go_on_one_after_the_other(first: int, tmp_pa
     path = str(joined(tmp_path / "both.ts", *parts))
     assert times_of(Clip(path)) == pytest.approx([0.04 * k for k in range(50)], abs=2e-3)
     assert [f.number for f in Clip(path, start=1.0, end=1.5)] == list(range(25, 38))
+
+
+@pytest.mark.parametrize("suffix", [".flv", ".m2ts", ".3g2", ".asf", ".vob", ".mxf"])
+def test_a_folder_gives_the_clips_of_camcorders_and_older_data_sets(suffix: str, tmp_path: Path) -> None:
+    codec = {".flv": "flv", ".m2ts": "libx264", ".3g2": "mpeg4", ".asf": "wmv2"}.get(suffix, "mpeg2video")
+    size = (320, 240)  # MXF holds no smaller ones
+    make_clip(tmp_path / f"a{suffix}", stripes(10, size), range(0, 400, 40), codec=codec)
+    (source,) = walk(str(tmp_path), videos=True)
+    assert source.moves and len(list(Clip(source.path))) == 10
 
 
 def test_a_gap_in_the_times_is_kept(tmp_path: Path) -> None:
