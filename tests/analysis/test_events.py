@@ -58,6 +58,34 @@ def test_a_person_out_of_view_ends_an_event_unless_it_is_short() -> None:
     assert not whole.cut_start and not whole.cut_end
 
 
+@pytest.mark.parametrize("first", range(3, 15))
+def test_a_person_unseen_for_as_long_as_is_bridged_stays_in_the_event(first: int) -> None:
+    times = np.delete(np.arange(20) / 10, [first, first + 1, first + 2])  # 0.3 s, whatever rounding makes of it
+    assert len(happy([0.9] * 17, times=times)) == 1
+
+
+def test_rounding_moves_neither_thresholds_nor_the_apex(faces: Faces) -> None:
+    shown = np.zeros((400, 8))
+    shown[:, 0], shown[:, HAPPY] = 0.3, 0.7  # in single precision less than 0.7
+    for smooth in (0, 0.2):
+        rows = faces("a.mp4", np.arange(400) / 25, shown)
+        (event,) = mftn.summarize(rows, settings=Settings(onset=0.7, offset=0.7, smooth=smooth)).events.itertuples()
+        assert (event.onset, event.apex, event.offset) == (0, 0, 16)
+
+
+@pytest.mark.parametrize("start", [0.6, 1.4, 3.32])
+def test_an_event_that_begins_with_a_segment_is_that_segments(faces: Faces, start: float) -> None:
+    first = round(start / 0.04)
+    rows = faces("a.mp4", np.arange(100) * 0.04, ["neutral"] * first + ["happiness"] * (100 - first))
+    rows["time"] = np.nextafter(rows["time"], 0)  # as arithmetic leaves times
+    segments = pd.DataFrame({"name": ["x", "y"], "start": [0, start], "end": [start, 4]})
+    summary = mftn.summarize(rows, segments=segments, settings=RAW)
+    happiness = summary.expressions[summary.expressions["expression"] == "happiness"]
+    assert happiness["events"].tolist() == [0, 1]
+    assert summary.events["segment"].tolist() == ["x", "y"]
+    assert summary.transitions["segment"].tolist() == ["y"]
+
+
 def test_apex_and_peak_are_of_the_highest_value() -> None:
     values = course(np.array([0, 0.5, 0.7, 0.95, 0.7, 0.5, 0]))
     event = next(e for e in find_events(np.arange(7) / 10, np.full(7, 0.1), values, RAW) if e.expression == "happiness")

@@ -66,6 +66,11 @@ def test_frames_too_far_apart_have_a_gap_between_them() -> None:
     assert make_clock(np.array([0, 0.1, 0.2, 0.7, 0.8]), max_gap=0.3).gaps == pytest.approx(0.4)
 
 
+def test_an_interval_as_long_as_the_longest_is_no_gap() -> None:
+    clock = make_clock(np.arange(50) / 10, max_gap=0.1)
+    np.testing.assert_array_equal(clock.durations[:-1], np.diff(np.arange(50) / 10))
+
+
 @settings(max_examples=50)
 @given(st.integers(2, 40), st.floats(0, 20), st.floats(0.01, 10), st.integers(0, 2**32 - 1))
 def test_overlaps_add_up_to_the_part_of_the_recording(n: int, start: float, length: float, seed: int) -> None:
@@ -140,6 +145,16 @@ def test_windows_cut_segments_and_their_means_add_up(faces: Faces) -> None:
     whole = row(summary.expressions, expression="sadness")
     assert np.average(windows["mean"], weights=windows["seen"]) == pytest.approx(whole["mean"])
     assert windows["peak"].max() == whole["peak"]
+
+
+def test_rounding_lets_no_neighbour_into_a_stretch(faces: Faces) -> None:
+    values = np.random.default_rng(2).dirichlet(np.ones(8), 100)
+    summary = mftn.summarize(faces("a.mp4", np.arange(100) / 10, values), window=0.1)
+    windows = summary.windows[summary.windows["expression"] == "fear"]
+    np.testing.assert_allclose(windows["peak"], values[:, EXPRESSIONS.index("fear")], rtol=1e-6)
+    segments = pd.DataFrame({"name": [f"{k}" for k in range(9)], "start": 0.3 + np.arange(9) / 10, "end": 5})
+    persons = mftn.summarize(faces("a.mp4", np.arange(100) / 10, values), segments=segments).persons
+    assert persons["frames"].tolist() == [47, 46, 45, 44, 43, 42, 41, 40, 39]
 
 
 def test_the_valence_index_is_the_published_formula() -> None:

@@ -8,6 +8,9 @@ import numpy as np
 
 from mftn.analysis.table import Floats
 
+ROUNDING = 1e-9
+"""Seconds that come of rounding: frames' times and people's decimals rarely meet exactly."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Clock:
@@ -46,18 +49,22 @@ def make_clock(times: Floats, max_gap: float | None = None) -> Clock:
         return Clock(times, np.full(len(times), 0.04), 0.0)
     usual = float(np.median(intervals))
     durations = np.append(intervals, usual)
-    gap = durations > (max(1.0, 3 * usual) if max_gap is None else max_gap)
+    gap = durations > (max(1.0, 3 * usual) if max_gap is None else max_gap) + ROUNDING
     lost = float((durations[gap] - usual).clip(0).sum())
     return Clock(times, np.where(gap, np.minimum(usual, durations), durations), lost)
 
 
 def overlaps(times: Floats, durations: Floats, start: float, end: float) -> tuple[slice, Floats, Floats]:
-    """The samples that fill a part of [start, end): which, from which second on, and for how many seconds."""
+    """The samples that fill a part of [start, end): which, from which second on, and for how many seconds.
+
+    A neighbour that only rounding lets in has 0 seconds, so that it is no frame of the stretch, nor its peak.
+    """
     first = max(int(np.searchsorted(times, start, side="right")) - 1, 0)
     last = int(np.searchsorted(times, end, side="left"))
     part = slice(first, max(first, last))
     begins = np.maximum(times[part], start)
-    return part, begins, (np.minimum(times[part] + durations[part], end) - begins).clip(0)
+    filled = np.minimum(times[part] + durations[part], end) - begins
+    return part, begins, np.where(filled > ROUNDING, filled, 0.0)
 
 
 class Integral:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from mftn.analysis.baseline import Baseline
-from mftn.analysis.clock import Clock, Integral, make_clock, overlaps, smooth
+from mftn.analysis.clock import ROUNDING, Clock, Integral, make_clock, overlaps, smooth
 from mftn.analysis.courses import Course, make_course
 from mftn.analysis.events import Event, find_events, new_spans
 from mftn.analysis.measures import measure, top_shares
@@ -77,7 +77,7 @@ class Collector:
         """Take in one recording."""
         self.unread += bool(recording.errors)
         clock = make_clock(recording.times, self.settings.max_gap)
-        if clock.gaps:
+        if clock.gaps > ROUNDING:
             self.notes.append(f"{recording.source}: {clock.gaps:.2f} s lie in gaps between frames: missing time")
         segments = self.segments.of(recording.source, clock)
         people = self.people.of(recording, clock)
@@ -130,14 +130,14 @@ class Collector:
 
     def _keep_events(self, person: Person, segments: Sequence[Segment], events: Iterable[Event]) -> None:
         for event in events:
-            inside = [segment.name for segment in segments if segment.start <= event.onset < segment.end]
+            inside = [segment.name for segment in segments if segment.holds(event.onset)]
             names = "; ".join(dict.fromkeys(inside)) or None
             self.events.append({"source": person.source, "person": person.name, "segment": names, **asdict(event)})
 
     def _keep_transitions(self, person: Person, segments: Sequence[Segment], smoothed: np.ndarray) -> None:
         for change in find_transitions(person.times, person.durations, smoothed, self.settings):
             for segment in segments:
-                if segment.start <= change.time < segment.end:
+                if segment.holds(change.time):
                     key = (person.source, person.name, segment.name, change.before, change.after)
                     self.transitions[key] = self.transitions.get(key, 0) + 1
 
@@ -157,7 +157,7 @@ def _row(person: Person, segment: Segment, clock: Clock, events: Sequence[Event]
     recorded = overlaps(clock.times, clock.durations, segment.start, segment.end)[2]
     counts = np.zeros(K)
     for event in events:
-        if segment.start <= event.onset < segment.end:
+        if segment.holds(event.onset):
             counts[EXPRESSIONS.index(event.expression)] += 1
     seen = weights > 0
     return Row(

@@ -5,9 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mftn.analysis.clock import ROUNDING
 from mftn.analysis.settings import Settings
 from mftn.analysis.table import Floats
 from mftn.labels import EXPRESSIONS
+
+_EQUAL = 1e-7
+"""Probabilities that differ by less are equal: tables hold them in single precision, and smoothing rounds too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +21,7 @@ class Event:
     Attributes:
         expression: Which expression.
         onset: Second at which its probability reaches the lower threshold.
-        apex: Second of its highest smoothed probability.
+        apex: Second of its highest smoothed probability; the first where several are as high.
         offset: Second at which it falls below the lower threshold.
         duration: Seconds from onset to offset.
         peak: The highest smoothed probability.
@@ -57,14 +61,14 @@ def find_events(times: Floats, durations: Floats, values: Floats, settings: Sett
 def new_spans(times: Floats, durations: Floats, bridge: float) -> NDArray[np.bool_]:
     """(n,) whether a sample is the first one after the person was out of view for longer than `bridge` seconds."""
     fresh = np.ones(len(times), bool)
-    fresh[1:] = times[1:] - (times + durations)[:-1] > bridge
+    fresh[1:] = times[1:] - (times + durations)[:-1] > bridge + ROUNDING
     return fresh
 
 
 def _events_of(
     name: str, starts: Floats, ends: Floats, values: Floats, fresh: NDArray[np.bool_], settings: Settings
 ) -> list[Event]:
-    inside = values >= settings.offset
+    inside = values >= settings.offset - _EQUAL
     if not inside.any():
         return []
     before = np.concatenate([[False], inside[:-1]])
@@ -74,10 +78,12 @@ def _events_of(
     last = np.flatnonzero(inside & (~after | closing))
     found = []
     for begin, end in zip(first.tolist(), last.tolist(), strict=True):
-        apex = begin + int(values[begin : end + 1].argmax())
+        part = values[begin : end + 1]
+        peak = float(part.max())
+        apex = begin + int((part >= peak - _EQUAL).argmax())
         duration = float(ends[end] - starts[begin])
-        if values[apex] >= settings.onset and duration >= settings.shortest - 1e-9:
+        if peak >= settings.onset - _EQUAL and duration >= settings.shortest - ROUNDING:
             moments = (float(starts[begin]), float(starts[apex]), float(ends[end]))
             cuts = (bool(fresh[begin]), bool(closing[end]))
-            found.append(Event(name, *moments, duration, float(values[apex]), *cuts))
+            found.append(Event(name, *moments, duration, peak, *cuts))
     return found

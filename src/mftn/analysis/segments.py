@@ -8,7 +8,7 @@ from itertools import combinations, pairwise
 
 import numpy as np
 
-from mftn.analysis.clock import Clock
+from mftn.analysis.clock import ROUNDING, Clock
 from mftn.analysis.sheets import RowIndex, Sheet, Sources, read_sheet, span
 from mftn.errors import DataError
 
@@ -31,6 +31,10 @@ class Segment:
     start: float
     end: float
     conditions: Mapping[str, str] = field(default_factory=dict)
+
+    def holds(self, moment: float) -> bool:
+        """Whether a moment in seconds lies in it; its end does not, and belongs to the next one."""
+        return self.start - ROUNDING <= moment < self.end - ROUNDING
 
 
 @dataclass(frozen=True, slots=True)

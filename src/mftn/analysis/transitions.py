@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mftn.analysis.clock import ROUNDING
 from mftn.analysis.events import new_spans
 from mftn.analysis.settings import Settings
 from mftn.analysis.table import Floats
@@ -45,7 +46,7 @@ def find_transitions(times: Floats, durations: Floats, values: Floats, settings:
     found: list[Transition] = []
     last: tuple[int, int] | None = None  # (span, expression)
     for start, length, number in zip(starts.tolist(), lengths.tolist(), span.tolist(), strict=True):
-        if length < settings.shortest - 1e-9:
+        if length < settings.shortest - ROUNDING:
             continue
         here = int(top[start])
         if last and last[0] == number and last[1] != here:
