@@ -53,6 +53,29 @@ def test_drawn_permutations_come_near_the_exact_ones() -> None:
     assert (permutation.groups(a, b, 999, 0) >= 1 / 1000).all()
 
 
+@pytest.mark.parametrize("values", [(0.93, 0.01, 0.5), (1 / 3, 0.2, 0.5), (0.1, 0.7, 0.5)])
+@pytest.mark.parametrize("n", [3, 4, 5])
+def test_rounding_makes_no_p_of_people_who_do_not_differ(values: tuple[float, ...], n: int) -> None:
+    levels = [np.full((n, 1), value) for value in values]
+    assert permutation.groups(levels[0], levels[1], 5000, 0)[0] == pytest.approx(permutation.least_p(n, n, 5000))
+    for test in (permutation.any_groups, permutation.any_pairs):
+        f, p = test(levels, 500, 0)
+        assert f[0] == np.inf and p[0] < 0.05
+        f, p = test([np.full((n, 1), values[0])] * 3, 500, 0)
+        assert f[0] == 0 and p[0] == 1
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_drawn_permutations_do_not_depend_on_the_order_of_rows(several: bool) -> None:
+    count, levels = 40, ["a", "b"] * 20
+    people = [f"p{number // 2 if several else number:02d}" for number in range(count)]
+    values, order = RNG.normal(0, 1, count), RNG.permutation(count)
+    settings = Settings(permutations=500)
+    one = of_happiness(compare("x", units(people, levels, values), settings, []))
+    shuffled = units([people[k] for k in order], [levels[k] for k in order], values[order])
+    assert of_happiness(compare("x", shuffled, settings, [])).p == one.p
+
+
 def test_f_over_several_levels_agrees_with_scipy_and_statsmodels() -> None:
     levels = [RNG.normal(shift, 1, (9, 1)) for shift in (0, 0.4, 0.8)]
     f, p = permutation.any_groups(levels, 4000, 0)
@@ -179,6 +202,15 @@ def test_the_mixed_model_of_one_value_each_is_a_t_test() -> None:
     )
     oracle = scipy.stats.ttest_ind(a, b)
     assert (found.statistic, found.p) == pytest.approx((oracle.statistic, oracle.pvalue))
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_the_mixed_model_has_no_p_where_nobody_differs(several: bool) -> None:
+    people = [f"p{number // 2 if several else number}" for number in range(12)]
+    notes: list[str] = []
+    made = units(people, ["a", "b"] * 6, np.array([0.93, 0.01] * 6))
+    assert not [c for c in compare("x", made, Settings(test="mixed"), notes) if c.signal == "happiness"]
+    assert any("x: the mixed model of happiness" in note and "not tested" in note for note in notes)
 
 
 def test_a_person_counts_once_however_many_stretches_they_have() -> None:

@@ -51,7 +51,7 @@ class Units:
         for place, key in enumerate(zip(self.levels, self.people, strict=True)):
             places.setdefault(key, []).append(place)
         found: dict[str, dict[str, Floats]] = {level: {} for level in sorted(set(self.levels))}
-        for (level, person), chosen in places.items():
+        for (level, person), chosen in sorted(places.items()):  # drawn permutations must not depend on the rows' order
             weights = self.weights[chosen]
             found[level][person] = weights @ self.values[chosen] / weights.sum()
         return found

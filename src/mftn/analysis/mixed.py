@@ -16,6 +16,9 @@ from mftn.analysis.table import Floats
 if TYPE_CHECKING:
     from mftn.analysis.conditions import Comparison, Units
 
+LEAST_ERROR = 1e-10
+"""Standard error of a difference below which it comes of rounding alone."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fit:
@@ -35,7 +38,7 @@ class Fit:
 
 
 def fit(values: Floats, levels: Sequence[str], people: Sequence[str], within: bool) -> Fit | None:
-    """Fit by restricted maximum likelihood; None where it does not converge.
+    """Fit by restricted maximum likelihood; None where it does not converge, or no value differs within a level.
 
     The degrees of freedom are those of the between-within method (Schluchter & Elashoff 1990): statsmodels' own normal
     approximation finds too much in small samples. With one value per person it is ordinary least squares.
@@ -47,7 +50,7 @@ def fit(values: Floats, levels: Sequence[str], people: Sequence[str], within: bo
     count, persons, width = len(values), len(set(people)), len(names)
     if count == persons:
         ols = sm.OLS(values, design).fit()
-        return Fit(ols.params, ols.cov_params(), float(np.sqrt(ols.scale)), float(count - width))
+        return _certain(Fit(ols.params, ols.cov_params(), float(np.sqrt(ols.scale)), float(count - width)))
     freedom = count - persons - (width - 1) if within else persons - width
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a variance of people at 0 is no error: their values do not hang together
@@ -61,7 +64,14 @@ def fit(values: Floats, levels: Sequence[str], people: Sequence[str], within: bo
     if not np.isfinite(covariance).all() or not model.converged:
         return None
     spread = float(np.sqrt(model.scale + np.asarray(model.cov_re)[0, 0]))
-    return Fit(np.asarray(model.fe_params), covariance, spread, float(freedom))
+    return _certain(Fit(np.asarray(model.fe_params), covariance, spread, float(freedom)))
+
+
+def _certain(model: Fit) -> Fit | None:
+    """The model, unless a difference would have no error at all: its t would be infinite, and its p 0."""
+    variances = model.covariance.diagonal()
+    errors = variances[:, None] + variances - 2 * model.covariance
+    return model if errors[np.triu_indices(len(errors), 1)].min() > LEAST_ERROR**2 else None
 
 
 def compare_mixed(
@@ -96,7 +106,10 @@ def compare_mixed(
             continue
         model = fit(values, list(units.levels), list(units.people), within)
         if model is None:
-            notes.append(f"{factor}: the mixed model of {signal} does not converge: not tested")
+            notes.append(
+                f"{factor}: the mixed model of {signal} does not converge, or no value differs within a level: "
+                "not tested"
+            )
             continue
         tell = (factor, signal, "within" if within else "between", count)
         if len(levels) > 2:

@@ -19,6 +19,10 @@ from mftn.analysis.table import Floats
 _CHUNK = 1 << 22
 """Numbers held at once."""
 
+_ROUNDING = 1e-14
+"""Share of all squares below which squares come of rounding: they are differences of larger sums. Of a probability, the
+part that comes of rounding."""
+
 
 def pairs(a: Floats, b: Floats, draws: int, seed: int) -> Floats:
     """Two-sided p of a paired comparison: the sign of each person's difference is flipped.
@@ -56,7 +60,7 @@ def groups(a: Floats, b: Floats, draws: int, seed: int) -> Floats:
     observed = np.zeros((1, len(everybody)))
     observed[0, : len(a)] = 1
     centred = everybody - everybody.mean(axis=0)
-    return _p(np.abs(_welch(observed, centred))[0], lambda part: np.abs(_welch(part, centred)), masks, exact)
+    return _p(_welch(observed, centred)[0], lambda part: _welch(part, centred), masks, exact)
 
 
 def least_p(n: int, m: int | None, draws: int) -> float:
@@ -89,7 +93,7 @@ def any_groups(levels: Sequence[Floats], draws: int, seed: int) -> tuple[Floats,
     def f(orders: NDArray[Any]) -> Floats:
         sums = np.add.reduceat(centred[orders], edges, axis=1)  # (B, levels, M)
         between = (sums**2 / weights).sum(axis=1)
-        return _ratio(between / (len(sizes) - 1), (total - between) / (len(everybody) - len(sizes)))
+        return _ratio(between, total - between, total) * (len(everybody) - len(sizes)) / (len(sizes) - 1)
 
     rng = np.random.default_rng(seed)
     orders = rng.permuted(np.tile(np.arange(len(everybody)), (draws, 1)), axis=1)
@@ -114,7 +118,7 @@ def any_pairs(levels: Sequence[Floats], draws: int, seed: int) -> tuple[Floats, 
     def f(orders: NDArray[Any]) -> Floats:
         moved = np.take_along_axis(centred[None], orders[..., None], axis=2)  # (B, n, levels, M)
         between = (moved.sum(axis=1) ** 2).sum(axis=1) / n
-        return _ratio(between / (k - 1), (total - between) / ((n - 1) * (k - 1)))
+        return _ratio(between, total - between, total) * (n - 1)
 
     orders = rng.permuted(np.tile(np.arange(k), (draws, n, 1)), axis=2)
     observed = f(np.tile(np.arange(k), (1, n, 1)))[0]
@@ -133,19 +137,26 @@ def _choices(total: int, chosen: int, draws: int, seed: int, exact: bool) -> Flo
 
 
 def _welch(masks: Floats, values: Floats) -> Floats:
-    """(B, M) t of the masked people against the others."""
+    """(B, M) squared t of the masked people against the others."""
     n = masks.sum(axis=1, keepdims=True)
     m = masks.shape[1] - n
     first, squares = masks @ values, masks @ values**2
     second, rest = values.sum(axis=0) - first, (values**2).sum(axis=0) - squares
     error = (squares - first**2 / n) / (n * (n - 1)) + (rest - second**2 / m) / (m * (m - 1))
-    return _ratio(first / n - second / m, np.sqrt(error.clip(0)))
+    return _ratio((first / n - second / m) ** 2, error, (values**2).sum(axis=0))
 
 
-def _ratio(value: Floats, by: Floats) -> Floats:
-    """Where there is no spread, 0 without a difference and infinity with one."""
+def _ratio(squares: Floats, by: Floats, total: Floats) -> Floats:
+    """(B, M) one sum of squares by another; where there is no spread, 0 without a difference and infinity with one.
+
+    Args:
+        squares: (B, M) that a difference makes.
+        by: (B, M) that are left.
+        total: (M,) of all values.
+    """
+    squares, by = (np.where(part <= _ROUNDING * total + _ROUNDING**2, 0.0, part) for part in (squares, by))
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where((by <= 1e-15) & (np.abs(value) <= 1e-15), 0.0, value / by)
+        return np.where((by == 0) & (squares == 0), 0.0, squares / by)
 
 
 def _p(
