@@ -139,6 +139,13 @@ def test_methods_name_every_setting_and_version(written: Path) -> None:
     assert about["settings"]["permutations"] == 500
 
 
+def test_a_confidence_is_written_as_it_was_given(study: pd.DataFrame, groups: pd.DataFrame, tmp_path: Path) -> None:
+    summary = mftn.summarize(study, groups=groups, people="one", settings=mftn.Settings(confidence=0.999))
+    page = summary.write(tmp_path).read_text(encoding="utf-8")
+    assert "99.9 % interval" in page and "99.9 % t intervals" in page and "100 %" not in page
+    assert "Intervals are at 99.9%" in (tmp_path / "methods.txt").read_text(encoding="utf-8")
+
+
 def test_hostile_names_are_text_on_the_page(faces: Faces, tmp_path: Path) -> None:
     name = "<script>alert(1)</script>.mp4"
     page = mftn.summarize(faces(name, np.arange(50) / 10, ["neutral"] * 50)).write(tmp_path).read_text(encoding="utf-8")

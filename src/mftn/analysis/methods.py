@@ -115,7 +115,7 @@ def _tests(summary: Summary) -> str:
     return (
         f"Conditions were compared by {test}. The unit is the person: the {value} of a person in a condition is "
         "weighted by seen time over segments; frames are never treated as independent. Intervals are at "
-        f"{settings.confidence:.0%}. Each factor is tested by itself, without interactions; its eight expressions "
+        f"{100 * settings.confidence:g}%. Each factor is tested by itself, without interactions; its eight expressions "
         "(times the pairs of levels) are one family, corrected by Holm's method (p_holm); the valence index is tested "
         f"apart. Comparisons need {FEWEST} people."
     )
