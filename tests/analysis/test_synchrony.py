@@ -127,6 +127,23 @@ def test_short_stretches_have_no_p(faces: Faces) -> None:
     assert np.isnan(synchrony(pair(faces, moving(rng, 200), moving(rng, 200))).iloc[0]["p"])
 
 
+def test_nothing_to_compare_is_noted(faces: Faces) -> None:
+    rng = np.random.default_rng(8)
+    films = [faces(f"{name}.mp4", np.arange(100) / 10, shown(moving(rng, 100))) for name in "ab"]
+    summary = mftn.summarize(pd.concat(films), people="one", settings=mftn.Settings(synchrony=True))
+    assert any(note.startswith("synchrony: nothing to compare") for note in summary.notes)
+
+
+def test_the_order_of_recordings_changes_no_p_of_viewers(faces: Faces) -> None:
+    rng = np.random.default_rng(9)
+    films = [faces(f"{name}.mp4", np.arange(300) / 10, shown(moving(rng, 300))) for name in "abc"]
+    tables = [
+        mftn.summarize(pd.concat(order), people="one", settings=mftn.Settings(synchrony=True)).synchrony
+        for order in (films, films[::-1])
+    ]
+    pd.testing.assert_frame_equal(*tables)
+
+
 def test_viewers_who_share_a_recording_are_noted(faces: Faces) -> None:
     rng = np.random.default_rng(9)
     parts = [faces(f"v{n}.mp4", np.arange(200) / 10, shown(moving(rng, 200))) for n in range(3)]

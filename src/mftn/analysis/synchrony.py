@@ -96,9 +96,14 @@ def synchronise(courses: Sequence[Course], settings: Settings, notes: list[str])
     for name, each in viewers.items():
         apart = len({course.source for course in each.values()}) == len(each)
         if len(each) > 2 and apart:
-            found += _viewers(name, list(each.values()), settings)
+            found += _viewers(name, [each[person] for person in sorted(each)], settings)
         elif len(each) > 2:
             notes.append(f"{name}: some of its people share a recording, so they are not compared as viewers")
+    if settings.synchrony and not found:
+        notes.append(
+            "synchrony: nothing to compare; it needs two people who move in one recording, or one segment that three or "
+            "more people whom the study names (--people) saw in recordings of their own"
+        )
     return found
 
 
