@@ -1,5 +1,9 @@
+import errno
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -139,6 +143,56 @@ def test_unreadable_tables_are_named(tmp_path: Path, name: str, text: str, messa
     (tmp_path / name).write_text(text)
     with pytest.raises(DataError, match=message):
         mftn.summarize(tmp_path / name)
+
+
+def test_a_row_without_a_source_is_named_with_its_table(faces: Faces, tmp_path: Path) -> None:
+    good = faces("a.mp4", np.arange(9) / 10, ["neutral"] * 9)
+    bad = good.copy()
+    bad.loc[4, "source"] = None
+    good.to_csv(tmp_path / "good.csv", index=False)
+    bad.to_csv(tmp_path / "bad.csv", index=False)
+    with pytest.raises(DataError, match=r"bad\.csv: row 5 below the header has no source"):
+        mftn.summarize([tmp_path / "good.csv", tmp_path / "bad.csv"])
+
+
+def test_a_cell_that_a_spreadsheet_changed_is_named_by_its_column(faces: Faces, tmp_path: Path) -> None:
+    rows = faces("a.mp4", np.arange(9) / 10, ["neutral"] * 9).astype({"time": object})
+    rows.loc[3, "time"] = "01. Mai"
+    rows.to_csv(tmp_path / "faces.csv", index=False)
+    with pytest.raises(DataError, match=r"faces\.csv: not a readable csv table.*column time: Row #5.*01\. Mai"):
+        mftn.summarize(tmp_path / "faces.csv")
+
+
+def test_a_table_in_another_encoding_says_how_to_save_it(faces: Faces, tmp_path: Path) -> None:
+    text = faces("prüf.mp4", np.arange(9) / 10, ["neutral"] * 9).to_csv(index=False)
+    for encoding in ("cp1252", "utf-16"):
+        (tmp_path / "faces.csv").write_bytes(text.encode(encoding))
+        with pytest.raises(DataError, match=r"faces\.csv: not a readable csv table \(save it as CSV UTF-8\)"):
+            mftn.summarize(tmp_path / "faces.csv")
+
+
+def test_a_crowd_is_one_line_of_jsonl_however_long(tmp_path: Path) -> None:
+    faces = tuple(replace(face(number, None), crop=f"crops/{200 * 'x'}/{number}.png") for number in range(4000))
+    lines = [json.dumps(Prediction(f"{name}.jpg", 9, 9, faces).to_dict()) for name in "abc"]
+    assert min(map(len, lines)) > 1 << 21
+    (tmp_path / "faces.jsonl").write_text("\n".join(lines) + "\n")
+    assert [len(recording.tracks) for recording in recordings(tmp_path / "faces.jsonl")] == [4000] * 3
+
+
+def test_a_full_disk_for_temporary_files_is_named(
+    faces: Faces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faces("a.mp4", [0, 1], ["neutral"] * 2).to_csv(tmp_path / "faces.csv", index=False)
+    full = OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr("mftn.analysis.formats.pq.ParquetWriter.write_table", Mock(side_effect=full))
+    with pytest.raises(DataError, match=r"faces\.csv: is copied to .* which is full; set TMPDIR"):
+        mftn.summarize(tmp_path / "faces.csv")
+
+
+def test_tracks_without_times_are_no_images(faces: Faces) -> None:
+    rows = faces("a.mp4", np.arange(9) / 10, ["neutral"] * 9).rename(columns={"time": "Time"})
+    with pytest.raises(DataError, match=r"a\.mp4: 9 faces have a track and no time"):
+        mftn.summarize(rows)
 
 
 def test_missing_files_and_no_table_are_named(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ Parquet is read as it is. The others are first copied into a temporary Parquet f
 
 from __future__ import annotations
 
+import errno
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -41,6 +42,9 @@ TYPES: dict[str, pa.DataType] = {
 _NEEDED = ("source",)
 _ENDINGS = {".parquet": "parquet", ".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 _ROWS = 1 << 17
+_LONGEST_LINE = 1 << 24
+"""Bytes of a line of JSONL at most: 2,000 faces whose paths are long have more than the reader's usual 1 MiB."""
+
 _SAMPLE = 1000
 """Lines of a CSV table that show whether its decimals have points or commas."""
 
@@ -96,6 +100,9 @@ def open_part(part: str | Path | pa.Table, files: ExitStack) -> Part:
         batches = _csv_batches(path) if kind == "csv" else _jsonl_batches(path)
         return _checked(_Parquet(str(path), _copy(batches, folder / "faces.parquet", str(path))))
     except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            where = tempfile.gettempdir()
+            raise DataError(f"{path}: is copied to {where} while it is read, which is full; set TMPDIR") from error
         raise DataError(f"{path}: not a readable {kind} table: {str(error).splitlines()[0]}") from error
 
 
@@ -177,8 +184,12 @@ def _csv_batches(path: Path) -> Iterator[pa.Table]:
         decimal_point="," if comma else ".",
     )
     parse = pa.csv.ParseOptions(delimiter=separator, newlines_in_values=True)
-    for batch in pa.csv.open_csv(path, parse_options=parse, convert_options=convert):
-        yield pa.Table.from_batches([batch])
+    try:
+        for batch in pa.csv.open_csv(path, parse_options=parse, convert_options=convert):
+            yield pa.Table.from_batches([batch])
+    except pa.ArrowInvalid as error:
+        said = re.sub(r"CSV column #(\d+)", lambda found: f"column {names[int(found[1])]}", str(error).splitlines()[0])
+        raise DataError(f"{path}: not a readable csv table (save it as CSV UTF-8): {said}") from error
 
 
 def _jsonl_batches(path: Path) -> Iterator[pa.Table]:
@@ -193,7 +204,8 @@ def _jsonl_batches(path: Path) -> Iterator[pa.Table]:
     )
     image = {"source": text, "faces": pa.list_(face), "error": text, "time": pa.float64(), "model": text}
     parse = pa.json.ParseOptions(explicit_schema=pa.schema(image), unexpected_field_behavior="ignore")
-    for batch in pa.json.open_json(path, parse_options=parse):
+    read = pa.json.ReadOptions(block_size=_LONGEST_LINE)
+    for batch in pa.json.open_json(path, read_options=read, parse_options=parse):
         yield _flat(pa.Table.from_batches([batch]))
 
 

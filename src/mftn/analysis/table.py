@@ -113,8 +113,6 @@ class Tables:
         offset = 0
         for batch in self._batches(["source", "model"]):
             sources = batch["source"].combine_chunks()
-            if sources.null_count:
-                raise DataError(f"row {offset + 1} or later has no source; each row names the file that it is from")
             starts = _run_starts(sources)
             for start, end in zip(starts, [*starts[1:], len(sources)], strict=True):
                 self._last[sources[start].as_py()] = offset + end - 1
@@ -128,9 +126,17 @@ class Tables:
     def _batches(self, columns: Sequence[str]) -> Iterator[pa.Table]:
         schema = pa.schema([(name, TYPES[name]) for name in columns])
         for part in self._parts:
+            row = 1
             for batch in part.batches([name for name in columns if name in part.names]):
                 if batch.num_rows:
+                    if batch["source"].null_count:
+                        row += pc.index(pc.is_null(batch["source"]), True).as_py()
+                        raise DataError(
+                            f"{part.name}: row {row} below the header has no source; each row names the file that "
+                            "it is from"
+                        )
                     yield conform(batch, schema, part.name)
+                row += batch.num_rows
 
 
 def _run_starts(sources: pa.Array) -> list[int]:
@@ -147,6 +153,8 @@ def _recording(source: str, rows: pa.Table) -> Recording:
     missing = np.isnan(times[~failed])  # what ends a video early is a row of its own, without a time
     if missing.any() and not missing.all():
         raise DataError(f"{source}: some of its rows have a time and some have none; predict it again")
+    if missing.all() and (tracked := pc.sum(pc.is_valid(rows["track"])).as_py()):
+        raise DataError(f"{source}: {tracked} faces have a track and no time; a video needs the column time (seconds)")
     left, top, right, bottom = (rows[name].to_numpy() for name in BOX)
     order = np.flatnonzero(face)
     order = order[np.argsort(times[order], kind="stable")]
