@@ -79,6 +79,14 @@ def test_a_recording_without_a_segment_is_named(faces: Faces) -> None:
     assert set(summary.persons["source"]) == {"a.mp4"}
 
 
+def test_a_segment_before_the_first_frame_is_named(faces: Faces) -> None:
+    segments = pd.DataFrame({"name": ["x", "y", "z"], "start": [0, 95, 100], "end": [50, 105, 105]})
+    notes = mftn.summarize(faces("a.mp4", 100 + TIMES, ["neutral"] * 100), segments=segments).notes
+    assert "a.mp4: segment x begins at 0 s, the recording at 100.00 s: the time before is missing time" in notes
+    assert any("segment y begins at 95 s" in note for note in notes)
+    assert not any("segment z" in note and "begins" in note for note in notes)
+
+
 def test_overlapping_segments_are_named_and_each_is_measured(faces: Faces) -> None:
     segments = pd.DataFrame({"name": ["s", "t"], "start": [0, 4], "end": [6, 10]})
     summary = mftn.summarize(faces("a.mp4", TIMES, ["neutral"] * 100), segments=segments)
@@ -145,6 +153,18 @@ def test_a_row_for_another_folder_is_not_taken_for_this_one(faces: Faces, word: 
     assert any(f"no source {word}" in note for note in summary.notes) != found
 
 
+@pytest.mark.parametrize("word", ["P01", "P01.mp4", r"films\P01.mp4", "films/P01"])
+def test_paths_of_windows_are_read_on_every_system(faces: Faces, word: str) -> None:
+    segments = pd.DataFrame({"source": [word], "name": ["x"], "start": [0], "end": [5]})
+    assert not mftn.summarize(faces(r"D:\study\films\P01.mp4", TIMES, ["neutral"] * 100), segments=segments).notes
+
+
+def test_an_empty_result_says_why(faces: Faces) -> None:
+    segments = pd.DataFrame({"source": ["b"], "name": ["x"], "start": [0], "end": [5]})
+    with pytest.raises(DataError, match=r"nobody is in the results: .*segments: row 2: the table has no source b"):
+        mftn.summarize(faces("a.mp4", TIMES, ["neutral"] * 100), segments=segments)
+
+
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
 def test_tables_from_any_spreadsheet_are_read(faces: Faces, tmp_path: Path, separator: str) -> None:
     path = tmp_path / "segments.csv"
@@ -179,6 +199,24 @@ def test_a_person_without_a_baseline_in_a_recording_has_that_of_their_others(fac
     summary = mftn.summarize(rows, people=people, baseline=pd.DataFrame({"source": ["a"]}))
     found = summary.expressions[summary.expressions["expression"] == "happiness"].set_index("source")
     assert found.loc["b.mp4", "difference"] == pytest.approx(0.92)
+
+
+def test_no_moment_of_a_baseline_counts_twice(faces: Faces) -> None:
+    rows = faces("a.mp4", TIMES, ["neutral"] * 40 + ["happiness"] * 60)
+    twice = pd.DataFrame({"source": ["a", "", "a"], "person": ["", "a.mp4", ""], "start": [0, 2, 0], "end": [6, 8, 1]})
+    once = pd.DataFrame({"source": ["a"], "start": [0], "end": [8]})
+    one, other = (mftn.summarize(rows, people="one", baseline=spec).expressions for spec in (once, twice))
+    np.testing.assert_allclose(one["baseline"], other["baseline"], atol=1e-9)
+
+
+def test_a_baseline_image_that_two_rows_name_counts_once(faces: Faces) -> None:
+    rows = pd.concat(
+        [faces(f"{name}.jpg", [np.nan], [shown]) for name, shown in (("a", "neutral"), ("b", "fear"), ("c", "anger"))]
+    ).assign(track=np.nan)
+    people = pd.DataFrame({"source": ["a", "b", "c"], "person": ["Ann"] * 3})
+    baseline = pd.DataFrame({"source": ["a", "a", "b"], "person": ["Ann", "", ""]})
+    found = mftn.summarize(rows, people=people, baseline=baseline).expressions.set_index("expression")
+    assert found.loc["neutral", "baseline"] == pytest.approx((0.93 + 0.01) / 2, abs=1e-6)
 
 
 def test_baselines_that_are_nowhere_are_refused(faces: Faces) -> None:

@@ -139,6 +139,18 @@ class Baseline:
         if self._span:
             return [] if still else [self._span]
         if self.segment is not None:
-            return [(one.start, one.end) for one in segments if one.name == self.segment]
-        rows = [self._rows[number] for number in self._index.find(person.source, person.name)]
-        return [(np.nan, np.nan) if still else row for row in rows]
+            spans = [(one.start, one.end) for one in segments if one.name == self.segment]
+        else:
+            spans = [self._rows[number] for number in self._index.find(person.source, person.name)]
+        return [(np.nan, np.nan)][: len(spans)] if still else _joined(spans)
+
+
+def _joined(spans: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The spans in order, those that overlap as one: no moment counts twice."""
+    found: list[tuple[float, float]] = []
+    for start, end in sorted(spans):
+        if found and start <= found[-1][1]:
+            found[-1] = (found[-1][0], max(found[-1][1], end))
+        else:
+            found.append((start, end))
+    return found

@@ -100,9 +100,15 @@ class Segments:
         return found
 
     def _tell(self, source: str, segments: Sequence[Segment], clock: Clock) -> None:
+        most = max(0.1, 2 * float(clock.durations[-1]))
         for one in segments:
+            if min(clock.start, one.end) - one.start > most:
+                self.notes.append(
+                    f"{source}: segment {one.name} begins at {one.start:g} s, the recording at {clock.start:.2f} s: "
+                    "the time before is missing time"
+                )
             beyond = one.end - max(clock.end, one.start)
-            if beyond > max(0.1, 2 * float(clock.durations[-1])):
+            if beyond > most:
                 self.notes.append(
                     f"{source}: segment {one.name} ends at {one.end:g} s, the recording at {clock.end:.2f} s: "
                     "the rest is missing time"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import unicodedata
 from collections.abc import Iterable, Sequence
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PureWindowsPath
 from typing import TypeAlias
 
 import pandas as pd
@@ -136,7 +136,7 @@ class Sources:
         self._names = dict.fromkeys(names)
         self._by: dict[str, dict[str, None]] = {}
         for name in self._names:
-            path = PurePath(normalised(name))
+            path = _pure(normalised(name))
             for key in {path.name, path.stem}:
                 self._by.setdefault(key, {})[name] = None
 
@@ -148,13 +148,18 @@ class Sources:
         """
         if word in self._names:
             return word
-        found = [source for source in self._by.get(PurePath(word).name, {}) if _same_folders(normalised(source), word)]
+        found = [source for source in self._by.get(_pure(word).name, {}) if _same_folders(normalised(source), word)]
         if len(found) > 1:
             raise DataError(f"{name}: {word} may be {' or '.join(found[:3])}; write the path as the table has it")
         return found[0] if found else None
 
 
+def _pure(name: str) -> PurePath:
+    r"""A path; one with \, as tables that were made on Windows have it, is read on every system."""
+    return PureWindowsPath(name) if "\\" in name else PurePath(name)
+
+
 def _same_folders(one: str, other: str) -> bool:
     """Whether two paths agree in the folders that both name."""
-    first, second = PurePath(one).parts[-2::-1], PurePath(other).parts[-2::-1]  # the nearest folder first
+    first, second = _pure(one).parts[-2::-1], _pure(other).parts[-2::-1]  # the nearest folder first
     return all(a == b for a, b in zip(first, second, strict=False))

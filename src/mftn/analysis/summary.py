@@ -184,7 +184,8 @@ def _check_baseline(baseline: Baseline, segments: Segments) -> None:
 def _results(collector: Collector, tables: Tables) -> Summary:
     rows, settings, notes = collector.rows, collector.settings, collector.notes
     if not rows:
-        raise DataError("nobody is in the results: no face was found, or no segment is in the recordings")
+        why = "; ".join(["no face was found, or no segment is in the recordings", *notes[:3]])
+        raise DataError(f"nobody is in the results: {why}")
     factors = collector.conditions.factors
     baseline = collector.baseline.of if collector.baseline.spec is not None else None
     units = _units(collector)
