@@ -303,6 +303,26 @@ def test_an_interrupted_summary_can_be_written_anew(
     assert summary.write(tmp_path).exists()
 
 
+def test_an_interrupted_summary_leaves_no_page_of_an_earlier_one(
+    study: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mftn.summarize(study.head(50)).write(tmp_path)
+    monkeypatch.setattr("mftn.analysis.output.write_table", Mock(side_effect=KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        mftn.summarize(study.head(80)).write(tmp_path)
+    assert not (tmp_path / "summary.html").exists()
+
+
+def test_a_folder_that_is_a_file_is_refused_before_any_work(
+    study: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study.head(50).to_parquet(tmp_path / "faces.parquet")
+    (tmp_path / "out").touch()
+    monkeypatch.setattr("mftn.analysis.summary.summarize", Mock(side_effect=AssertionError("work was done")))
+    assert main(["summarize", str(tmp_path / "faces.parquet"), "--out", str(tmp_path / "out")]) == 1
+    assert f"{tmp_path / 'out'}: is no folder" in capsys.readouterr().err
+
+
 def test_prediction_and_help_import_nothing_of_it() -> None:
     code = (
         "import sys, mftn; mftn.predict; from mftn.cli import main; main(['--help']);"

@@ -66,8 +66,12 @@ def write_summary(summary: Summary, folder: Path, *, elan: bool, bids: bool) -> 
     if bids:
         files += [f"bids/{name}" for name in (BIDS_DESCRIPTION, *bids_tables(summary.events))]
     digests = results.earlier().get("elan", {})
-    (folder / "figures").mkdir(parents=True, exist_ok=True)
     results.begin(files)
+    (folder / "figures").mkdir(exist_ok=True)
+    page = (
+        folder / "summary.html"
+    )  # written last: where this is interrupted, an earlier one would contradict the tables
+    page.unlink(missing_ok=True)
     if elan:
         sources = [one.source for one in summary.presence]
         digests, changed = write_elan(summary.events, sources, folder / "elan", digests)
@@ -95,7 +99,6 @@ def write_summary(summary: Summary, folder: Path, *, elan: bool, bids: bool) -> 
     settings, study = asdict(summary.settings), asdict(summary.study)
     about = {"settings": settings, "study": study, "versions": versions(), "files": files, "elan": digests}
     write_text(folder / INDEX, json_text(about, indent=1))
-    page = folder / "summary.html"
     write_text(page, _page(summary, images, subjects))
     return page
 
