@@ -101,8 +101,8 @@ def synchronise(courses: Sequence[Course], settings: Settings, notes: list[str])
             notes.append(f"{name}: some of its people share a recording, so they are not compared as viewers")
     if settings.synchrony and not found:
         notes.append(
-            "synchrony: nothing to compare; it needs two people who move in one recording, or one segment that three or "
-            "more people whom the study names (--people) saw in recordings of their own"
+            "synchrony: nothing to compare; it needs two people who move in one recording, or one segment that three "
+            "or more people whom the study names (--people) saw in recordings of their own"
         )
     return found
 
