@@ -40,9 +40,7 @@ class ResultFolder:
             OutputError: There is one of these names, or the folder is a file.
         """
         if self.folder.exists() and not self.folder.is_dir():
-            raise OutputError(
-                f"{self.folder}: is no folder, so results cannot be written into it; choose another (--out)"
-            )
+            raise OutputError(f"{self.folder}: is not a folder; choose another (--out)")
         own = set(map(str, self.earlier().get("files", ())))
         for name in names:
             if name not in own and (self.folder / name).exists():

@@ -68,9 +68,7 @@ def write_summary(summary: Summary, folder: Path, *, elan: bool, bids: bool) -> 
     digests = results.earlier().get("elan", {})
     results.begin(files)
     (folder / "figures").mkdir(exist_ok=True)
-    page = (
-        folder / "summary.html"
-    )  # written last: where this is interrupted, an earlier one would contradict the tables
+    page = folder / "summary.html"  # written last: after an interruption, an earlier one would contradict the tables
     page.unlink(missing_ok=True)
     if elan:
         sources = [one.source for one in summary.presence]
