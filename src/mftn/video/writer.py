@@ -24,7 +24,7 @@ TICKS_PER_S = 90000
 """Ticks per second of the copy's clock."""
 
 LONGEST_SHOWN_S = 3600.0
-"""Seconds for which one frame is shown; over a longer gap it is repeated: .mp4 and .mov cannot hold one of 6.6 hours."""
+"""Seconds for which one frame is shown; over a longer gap it is repeated, as .mp4 and .mov cannot hold 6.6 hours."""
 
 PRIMING_SAMPLES = 2112
 """Samples of sound that encoders put before the first frame; players skip them."""
