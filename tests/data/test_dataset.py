@@ -88,3 +88,28 @@ def test_a_crop_whose_damaged_header_names_another_size_is_unreadable(
         FaceDataset(folder, "train")
     left = FaceDataset(folder, "train", skip_unreadable=True)
     assert left.unreadable == [whole.paths[2]] and len(left) == len(whole) - 1
+
+
+def test_votes_in_another_order_teach_no_other_class(prepared: Path, tmp_path: Path) -> None:
+    """Ten numbers do not say which class they are for: their columns' names do, and the labels agree with them."""
+    table, about = read_manifest(prepared), json.loads((prepared / "dataset.json").read_text())
+    order = [3, 1, 0, 2, 9, 8, 7, 6, 5, 4]
+    votes = [[row[index] for index in order] for row in table["votes"].to_pylist()]
+    column = table.schema.get_field_index("votes")
+    moved = table.set_column(column, table.schema.field(column), pa.array(votes, pa.list_(pa.int32())))
+    pq.write_table(moved, tmp_path / "manifest.parquet")
+    for name in ("train", "valid"):
+        (tmp_path / name).symlink_to(prepared / name)
+
+    def read(**changed: object) -> FaceDataset:
+        (tmp_path / "dataset.json").write_text(json.dumps(about | changed))
+        return FaceDataset(tmp_path, "train")
+
+    expected, named = FaceDataset(prepared, "train"), read(votes=[about["votes"][index] for index in order])
+    assert named.labels.tolist() == expected.labels.tolist() and named.targets.equal(expected.targets)
+    with pytest.raises(DataError, match=r"has the label .*, but other votes are more: the votes are in another order"):
+        read()
+    with pytest.raises(DataError, match="its votes are not one number for each of neutral"):
+        read(votes=about["votes"][:8])
+    with pytest.raises(DataError, match=r"classes is \['anger', 'neutral'\], not 7 or 8"):
+        read(classes=["anger", "neutral"])

@@ -257,7 +257,7 @@ def test_label_tables_of_ferplus_are_read_with_a_byte_order_mark_and_blank_lines
         ("Usage,", "Use,", r"fer2013new.csv:2: not a usage, an image name"),
         ("Image name", "Name", r"fer2013new.csv:2: not a usage, an image name"),
         (",0,0,0\n", "\n", r"fer2013new.csv:2: not a file name"),
-        (",0,0,0\n", ",0,0,0,0\n", r"fer2013new.csv:2: not a file name"),
+        (",0,0,0\n", ",0,0,0,0\n", r"fer2013new.csv:2: expected 10 vote counts"),
     ],
 )
 def test_vote_tables_with_other_columns_are_named(old: str, new: str, message: str, tmp_path: Path) -> None:
@@ -269,6 +269,22 @@ def test_vote_tables_with_other_columns_are_named(old: str, new: str, message: s
 
 def test_annotations_of_affectnet_are_one_number_each(tmp_path: Path) -> None:
     folder = tmp_path / "train_set" / "annotations"
+def test_votes_follow_the_names_of_their_columns(tmp_path: Path) -> None:
+    root = lookalikes.ferplus_tables(tmp_path, 5, 2)
+    expected = list(read_records("ferplus", root))
+    table = root / "fer2013new.csv"
+    header, *rows = (line.split(",") for line in table.read_text().splitlines())
+    order = [1, 0, 11, 5, 4, 3, 2, 10, 9, 8, 7, 6]
+    saved = [",".join(header[i] for i in order)]
+    saved += [",".join(row[i] if i < 2 else f"{row[i]}.0" for i in order) for row in rows]  # as pandas writes gaps
+    table.write_text("\n".join(saved))
+    assert list(read_records("ferplus", root)) == expected
+    for old, new, message in (("10.0", "9.5", "expected 10 vote counts"), ("NF", "no face", "lacks the columns NF")):
+        table.write_text("\n".join(saved).replace(old, new))
+        with pytest.raises(DataError, match=message):
+            list(read_records("ferplus", root))
+
+
     folder.mkdir(parents=True)
     np.save(folder / "0_exp.npy", np.array(["3"]))
     assert labels("affectnet", tmp_path) == ["surprise"]

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mftn.errors import DataError
+from mftn.labels import LABEL_SETS
 
 MANIFEST = "manifest.parquet"
 SCHEMA = pa.schema(
@@ -19,7 +20,7 @@ SCHEMA = pa.schema(
         "path": pa.string(),  # of the crop, from the data set's folder
         "split": pa.string(),  # train, valid or test: this column counts, not the folder's name
         "label": pa.string(),  # the expression; null where the raters saw none
-        "votes": pa.list_(pa.int32()),  # raters' votes in FERPlus's columns
+        "votes": pa.list_(pa.int32()),  # raters' votes for what dataset.json names under votes
         "source": pa.string(),  # the image, from the data set's root
         "face": pa.int32(),  # number of the face in its image
         "cut_by": pa.string(),  # landmarks, box (the annotated one) or picture (no face found, the whole is kept)
@@ -61,7 +62,7 @@ def read_description(folder: str | Path) -> dict[str, Any]:
     """What `dataset.json` says.
 
     Raises:
-        DataError: It is missing, no JSON or incomplete.
+        DataError: It is missing, no JSON or incomplete, or its classes are others.
     """
     path = Path(folder) / "dataset.json"
     try:
@@ -70,4 +71,6 @@ def read_description(folder: str | Path) -> dict[str, Any]:
         raise DataError(f"{path}: cannot be read ({error}); prepare the data set again") from error
     if missing := [key for key in ("classes", "pictures", "preparation") if key not in description]:
         raise DataError(f"{path}: lacks {', '.join(missing)}; prepare the data set again")
+    if description["classes"] not in list(LABEL_SETS):  # a list of names in another order, for one
+        raise DataError(f"{path}: classes is {description['classes']!r}, not 7 or 8; prepare the data set again")
     return description

@@ -14,6 +14,7 @@ from mftn.data.manifest import MANIFEST, SCHEMA
 from mftn.data.prepare.resume import write_sources
 from mftn.data.records import SPLITS, Split
 from mftn.data.splits import Shares, complete_splits
+from mftn.data.votes import VOTE_COLUMNS
 from mftn.errors import DataError
 from mftn.files import atomic_write, json_text, write_text
 
@@ -43,6 +44,7 @@ def join(out: Path, parts: Sequence[Path], about: Mapping[str, Any], shares: Sha
     description = {
         **about,
         "classes": about.get("classes_read", 8) if voted else 8 if "contempt" in kept["label"] else 7,
+        **({"votes": VOTE_COLUMNS} if voted else {}),
         **counts(split, kept["label"], kept["face_found"]),
         "damaged": damaged,
     }

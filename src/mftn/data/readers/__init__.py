@@ -125,8 +125,8 @@ def read_cells(table: Path) -> Iterator[tuple[str, list[str]]]:
                 yield f"{table}:{line}", cells
 
 
-def read_rows(table: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a CSV table by its first row's names."""
+def read_rows(table: Path) -> Iterator[dict[Any, Any]]:
+    """The rows of a CSV table by its first row's names; cells beyond these are a list under None."""
     with open_table(table) as file:
         yield from csv.DictReader(file)
 

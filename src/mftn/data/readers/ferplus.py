@@ -18,6 +18,9 @@ from mftn.data.votes import VOTE_COLUMNS, hard_labels
 from mftn.errors import DataError
 from mftn.labels import EXPRESSIONS
 
+TABLE_COLUMNS = (*VOTE_COLUMNS[:-1], "NF")
+"""Names of the vote columns in fer2013new.csv."""
+
 FOLDERS: Mapping[str, Split] = {"FER2013Train": "train", "FER2013Valid": "valid", "FER2013Test": "test"}
 
 
@@ -58,21 +61,24 @@ def _read_tables(votes_table: Path, pixels_table: Path) -> Iterator[Record]:
             raise DataError(f"{where}: {votes_table.name} and {pixels_table.name} differ in length")
         if row.get("Usage") is None or row.get("Image name") is None:
             raise DataError(f"{where}: not a usage, an image name and vote counts: {list(row.values())}")
+        if missing := [column for column in TABLE_COLUMNS if column not in row]:
+            raise DataError(f"{votes_table}: lacks the columns {', '.join(missing)}, by whose names votes are read")
         usage, _, pixels = parse_row(pixels_row, f"{pixels_table}:{line}")
         if row["Usage"] != usage:
             raise DataError(f"{where}: {row['Usage']} here but {usage} in {pixels_table.name}: not the same rows")
         if row["Image name"]:  # those without are no faces and not part of FERPlus's folders either
-            votes = _votes(list(row.values())[2:], where)
+            votes = _votes([*(row[column] for column in TABLE_COLUMNS), *row.get(None, ())], where)
             name = f"{USAGES[usage]}/{Path(row['Image name']).stem}"
             yield Record(pixels_table, where, name, USAGES[usage], _label(votes), votes, pixels=pixels)
 
 
 def _votes(columns: Sequence[str], where: str) -> tuple[int, ...]:
     try:
-        votes = tuple(int(vote) for vote in columns)
-    except (ValueError, TypeError) as error:  # a row that is too short has None, one that is too long a list
+        values = [float(vote) for vote in columns]  # a table that was saved anew may have 3.0
+        votes = tuple(map(int, values))
+    except (ValueError, TypeError, OverflowError) as error:  # a row that is too short has None
         raise DataError(f"{where}: not a file name, a box and vote counts: {columns}") from error
-    if len(votes) != len(VOTE_COLUMNS) or min(votes) < 0:
+    if len(votes) != len(VOTE_COLUMNS) or min(votes) < 0 or list(votes) != values:
         raise DataError(f"{where}: expected {len(VOTE_COLUMNS)} vote counts, found {columns}")
     return votes
 
