@@ -15,9 +15,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from mftn.errors import ImageError, MFTNError, OutputError
+from mftn.errors import ConfigError, ImageError, MFTNError, OutputError
 
 if TYPE_CHECKING:
     from PIL import Image as PillowImage
@@ -86,6 +86,46 @@ def remove_unfinished(path: Path) -> None:
     for partial in target.parent.glob(f"{glob.escape(target.name)}.*.partial"):
         if partial.name.removeprefix(f"{target.name}.").removesuffix(".partial").isdecimal():  # a process id
             partial.unlink(missing_ok=True)
+
+
+def lock(file: int | BinaryIO, path: Path) -> None:
+    """Keep other runs from an open file or folder as long as it is open; on Windows nothing does.
+
+    Args:
+        file: What is open, or its number.
+        path: Its name, for the message.
+
+    Raises:
+        ConfigError: Another run holds it.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ConfigError(f"{path}: another run is writing to it; wait for its end") from None
+    except OSError:  # a network drive without locks
+        return
+
+
+@contextmanager
+def locked_folder(folder: Path) -> Iterator[None]:
+    """Keep other runs from a folder until the block ends, by `lock`; a process that is killed leaves no lock behind.
+
+    Raises:
+        ConfigError: Another run holds it.
+    """
+    if os.name == "nt":  # folders cannot be opened
+        yield
+        return
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        lock(number, folder)
+        yield
+    finally:
+        os.close(number)
 
 
 def file_identity(path: str | os.PathLike[str]) -> tuple[int, int] | None:

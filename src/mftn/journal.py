@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mftn.errors import ConfigError, OutputError
-from mftn.files import disk_errors, remove_unfinished
+from mftn.files import disk_errors, lock, remove_unfinished
 from mftn.output import Provenance, meta_path, open_writer
 from mftn.types import Prediction
 
@@ -92,7 +92,7 @@ class Journal:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file: BinaryIO = self.path.open("a+b")
             try:
-                _lock(self._file, self.path)
+                lock(self._file, self.path)
                 self._begin(resume)
             except BaseException:
                 self._file.close()
@@ -327,17 +327,3 @@ def _state(path: str) -> State | None:
 def _flat(provenance: dict[str, object]) -> dict[str, object]:
     settings = provenance.get("settings")
     return provenance | (settings if isinstance(settings, dict) else {}) | {"settings": None}
-
-
-def _lock(file: BinaryIO, path: Path) -> None:
-    """Keep other runs from the file as long as it is open; on Windows nothing does."""
-    try:
-        import fcntl
-    except ImportError:
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise ConfigError(f"{path}: another run is writing to it; wait for its end") from None
-    except OSError:  # a network drive without locks
-        return

@@ -17,7 +17,7 @@ from mftn.data.dataset import CropIndex, FaceDataset
 from mftn.data.prepare import ferplus_preparation, prepare
 from mftn.data.readers import read_records
 from mftn.data.splits import assign_splits
-from mftn.errors import DataError, ImageError
+from mftn.errors import ConfigError, DataError, ImageError
 from mftn.faces import load_detector
 from mftn.faces.boxes import choose_face
 
@@ -159,6 +159,18 @@ def test_an_output_that_cannot_be_a_folder_is_named(ferplus_root: Path, tmp_path
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="file"):
         prepare(read_records("ferplus", ferplus_root), tmp_path / "file", ferplus_preparation(64), workers=1)
+
+
+def test_two_runs_never_write_to_one_folder(ferplus_root: Path, tmp_path: Path) -> None:
+    pytest.importorskip("fcntl")
+    records, plain = list(read_records("ferplus", ferplus_root)), ferplus_preparation(64, detector="none")
+
+    def in_the_middle(_: int) -> None:
+        with pytest.raises(ConfigError, match="out: another run is writing to it"):
+            prepare(records, tmp_path / "out", plain, workers=1)
+
+    made = prepare(records, tmp_path / "out", plain, workers=1, part_size=16, on_part=in_the_middle)
+    assert pq.read_metadata(made).num_rows == len(records)
 
 
 @pytest.mark.parametrize("name", ["train/a.png", "sources.parquet", "manifest.parquet", "croissant.json"])

@@ -24,6 +24,7 @@ from mftn.data.prepare.resume import changes, check_settings, lost, reopen
 from mftn.data.records import Record
 from mftn.data.splits import Shares
 from mftn.errors import DataError, OutputError
+from mftn.files import locked_folder
 
 __all__ = ["PART", "Preparation", "Shares", "arcface_preparation", "ferplus_preparation", "prepare"]
 
@@ -66,13 +67,14 @@ def prepare(
         The manifest's path.
 
     Raises:
+        ConfigError: Another run is writing to `out`.
         DataError: `out` was prepared with other settings, or cannot be written to.
         ImageError: An image cannot be read.
     """
     out, shares = Path(out), shares or Shares()
     settings = (about or {}) | {"preparation": asdict(preparation), "shares": asdict(shares)}
     settings = json.loads(json.dumps(settings))  # as it will be read back
-    with _explained(out):
+    with _explained(out), _alone(out):
         check_settings(out, settings)
         if (out / MANIFEST).exists():
             records = list(records)
@@ -99,6 +101,14 @@ def prepare(
         write_croissant(out)
         shutil.rmtree(out / FOLDER, ignore_errors=True)
     return out / MANIFEST
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """The folder, made, for this run alone: of two, the first to end would remove the parts of the other."""
+    out.mkdir(parents=True, exist_ok=True)
+    with locked_folder(out):
+        yield
 
 
 @contextmanager
