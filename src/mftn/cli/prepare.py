@@ -133,7 +133,7 @@ def _print(out: Path) -> None:
 
 
 def _check(arguments: Arguments) -> None:
-    """Refuse numbers that make no sense before the data set is read."""
+    """Refuse numbers and folders that make no sense before the data set is read."""
     if arguments.size is not None:
         check_range("--size", arguments.size, 16, 4096)
     check_range("--min-score", arguments.min_score, 0, 1)
@@ -146,4 +146,10 @@ def _check(arguments: Arguments) -> None:
             "on; together they must be below 1"
         )
     check_range("--seed", arguments.seed, 0)
+    out, root = arguments.out.resolve(), arguments.root.resolve()
+    if out == root or (arguments.dataset == "folder" and out.is_relative_to(root)):
+        raise ConfigError(
+            f"--out {arguments.out}: lies inside --root {arguments.root}, where crops would be taken for images of the "
+            "data set; choose a folder outside"
+        )
     check_range("--workers", arguments.workers, 1)

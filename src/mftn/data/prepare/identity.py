@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from mftn.data.records import Record
+from mftn.files import readable
 
 
 def given(record: Record, root: str, suffix: str) -> dict[str, Any]:
@@ -20,11 +21,11 @@ def given(record: Record, root: str, suffix: str) -> dict[str, Any]:
     if record.pixels is not None:
         source = f"{source}:{record.where.rpartition(':')[2]}"
     return {
-        "path": f"{record.name}.{suffix}",
+        "path": readable(f"{record.name}.{suffix}"),
         "split": record.split,
         "label": record.label,
         "votes": None if record.votes is None else list(record.votes),
-        "source": source,
+        "source": readable(source),
         "face": record.face,
         "cut_from": _cut_from(record, source),
     }

@@ -23,7 +23,7 @@ from mftn.data.prepare.framing import Preparation
 from mftn.data.prepare.identity import given
 from mftn.data.records import Record
 from mftn.errors import DataError, ImageError
-from mftn.files import write_bytes
+from mftn.files import readable, write_bytes
 
 FOLDER = ".parts"
 PART_SCHEMA = SCHEMA.append(pa.field("cut_from", pa.string())).append(pa.field("damaged", pa.string()))
@@ -95,7 +95,7 @@ class Worker:
             return row | self.cut(record, row["path"])
         except ImageError as error:
             if self.task.skip_damaged:
-                return row | {"damaged": str(error)}
+                return row | {"damaged": readable(str(error))}
             raise ImageError(f"{error} (named in {record.where}), or omit it with --skip-damaged") from error
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal, TextIO, get_args
 
 from mftn.data.records import CropFormat, Framing, Record
 from mftn.errors import ConfigError, DataError, did_you_mean
-from mftn.files import UniqueNames
+from mftn.files import UniqueNames, readable
 from mftn.sources import HEIC_SUFFIXES, IMAGE_SUFFIXES, RAW_SUFFIXES, is_hidden
 
 DataSetName = Literal["raf-db", "affectnet", "expw", "ferplus", "fer2013", "folder", "table"]
@@ -90,7 +90,7 @@ def read_records(name: str, root: str | Path, options: ReadOptions | None = None
         left, top, right, bottom = record.box or (0, 0, 1, 1)
         if not (-math.inf < left < right < math.inf and -math.inf < top < bottom < math.inf):
             raise DataError(f"{record.where}: the box {record.box} is empty; it is left, top, right, bottom in pixels")
-        yield replace(record, name=names.name(record.name))
+        yield replace(record, name=names.name(readable(record.name)))
 
 
 @contextmanager
