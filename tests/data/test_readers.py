@@ -1,5 +1,6 @@
 """Every data set from its raw form to two steps of training; and each error message names file and line."""
 
+import os
 import sys
 import tarfile
 from collections import Counter
@@ -17,6 +18,7 @@ import lookalikes
 
 from mftn.cli import main
 from mftn.data.dataset import FaceDataset
+from mftn.data.manifest import read_description
 from mftn.data.prepare import Shares, arcface_preparation, ferplus_preparation, prepare
 from mftn.data.readers import ReadOptions, find_data_set, read_records, survey
 from mftn.data.votes import hard_labels
@@ -267,8 +269,6 @@ def test_vote_tables_with_other_columns_are_named(old: str, new: str, message: s
         list(read_records("ferplus", tmp_path))
 
 
-def test_annotations_of_affectnet_are_one_number_each(tmp_path: Path) -> None:
-    folder = tmp_path / "train_set" / "annotations"
 def test_votes_follow_the_names_of_their_columns(tmp_path: Path) -> None:
     root = lookalikes.ferplus_tables(tmp_path, 5, 2)
     expected = list(read_records("ferplus", root))
@@ -285,6 +285,8 @@ def test_votes_follow_the_names_of_their_columns(tmp_path: Path) -> None:
             list(read_records("ferplus", root))
 
 
+def test_annotations_of_affectnet_are_one_number_each(tmp_path: Path) -> None:
+    folder = tmp_path / "train_set" / "annotations"
     folder.mkdir(parents=True)
     np.save(folder / "0_exp.npy", np.array(["3"]))
     assert labels("affectnet", tmp_path) == ["surprise"]
@@ -299,6 +301,63 @@ def test_an_annotated_box_without_an_area_is_named(size: str, tmp_path: Path) ->
     (tmp_path / "training.csv").write_text(f"a.jpg,1,2,{size},5,8,0,0\na.jpg,1,2,{size},5,1,0,0\n")
     with pytest.raises(DataError, match=r"training.csv:2: the box .* is empty"):
         list(read_records("affectnet", tmp_path))
+
+
+def test_what_affectnet_calls_no_expression_needs_no_box(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").touch()
+    (tmp_path / "training.csv").write_text("a.jpg,NULL,NULL,NULL,NULL,NULL,10,-2,-2\na.jpg,1,2,5,5,8,1,0,0\n")
+    assert labels("affectnet", tmp_path) == ["happiness"]
+
+
+def test_class_folders_without_readable_images_and_links_are_said(tmp_path: Path) -> None:
+    for folder in ("happy", "sad", "fear", "elsewhere"):
+        (tmp_path / "raw" / folder).mkdir(parents=True)
+    for name in ("happy/a.jpg", "sad/unnamed", "elsewhere/b.jpg"):
+        (tmp_path / "raw" / name).touch()
+    (tmp_path / "raw" / "elsewhere").rename(tmp_path / "elsewhere")
+    (tmp_path / "raw" / "happy" / "more").symlink_to(tmp_path / "elsewhere")
+    warnings = survey("folder", tmp_path / "raw").warnings
+    assert [line.partition("raw/")[2].partition(";")[0] for line in warnings] == [
+        "fear: the folder holds no image",
+        "happy: not read: 1 linked folder",
+        "sad: the folder holds no image",
+    ]
+
+
+def test_names_that_are_no_text_are_written_as_text(tmp_path: Path) -> None:
+    folder = tmp_path / "raw" / "sad"
+    folder.mkdir(parents=True)
+    try:
+        PillowImage.new("L", (40, 40), 60).save(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.png"))
+    except OSError:
+        pytest.skip("this disk takes names in UTF-8 alone")
+    (folder / os.fsdecode(b"bad\xe9.png")).write_bytes(b"no image")
+    plain = arcface_preparation(32, detector="none")
+    for _ in range(2):
+        made = prepare(
+            read_records("folder", tmp_path / "raw"),
+            tmp_path / "out",
+            plain,
+            root=tmp_path / "raw",
+            workers=1,
+            skip_damaged=True,
+        )
+    (row,) = pq.read_table(made).to_pylist()
+    assert row["source"] == r"sad/caf\xe9.png" and row["path"] == r"all/sadness_caf\xe9.png"
+    assert (tmp_path / "out" / row["path"]).is_file()
+    assert r"bad\xe9.png" in read_description(tmp_path / "out")["damaged"][0]
+
+
+@pytest.mark.parametrize(("kind", "out"), [("folder", "raw"), ("folder", "raw/sad/out"), ("raf-db", "raw")])
+def test_crops_never_go_among_the_images(
+    kind: str, out: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    lookalikes.class_folders(tmp_path / "raw", 3)
+    before = sorted(tmp_path.rglob("*"))
+    assert main(["prepare", kind, "--root", "raw/", "--out", out]) == 2
+    assert "lies inside --root" in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_images_that_are_not_read_are_counted_and_not_called_unlabelled(tmp_path: Path) -> None:

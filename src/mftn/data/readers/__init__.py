@@ -27,10 +27,12 @@ class ReadOptions:
     Attributes:
         classes: 7 omits contempt.
         aligned: RAF-DB: its aligned images; otherwise the original photographs.
+        notes: Gets what a reader leaves out, in words.
     """
 
     classes: int = 8
     aligned: bool = True
+    notes: list[str] = field(default_factory=list, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +154,8 @@ def survey(name: str, root: str | Path, options: ReadOptions | None = None) -> S
     Raises:
         DataError: A row makes no sense, or images are missing.
     """
-    options = options or ReadOptions()
     found, missing, stems = Survey(), [], Counter[tuple[str, int]]()
+    options = replace(options or ReadOptions(), notes=found.warnings)
     files: dict[Path, set[str]] = {}
     for record in read_records(name, root, options):
         found.total += 1

@@ -65,13 +65,14 @@ def _read_table(table: Path) -> Iterator[Record]:
         try:
             path, left, top, width, height, _landmarks, number = row[: len(COLUMNS)]
             label = _label(int(number), where)
+            if not label:  # its box may be empty
+                continue
             x, y, w, h = (float(value) for value in (left, top, width, height))
         except ValueError as error:
             raise DataError(f"{where}: not the columns {', '.join(COLUMNS)}, …: {row[:8]}") from error
-        if label:
-            images = images or _find_images(table, path, where)
-            name = f"{OUT[split]}/{path.replace('/', '_').rsplit('.', 1)[0]}"
-            yield Record(images / path, where, name, split, label, box=(x, y, x + w, y + h))
+        images = images or _find_images(table, path, where)
+        name = f"{OUT[split]}/{path.replace('/', '_').rsplit('.', 1)[0]}"
+        yield Record(images / path, where, name, split, label, box=(x, y, x + w, y + h))
 
 
 def _split_of(table: Path) -> Split:
