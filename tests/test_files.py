@@ -12,7 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mftn.errors import ImageError, OutputError
-from mftn.files import UniqueNames, atomic_write, file_identity, json_text, readable, write_csv, write_text
+from mftn.files import (
+    UniqueNames,
+    atomic_write,
+    file_identity,
+    json_text,
+    readable,
+    without_secrets,
+    write_csv,
+    write_text,
+)
 
 
 def test_a_file_keeps_what_it_had_when_writing_fails(tmp_path: Path) -> None:
@@ -255,3 +264,18 @@ def test_names_never_meet_on_a_disk_without_case(stems: list[str]) -> None:
     assert len({name.casefold() for name in made}) == len(made)
     assert made == [second.name(stem) for stem in stems]
     assert all(name.startswith(stem) for name, stem in zip(made, stems, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("https://me:word@host/a.jpg", "https://host/a.jpg"),
+        ("S3://KEY:a/b+c@bucket/a.jpg", "S3://bucket/a.jpg"),
+        ("s3://bucket?endpoint_override=http://me:w@h:9", "s3://bucket?endpoint_override=http://h:9"),
+        ("simplecache::s3://KEY:word@bucket/a", "simplecache::s3://bucket/a"),
+        *[(address, address) for address in ("https://h:8080/@a/x.jpg", "https://h/@a", "http://[::1]:80/@x")],
+        *[(address, address) for address in ("abfss://c@account.net/x", "folder/http://a:b@c", "a@b.jpg")],
+    ],
+)
+def test_addresses_are_shown_without_passwords(address: str, shown: str) -> None:
+    assert without_secrets(address) == shown

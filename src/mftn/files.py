@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     from PIL import Image as PillowImage
 
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_ADDRESS = re.compile(r"(?:[a-z][a-z0-9+.-]*::)*[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_USER = re.compile(
+    r"(?<![a-z0-9+.-])(?!abfss?://[^/?#:@]+@)([a-z][a-z0-9+.-]*://)"
+    r"(?:[^/?#]*@|[^/?#@:\[]*:(?!\d*(?:[/?#]|$))[^?#@]*@)",  # a slash in it, as in Amazon's keys; but no port
+    re.IGNORECASE,
+)
 _SURROGATES = re.compile("[\ud800-\udfff]+")
 
 LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383}
@@ -314,7 +320,7 @@ def without_secrets(address: str) -> str:
 
     What comes before the @ of Azure's addresses, abfss://CONTAINER@ACCOUNT.dfs.core.windows.net/, is no user name.
     """
-    return re.sub(r"^(?!abfss?://[^/?#:@]+@)([a-z][a-z0-9+]+://)[^/?#]*@", r"\1", address, flags=re.IGNORECASE)
+    return _USER.sub(r"\1", address) if _ADDRESS.match(address) else address
 
 
 def readable(name: str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from mftn.cli import main
+from mftn.cli.messages import command_line
 from mftn.errors import OutputError
 
 PHOTOS = Path(__file__).parents[2] / "examples" / "photos"
@@ -54,6 +55,14 @@ def test_a_log_gathers_the_messages_of_every_run_with_their_times(
     assert sum("bad.jpg" in line and "ERROR" in line for line in lines) == 2
     assert sum("1 of 2 images failed" in line for line in lines) == 2, "the log keeps what --quiet does not show"
     assert len(capsys.readouterr().err.splitlines()) == 1 + 3
+
+
+def test_passwords_in_addresses_are_in_no_log(here: Path) -> None:
+    address = "https://me:secret@localhost:1/a.jpg"
+    assert main(["predict", address, "--log", "mftn.log"]) == 1
+    log = Path("mftn.log").read_text()
+    assert "secret" not in log and "mftn predict https://localhost:1/a.jpg --log" in log
+    assert command_line(["--output=s3://KEY:a/b@bucket/x y", "a=b"]) == "'--output=s3://bucket/x y' a=b"
 
 
 def test_an_error_that_ends_a_command_is_in_the_log(here: Path) -> None:

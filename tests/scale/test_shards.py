@@ -18,10 +18,11 @@ from mftn.output import Provenance, open_writer
 from mftn.recognize import Recognizer, load
 from mftn.scale.listing import find_items
 from mftn.scale.plan import read_plan, read_shard, write_plan
-from mftn.scale.reading import members, predictions_of, rows
+from mftn.scale.reading import fetch, members, predictions_of, rows
 from mftn.scale.settings import Settings
 from mftn.scale.shards import Item, ItemKind, Shard, cut
-from mftn.scale.storage import Store, locate, name_at
+from mftn.scale.storage import Store, locate, name_at, read_stored
+from mftn.scale.worker import ShardWorker, State, Work
 from mftn.types import Prediction
 
 WITHOUT_HADOOP = pytest.mark.skipif("HADOOP_HOME" in os.environ, reason="there is Hadoop's client")
@@ -383,3 +384,71 @@ def test_what_could_not_be_written_leaves_nothing(tmp_path: Path) -> None:
 def test_what_has_no_end_is_refused() -> None:
     with pytest.raises(ConfigError, match="has no end"):
         list(find_items(["rtsp://camera/stream"]))
+
+
+SECRET_ADDRESSES = [
+    "s3://KEY:se/cr+et@bucket/a.jpg",
+    "https://me:secret@host/a.jpg",
+    "https://me:secret@host/a.mp4",
+    "simplecache::s3://KEY:secret@bucket/a.jpg",
+    "abfss://c@account.dfs.core.windows.net/a.jpg?sig=secret",
+    "s3://bucket/a.jpg?endpoint_override=http://me:secret@minio:9000",
+    "memory://me:secret@place/a.parquet",
+]
+
+
+@pytest.mark.parametrize("address", SECRET_ADDRESSES)
+def test_passwords_in_addresses_reach_no_file_and_no_row(
+    address: str, recognizer: Recognizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stored() -> str:
+        return "".join(path.read_bytes().decode("latin-1") for path in tmp_path.rglob("*") if path.is_file())
+
+    store = Store(str(tmp_path / "out"))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(address.encode())))
+    plan = write_plan(store, ["-"], MADE_BY)
+    (row,) = predictions_of(read_shard(store, 0), recognizer, Settings(), [])
+    assert row.error and "cret" not in f"{row}{stored()}" and len(plan.entries) == 1
+    try:
+        write_plan(store, [address], MADE_BY)
+    except ConfigError as error:
+        assert "holds a password" in str(error) and "cret" not in str(error)
+    else:
+        assert read_plan(store, [address], MADE_BY) and "cret" not in stored()
+
+
+def test_names_in_a_table_of_images_lose_their_passwords(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"bytes": [b"x", None], "url": ["https://me:secret@h/a.jpg"] * 2}), tmp_path / "t.parquet")
+    (item,) = find_items([str(tmp_path / "t.parquet")])
+    assert "secret" not in str(list(rows(item)))
+
+
+def test_an_http_address_keeps_what_it_asks_for() -> None:
+    address = "https://host/a.jpg?id=5&size=large"
+    (item,) = find_items([address])
+    assert item == Item(ItemKind.IMAGE, address) and fetch(item).path == address
+    assert name_at("s3://bucket/a.jpg?region=x") == "s3://bucket/a.jpg"
+
+
+def test_signs_in_names_are_no_options(tmp_path: Path) -> None:
+    names = sorted(["a b.jpg", "a#b.jpg", "a%20b.jpg", "a?b=c.jpg", "a?", "d?e=f/a.jpg"])
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(name.encode())
+    items = list(find_items([f"file://{tmp_path}"]))
+    assert sorted(fetch(item).content or b"" for item in items) == [name.encode() for name in names if name != "a?"]
+    assert {fetch(item).path.removeprefix(f"file://{tmp_path}/") for item in items} == {*names} - {"a?"}
+    assert read_stored(f"file://{tmp_path}/a??") == b"a?"
+
+
+def test_a_plan_that_another_run_replaced_is_no_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mftn.scale.worker.node_name", lambda: "here")
+    store = Store(str(tmp_path / "out"))
+    (entry,) = write_plan(store, ["a.jpg"], MADE_BY).entries
+    write_plan(store, ["b.jpg"], MADE_BY)
+    work = Work(Settings(), None, Provenance("m", "0", {}), store.address, "run", str(tmp_path))
+    worker = ShardWorker(work)
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    outcome = worker({"name": entry.name, "number": 0, "last": True})
+    assert outcome["state"] == State.UNFINISHED and "another run has replaced the plan" in outcome["note"]
+    assert not store.have([f"{entry.name}.parquet"])[0]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import shlex
 import socket
 import sys
 from collections import Counter
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mftn.cli import exit_status
-from mftn.cli.messages import LOG, counted
+from mftn.cli.messages import LOG, command_line, counted
 from mftn.cli.progress import progress_bars
 from mftn.errors import ConfigError, MFTNError
 from mftn.scale import Settings, write
@@ -58,7 +57,7 @@ def run_on_cluster(arguments: Arguments) -> int:
                 on_shard=on_shard,
             )
         except KeyboardInterrupt as stop:
-            again = shlex.join(["mftn", *sys.argv[1:]])
+            again = command_line(["mftn", *sys.argv[1:]])
             LOG.info(f"interrupted with {counted(done, 'shard')} of this run done and kept; go on with: {again}")
             return exit_status(stop)
         except OSError as error:

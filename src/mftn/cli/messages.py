@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mftn.errors import ConfigError, OutputError
-from mftn.files import visible
+from mftn.files import visible, without_secrets
 
 if TYPE_CHECKING:
     from mftn.cli.options import Messages
@@ -65,7 +65,13 @@ def say_less_or_more(wanted: "Messages", command: Sequence[str]) -> None:
         handler = _open(wanted.log)
         handler.setFormatter(logging.Formatter("{asctime} {levelname:<7} {message}", "%Y-%m-%d %H:%M:%S", "{"))
         LOG.addHandler(handler)
-        handler.handle(LOG.makeRecord(LOG.name, logging.INFO, "", 0, f"mftn {shlex.join(command)}", (), None))
+        handler.handle(LOG.makeRecord(LOG.name, logging.INFO, "", 0, f"mftn {command_line(command)}", (), None))
+
+
+def command_line(words: Sequence[str]) -> str:
+    """The words of a command as a shell takes them, without the passwords in addresses."""
+    split = (word.partition("=") if word.startswith("-") else ("", "", word) for word in words)
+    return shlex.join(f"{option}{sign}{without_secrets(value)}" for option, sign, value in split)
 
 
 def is_quiet() -> bool:

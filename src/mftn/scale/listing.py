@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.util import find_spec
 from typing import Any
 
+from mftn.download import is_address
 from mftn.errors import ConfigError
 from mftn.files import without_secrets
 from mftn.scale.shards import SHARD_IMAGES, Item, ItemKind
-from mftn.scale.storage import DAMAGED, is_final, is_stored, locate, name_at, patiently, walk_store
+from mftn.scale.storage import DAMAGED, holds_secret, is_final, is_stored, locate, name_at, patiently, walk_store
 from mftn.sources import VIDEO_SUFFIXES, Kind, Source, classify, find_sources, listed, read_list, readable_suffixes
 
 PATH_COLUMNS = ("path", "source", "image_path", "file_path", "file", "filename", "url", "uri", "image")
@@ -46,6 +47,25 @@ def find_items(
             an item with its error.
         OSError: A store stayed out of reach.
     """
+    yield from map(_without_secrets, _found(sources, shard_images, null, unread, on_listed))
+
+
+def _without_secrets(item: Item) -> Item:
+    """An item as plans keep it: of an address with a password, which is not read, its name and an error."""
+    if not holds_secret(item.path):
+        return item
+    name = without_secrets(name_at(item.path))
+    error = (item.error or "").replace(item.path, name)
+    return Item(ItemKind.IMAGE, name, error or f"{name}: holds a password, and is not read; set it in the environment")
+
+
+def _found(
+    sources: Iterable[str | os.PathLike[str] | Source],
+    shard_images: int,
+    null: bool,
+    unread: Counter[str] | None,
+    on_listed: Callable[[str], object] | None,
+) -> Iterator[Item]:
     for given in sources:
         source = given if isinstance(given, Source) else classify(given)
         if is_stored(source.path) and not source.live:
@@ -188,4 +208,5 @@ def _is_text(kind: Any) -> bool:
 
 
 def _suffix(path: str) -> str:
-    return os.path.splitext(name_at(path))[1].lower()  # noqa: PTH122 (millions of paths, some odder than pathlib likes)
+    name = path.partition("?")[0] if is_address(path) else name_at(path)
+    return os.path.splitext(name)[1].lower()  # noqa: PTH122 (millions of paths, some odder than pathlib likes)

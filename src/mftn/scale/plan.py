@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mftn.errors import ConfigError
+from mftn.files import without_secrets
 from mftn.scale.listing import find_items
 from mftn.scale.shards import SHARD_IMAGES, Shard, cut, shard_of, table_of
 from mftn.scale.storage import Store
@@ -100,7 +101,9 @@ class _Listed:
 
 
 def _names(sources: Sequence[str | os.PathLike[str] | Source]) -> list[str]:
-    return [source.path if isinstance(source, Source) else os.fspath(source) for source in sources]
+    """Sources as they are kept: without passwords."""
+    paths = (source.path if isinstance(source, Source) else os.fspath(source) for source in sources)
+    return [without_secrets(path) for path in paths]
 
 
 def _given(sources: Sequence[str | os.PathLike[str] | Source]) -> tuple[str, ...]:

@@ -180,8 +180,8 @@ def _rows(item: Item) -> Iterator[Source]:
         for batch in file.iter_batches(64, row_groups=groups, columns=[column, *([named] if named else [])]):
             for row in batch.to_pylist():
                 if item.start <= number < item.stop:
-                    name = (named and row[named]) or f"{_name(item.path)}#{number}"
-                    yield _source(str(name), row[column])
+                    name = without_secrets(str((named and row[named]) or f"{_name(item.path)}#{number}"))
+                    yield _source(name, row[column])
                 number += 1
             if number >= item.stop:
                 return

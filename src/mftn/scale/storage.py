@@ -22,9 +22,13 @@ from mftn.sources import is_hidden
 T = TypeVar("T")
 
 ADDRESS = re.compile(
-    r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<place>[^/?]*)/?(?P<path>.*?)(?P<query>\?\w+=.*)?", re.IGNORECASE | re.DOTALL
+    r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<place>[^/?]*)/?(?P<path>.*?)(?P<query>\?(?:\w+=[^?]*)?)?",
+    re.IGNORECASE | re.DOTALL,
 )
-"""An address; options of a store, such as its endpoint, come after a question mark."""
+"""An address; options of a store, such as its endpoint, come after the last question mark, which may stand alone."""
+
+SECRET_OPTION = re.compile(r"[?&](sig|\w*(secret|password|token|key)\w*)=", re.IGNORECASE)
+"""An option of a store that is or may be a password."""
 
 PATIENCE_S = 120.0
 """Seconds for which a store may be out of reach."""
@@ -52,11 +56,17 @@ def is_stored(path: str) -> bool:
 
 
 def name_at(address: str) -> str:
-    """An address as rows name it: without the options of its store."""
-    if "?" not in address:
+    """An address as rows name it: without the options of its store; what http(s) addresses ask for stays."""
+    if "?" not in address or not is_stored(address):
         return address
     match = ADDRESS.fullmatch(address)
     return address[: match.start("query")] if match and match["query"] else address
+
+
+def holds_secret(address: str) -> bool:
+    """Whether an address holds a password, before its place or in the options of its store."""
+    match = ADDRESS.fullmatch(address) if is_stored(address) else None
+    return without_secrets(address) != address or bool(match and SECRET_OPTION.search(match["query"] or ""))
 
 
 def locate(address: str) -> tuple[Any, str]:
@@ -69,9 +79,11 @@ def locate(address: str) -> tuple[Any, str]:
     match = ADDRESS.fullmatch(address)
     if match is None:
         return _connect("", "", "")[0], os.path.abspath(address)  # noqa: PTH100 (Path would change the name)
-    if without_secrets(address) != address:
-        raise ConfigError(f"{without_secrets(address)}: holds a password; set it in the environment, as its tools do")
-    files, base = _connect(match["scheme"].lower(), match["place"], match["query"] or "")
+    if holds_secret(address):
+        name = without_secrets(name_at(address))
+        raise ConfigError(f"{name}: holds a password; set it in the environment, as its tools do")
+    query = (match["query"] or "").removesuffix("?")
+    files, base = _connect(match["scheme"].lower(), match["place"], query)
     return files, f"{base.rstrip('/')}/{match['path']}".rstrip("/")
 
 
@@ -156,7 +168,8 @@ def walk_store(address: str) -> Iterator[str]:
         entries.sort(key=lambda each: each.path)
         for entry in entries:
             if entry.type == fs.FileType.File and (pattern is None or fnmatch.fnmatchcase(entry.path, pattern)):
-                yield f"{head}{entry.path.lstrip('/').removeprefix(base).lstrip('/')}{query}"
+                inside = entry.path.lstrip("/").removeprefix(base).lstrip("/")
+                yield f"{head}{inside}{query or ('?' if '?' in inside else '')}"
         waiting += [entry.path for entry in reversed(entries) if entry.type == fs.FileType.Directory]
 
 
