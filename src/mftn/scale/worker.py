@@ -13,6 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from mftn.errors import ConfigError
 from mftn.files import readable
 from mftn.output import ParquetWriter, Provenance
 from mftn.recognize import Recognizer
@@ -154,6 +155,8 @@ class ShardWorker:
         """
         content, notes = io.BytesIO(), list[str]()
         shard = read_shard(self.store, outcome.number)
+        if shard.name != outcome.name:  # two runs began with other sources at the same time
+            raise ConfigError(f"{self.work.output}: another run has replaced the plan; run one into each folder")
         images = faces = errors = 0
         with closing(ParquetWriter(content, self.work.made_by)) as writer:
             for prediction in predictions_of(shard, self.recognizer, self.work.settings, notes):
