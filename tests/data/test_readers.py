@@ -139,8 +139,24 @@ def test_a_half_extracted_archive_extra_and_double_files(tmp_path: Path) -> None
     names = [record.name for record in read_records("raf-db", root)]
     assert len(set(names)) == len(names) == 57
     (root / "Image" / "aligned" / "train_00003_aligned.jpg").unlink()
-    with pytest.raises(DataError, match=r"1 of 57 images are missing.*train_00003_aligned.jpg.*label.txt:3"):
+    with pytest.raises(
+        DataError, match=r"1 of 57 images are missing.*train_00003_aligned.jpg.*label.txt:3.*that are missing$"
+    ):
         survey("raf-db", root)
+
+
+def test_images_in_a_folder_of_the_archives_own_are_found_for_the_message(tmp_path: Path) -> None:
+    root = lookalikes.raf_db(tmp_path / "raw")
+    (root / "Image" / "aligned").rename(root / "inside")
+    (root / "Image" / "aligned").mkdir()
+    (root / "inside").rename(root / "Image" / "aligned" / "aligned")
+    with pytest.raises(DataError, match=r"56 of 56 images are missing.*if all are in .*Image/aligned/aligned, which"):
+        survey("raf-db", root)
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "a.jpg").touch()
+    (tmp_path / "t.csv").write_text("path,label\nsub\\a.jpg,happy\n")  # as Windows writes paths
+    with pytest.raises(DataError, match=r"if all are in .*sub, which holds one of that name"):
+        survey("table", tmp_path / "t.csv")
 
 
 @pytest.mark.parametrize(

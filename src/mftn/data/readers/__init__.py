@@ -1,6 +1,7 @@
 """A short reader per data set: what its owners give becomes records, checked against what they publish."""
 
 import csv
+import glob
 import math
 import os
 from collections import Counter
@@ -8,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib import import_module
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any, Literal, TextIO, get_args
 
 from mftn.data.records import CropFormat, Framing, Record
@@ -154,7 +155,7 @@ def survey(name: str, root: str | Path, options: ReadOptions | None = None) -> S
     Raises:
         DataError: A row makes no sense, or images are missing.
     """
-    found, missing, stems = Survey(), [], Counter[tuple[str, int]]()
+    found, missing, stems = Survey(), list[Record](), Counter[tuple[str, int]]()
     options = replace(options or ReadOptions(), notes=found.warnings)
     files: dict[Path, set[str]] = {}
     for record in read_records(name, root, options):
@@ -166,12 +167,16 @@ def survey(name: str, root: str | Path, options: ReadOptions | None = None) -> S
         if folder not in files:
             files[folder] = {entry.name for entry in os.scandir(folder)} if folder.is_dir() else set()
         if record.source.name not in files[folder]:
-            missing.append(f"{record.source} (named in {record.where})")
+            missing.append(record)
         stems[str(record.source), record.face] += 1
     if missing:
+        there = _of_that_name(Path(root), missing[0])
+        or_else = (
+            f"; if all are in {there}, which holds one of that name, move them or correct the paths" if there else ""
+        )
         raise DataError(
-            f"{root}: {len(missing):,} of {found.total:,} images are missing, the first is {missing[0]}; "
-            "extract the archive again, or the parts of it that are not there yet"
+            f"{root}: {len(missing):,} of {found.total:,} images are missing, the first is {missing[0].source} "
+            f"(named in {missing[0].where}); extract the archive again, or the parts of it that are missing{or_else}"
         )
     if not found.total:
         raise DataError(f"{root}: holds no labelled image")
@@ -185,6 +190,17 @@ def survey(name: str, root: str | Path, options: ReadOptions | None = None) -> S
         found.warnings.append(f"{len(double):,} faces are named more than once, the first in {double[0]}")
     found.warnings += _differences(find_data_set(name), found.counts, options)
     return found
+
+
+def _of_that_name(root: Path, record: Record) -> Path | None:
+    """The folder below the root that holds a file of a missing image's name: archives may bring one more of their own.
+
+    A table that was written on Windows has backslashes in its paths.
+    """
+    name = PureWindowsPath(record.source.name).name
+    top = root if root.is_dir() else root.parent
+    found = (path for path in top.rglob(glob.escape(name)) if not any(map(is_hidden, path.relative_to(top).parts)))
+    return next((path.parent for path in found), None)
 
 
 def _differences(data_set: DataSet, counts: Mapping[str | None, Counter[str]], options: ReadOptions) -> Iterator[str]:
