@@ -91,8 +91,9 @@ def test_a_crop_whose_damaged_header_names_another_size_is_unreadable(
 
 
 def test_votes_in_another_order_teach_no_other_class(prepared: Path, tmp_path: Path) -> None:
-    """Ten numbers do not say which class they are for: their columns' names do, and the labels agree with them."""
+    """Ten numbers do not say which class they are for: their columns' names do, or else the labels."""
     table, about = read_manifest(prepared), json.loads((prepared / "dataset.json").read_text())
+    columns = about.pop("votes")
     order = [3, 1, 0, 2, 9, 8, 7, 6, 5, 4]
     votes = [[row[index] for index in order] for row in table["votes"].to_pylist()]
     column = table.schema.get_field_index("votes")
@@ -105,11 +106,11 @@ def test_votes_in_another_order_teach_no_other_class(prepared: Path, tmp_path: P
         (tmp_path / "dataset.json").write_text(json.dumps(about | changed))
         return FaceDataset(tmp_path, "train")
 
-    expected, named = FaceDataset(prepared, "train"), read(votes=[about["votes"][index] for index in order])
+    expected, named = FaceDataset(prepared, "train"), read(votes=[columns[index] for index in order])
     assert named.labels.tolist() == expected.labels.tolist() and named.targets.equal(expected.targets)
     with pytest.raises(DataError, match=r"has the label .*, but other votes are more: the votes are in another order"):
         read()
     with pytest.raises(DataError, match="its votes are not one number for each of neutral"):
-        read(votes=about["votes"][:8])
+        read(votes=columns[:8])
     with pytest.raises(DataError, match=r"classes is \['anger', 'neutral'\], not 7 or 8"):
         read(classes=["anger", "neutral"])

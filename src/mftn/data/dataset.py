@@ -16,7 +16,7 @@ from mftn.data.manifest import read_description, read_manifest
 from mftn.data.records import Split
 from mftn.data.votes import PROTOCOLS, VOTE_COLUMNS, Protocol, distributions, hard_labels
 from mftn.errors import DataError
-from mftn.labels import LABEL_SETS
+from mftn.labels import EXPRESSIONS, LABEL_SETS
 
 COLUMNS = ["path", "split", "label", "votes", "phash"]
 IN_MEMORY = 2 * 1024**3
@@ -94,7 +94,7 @@ class FaceDataset(Dataset[tuple[Tensor, Tensor, int]]):
         self.side: int = description["preparation"]["size"]  # of a crop in pixels
         self.template = np.asarray(description["preparation"]["template"])  # (5, 2) landmarks, in shares of the side
         self.paths = [row["path"] for row in rows]
-        self.votes = _votes(folder, rows, description.get("votes", VOTE_COLUMNS))  # (n, columns)
+        self.votes = _votes(folder, rows, description.get("votes"))  # (n, columns)
         if self.votes is not None:
             count = len(self.classes)
             labels, targets = hard_labels(self.votes, protocol, count), distributions(self.votes, count)
@@ -241,24 +241,27 @@ def _check_copy(folder: Path, unaligned: Path, paths: Sequence[str]) -> None:
         )
 
 
-def _votes(folder: str | Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> NDArray[np.int64] | None:
+def _votes(
+    folder: str | Path, rows: Sequence[Mapping[str, Any]], names: Sequence[str] | None
+) -> NDArray[np.int64] | None:
     """The raters' votes (n, columns) in the order of `VOTE_COLUMNS`; None where nobody voted.
 
-    Votes in another order than their columns' names say would teach wrong classes without a sign, so each label must be
-    among the expressions with most votes.
+    Votes in another order would teach wrong classes without a sign: `names` says what each column is for, and without
+    names each label must be among the expressions with most votes.
     """
     unrated = [row["path"] for row in rows if row["votes"] is None]
     if len(unrated) == len(rows):
         return None
     if unrated:
         raise DataError(f"{folder}: {unrated[0]} has no votes, but other images of its split do; prepare it again")
+    columns = list(names or VOTE_COLUMNS)
     if sorted(columns) != sorted(VOTE_COLUMNS) or any(len(row["votes"]) != len(columns) for row in rows):
-        names = ", ".join(VOTE_COLUMNS)
-        raise DataError(f"{folder}: its votes are not one number for each of {names}; prepare it again")
+        known = ", ".join(VOTE_COLUMNS)
+        raise DataError(f"{folder}: its votes are not one number for each of {known}; prepare it again")
     order = [columns.index(name) for name in VOTE_COLUMNS]
     votes = np.array([row["votes"] for row in rows], dtype=np.int64)[:, order]
-    for row, counts in zip(rows, votes, strict=True):
-        if row["label"] in VOTE_COLUMNS and counts[VOTE_COLUMNS.index(row["label"])] < counts.max():
+    for row, counts in zip(rows, votes, strict=True) if names is None else ():
+        if row["label"] in EXPRESSIONS and counts[VOTE_COLUMNS.index(row["label"])] < counts[: len(EXPRESSIONS)].max():
             raise DataError(
                 f"{folder}: {row['path']} has the label {row['label']!r}, but other votes are more: the votes are in "
                 "another order, or the label was changed; prepare it again"
