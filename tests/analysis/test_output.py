@@ -15,6 +15,7 @@ import pytest
 
 import mftn
 from mftn.analysis import figures
+from mftn.analysis.output import write_table
 from mftn.analysis.page import render
 from mftn.cli import main
 from mftn.errors import OutputError
@@ -65,6 +66,13 @@ def test_tables_load_in_r_as_they_are_meant(written: Path) -> None:
         for name, column in zip(header, zip(*rows, strict=True), strict=True):
             expected = "character" if name in words else "logical" if name.startswith(("cut_", "known")) else "double"
             assert kind(list(column)) in (expected, "logical" if set(column) == {"NA"} else expected), (path, name)
+
+
+def test_csv_keeps_the_milliseconds_of_recordings_that_last_for_days(tmp_path: Path) -> None:
+    times = [0.0417, 99_999.123, 604_800.042, -604_800.042]
+    write_table(pd.DataFrame({"onset": times, "p": [1e-12, 0.05, 1.0, float("inf")]}), tmp_path / "events")
+    read = pd.read_csv(tmp_path / "events.csv")
+    assert read["onset"].tolist() == times and read["p"].tolist() == [1e-12, 0.05, 1.0, float("inf")]
 
 
 def test_csv_and_parquet_hold_the_same(written: Path) -> None:

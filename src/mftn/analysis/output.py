@@ -110,9 +110,14 @@ def write_table(frame: pd.DataFrame, path: Path) -> None:
     flags = [name for name in frame if frame[name].dtype == bool]
     words = frame.assign(**{name: frame[name].map({True: "TRUE", False: "FALSE"}) for name in flags})
     with atomic_write(path.with_suffix(".csv")) as partial:
-        words.to_csv(partial, index=False, na_rep="NA", float_format="%.8g", lineterminator="\n")
+        words.to_csv(partial, index=False, na_rep="NA", float_format=_decimal, lineterminator="\n")
     with atomic_write(path.with_suffix(".parquet")) as partial:
         frame.to_parquet(partial, index=False)
+
+
+def _decimal(value: float) -> str:
+    """Eight digits, and milliseconds also of recordings that last for days."""
+    return f"{value:.3f}" if 1e5 <= abs(value) < 1e12 else f"{value:.8g}"
 
 
 def _figures(summary: Summary) -> Iterator[tuple[str, str, Figure]]:
