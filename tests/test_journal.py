@@ -199,7 +199,7 @@ def test_where_no_table_can_be_written_the_journal_stays(tmp_path: Path, sources
         journal.write(prediction)
     journal.end(sources[0])
     output.mkdir()
-    with pytest.raises(OutputError, match=r"o\.csv: .*go on with --resume"):
+    with pytest.raises(OutputError, match=r"o\.csv: .*continue with --resume"):
         journal.write_output("csv")
     journal.close()
     assert earlier_run(output).done == 1 and earlier_run(tmp_path / "other.csv") is None
@@ -209,7 +209,7 @@ def test_where_no_table_can_be_written_the_journal_stays(tmp_path: Path, sources
 def test_another_file_of_the_journals_name_is_refused(tmp_path: Path, content: str) -> None:
     output = tmp_path / "faces.csv"
     journal_path(output).write_text(content)
-    with pytest.raises(ConfigError, match=r"faces\.csv\.resume .* is another file; move it away"):
+    with pytest.raises(ConfigError, match=r"faces\.csv\.resume, which is some other file; move it away"):
         earlier_run(output)
     assert journal_path(output).read_text() == content
 

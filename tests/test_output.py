@@ -243,7 +243,7 @@ def test_a_copy_is_saved_where_times_cannot_be_set(tmp_path: Path, monkeypatch: 
 def test_what_a_copy_cannot_hold_is_an_error_of_its_image_or_left_out(tmp_path: Path) -> None:
     source, folder = tmp_path / "long.png", ImageFolder(tmp_path / "out")
     PillowImage.new("L", (1, 65_501)).save(source)
-    with pytest.raises(ImageError, match=r"long\.png: no copy is saved: 1×65501 pixels are too many for JPEG"):
+    with pytest.raises(ImageError, match=r"long\.png: its copy cannot be saved: 1×65501 pixels are too many for JPEG"):
         folder.save(PillowImage.new("RGB", (1, 65_501)), str(source), "faces")
     assert not list((tmp_path / "out").rglob("*.jpg"))
 

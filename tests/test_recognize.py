@@ -277,7 +277,7 @@ def test_probabilities_that_are_no_numbers_are_an_error_of_the_model(astronaut: 
             return np.full((len(crops), len(self.spec.labels)), np.nan, np.float32)
 
     recognizer = Recognizer(Broken(), None)  # type: ignore[arg-type]
-    with pytest.raises(ModelError, match="mftn_face_ferplus: gives no finite probabilities"):
+    with pytest.raises(ModelError, match="mftn_face_ferplus: its probabilities are not finite"):
         recognizer.predict(astronaut)
-    with pytest.raises(ModelError, match="mftn_face_ferplus: gives no finite probabilities"):
+    with pytest.raises(ModelError, match="mftn_face_ferplus: its probabilities are not finite"):
         list(recognizer.stream([astronaut]))

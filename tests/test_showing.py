@@ -58,7 +58,7 @@ def test_pickles_and_copies_carry_no_image(astronaut: Image) -> None:
     content = pickle.dumps(found)
     again = pickle.loads(content)
     assert len(content) < 5000 and again.to_dict() == found.to_dict()
-    with pytest.raises(ImageError, match=r"ndarray: no such file.*give the image: prediction\.annotate\(image\)"):
+    with pytest.raises(ImageError, match=r"ndarray: no such file.*pass the image: prediction\.annotate\(image\)"):
         again.annotate()
     np.testing.assert_array_equal(np.asarray(again.annotate(astronaut)), np.asarray(found.annotate()))
     with pytest.raises(ImageError, match="the image has 400×512 pixels, not 512×512"):

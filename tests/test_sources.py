@@ -64,7 +64,7 @@ def test_every_path_is_something(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             "HTTPS://host/clip.mp4?x=1": (Kind.VIDEO, None),
             "https://host/photo.jpg": (Kind.IMAGE, None),
             "ftp://host/a.mp4": (Kind.MISSING, "ftp addresses are not read"),
-            "http://[": (Kind.MISSING, "is no valid address"),
+            "http://[": (Kind.MISSING, "is not a valid address"),
             "pipe.jpg": (Kind.SPECIAL, "is a named pipe; give a regular file"),
             "socket.jpg": (Kind.SPECIAL, "is a socket"),
             "/dev/null": (Kind.SPECIAL, "is a device"),

@@ -79,7 +79,7 @@ def test_images_never_narrow_the_smoothing_window(clip: Path, monkeypatch: pytes
         monkeypatch.setattr(module, 3 * 240 * 320 * 3)  # three frames
     narrow = list(recognizer.track(clip, smooth=0.4))
     assert [prediction.to_dict() for prediction in narrow] == whole
-    with pytest.raises(ImageError, match="frame 0: its image is no longer in memory; give it"):
+    with pytest.raises(ImageError, match="frame 0: its image is no longer in memory; pass it"):
         narrow[0].annotate()
     assert narrow[-1].annotate().size == (320, 240)
 

@@ -57,11 +57,11 @@ _EXTRAS = {
     "mftn.analysis.summary": ("mftn.summarize", "analysis", ("pandas", "scipy")),
     "mftn.evaluate.groups.report": ("mftn.compare_groups", "analysis", ("pandas", "scipy")),
 }
-"""Modules that need an extra: what it is for, its name, and packages of it."""
+"""Modules that need an extra: the feature, the extra's name, and packages that it installs."""
 
 
 def __getattr__(name: str) -> Any:
-    """Load public names when they are first used, so that `import mftn` costs nothing."""
+    """Load public names on first use, so that `import mftn` is fast."""
     if name not in _HOMES:
         raise AttributeError(f"module 'mftn' has no attribute {name!r}")
     try:
@@ -78,7 +78,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """The public names that can be used, also before they are loaded; `help` and completion get every name listed."""
+    """The public names that can be used, whether or not they are loaded yet; for `help` and completion."""
     from importlib.util import find_spec
 
     missing = {home for home, (*_, packages) in _EXTRAS.items() if not all(map(find_spec, packages))}

@@ -1,4 +1,4 @@
-"""Reading ahead: an iterable consumed by a thread of its own, so that ready items never wait for the next one."""
+"""Read-ahead: a background thread consumes an iterable, so that ready items never wait for the next one."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ T = TypeVar("T")
 
 
 class ReadAhead(Generic[T]):
-    """An iterable consumed by a thread of its own, so that ready items can be taken without waiting for more.
+    """Consumes an iterable in a background thread, so that ready items can be taken without waiting for more.
 
     Args:
         items: The iterable.
-        size: Most items that wait.
+        size: Maximum number of items that are buffered.
     """
 
     def __init__(self, items: Iterable[T], size: int) -> None:
@@ -36,11 +36,11 @@ class ReadAhead(Generic[T]):
             self._queue.put(None)
 
     def take(self, most: int, *, wait: bool) -> Iterator[T]:
-        """Up to `most` items that are ready.
+        """Yield up to `most` items that are ready.
 
         Args:
-            most: The limit.
-            wait: Wait for the first item; then there is none only at the end.
+            most: Maximum number of items.
+            wait: Wait for the first item, so that nothing is yielded only at the end of the iterable.
         """
         for number in range(most):
             got = self._get(wait and number == 0)
@@ -64,7 +64,7 @@ class ReadAhead(Generic[T]):
         return None
 
     def close(self) -> None:
-        """Let the thread end at its next item."""
+        """Stop the thread at its next item."""
         self._closed = True
         while not self._queue.empty():
             self._queue.get_nowait()

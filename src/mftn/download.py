@@ -1,4 +1,4 @@
-"""Images at http and https addresses, within limits of size and time."""
+"""Downloads of images from http and https addresses, within limits of size and time."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from mftn.errors import ImageError
 from mftn.files import without_secrets
 
 MOST_BYTES = 100_000_000
-"""Largest file that is downloaded."""
+"""Size of the largest file that is downloaded."""
 
 LONGEST_S, SILENCE_S = 60.0, 15.0
-"""Seconds that a download may take as a whole, and that its server may be silent."""
+"""Seconds that a whole download may take, and that the server may send nothing."""
 
 PIECE_BYTES = 65536
 """Bytes read at a time."""
 
 
 def is_address(source: object) -> bool:
-    """Whether it is an http or https address."""
+    """Whether a source is an http or https address."""
     return isinstance(source, str) and re.match(r"https?://", source, re.IGNORECASE) is not None
 
 
 def download(address: str) -> bytes:
-    """The content at an address; redirections are followed to http and https addresses only.
+    """Download the content of an address; redirects are followed to http and https addresses only.
 
     Raises:
-        ImageError: It cannot be had; the message says why, and the caller adds the address.
+        ImageError: The download failed; the message gives the reason, and the caller adds the address.
     """
     if without_secrets(address) != address:
         raise ImageError("addresses with a user name and password are not read; download the file first")
@@ -59,10 +59,10 @@ def download(address: str) -> bytes:
 
 
 def _in_ascii(address: str) -> str:
-    """An address as servers take it: what is no ASCII, or a space, is encoded; what is encoded already stays so.
+    """Percent-encode spaces and non-ASCII characters; what is already encoded is kept.
 
     Raises:
-        UnicodeError: There can be no host of that name.
+        UnicodeError: The host name is invalid.
     """
     parts = urlsplit(address)
     path, query = (quote(part, string.punctuation, errors="surrogateescape") for part in (parts.path, parts.query))
@@ -70,7 +70,7 @@ def _in_ascii(address: str) -> str:
 
 
 def _read(response: IO[bytes]) -> bytes:
-    """The body of a response."""
+    """Read the body of a response."""
     content = io.BytesIO()
     expected = response.length if isinstance(response, http.client.HTTPResponse) else None
     if expected is not None and expected > MOST_BYTES:
@@ -85,26 +85,26 @@ def _read(response: IO[bytes]) -> bytes:
 
 
 class _UntilDeadline(io.RawIOBase):
-    """What comes from a socket until a deadline, be it status, headers or content.
+    """Reads from a socket (status line, headers and body) until a deadline.
 
     Args:
         connection: The socket.
-        content: Its content.
-        deadline: By `time.monotonic`.
+        content: The socket's file.
+        deadline: On the clock of `time.monotonic`.
     """
 
     def __init__(self, connection: socket.socket, content: io.RawIOBase, deadline: float) -> None:
         self.connection, self.content, self.deadline = connection, content, deadline
 
     def readable(self) -> bool:
-        """It is."""
+        """Always true."""
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        """The next bytes.
+        """Read the next bytes.
 
         Raises:
-            TimeoutError: The server is silent, or the time is up.
+            TimeoutError: The server sends nothing, or the deadline has passed.
         """
         left = self.deadline - time.monotonic()
         if left <= 0:
@@ -151,7 +151,7 @@ class _HTTPSHandler(_UntilDeadlineHandler, urllib.request.HTTPSHandler):
 
 
 def _opener(deadline: float) -> urllib.request.OpenerDirector:
-    """Opens http and https addresses and nothing else, through the system's proxies."""
+    """An opener for http and https addresses only, which uses the system's proxies."""
     opener, plain, encrypted = urllib.request.OpenerDirector(), _HTTPHandler(), _HTTPSHandler()
     plain.deadline = encrypted.deadline = deadline
     for handler in (

@@ -1,4 +1,4 @@
-"""Drawing of faces: boxes, labels and bars of probabilities on a copy of the image."""
+"""Drawing of boxes, labels and probability bars on a copy of the image."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
     from mftn.images import ImageSource
 
 LARGEST, COMFORTABLE, LEGIBLE = 36, 70, 100
-"""Heights of letters, as shares of the image's longer side: at most 1/36, even of small faces 1/70, where it is crowded
-1/100, which is 12 pixels where an image is shown 1200 pixels wide."""
+"""Text heights, as fractions 1/N of the image's longer side: 1/36 at most, 1/70 even for small faces, and 1/100 where
+the image is crowded, which is 12 pixels in an image shown 1200 pixels wide."""
 
 
 def annotate(image: ImageSource, faces: Iterable[Face], top: int = 3) -> PillowImage.Image:
-    """A copy of an image with each face's box, its expression, and bars of the most probable ones.
+    """Draw each face's box, its expression, and bars of the most probable ones on a copy of an image.
 
-    Several faces are numbered: by their tracks in a video, and by their places in `faces` otherwise.
+    Faces are numbered if there are several: by track in a video, otherwise by their position in `faces`.
 
     Args:
         image: As in `Recognizer.predict`.
-        faces: The faces in it, or their prediction.
-        top: Bars per face.
+        faces: The image's faces, or its prediction.
+        top: Number of bars per face.
 
     Raises:
         ImageError: The image cannot be read.
@@ -53,7 +53,7 @@ def annotate(image: ImageSource, faces: Iterable[Face], top: int = 3) -> PillowI
 
 
 def number_of(faces: Sequence[Face], index: int) -> int | None:
-    """A face's number from 1: that of its track, or its place among several faces; None for the only one."""
+    """A face's number, from 1: that of its track, or its position among several faces; None for a single face."""
     track = faces[index].track
     return track if track is not None else index + 1 if len(faces) > 1 else None
 
@@ -63,8 +63,8 @@ class _Plate:
 
     Args:
         face: The face.
-        number: Shown on the label; None for none.
-        top: Bars.
+        number: The number on the label; None to omit it.
+        top: Number of bars.
         size: Width and height of the image.
     """
 
@@ -74,7 +74,7 @@ class _Plate:
         least = max(12.0, longer / LEGIBLE)
         best = max(12.0, longer / COMFORTABLE, min(side / 11, longer / LARGEST))
         steps = range(1 + ceil(log(best / least, 1.5) - 1e-9))
-        self.units = [max(best / 1.5**step, least) for step in steps]  # heights of letters; smaller where it is crowded
+        self.units = [max(best / 1.5**step, least) for step in steps]  # text heights; smaller where crowded
         self.face, self.line = face, max(1, round(min(best / 7, side / 30)))
         self.colour = COLOURS.get(face.expression, "#FFFFFF")
         self.ranked = sorted(face.probabilities.items(), key=lambda item: -item[1])[:top]
@@ -83,7 +83,7 @@ class _Plate:
         self.texts = [*((long, unit) for unit in self.units), (short, self.units[-1])]
 
     def wish(self) -> Wish:
-        """What should find a place beside the face."""
+        """The label and bars to be placed beside the face."""
         left, upper, right, lower = self.face.box
         box = left - self.line, upper - self.line, right + self.line, lower + self.line
         labels = [(_font(unit).getlength(text) + unit / 2, 1.5 * unit) for text, unit in self.texts]
@@ -94,13 +94,13 @@ class _Plate:
         return Wish(box, labels, bars if rows else ())
 
     def draw_box(self, draw: ImageDraw) -> None:
-        """The face's box, in its expression's colour between black lines."""
+        """Draw the face's box, in its expression's colour between black lines."""
         (left, upper, right, lower), line = self.face.box, self.line
         draw.rectangle((left - line, upper - line, right + line, lower + line), outline="black", width=3 * line)
         draw.rectangle((left, upper, right, lower), outline=self.colour, width=line)
 
     def draw_label(self, draw: ImageDraw, place: Place) -> None:
-        """The number, the most probable expression and its probability."""
+        """Draw the number, the most probable expression and its probability."""
         text, unit = self.texts[place.label_size]
         left, upper, _, lower = place.label
         draw.rectangle(place.label, fill=self.colour)
@@ -108,7 +108,7 @@ class _Plate:
         draw.text(where, text, font=_font(unit), fill=_ink(self.colour), anchor="lm")
 
     def draw_bars(self, draw: ImageDraw, place: Box, unit: float) -> None:
-        """A name, a percentage and a bar under them for each of the most probable expressions."""
+        """Draw a name and a percentage with a bar below them for each of the most probable expressions."""
         font, (left, upper, right, _) = _font(0.78 * unit), place
         draw.rectangle(place, fill="#202020")
         start, end = left + unit / 4, right - unit / 4
@@ -131,6 +131,6 @@ def _font(height: float) -> FreeTypeFont:
 
 
 def _ink(colour: str) -> str:
-    """Black or white, whichever reads better on a colour."""
+    """Black or white, whichever is more legible on a colour."""
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     return "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 128 else "white"

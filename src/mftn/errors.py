@@ -1,13 +1,13 @@
-"""The errors that users meet. Each message names the file, what is wrong and what to do."""
+"""The exceptions that users see. Each message names the file and says what is wrong and what to do."""
 
 from collections.abc import Collection
 
 EMPTY_NAME = "(an empty name)"
-"""What messages call a file without a name."""
+"""How messages refer to a file whose name is empty."""
 
 
 class MFTNError(Exception):
-    """Base of every error this package raises on purpose; the command line prints it in one line."""
+    """Base class of every exception this package raises on purpose; the command line prints it in one line."""
 
 
 class ImageError(MFTNError):
@@ -15,7 +15,7 @@ class ImageError(MFTNError):
 
 
 class UnknownFormatError(ImageError):
-    """A file that is no image in a format that is read."""
+    """A file that is not an image in a supported format."""
 
 
 class MissingReaderError(ImageError):
@@ -31,19 +31,19 @@ class ConfigError(MFTNError):
 
 
 class ModelError(MFTNError):
-    """A model that is unknown, unreadable, or does not fit what it is loaded into."""
+    """A model that is unknown, unreadable, or incompatible with what it is loaded into."""
 
 
 class UnknownModelError(ModelError, ConfigError):
-    """A model that is neither a file nor installed."""
+    """A model that is neither a file nor the name of an installed model."""
 
 
 class DataError(MFTNError):
-    """A data set that is missing, incomplete or contradicts its own description."""
+    """A data set that is missing, incomplete or inconsistent with its own description."""
 
 
 class OutputError(MFTNError, OSError):
-    """A file that cannot be written: the disk is full, the folder may not be written to, or it would be overwritten."""
+    """A file that cannot be written: the disk is full, the folder is read-only, or a file would be overwritten."""
 
 
 class MissingExtraError(MFTNError):
@@ -56,7 +56,7 @@ class MissingExtraError(MFTNError):
 
 
 def did_you_mean(name: str, known: Collection[str]) -> str:
-    """The end of an error message about an unknown name: the nearest known one, or else all of them."""
+    """The end of an error message about an unknown name: the closest known name, or all of them if none is close."""
     import difflib
 
     near = difflib.get_close_matches(name, known, n=1)

@@ -1,4 +1,4 @@
-"""Text in matplotlib's figures as it was written: names of people, files and conditions."""
+"""Literal text in matplotlib figures: names of people, files and conditions."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ SCRIPTS = (
     "Droid Sans Fallback", "Microsoft YaHei", "Yu Gothic", "Malgun Gothic", "PingFang SC", "Hiragino Sans",
     "Apple SD Gothic Neo", "Noto Sans Devanagari", "Noto Sans Thai", "Nirmala UI", "Leelawadee UI", "Arial Unicode MS",
 )  # fmt: skip
-"""Fonts of Linux, Windows and macOS for letters that matplotlib's own font lacks; those that are installed are used."""
+"""Fonts of Linux, Windows and macOS for scripts that matplotlib's own font lacks; the installed ones are used."""
 
 
 @contextmanager
 def text_as_written() -> Iterator[None]:
-    """Within it, drawn and saved figures show `$` as it is and letters of other scripts where a font has them."""
+    """Show `$` literally, and other scripts where a font has them, in figures drawn and saved within the block."""
     import matplotlib
     from matplotlib.font_manager import fontManager
 

@@ -26,33 +26,33 @@ _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _ADDRESS = re.compile(r"(?:[a-z][a-z0-9+.-]*::)*[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _USER = re.compile(
     r"(?<![a-z0-9+.-])(?!abfss?://[^/?#:@]+@)([a-z][a-z0-9+.-]*://)"
-    r"(?:[^/?#]*@|[^/?#@:\[]*:(?!\d*(?:[/?#]|$))[^?#@]*@)",  # a slash in it, as in Amazon's keys; but no port
+    r"(?:[^/?#]*@|[^/?#@:\[]*:(?!\d*(?:[/?#]|$))[^?#@]*@)",  # slashes as in Amazon's keys; a port is no password
     re.IGNORECASE,
 )
 _SURROGATES = re.compile("[\ud800-\udfff]+")
 
 LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383}
-"""Pixels that a format can hold."""
+"""Pixels per side that a format can hold."""
 
 
 @contextmanager
 def atomic_write(path: str | Path, *, keep: bool = False, real_suffix: bool = False) -> Iterator[Path]:
-    """The path to write to; it replaces the file when the block succeeds, otherwise the earlier file stays.
+    """Yield a path to write to; it replaces the file if the block succeeds, otherwise the earlier file is kept.
 
-    A file that is replaced keeps its permissions. Missing folders are created. The block must close what it opens:
-    Windows cannot rename open files. A symbolic link's target is replaced, not the link; a device or a pipe
+    A replaced file keeps its permissions. Missing folders are created. The block must close the files it opens,
+    as Windows cannot rename open files. A symbolic link's target is replaced, not the link; a device or a pipe
     (/dev/stdout) is written to directly.
 
     Args:
         path: The file.
-        keep: Keep partial results. The file is NAME.partial meanwhile. After an exception such as Ctrl-C it still gets
-            the file's name, so the block must leave a valid file; after a disk error NAME.partial stays and the message
-            names it. Without `keep` the partial file's name holds the process id, and it is removed.
-        real_suffix: The partial file ends in the file's own suffix (NAME.partial.mp4), for libraries that choose the
-            format by it.
+        keep: Keep partial results. The file is called NAME.partial while it is written. After an exception such as
+            Ctrl-C it is still renamed, so the block must leave a valid file; after a disk error NAME.partial stays and
+            the message names it. Without `keep` the partial file's name contains the process id, and it is removed.
+        real_suffix: The partial file has the file's own suffix (NAME.partial.mp4), for libraries that infer the
+            format from it.
 
     Raises:
-        OutputError: The file cannot be written; it is an OSError too.
+        OutputError: The file cannot be written; it is also an OSError.
     """
     path = Path(path)
     target = Path(os.path.realpath(path)) if os.path.islink(path) else path  # noqa: PTH114 (never raises)
@@ -82,12 +82,12 @@ def _partial(target: Path, number: str, real_suffix: bool) -> Path:
 
 
 def partial_names(target: Path) -> tuple[Path, Path]:
-    """The names that a file written with `keep` may have until it is complete."""
+    """The names that a file written with `keep` may have while it is incomplete."""
     return _partial(target, "", False), _partial(target, "", True)
 
 
 def remove_unfinished(path: Path) -> None:
-    """Remove what killed processes left of a file written without `keep`; no process may be writing it now."""
+    """Remove partial files that killed processes left, written without `keep`; no process may be writing the file."""
     target = path.resolve()
     for partial in target.parent.glob(f"{glob.escape(target.name)}.*.partial"):
         if partial.name.removeprefix(f"{target.name}.").removesuffix(".partial").isdecimal():  # a process id
@@ -95,14 +95,14 @@ def remove_unfinished(path: Path) -> None:
 
 
 def lock(file: int | BinaryIO, path: Path) -> None:
-    """Keep other runs from an open file or folder as long as it is open; on Windows nothing does.
+    """Lock an open file or folder against other runs for as long as it is open; has no effect on Windows.
 
     Args:
-        file: What is open, or its number.
-        path: Its name, for the message.
+        file: The open file, or its descriptor.
+        path: Its path, for the message.
 
     Raises:
-        ConfigError: Another run holds it.
+        ConfigError: Another run holds the lock.
     """
     try:
         import fcntl
@@ -111,17 +111,17 @@ def lock(file: int | BinaryIO, path: Path) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise ConfigError(f"{path}: another run is writing to it; wait for its end") from None
+        raise ConfigError(f"{path}: another run is writing to it; wait until it has finished") from None
     except OSError:  # a network drive without locks
         return
 
 
 @contextmanager
 def locked_folder(folder: Path) -> Iterator[None]:
-    """Keep other runs from a folder until the block ends, by `lock`; a process that is killed leaves no lock behind.
+    """Hold a `lock` on a folder during the block; a killed process leaves no lock behind.
 
     Raises:
-        ConfigError: Another run holds it.
+        ConfigError: Another run holds the lock.
     """
     if os.name == "nt":  # folders cannot be opened
         yield
@@ -135,7 +135,7 @@ def locked_folder(folder: Path) -> Iterator[None]:
 
 
 def file_identity(path: str | os.PathLike[str]) -> tuple[int, int] | None:
-    """Device and inode, the same for all names of a file, through hard and symbolic links too; None without a file."""
+    """Device and inode, which all hard and symbolic links of a file share; None if there is no file."""
     try:
         found = os.stat(path)  # noqa: PTH116 (a path may be longer or odder than pathlib likes)
     except (OSError, ValueError):
@@ -163,12 +163,12 @@ def _commit(partial: Path, target: Path) -> None:
 
 @contextmanager
 def disk_errors(path: Path, names: Iterable[Path], kept: bool) -> Iterator[None]:
-    """Turn a failure to write a file into an error that names the file and what to do.
+    """Turn a failure to write a file into an error that names the file and says what to do.
 
     Args:
         path: The file that the message names.
-        names: All names of the file; errors about other files pass unchanged.
-        kept: Whether the partial file stays.
+        names: All paths of the file; errors about other files are passed on unchanged.
+        kept: Whether the partial file is kept.
     """
     try:
         yield
@@ -184,7 +184,7 @@ def disk_errors(path: Path, names: Iterable[Path], kept: bool) -> Iterator[None]
 
 
 def _concerns(error: OSError, paths: Iterable[Path]) -> bool:
-    """Whether it names no file, one of the paths, or a folder above it."""
+    """Whether an error names no file, one of the paths, or a parent folder of one."""
     if not isinstance(error.filename, str):
         return True
     named = Path(error.filename).absolute()  # FFmpeg is given absolute paths
@@ -199,7 +199,7 @@ def _holds_something(path: Path) -> bool:
 
 
 def what_to_do(error: OSError) -> str:
-    """Advice for somebody whose file cannot be written."""
+    """Advice for users whose file cannot be written."""
     number = error.errno
     if number in (errno.ENOSPC, getattr(errno, "EDQUOT", None)):
         return "free space or choose another location"
@@ -209,7 +209,7 @@ def what_to_do(error: OSError) -> str:
 
 
 def _disk_error(error: BaseException | None) -> OSError | None:
-    """The system's error behind an exception; libraries with buffers of their own raise others on top of it.
+    """The system's error behind an exception; libraries that buffer raise exceptions of their own on top of it.
 
     None for Ctrl-C and for errors of this package, whatever caused them.
     """
@@ -221,7 +221,7 @@ def _disk_error(error: BaseException | None) -> OSError | None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically, in UTF-8; the names in it are written as by `readable`."""
+    """Write a text file atomically, in UTF-8; names in it are made valid text by `readable`."""
     write_bytes(path, readable(text).encode())
 
 
@@ -233,9 +233,9 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 @contextmanager
 def write_encoded(path: Path) -> Iterator[io.BytesIO]:
-    """A buffer for an image's encoder; its content is written atomically when the block succeeds.
+    """Yield a buffer for an image encoder; its content is written atomically if the block succeeds.
 
-    Given a file, Pillow takes the first half of a write that the disk cut short for the whole, without an error.
+    Pillow does not notice when a full disk cuts off a write to a file.
     """
     content = io.BytesIO()
     yield content
@@ -246,13 +246,13 @@ def write_image(image: PillowImage.Image, file: io.BytesIO, kind: str, **options
     """Encode an image.
 
     Args:
-        image: Any mode that the format takes.
+        image: An image in any mode that the format supports.
         file: A buffer.
-        kind: Pillow's name of the format.
-        options: Of Pillow's encoder.
+        kind: Pillow's name for the format.
+        options: Options of Pillow's encoder.
 
     Raises:
-        ImageError: The format cannot hold the image: JPEG ends at 65,500 pixels a side, WebP at 16,383.
+        ImageError: The format cannot hold the image: JPEG is limited to 65,500 pixels per side, WebP to 16,383.
     """
     most = LONGEST_SIDE.get(kind, max(image.size))
     if max(image.size) > most:
@@ -273,11 +273,11 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 class UniqueNames:
-    """Makes names that differ on every disk, even one that ignores case or takes é and e + ´ for the same.
+    """Makes names that differ on every file system, even one that ignores case or equates é and e + ´.
 
     Args:
         taken: Names that are in use already.
-        separator: Comes before the number.
+        separator: The text before the number.
 
     Examples:
         >>> names = UniqueNames()
@@ -286,7 +286,7 @@ class UniqueNames:
     """
 
     LONGEST = 200
-    """Most bytes of a name's last part; disks allow 255, with suffix and number."""
+    """Maximum bytes of a name's last part; file systems allow 255, including suffix and number."""
 
     def __init__(self, taken: Iterable[str] = (), separator: str = "-") -> None:
         self.separator = separator
@@ -311,20 +311,20 @@ class UniqueNames:
 
 
 def as_disks_see(name: str) -> str:
-    """A name as the least particular disk compares it: without upper case, in one form of Unicode."""
+    """A name as the most lenient file system compares it: case-folded, in one Unicode normal form."""
     return unicodedata.normalize("NFD", unicodedata.normalize("NFD", name).casefold())
 
 
 def without_secrets(address: str) -> str:
-    """An address as tables and messages show it, without user name and password; other paths as they are.
+    """An address without user name and password, as tables and messages show it; other paths are unchanged.
 
-    What comes before the @ of Azure's addresses, abfss://CONTAINER@ACCOUNT.dfs.core.windows.net/, is no user name.
+    In Azure's addresses, abfss://CONTAINER@ACCOUNT.dfs.core.windows.net/, the part before the @ is not a user name.
     """
     return _USER.sub(r"\1", address) if _ADDRESS.match(address) else address
 
 
 def readable(name: str) -> str:
-    r"""A path or a message as valid text: bytes of a file's name that are not UTF-8 become \xNN, as in caf\xe9.jpg."""
+    r"""A path or a message as valid text: bytes of a file name that are not UTF-8 become \xNN, as in caf\xe9.jpg."""
     try:
         return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     except UnicodeEncodeError:  # half a surrogate pair, which Windows allows
@@ -332,21 +332,21 @@ def readable(name: str) -> str:
 
 
 def visible(text: str) -> str:
-    r"""A text as people see it, in one line: as by `readable`, with \xNN for what a terminal would obey."""
+    r"""A text on one line for display: as by `readable`, with control characters written as \xNN."""
     return _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", readable(text))
 
 
 def csv_delimiter(header: str) -> str:
-    """What stands between the cells of a CSV table: comma, semicolon or tab, by its first line."""
+    """The delimiter of a CSV table, judged by its first line: comma, semicolon or tab."""
     return max(",;\t", key=header.count)
 
 
 def json_text(values: Any, indent: int | None = None) -> str:
-    """Values as JSON that is valid UTF-8: the names in it are written as by `readable`.
+    """Values as JSON that is valid UTF-8: names in it are made valid text by `readable`.
 
     Args:
         values: JSON-ready values.
-        indent: Spaces of each level's indentation; None for a single line.
+        indent: Spaces per level of indentation; None for a single line.
     """
     text = json.dumps(values, indent=indent, ensure_ascii=False)
     return _SURROGATES.sub(lambda found: readable(found[0]).replace("\\", "\\\\"), text)

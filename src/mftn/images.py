@@ -1,4 +1,4 @@
-"""Reading of images: files, bytes, Pillow images and arrays become RGB arrays."""
+"""Image reading: files, bytes, Pillow images and arrays become RGB arrays."""
 
 from __future__ import annotations
 
@@ -35,22 +35,23 @@ PLUGINS = {
     "AVIF": "AvifImagePlugin",
     "JPEG2000": "Jpeg2KImagePlugin",
 }
-"""Formats that are opened, and Pillow's modules for them, each imported when a file may be one: all its modules take as
-long as ten photographs. Its many other formats are rarely photographs and increase the attack surface."""
+"""Supported formats and Pillow's modules for them, each imported only when it may be needed: importing all of them
+takes as long as reading ten photographs. Pillow's other formats are rarely photographs and increase the attack
+surface."""
 
 HEIC_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"))
 """Brands of ISO media files whose images are compressed with HEVC."""
 
 RAW_STARTS = (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0")
-"""First bytes of RAW files that are no TIFF and no ISO media: Fujifilm, Olympus, Panasonic."""
+"""First bytes of RAW files that are neither TIFF nor ISO media: Fujifilm, Olympus, Panasonic."""
 
 CR3_BRANDS = frozenset((b"crx ",))
 
 NEW_SUBFILE_TYPE, PHOTOMETRIC, REDUCED, SENSOR = 254, 262, 1, 32803
-"""Tags of a TIFF and their values in one that is a RAW file: its first image is a preview, or the sensor's."""
+"""Two TIFF tags, and the values by which RAW files are recognised: the first image is a preview, or sensor data."""
 
 BAND_PIXELS = 1_000_000
-"""Pixels converted to RGB at a time: converting a 100-megapixel image as a whole takes up to a gigabyte per mode."""
+"""Pixels converted to RGB at a time: converting a whole 100-megapixel image takes up to a gigabyte per mode."""
 
 DEEP_GREY = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 """Pillow's grey modes of more than 8 bits."""
@@ -65,22 +66,22 @@ AS_STORED: dict[int, Callable[[Image], Image]] = {
     7: lambda upright: upright[::-1, ::-1].swapaxes(0, 1),
     8: lambda upright: np.rot90(upright, -1),
 }
-"""EXIF orientations: the view of an upright image whose pixels are ordered as in the file."""
+"""For each EXIF orientation, a view of the upright image whose pixels are in the file's order."""
 
 
 def read_image(source: ImageSource, reserve: Callable[[int], object] | None = None, name: str | None = None) -> Image:
-    """One image as an upright RGB array.
+    """Read one image as an upright RGB array.
 
-    EXIF orientation is applied (damaged EXIF is ignored), transparent images are composited on white, deeper grey is
-    scaled to 8 bits, and of an animation or a file of several pages the first image is taken. Colour profiles are not
-    applied: taking Display P3 or Adobe RGB for sRGB changed no expression in 41 portraits.
+    EXIF orientation is applied (damaged EXIF is ignored), transparent images are composited on white, grey of more
+    than 8 bits is scaled to 8, and the first image of an animation or a file of several pages is used. Colour profiles
+    are not applied: reading Display P3 or Adobe RGB as sRGB changed no expression in 41 portraits.
 
     Args:
         source: A file's path, its http(s) address, its content as bytes or a binary file object (read from its start),
             a Pillow image, or an array of shape H×W (grey) or H×W×3 (RGB): uint8, uint16 (0 to 65535) or floating point
             (0 to 1).
-        reserve: Called with the number of pixels before they are decoded; it may wait until there is memory for them.
-        name: What messages call it; its path or address, or "the image", if None.
+        reserve: Called with the number of pixels before they are decoded; it may block until there is memory for them.
+        name: The name in messages; if None, its path or address, or "the image".
 
     Raises:
         ImageError: The image cannot be read; the message names the file, the reason and what to do.
@@ -100,7 +101,7 @@ def image_size(source: ImageSource) -> tuple[int, int]:
     """Width and height of an image's stored pixels, from its header alone.
 
     Args:
-        source: As in `read_image`, but no array.
+        source: As in `read_image`, except arrays.
 
     Raises:
         ImageError: The header cannot be read.
@@ -110,7 +111,7 @@ def image_size(source: ImageSource) -> tuple[int, int]:
 
 
 def name_of(source: ImageSource) -> str:
-    """What a prediction calls its source: the path or address, or the type of an image given as a value."""
+    """The source's name in a prediction: the path or address, or the type of an image given as a value."""
     if isinstance(source, str | os.PathLike):
         path = os.fsdecode(source)  # the str of an os.DirEntry is not its path
         return without_secrets(path) if is_address(source) else path
@@ -118,11 +119,11 @@ def name_of(source: ImageSource) -> str:
 
 
 def as_value(source: ImageSource, bgr: bool = False) -> ImageSource:
-    """A source that can be read twice: the content behind an address or a file object; any other one as it is.
+    """A source that can be read twice: the content of an address or a file object; others are returned unchanged.
 
     Args:
         source: As in `read_image`.
-        bgr: Arrays hold blue, green, red, as OpenCV reads them.
+        bgr: The channels of arrays are blue, green, red, as OpenCV reads them.
 
     Raises:
         ImageError: It cannot be downloaded or read.
@@ -138,13 +139,13 @@ def as_value(source: ImageSource, bgr: bool = False) -> ImageSource:
 
 
 def called(source: ImageSource) -> str:
-    """What messages call a source."""
+    """The name of a source in messages."""
     return name_of(source) or EMPTY_NAME if isinstance(source, str | os.PathLike) else "the image"
 
 
 @contextmanager
 def _only_image_errors(name: str) -> Iterator[None]:
-    """Turn errors into ImageErrors whose messages name the image."""
+    """Turn all exceptions into ImageErrors whose messages name the image."""
     try:
         yield
     except ImageError as error:
@@ -162,12 +163,12 @@ def _only_image_errors(name: str) -> Iterator[None]:
 
 @contextmanager
 def opened(source: Any) -> Iterator[PillowImage.Image]:
-    """An image of any kind of source as Pillow opens it, not decoded yet; nearly any error may be raised."""
+    """Open an image from any kind of source with Pillow, without decoding it; nearly any exception may be raised."""
     from PIL import Image as PillowImage
 
     if isinstance(source, PillowImage.Image):
         if not source.width or not source.height:
-            raise ImageError(f"has {source.width}×{source.height} pixels; give an image with some")
+            raise ImageError(f"has {source.width}×{source.height} pixels; give an image that is not empty")
         yield source
     elif isinstance(source, bytes | bytearray | memoryview):
         yield _identify(io.BytesIO(source))
@@ -192,12 +193,12 @@ def _open_file(path: str | os.PathLike[str]) -> IO[bytes]:
         return open(path, "rb")  # noqa: PTH123 - Path("") is the current folder
     except (FileNotFoundError, PermissionError):
         raise
-    except (OSError, ValueError) as error:  # too long a name, one with a null byte, a broken drive
+    except (OSError, ValueError) as error:  # a name that is too long or has a null byte, a broken drive
         raise ImageError(f"cannot be opened ({getattr(error, 'strerror', None) or error}); check the path") from error
 
 
 def _content(file: Any) -> bytes:
-    """The whole content of a file object, from its start if it can be rewound."""
+    """Read the whole content of a file object, from its start if it is seekable."""
     with suppress(AttributeError, OSError):  # a pipe or a socket
         file.seek(0)
     content = file.read()
@@ -207,9 +208,9 @@ def _content(file: Any) -> bytes:
 
 
 def _identify(file: IO[bytes]) -> PillowImage.Image:
-    """Open an image of one of FORMATS.
+    """Open an image in one of the formats in PLUGINS.
 
-    `PIL.Image.open` would warn of images above 89 megapixels, and nothing can silence a warning in one thread alone.
+    `PIL.Image.open` would warn about images above 89 megapixels, and a warning cannot be silenced in a single thread.
     """
     from PIL import Image as PillowImage
 
@@ -245,7 +246,7 @@ def _within_limit(image: PillowImage.Image) -> PillowImage.Image:
 
 
 def _has_brand(start: bytes, brands: frozenset[bytes]) -> bool:
-    """Whether the first bytes of a file of ISO media list one of these brands."""
+    """Whether the first bytes are those of an ISO media file that lists one of these brands."""
     if start[4:8] != b"ftyp":
         return False
     listed = start[8 : int.from_bytes(start[:4], "big")]
@@ -253,7 +254,7 @@ def _has_brand(start: bytes, brands: frozenset[bytes]) -> bool:
 
 
 def _is_raw(file: IO[bytes], start: bytes) -> bool:
-    """Whether a camera stored its sensor's values: Pillow would read the thumbnail of such a TIFF."""
+    """Whether a file is a camera's RAW file: Pillow would read the thumbnail of one based on TIFF."""
     if start.startswith(RAW_STARTS) or _has_brand(start, CR3_BRANDS):
         return True
     if not start.startswith((b"II*\0", b"MM\0*")):
@@ -280,7 +281,7 @@ def _open_heic(file: IO[bytes]) -> PillowImage.Image:
 
 
 def _open_raw(file: IO[bytes]) -> PillowImage.Image:
-    """The preview that the camera stored; without one, the sensor's values at half the resolution."""
+    """Open the preview that the camera stored; without one, develop the sensor data at half resolution."""
     try:
         import rawpy
     except ModuleNotFoundError as error:
@@ -305,7 +306,7 @@ def _to_rgb(image: PillowImage.Image) -> Image:
     stored = AS_STORED[orientation](upright)
     convert = _from_deep_grey(image) or _band_to_rgb
     height = max(1, BAND_PIXELS // image.width)
-    as_it_is = image.mode == "RGB" and image.height <= height  # needs no copy
+    as_it_is = image.mode == "RGB" and image.height <= height  # avoids a copy
     for top in range(0, image.height, height):
         band = image if as_it_is else image.crop((0, top, image.width, min(top + height, image.height)))
         rows = stored[top : top + height]
@@ -316,9 +317,9 @@ def _to_rgb(image: PillowImage.Image) -> Image:
 
 
 def _transparent_colour(image: PillowImage.Image) -> int | tuple[int, ...] | None:
-    """The one colour that a grey or RGB image declares transparent, as its pixels show it; before they are loaded.
+    """The colour that a grey or RGB image declares transparent, as its pixels will show it; call before loading them.
 
-    Pillow scales pixels of 2 and 4 bits up and RGB pixels of 16 bits down, but not this colour.
+    Pillow scales 2-bit and 4-bit pixels up and 16-bit RGB pixels down, but not this colour.
     """
     colour = image.info.get("transparency")
     tiles = getattr(image, "tile", None)
@@ -336,7 +337,7 @@ def _matches(band: PillowImage.Image, colour: int | tuple[int, ...]) -> NDArray[
 
 
 def _load(image: PillowImage.Image) -> None:
-    """Decode, without Pillow's memory mapping, which scrambles TIFFs that lie on their side."""
+    """Decode without Pillow's memory mapping, which scrambles TIFFs that are stored rotated by 90°."""
     if not hasattr(image, "filename"):
         image.load()
         return
@@ -357,11 +358,11 @@ def _orientation(image: PillowImage.Image) -> int:
 
 
 def _from_deep_grey(image: PillowImage.Image) -> Callable[[PillowImage.Image], NDArray[np.uint8]] | None:
-    """A function that converts bands of a grey image of more than 8 bits to 8 bits; None for every other image."""
+    """A function that converts bands of a grey image of more than 8 bits to 8 bits; None for other images."""
     if image.mode not in DEEP_GREY:
         return None
     if image.mode == "I" and image.format not in ("PNG", "PPM"):  # these formats give values from 0 to 65535
-        raise ImageError("has 32-bit integers, whose range is unknown; save it with 8 or 16 bits")
+        raise ImageError("has 32-bit integers of unknown range; save it with 8 or 16 bits")
     tags = getattr(image, "tag_v2", {})  # of a TIFF
     white = 4095 if 12 in np.ravel(tags.get(258, 16)) else 65535
     inverted = tags.get(262) == 0  # white is zero
@@ -393,7 +394,7 @@ def _band_to_rgb(band: PillowImage.Image) -> NDArray[np.uint8]:
         return np.asarray(page)
     if band.mode == "RGB":
         return np.asarray(band)
-    band.info.pop("transparency", None)  # `_matches` handles it; Pillow would convert it again
+    band.info.pop("transparency", None)  # `_matches` handles it; Pillow would apply it a second time
     return np.asarray(band.convert("RGB"))
 
 

@@ -1,9 +1,9 @@
-"""What a run has computed so far, kept beside its output, so that another run can go on from there.
+"""The results that a run has computed so far, stored beside its output, so that another run can resume from there.
 
-A journal is a file of JSON lines, NAME.resume: first what makes it; then a line for every image or frame, as in JSONL
-output; and after the last one of each source a line that says that it is done, with the source's size and time. The
-table itself and the files made of videos are named before they are written. Lines are only ever added. Whatever ends a
-run, what follows the last source that is done is left out and computed again.
+A journal is a JSONL file, NAME.resume. Its first line holds the provenance. Then it has one line per image or frame, as
+in JSONL output, and after the last one of each source a line that marks the source as done, with its size and
+modification time. The names of the table itself and of annotated videos are recorded before these are written. The file
+is append-only. However a run ends, everything after the last completed source is discarded and computed again.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from mftn.output import Provenance, meta_path, open_writer
 from mftn.types import Prediction
 
 SYNC_S = 5.0
-"""Most seconds of work that a power failure costs."""
+"""Seconds between syncs to disk: at most this much work is lost in a power failure."""
 
-KEPT = "what was computed is kept, go on with --resume"
-"""Ends the message of what a full disk has stopped."""
+KEPT = "the results so far are kept, continue with --resume"
+"""The end of the message when a full disk has stopped a run."""
 
 State = tuple[int, int]
-"""A file's size, and its time of modification in nanoseconds."""
+"""A file's size, and its modification time in nanoseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Segment:
     Attributes:
         start: First byte.
         end: Byte after the last one.
-        state: The source's when it was read; None if it has to be computed again.
+        state: The source's state when it was read; None if it has to be computed again.
         saved: Absolute paths of the images and videos that were saved for it.
     """
 
@@ -53,11 +53,11 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """What an earlier run has left in its journal.
+    """What the journal of an earlier run holds.
 
     Attributes:
-        done: Sources that it has done.
-        saved: Absolute paths of the files that it has written, or was about to.
+        done: Number of completed sources.
+        saved: Absolute paths of the files that it wrote or was about to write.
     """
 
     done: int
@@ -65,7 +65,7 @@ class Earlier:
 
 
 def journal_path(output: Path) -> Path:
-    """Where the journal of an output is."""
+    """The path of an output's journal."""
     return output.parent / f"{output.name}.resume"
 
 
@@ -73,12 +73,12 @@ class Journal:
     """The journal of one output; close it at the end.
 
     Args:
-        output: The table that it becomes.
-        provenance: What makes the table.
-        resume: Go on with what an earlier run has computed; otherwise it is begun anew.
+        output: The table that is made from it.
+        provenance: The provenance of the table.
+        resume: Continue from what an earlier run computed; otherwise start afresh.
 
     Raises:
-        ConfigError: The earlier run had other settings, or another run is writing to the journal now.
+        ConfigError: The earlier run had other settings, or another run is writing to the journal.
         OutputError: The journal cannot be written.
     """
 
@@ -99,7 +99,7 @@ class Journal:
                 raise
 
     def _begin(self, resume: bool) -> None:
-        """Read what is there, cut an unfinished end off, and write the first line if there is none."""
+        """Read the existing lines, truncate an unfinished end, and write the first line if there is none."""
         self._file.seek(0)
         known = _first_line(self._file) if resume else None
         if known is not None:
@@ -125,16 +125,16 @@ class Journal:
         ]
         if changed:
             raise ConfigError(
-                f"--resume: {self.path} was begun with other settings ({'; '.join(changed)}); give the same ones, or "
-                "--overwrite in place of --resume to begin anew"
+                f"--resume: {self.path} was started with other settings ({'; '.join(changed)}); use the same ones, or "
+                "--overwrite instead of --resume to start afresh"
             )
 
     def has(self, source: str, saved: Collection[str] = ()) -> bool:
-        """Whether a source is done: computed from the file as it is now, with all that was saved still there.
+        """Whether a source is done: computed from the file in its present state, with all files saved for it intact.
 
         Args:
             source: Its path.
-            saved: How the paths of what is saved for it must begin.
+            saved: The prefixes that the paths of files saved for it must have.
         """
         beginnings = tuple(map(os.path.abspath, saved))
         self._states[source] = state = _state(source)
@@ -150,24 +150,24 @@ class Journal:
         return valid
 
     def announce(self, files: Iterable[str | os.PathLike[str]]) -> None:
-        """Name files that are about to be written, so that a run that goes on knows them from a user's own."""
+        """Record files that are about to be written, so that a resumed run can tell them from a user's own files."""
         record = {"files": list(map(os.path.abspath, files))}
         self._add(json.dumps(record).encode() + b"\n")
         self._sync()
 
     def write(self, prediction: Prediction) -> None:
-        """Add an image or a frame."""
+        """Append an image or a frame."""
         line = (json.dumps(prediction.to_dict(), ensure_ascii=False) + "\n").encode()
         self._check = zlib.crc32(line, self._check)
         self._add(line)
 
     def end(self, source: str, saved: Iterable[str] = (), failed: bool = False) -> None:
-        """Say that a source is done.
+        """Mark a source as done.
 
         Args:
-            source: Its path, for which `has` was asked before it was read.
+            source: Its path; `has` was called with it before it was read.
             saved: The images and videos that were saved for it.
-            failed: It has to be computed again when a run goes on.
+            failed: It has to be computed again when the run is resumed.
         """
         state = self._states.get(source)
         self._unfinished[source] -= 1
@@ -191,7 +191,7 @@ class Journal:
             self._sync()
 
     def _sync(self) -> None:
-        """Let what is written survive a power failure."""
+        """Flush to disk, so that what is written survives a power failure."""
         with disk_errors(self.path, (self.path,), kept=True):
             self._file.flush()
             os.fsync(self._file.fileno())
@@ -202,11 +202,11 @@ class Journal:
 
         Args:
             kind: "jsonl", "csv" or "parquet".
-            order: The sources in the order of the table; those that the journal does not hold are left out. None for
-                the order in which they were computed.
+            order: The sources in the order of the table; those that are not in the journal are omitted. None for the
+                order in which they were computed.
 
         Raises:
-            OutputError: The table cannot be written; the journal stays.
+            OutputError: The table cannot be written; the journal is kept.
         """
         outputs = [self.output, meta_path(self.output)]
         self.announce(outputs)
@@ -215,7 +215,7 @@ class Journal:
         segments: Sequence[Segment] = [Segment(0, self._file.tell(), None, ())]
         if order is not None:
             segments = [self._segments[source] for source in order if source in self._segments]
-            segments = [*segments, Segment(self._start, self._file.tell(), None, ())]  # of a source that is unfinished
+            segments = [*segments, Segment(self._start, self._file.tell(), None, ())]  # of an unfinished source
         try:
             with open_writer(self.output, kind, self.provenance) as writer, self.path.open("rb") as file:
                 for segment in segments:
@@ -225,18 +225,18 @@ class Journal:
             raise OutputError(f"{error}; {KEPT}") from error
 
     def close(self, *, remove: bool = False) -> None:
-        """Close the file, and remove it where it is not needed any more."""
-        with suppress(OSError):  # a full disk has been told
+        """Close the file, and remove it if it is no longer needed."""
+        with suppress(OSError):  # a full disk has been reported already
             self._file.close()
         if remove:
             self.path.unlink(missing_ok=True)
 
 
 def earlier_run(output: Path) -> Earlier | None:
-    """What the journal of an output holds; None where there is no journal.
+    """What the journal of an output holds; None if there is no journal.
 
     Raises:
-        ConfigError: A file of the journal's name is there that is none.
+        ConfigError: A file with the journal's name exists that is not a journal.
     """
     path = journal_path(output)
     try:
@@ -244,8 +244,8 @@ def earlier_run(output: Path) -> Earlier | None:
             first = _first_line(file)
             if (first is None and file.tell()) or (first is not None and "mftn_version" not in first):
                 raise ConfigError(
-                    f"--output {output}: {path} is where what is done would be kept, and it is another file; move it "
-                    "away, choose another name, or add --overwrite"
+                    f"--output {output}: the results so far would be kept in {path}, which is some other file; move "
+                    "it away, choose another name, or add --overwrite"
                 )
             if first is None:
                 return Earlier(0, frozenset())
@@ -269,10 +269,10 @@ class _Content:
     """What a journal holds after its first line.
 
     Attributes:
-        segments: The sources that are done.
+        segments: The completed sources.
         end: Byte after the last one.
-        saved: The files that were written, or announced.
-        announced: Those that were announced after the last source that is done.
+        saved: The files that were written or announced.
+        announced: Those announced after the last completed source.
     """
 
     segments: dict[str, Segment]
@@ -282,7 +282,7 @@ class _Content:
 
 
 def _read(file: BinaryIO) -> _Content:
-    """What a journal holds from where the file stands."""
+    """Read a journal from the file's current position."""
     start = position = file.tell()
     found, check = _Content({}, start, set(), set()), 0
     for line in file:
@@ -292,7 +292,7 @@ def _read(file: BinaryIO) -> _Content:
             continue
         try:
             record = json.loads(line)
-        except ValueError:  # the end of a run that was killed
+        except ValueError:  # a killed run's last line
             break
         if "files" in record:
             found.announced.update(record["files"])

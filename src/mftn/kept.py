@@ -1,4 +1,4 @@
-"""Images that results keep, so that they can show themselves: at most 256 MB in a process, the latest ones."""
+"""Images that results keep so that they can be shown: the latest ones, at most 256 MB per process."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from threading import Lock
 from typing import Any
 
 MOST_BYTES = 256_000_000
-"""Most bytes that all results of a process keep of images given as values."""
+"""Maximum bytes of images given as values that all results of a process keep."""
 
 MOST_IMAGES = 100
-"""Most images that all results of a process keep."""
+"""Maximum number of images that all results of a process keep."""
 
 
 class Kept:
-    """An image given as a value, for as long as its result lives; let go early where many results live.
+    """An image given as a value, kept for as long as its result lives; released earlier if there are many results.
 
-    Whoever still holds the image itself keeps it reachable from its result.
+    A released image remains reachable from its result while other references to it exist.
 
     Args:
         image: An array, a Pillow image, or a file's content.
@@ -35,16 +35,16 @@ class Kept:
         _limit(self)
 
     def image(self) -> Any:
-        """The image; None if it was let go."""
+        """The image; None if it was released."""
         return self._image if self._image is not None or self._weak is None else self._weak()
 
     def let_go(self) -> None:
-        """Keep the image no longer."""
+        """Release the image."""
         self._image = None
 
 
 def value_bytes(image: Any) -> int:
-    """Memory of an array, a Pillow image, or a file's content; 0 for a path or a file object."""
+    """Memory in bytes of an array, a Pillow image, or a file's content; 0 for a path or a file object."""
     if hasattr(image, "nbytes"):
         return int(image.nbytes)
     if isinstance(image, bytes | bytearray):
@@ -59,7 +59,7 @@ _lock = Lock()
 
 
 def _limit(new: Kept) -> None:
-    """Let the oldest images go where all together are too many or too large; never the new one."""
+    """Release the oldest images, but never the new one, where there are too many or they are too large in total."""
     with _lock:
         living = [kept for each in _latest if (kept := each()) is not None]
         total = new.nbytes + sum(kept.nbytes for kept in living)

@@ -1,4 +1,4 @@
-"""Expressions and label sets: one numbering inside the package, each data set's own at its border."""
+"""Expressions and label sets: the package has one numbering; data set readers map their own to it."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -10,7 +10,7 @@ LABEL_SETS: Mapping[int, tuple[str, ...]] = MappingProxyType({7: EXPRESSIONS[:7]
 """Class names by number of classes; the set of 7 omits contempt."""
 
 SHORT_NAMES: Mapping[str, str] = MappingProxyType({name: name[:2].upper() for name in EXPRESSIONS})
-"""Two-letter names as the published figures write them (AN, CO, DI, FE, HA, NE, SA, SU)."""
+"""Two-letter names, as in the published figures (AN, CO, DI, FE, HA, NE, SA, SU)."""
 
 COLOURS: Mapping[str, str] = MappingProxyType(
     {
@@ -35,5 +35,5 @@ _WORDS: Mapping[str, str] = MappingProxyType(
 
 
 def find_expression(word: str) -> str | None:
-    """The expression that a data set's own word means (happy, Angry, joy), or None."""
+    """The expression for a data set's own word (happy, Angry, joy), or None."""
     return _WORDS.get(word.strip().lower())

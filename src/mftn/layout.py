@@ -1,4 +1,4 @@
-"""Where the labels and bars of faces go on an image: beside their faces, over no face and over no other label."""
+"""Placement of labels and bars on an image: beside their faces, without covering a face or another label."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import numpy as np
 from mftn.types import Box
 
 CHIN = 0.06
-"""Height below a face's box that stays free too, in heights of the box: many boxes end on the chin."""
+"""Height below a face's box that is also kept free, in heights of the box: many boxes end at the chin."""
 
 Size = tuple[float, float]
-"""Width, height in pixels."""
+"""Width and height in pixels."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What belongs beside a face.
+    """What is to be placed beside a face.
 
     Attributes:
         box: The face, with the lines around it.
-        labels: Sizes of its label, the best first; the others are for images without room.
-        bars: Sizes of its bars, the best first; none where none are wanted.
+        labels: Sizes of its label, in order of preference; the later ones are for crowded images.
+        bars: Sizes of its bars, in order of preference; empty for no bars.
     """
 
     box: Box
@@ -37,9 +37,9 @@ class Place:
 
     Attributes:
         label: Its rectangle, inside the image.
-        label_size: Which of the sizes was taken.
-        bars: Their rectangle; None where there is no room for them.
-        bars_size: Which of the sizes was taken.
+        label_size: Index of the size that was used.
+        bars: Their rectangle; None if there is no room for them.
+        bars_size: Index of the size that was used.
     """
 
     label: Box
@@ -49,13 +49,13 @@ class Place:
 
 
 def lay_out(wishes: Sequence[Wish], size: Size) -> list[Place]:
-    """A place for each face's label, and for its bars where there is room; large faces choose first.
+    """Place each face's label, and its bars where there is room, starting with the largest face.
 
-    Labels are placed before all bars. A label for which there is no free place lies where it hides least.
+    All labels are placed before the bars. A label for which no place is free goes where it covers least.
 
     Args:
-        wishes: What belongs beside each face.
-        size: Of the image.
+        wishes: What is to be placed beside each face.
+        size: The image's size.
     """
     taken = [_with_chin(wish.box) for wish in wishes]
     order = sorted(range(len(wishes)), key=lambda index: -_area(wishes[index].box))
@@ -75,7 +75,7 @@ def lay_out(wishes: Sequence[Wish], size: Size) -> list[Place]:
 
 
 def overlap_area(box: Box, others: Sequence[Box]) -> float:
-    """Area in pixels that a box shares with all others, summed."""
+    """The sum of the areas, in pixels, that a box shares with each of the others."""
     if not others:
         return 0.0
     left, top, right, bottom = np.array(others, dtype=float).T
@@ -85,7 +85,7 @@ def overlap_area(box: Box, others: Sequence[Box]) -> float:
 
 
 def _place_label(wish: Wish, taken: Sequence[Box], size: Size) -> Place:
-    """The first free place, for the best size that has one; otherwise the one that hides least."""
+    """The first free place for the most preferred size that fits; otherwise the place that covers least."""
     tried: list[tuple[float, int, Box]] = []
     for number, label in enumerate(wish.labels):
         for box in _around(wish.box, label, size):
@@ -111,12 +111,12 @@ def _around(box: Box, what: Size, size: Size) -> Iterator[Box]:
         beside = x >= right or x + width <= left
         placed = _moved_inside((x, y), what, size)
         moved = abs(placed[0] - x) if beside else abs(placed[1] - y)
-        if moved < 0.5:  # along the face it may be moved, not over it
+        if moved < 0.5:  # it may be moved along the face, but not over it
             yield placed
 
 
 def _around_both(box: Box, label: Box, what: Size, size: Size) -> Iterator[Box]:
-    """Rectangles beside a face, or beside its label: below the face first."""
+    """Rectangles beside a face or its label, those below the face first."""
     around = list(_around(box, what, size))
     below = [place for place in around if place[1] >= box[3]]
     yield from below

@@ -1,4 +1,4 @@
-"""Values that must lie in a range or be one of a few; an error names the option as it is typed."""
+"""Checks of values against a range or a list of choices; errors name the option as the user types it."""
 
 import math
 from collections.abc import Collection
@@ -7,7 +7,7 @@ from numbers import Integral, Real
 from mftn.errors import ConfigError, did_you_mean
 
 MAX_SEED = 2**32 - 1
-"""The largest seed that every generator takes."""
+"""The largest seed that every random number generator accepts."""
 
 
 def check_range(
@@ -19,18 +19,18 @@ def check_range(
     above: bool = False,
     whole: bool = False,
 ) -> None:
-    """Refuse what is no number, or one outside its range; infinity and NaN lie outside every range.
+    """Reject a value that is not a number or is out of range; infinity and NaN are outside every range.
 
     Args:
-        option: Its name as a user types it, such as --batch-size.
+        option: The option's name as a user types it, such as --batch-size.
         value: The number.
-        lowest: The smallest number that is taken.
+        lowest: The smallest number that is accepted.
         highest: The largest.
-        above: `lowest` itself is not taken.
-        whole: Only whole numbers are taken.
+        above: Do not accept `lowest` itself.
+        whole: Accept only whole numbers.
 
     Raises:
-        ConfigError: The value is refused.
+        ConfigError: The value is rejected.
     """
     if not isinstance(value, Integral if whole else Real):
         raise ConfigError(f"{option} is {value!r}; it must be a {'whole ' * whole}number")
@@ -43,10 +43,10 @@ def check_range(
 
 
 def check_choice(option: str, value: object, choices: Collection[str]) -> None:
-    """Refuse a value that is not one of a few names.
+    """Reject a value that is not one of the choices.
 
     Raises:
-        ConfigError: It is none of them.
+        ConfigError: The value is rejected.
     """
     if value not in choices:
         raise ConfigError(f"{option} is {value!r}; {did_you_mean(str(value), choices)}")

@@ -1,6 +1,6 @@
-"""Predictions out: JSONL, CSV and Parquet files, folders of annotated images and face crops.
+"""Output of predictions: JSONL, CSV and Parquet files, and folders of annotated images and face crops.
 
-Writes are atomic: a file appears under its name when it is complete.
+Writes are atomic: a file appears under its name only when it is complete.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """What made a table: everything that the same numbers need, besides the images.
+    """The provenance of a table: everything besides the images that is needed to reproduce it.
 
     Attributes:
         model: The model's name.
-        model_sha256: Of its file.
-        settings: The options that shape results, under their names.
-        mftn_version: Of this package.
+        model_sha256: SHA-256 of the model's file.
+        settings: The options that affect results, by name.
+        mftn_version: Version of this package.
     """
 
     model: str
@@ -42,12 +42,12 @@ class Provenance:
     mftn_version: str = __version__
 
     def to_json(self, indent: int | None = None) -> str:
-        """As a JSON object, one key per attribute."""
+        """The provenance as a JSON object, one key per attribute."""
         return json_text(asdict(self), indent)
 
 
 class Writer(Protocol):
-    """Takes predictions one by one."""
+    """Writes predictions one by one."""
 
     def write(self, prediction: Prediction) -> None:
         """Add one image."""
@@ -59,7 +59,7 @@ class Writer(Protocol):
 
 
 class JsonlWriter:
-    """One line of JSON per image (docs/output.md)."""
+    """Writes one line of JSON per image (docs/output.md)."""
 
     def __init__(self, file: TextIO) -> None:
         self.file = file
@@ -74,7 +74,7 @@ class JsonlWriter:
 
 
 class CsvWriter:
-    """One row per face; an image without a face has one row with empty cells."""
+    """Writes one row per face; an image without a face gets one row with empty cells."""
 
     def __init__(self, file: TextIO) -> None:
         self.file = file
@@ -91,11 +91,11 @@ class CsvWriter:
 
 
 class ParquetWriter:
-    """The rows of `CsvWriter` with types; written in groups of a thousand, so that memory stays flat.
+    """Writes the rows of `CsvWriter` with types, in groups of a thousand, so that memory use stays constant.
 
     Args:
         path: The file, or an open one.
-        provenance: Goes into the file's metadata, as JSON under the key "mftn".
+        provenance: Stored in the file's metadata, as JSON under the key "mftn".
     """
 
     def __init__(self, path: Path | BinaryIO, provenance: Provenance | None = None) -> None:
@@ -126,7 +126,7 @@ class ParquetWriter:
 
 
 def arrow_schema(provenance: Provenance | None = None) -> Any:
-    """The columns of `ROW_TYPES` for pyarrow; the provenance becomes metadata, as JSON under the key "mftn"."""
+    """The columns of `ROW_TYPES` for pyarrow; the provenance is stored as metadata, as JSON under the key "mftn"."""
     import pyarrow as pa
 
     metadata = {"pandas": _pandas_types()} | ({"mftn": provenance.to_json()} if provenance else {})
@@ -134,7 +134,7 @@ def arrow_schema(provenance: Provenance | None = None) -> Any:
 
 
 def _pandas_types() -> str:
-    """Metadata by which pandas reads whole numbers as such also where some are missing."""
+    """Metadata that lets pandas read integer columns as integers even where values are missing."""
     columns = [
         {"name": name, "field_name": name, "pandas_type": kind, "numpy_type": kind.capitalize(), "metadata": None}
         for name, kind in ROW_TYPES.items()
@@ -145,16 +145,16 @@ def _pandas_types() -> str:
 
 @contextmanager
 def open_writer(path: Path, kind: str, provenance: Provenance | None = None) -> Iterator[Writer]:
-    """A writer into a file that takes its name when the block ends without an exception.
+    """Yield a writer for a file that appears under its name when the block ends without an exception.
 
     Args:
         path: The file.
         kind: "jsonl", "csv" or "parquet".
-        provenance: Goes into the metadata of Parquet, and into `meta_path(path)` beside the others.
+        provenance: Stored in the metadata of Parquet, and in `meta_path(path)` for the other formats.
 
     Raises:
         OutputError: The file cannot be written.
-        MissingExtraError: Parquet without pyarrow.
+        MissingExtraError: Parquet needs pyarrow, which is not installed.
     """
     with atomic_write(path) as partial:
         if kind == "parquet":
@@ -163,12 +163,12 @@ def open_writer(path: Path, kind: str, provenance: Provenance | None = None) -> 
             return
         with partial.open("w", encoding="utf-8", newline="") as file:
             yield JsonlWriter(file) if kind == "jsonl" else CsvWriter(file)
-    if provenance and path.is_file():  # a pipe has nothing beside it
+    if provenance and path.is_file():  # there is nothing beside a pipe
         write_text(meta_path(path), provenance.to_json(indent=2) + "\n")
 
 
 def meta_path(path: Path) -> Path:
-    """Where the provenance of a JSONL or CSV file is: NAME.meta.json beside it."""
+    """The path of the provenance of a JSONL or CSV file: NAME.meta.json beside it."""
     return path.parent / f"{path.name}.meta.json"
 
 
@@ -176,10 +176,10 @@ class ImageFolder:
     """A folder of images, one or more per source, whose names never collide and never replace a source.
 
     Args:
-        folder: Created when needed.
-        overwrite: Replace files that exist already.
+        folder: The folder, which is created when needed.
+        overwrite: Replace existing files.
         protected: Identities (`files.file_identity`) of files that are never replaced.
-        roots: Folders whose trees are repeated in this one; several of them get a folder of their own name each.
+        roots: Folders whose subfolders are recreated in this one; several roots get a subfolder each, named after them.
         resume: Replace images that an earlier run made.
     """
 
@@ -200,9 +200,9 @@ class ImageFolder:
         self._written: set[Path] = set()
 
     def path(self, source: str, ending: str) -> Path:
-        """Where a source's image goes: FOLDERS/STEM_ENDING.jpg, with its folders below the root that it is from.
+        """The path of a source's image: FOLDERS/STEM_ENDING.jpg, with the source's folders below its root.
 
-        Further sources of one stem get STEM-2_ENDING.jpg and so on. The first call for a source settles its number.
+        Further sources with the same stem get STEM-2_ENDING.jpg and so on. The first call for a source sets its number.
         """
         if source not in self._names:
             self._names[source] = self._unique.name(self._stem(Path(source)))
@@ -216,10 +216,10 @@ class ImageFolder:
         return source.stem
 
     def save(self, image: PillowImage.Image, source: str, ending: str) -> Path:
-        """Write one image to `path`, with what the source's file says of its time, author and colours.
+        """Write one image to `path`, with the source file's date, author and colour profile.
 
         Raises:
-            FileExistsError: A file of that name existed before.
+            FileExistsError: A file with that name exists already.
             ImageError: A JPEG cannot hold the image.
             OutputError: The image cannot be written.
         """
@@ -235,7 +235,7 @@ class ImageFolder:
             with write_encoded(path) as content:
                 write_image(image, content, "JPEG", quality=92, exif=tags.exif, icc_profile=tags.profile)
         except ImageError as error:
-            raise ImageError(f"{source}: no copy is saved: {error}") from error
+            raise ImageError(f"{source}: its copy cannot be saved: {error}") from error
         if tags.modified_ns is not None:
             with suppress(OSError):  # a shared drive where files belong to somebody else
                 os.utime(path, ns=(tags.modified_ns, tags.modified_ns))

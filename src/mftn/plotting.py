@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from mftn.images import ImageSource
 
 FIGURE_SIDE = 1200
-"""Pixels of the longer side of the image in a figure."""
+"""Length in pixels of the longer side of the image in a figure."""
 
 
 class NotebookFigure(Figure):
-    """A figure that a notebook shows, without pyplot, which would keep it in memory."""
+    """A figure that notebooks display without pyplot, which would keep it in memory."""
 
     def _repr_png_(self) -> bytes:
         content = io.BytesIO()
@@ -33,7 +33,7 @@ class NotebookFigure(Figure):
 
 @text_as_written()
 def draw_figure(prediction: Prediction, image: ImageSource | None = None) -> NotebookFigure:
-    """The annotated image, and bars of all probabilities of each face."""
+    """Draw the annotated image, and bars of all probabilities of each face."""
     shown = scaled_down(image_of(prediction, image), prediction.faces, FIGURE_SIDE)
     faces = prediction.faces[:MOST_SHOWN]
     rows, columns = min(len(faces), 4), -(-len(faces) // 4)

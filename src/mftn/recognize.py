@@ -50,29 +50,29 @@ READ_AHEAD_IMAGES = 16
 """Images that `stream` reads ahead, besides those that its threads are working on."""
 
 ENOUGH_FACES, LONGEST_WAIT = 8, 0.02
-"""Faces from which more at once are hardly faster, and seconds that `stream` waits for images that are being read or
-searched until there are so many."""
+"""Number of faces above which a larger batch is hardly faster, and seconds that `stream` waits for as many faces from
+images that are still being read or searched."""
 
 THREAD_BYTES = 200_000_000
-"""Bytes per thread of `stream` for images and crops; a larger image waits until it is due and is processed alone."""
+"""Bytes per thread of `stream` for images and crops; a larger image waits for its turn and is processed alone."""
 
 BYTES_PER_PIXEL = 15
-"""Memory of an image while it is decoded and its faces are detected: Pillow's copies and ours."""
+"""Memory per pixel while an image is decoded and its faces are detected: Pillow's copies and ours."""
 
 ONE_IMAGE = (str, bytes, bytearray, memoryview, os.PathLike, Source)
-"""Sources of `stream` that are one image or path, though some could be iterated."""
+"""Types of sources of `stream` that are a single image or path, although some of them are iterable."""
 
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """An image whose faces were located and await the network: what `Recognizer.locate` gives to `classify`.
+    """An image whose faces were located but not yet classified: `Recognizer.locate` returns it for `classify`.
 
     Attributes:
-        prediction: Its prediction without faces.
-        faces: What was detected.
-        crops: (n, H, W, 3); None where they would take more memory than the image, which is then kept.
-        image: The image where there are no crops.
-        value: The image as it was given to `stream`, if not as a path; its prediction keeps it.
+        prediction: The prediction, without faces yet.
+        faces: The detected faces.
+        crops: (n, H, W, 3); None if they would take more memory than the image, which is then kept instead.
+        image: The image, if there are no crops.
+        value: The image as it was given to `stream`, unless as a path; its prediction keeps it.
     """
 
     prediction: Prediction
@@ -83,7 +83,7 @@ class Located:
 
     @property
     def nbytes(self) -> int:
-        """Memory of its pixels and its value."""
+        """Memory in bytes of its pixels and its value."""
         return sum(pixels.nbytes for pixels in (self.crops, self.image) if pixels is not None) + value_bytes(self.value)
 
 
@@ -94,9 +94,9 @@ class Recognizer:
 
     Args:
         engine: Runs the exported network.
-        detector: Finds faces; None takes each image as one face.
+        detector: Finds faces; None treats each image as one face.
         workers: Threads that read and detect in `stream`; 0 for one per core.
-        calibration: What its probabilities are calibrated for, as in `load`.
+        calibration: The images that probabilities are calibrated for, as in `load`.
     """
 
     def __init__(
@@ -132,16 +132,16 @@ class Recognizer:
     def stream(
         self, sources: ImageSource | Source | Iterable[ImageSource | Source], *, bgr: bool = False
     ) -> Iterator[Prediction]:
-        """Predictions for many images, one by one, in their order.
+        """Yield predictions for many images, one by one, in order.
 
-        Reading and detection run in one thread per core, in parallel with the network, which takes the faces of several
-        images at once. About twenty images are read ahead, fewer if they or their faces take much memory. An image that
-        cannot be read becomes a prediction with `error`, and the stream continues.
+        Reading and detection run in one thread per core, in parallel with the network, which classifies the faces of
+        several images at once. About twenty images are read ahead, fewer if they or their faces take much memory. An
+        image that cannot be read yields a prediction with `error`, and the stream continues.
 
         Args:
-            sources: Files, folders, globs and results of `find_sources`, and images as in `predict`, also mixed; an
+            sources: Any mixture of files, folders, globs, results of `find_sources`, and images as in `predict`; an
                 array N×H×W×3 is a batch. They are consumed lazily: a prediction does not wait for the next source. An
-                array must stay as it is until its prediction has come.
+                array must not be modified until its prediction has been yielded.
             bgr: The channels of arrays are blue, green, red.
         """
         pool, room = ThreadPoolExecutor(self.workers), Room(self.workers * THREAD_BYTES)
@@ -176,12 +176,12 @@ class Recognizer:
         detect_every: int = 5,
         smooth: float = 0.3,
     ) -> Iterator[Prediction]:
-        """Predictions of a video or a camera, one per frame, with `frame`, `time` and each face's `track`.
+        """Yield predictions for a video or a camera, one per frame, with `frame`, `time` and each face's `track`.
 
         Probabilities are averaged over time, around each frame of a video and over the earlier frames of a camera;
-        flips are left out. Needs `mftn[video]`. A video's frames wait `smooth` seconds for those after them; where
-        these have more than 256 MB, or are more than 100, predictions come without their images. A video that ends
-        early, or whose packets are damaged, gives the frames that could be read and a warning at the end.
+        flips are omitted. Needs `mftn[video]`. A video's predictions are delayed by `smooth` seconds of later frames;
+        if these exceed 256 MB or 100 frames, predictions come without their images. A video that ends early, or has
+        damaged packets, yields the frames that could be read and a warning at the end.
 
         Args:
             source: A video's path, a camera's number, or the address of a video or a stream.
@@ -189,13 +189,13 @@ class Recognizer:
             end: Of a video, the timestamp in seconds of the last frame to read; None for all.
             every: Read every Nth frame.
             fps: Instead, read the frames nearest to this many evenly spaced times a second.
-            detect_every: Frames from one detection in the whole image to the next.
+            detect_every: Interval in frames between detections in the whole image.
             smooth: Seconds over which probabilities are averaged, up to 60; 0 turns smoothing off.
 
         Raises:
-            ImageError: The video cannot be opened, or holds no frame.
+            ImageError: The video cannot be opened, or has no frames.
             MissingExtraError: PyAV is not installed.
-            ConfigError: A number is out of its range.
+            ConfigError: A number is out of range.
         """
         from mftn.tracking import track_faces
 
@@ -204,7 +204,7 @@ class Recognizer:
         )
 
     def crops(self, image: Image, faces: Iterable[Detection]) -> NDArray[np.uint8]:
-        """The aligned crop of each face, (n, H, W, 3), as the network sees it."""
+        """The aligned crop of each face, (n, H, W, 3), as the network receives it."""
         info = self.engine.spec
         faces = list(faces)
         crops = np.empty((len(faces), *info.size, 3), np.uint8)
@@ -213,22 +213,22 @@ class Recognizer:
         return crops
 
     def probabilities(self, crops: NDArray[np.uint8]) -> NDArray[np.floating[Any]]:
-        """Crops (n, H, W, 3) to calibrated probabilities (n, K).
+        """The calibrated probabilities (n, K) of crops (n, H, W, 3).
 
         Raises:
-            ModelError: They are not finite numbers.
+            ModelError: The network's output is not finite.
         """
         rows, spec = self.engine.probabilities(crops), self.engine.spec
         if not np.isfinite(rows).all():
-            raise ModelError(f"{spec.name or spec.architecture}: gives no finite probabilities; use another model")
+            raise ModelError(f"{spec.name or spec.architecture}: its probabilities are not finite; use another model")
         return tempered(rows, spec.general_temperature) if self.calibration == "general" else rows
 
     def locate(self, image: Image, source: str) -> Located:
-        """The first half of `predict`, for programs with their own threads: detect, and cut the faces out.
+        """The first half of `predict`, for programs with their own threads: detect and crop the faces.
 
         Args:
             image: H×W×3.
-            source: Its name in the prediction.
+            source: The image's name in the prediction.
         """
         height, width = image.shape[:2]
         faces, prediction = self.detector.detect(image), Prediction(source, width, height, ())
@@ -238,7 +238,7 @@ class Recognizer:
         return Located(prediction, faces, self.crops(image, faces))
 
     def classify(self, found: Sequence[Located]) -> Iterator[Prediction]:
-        """The second half: the predictions of several images, whose faces go through the network together."""
+        """The second half: yield the predictions of several images, whose faces are classified in one batch."""
         rows = chain.from_iterable(self.probabilities(crops).tolist() for crops in self._batches(found))
         labels, model = self.engine.spec.labels, self.engine.spec.name or None
         for image in found:
@@ -249,7 +249,7 @@ class Recognizer:
             yield replace(image.prediction, faces=faces, model=model)
 
     def _find(self, source: Source | ImageSource, number: int, room: Room, bgr: bool) -> Located:
-        """The first half for one source of `stream`; a failure becomes the prediction's error."""
+        """The first half for one source of `stream`; a failure is stored in the prediction's `error`."""
         path, value = source.name if isinstance(source, Source) else name_of(source), None
         try:
             if isinstance(source, Source):
@@ -272,7 +272,7 @@ class Recognizer:
         return Located(prediction, [], np.empty((0, *self.engine.spec.size, 3), np.uint8))
 
     def _batches(self, found: Sequence[Located]) -> Iterator[NDArray[np.uint8]]:
-        """The crops of several images in their order: those that were kept, or some at a time of an image."""
+        """The crops of several images in order; those that were not kept are made in batches."""
         for kept, images in groupby(found, key=lambda each: each.image is None):
             if kept:
                 yield np.concatenate([each.crops for each in images if each.crops is not None])
@@ -284,7 +284,7 @@ class Recognizer:
 
 
 def _each(sources: Any) -> Iterator[ImageSource | Source]:
-    """The images of a stream's sources: values and addresses as they are, and what paths stand for."""
+    """The images of a stream's sources: values and addresses unchanged, and the images that paths expand to."""
     one = isinstance(sources, ONE_IMAGE) or hasattr(sources, "read") or not isinstance(sources, Iterable)
     one = one or (isinstance(sources, np.ndarray) and sources.ndim < 4)
     for given in [sources] if one else sources:
@@ -295,12 +295,12 @@ def _each(sources: Any) -> Iterator[ImageSource | Source]:
 
 
 def _readable(source: Source) -> str | bytes:
-    """What is read of a source: its content, or the file."""
+    """What to read of a source: its content if it is loaded already, otherwise its path."""
     return source.path if source.content is None else source.content
 
 
 def _numbered(items: Iterable[T], room: Room) -> Iterator[tuple[int, T]]:
-    """Items and their numbers; values wait until there is room for them."""
+    """Number the items; images given as values wait until there is memory for them."""
     for number, item in enumerate(items):
         if size := value_bytes(item):
             room.take(number, size)
@@ -308,7 +308,7 @@ def _numbered(items: Iterable[T], room: Room) -> Iterator[tuple[int, T]]:
 
 
 def _ready(waiting: deque[Future[Located]]) -> list[Located]:
-    """Take the next image, and those after it that the network may see with it."""
+    """Take the next image, and those after it that can be classified in the same batch."""
     ready = [waiting.popleft().result()]
     faces, until = len(ready[0].faces), monotonic() + LONGEST_WAIT
     while waiting and faces < BATCH:
@@ -322,14 +322,14 @@ def _ready(waiting: deque[Future[Located]]) -> list[Located]:
 
 
 def _keep(prediction: Prediction, value: ImageSource | None) -> Prediction:
-    """The prediction of an image that was given as a value, which it keeps."""
+    """Keep an image that was given as a value with its prediction."""
     if value is None or isinstance(value, str | os.PathLike):
         return prediction
     return replace(prediction, kept=Kept(value))
 
 
 def crop_face(image: Image, face: Detection, size: tuple[int, int], template: ArrayLike) -> Image:
-    """A face aligned to a template; without landmarks, the largest central part of the crop's shape."""
+    """Align a face to a template; without landmarks, crop the largest central region with the same aspect ratio."""
     if face.landmarks is not None:
         return align(image, face.landmarks, size, template)
     from PIL import Image as PillowImage
@@ -359,23 +359,23 @@ def load(
 
     Args:
         model: Name of an installed model (`list_models` lists them), or an exported file; the default model if None.
-        detector: "yunet", "mtcnn", or "none" to take each image as one face crop.
+        detector: "yunet", "mtcnn", or "none" to treat each image as one face crop.
         min_score: Lowest detector score of a face, 0 to 1; if None, 0.5 for YuNet and 0.8 for MTCNN.
-        threads: Processor threads; 0 for all cores.
-        engine: What runs the network: "onnxruntime", "openvino", or "auto" for the faster one that is installed.
-        precision: "exact" computes in float32; "fast" lets OpenVINO compute the network in bfloat16 where the processor
-            has its instructions, which is two to three times faster and changes about 6 labels in 1,000.
-        flip: Average the outputs for every face and its horizontal flip: more accurate, and twice the network's work.
-        calibration: What the probabilities are calibrated for; labels stay. "general" is for faces from anywhere, among
-            which no expression is presumed to be frequent; "training" for images like those that the model was trained
-            on, for which it is more confident.
+        threads: CPU threads; 0 for all cores.
+        engine: What runs the network: "onnxruntime", "openvino", or "auto" for the fastest one installed.
+        precision: "exact" computes in float32; "fast" lets OpenVINO compute the network in bfloat16 where the CPU
+            supports it, which is two to three times faster and changes about 6 labels in 1,000.
+        flip: Average the outputs for every face and its horizontal flip: more accurate, at twice the computation.
+        calibration: The images that probabilities are calibrated for; labels are not affected. "general" is for faces
+            from anywhere, and presumes no expression to be more frequent; "training" is for images like the training
+            data, for which the model is more confident.
         detect_size: Largest size, in pixels of the longer side, at which images are searched for faces; smaller is
-            faster and misses more small faces. None chooses by the image's size.
+            faster but misses more small faces. None chooses it from the image's size.
         mirror: Deprecated name of `flip`.
 
     Raises:
         ModelError: There is no such model.
-        ConfigError: A setting is none of those listed, or a number is out of its range.
+        ConfigError: A setting is not one of those listed, or a number is out of range.
     """
     if min_score is not None:
         check_range("min_score", min_score, 0, 1)
@@ -403,9 +403,9 @@ def predict(
     bgr: bool = False,
     mirror: bool | None = None,
 ) -> Prediction:
-    """Recognise the expressions in one image; with changing settings, `load` is faster.
+    """Recognise the expressions in one image; if settings vary between calls, `load` is faster.
 
-    The model stays loaded for the next call and is reloaded when its file has changed.
+    The model stays loaded for the next call, and is reloaded if its file has changed.
 
     Args:
         image: As in `Recognizer.predict`.
@@ -424,7 +424,7 @@ def predict(
     Raises:
         ImageError: The image cannot be read.
         ModelError: There is no such model.
-        ConfigError: A setting is none of those listed, or a number is out of its range.
+        ConfigError: A setting is not one of those listed, or a number is out of range.
     """
     flip = _renamed(flip, mirror)
     file = find_model(model).resolve()

@@ -1,4 +1,4 @@
-"""Folders of results: one of the files lists them all, so that new results replace earlier ones and no other file."""
+"""Result folders: an index file lists all results, so that new ones replace earlier results but never other files."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class ResultFolder:
     """A folder that a command writes several files into.
 
     Attributes:
-        folder: Where; it need not exist yet.
-        index: The name of the JSON file whose key `files` lists the names of all, its own included.
+        folder: The folder, which need not exist yet.
+        index: The name of the JSON file whose key `files` lists the names of all files, including its own.
     """
 
     folder: Path
@@ -34,10 +34,10 @@ class ResultFolder:
         return about if isinstance(about, dict) and isinstance(about.get("files"), list) else {}
 
     def check(self, names: Iterable[str]) -> None:
-        """Refuse to replace a file that no earlier results list.
+        """Refuse to replace a file that is not listed among earlier results.
 
         Raises:
-            OutputError: There is one of these names, or the folder is a file.
+            OutputError: Such a file exists, or the folder is a file.
         """
         if self.folder.exists() and not self.folder.is_dir():
             raise OutputError(f"{self.folder}: is not a folder; choose another (--out)")
@@ -50,7 +50,7 @@ class ResultFolder:
                 )
 
     def begin(self, names: Collection[str]) -> None:
-        """Check the names, then list them before they are written: what is interrupted can then be begun anew."""
+        """Check the names, and list them before the files are written, so that an interrupted run can be repeated."""
         self.check(names)
         earlier = self.earlier()
         write_text(
@@ -58,10 +58,10 @@ class ResultFolder:
         )
 
     def remove_others(self, names: Collection[str], removable: re.Pattern[str]) -> list[str]:
-        """Remove earlier results that the new ones, `names`, do not replace, as they would contradict them.
+        """Remove earlier results that the new ones, `names`, do not replace and that would contradict them.
 
         Returns:
-            What the new index lists: `names`, and earlier results that are not `removable`.
+            The names for the new index: `names`, and earlier results that are not `removable`.
         """
         others = sorted(set(map(str, self.earlier().get("files", ()))) - set(names))
         for name in filter(removable.fullmatch, others):

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 from weakref import WeakSet
 
 WORTH_RETURNING_BYTES = 60_000_000
-"""Freed bytes from which it is worth the time to return them to the system."""
+"""Freed bytes above which it is worth the time to return them to the system."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -19,10 +19,10 @@ R = TypeVar("R")
 class PerProcess(Generic[T]):
     """A value with threads of its own, which survives neither a fork nor pickling.
 
-    It is created on first use, and again in every process that a fork or a pickle takes it to.
+    It is created on first use, and again in every process that gets it through a fork or a pickle.
 
     Args:
-        make: Creates it; like `arguments` it must be picklable.
+        make: Creates the value; it and `arguments` must be picklable.
         arguments: The arguments of `make`.
     """
 
@@ -62,14 +62,14 @@ if hasattr(os, "register_at_fork"):  # not on Windows, which has no forks
 
 
 class Session:
-    """An ONNX Runtime session on the processor.
+    """An ONNX Runtime session on the CPU.
 
     Args:
         model: The ONNX file's bytes.
-        threads: Processor threads; 0 for all cores.
+        threads: CPU threads; 0 for all cores.
 
     Raises:
-        Exception: One of ONNX Runtime's own, where the bytes are no ONNX model.
+        Exception: One of ONNX Runtime's own, if the bytes are not an ONNX model.
     """
 
     def __init__(self, model: bytes, threads: int) -> None:
@@ -78,26 +78,26 @@ class Session:
 
     @property
     def metadata(self) -> dict[str, str]:
-        """The metadata in the file."""
+        """The model file's metadata."""
         return dict(self._session().get_modelmeta().custom_metadata_map)
 
     @property
     def shapes(self) -> dict[str, tuple[int | None, ...]]:
-        """The shapes of inputs and outputs by name; None for a dimension of any size."""
+        """The shapes of inputs and outputs by name; None for a dynamic dimension."""
         session = self._session()
         ports = [*session.get_inputs(), *session.get_outputs()]
         return {port.name: tuple(each if isinstance(each, int) else None for each in port.shape) for port in ports}
 
     def run(self, outputs: list[str] | None, inputs: dict[str, Any]) -> list[Any]:
-        """Outputs by name, or all of them, for inputs by name."""
+        """Run the model on inputs by name and return the named outputs, or all."""
         return list(self._session().run(outputs, inputs))
 
 
 class Pool:
-    """Threads that work in parallel.
+    """A thread pool that survives forks and pickling.
 
     Args:
-        threads: How many.
+        threads: Number of threads.
     """
 
     def __init__(self, threads: int) -> None:
@@ -109,9 +109,9 @@ class Pool:
 
 
 class Room:
-    """A memory budget for tasks that are numbered from 0 and released in this order.
+    """A memory budget for tasks that are numbered from 0 and released in that order.
 
-    The task that is due next always gets what it needs, so that there is no deadlock; all others wait until they fit.
+    The task that is due next always gets what it needs, which avoids deadlocks; all others wait until they fit.
 
     Args:
         size: Bytes.
@@ -123,7 +123,7 @@ class Room:
         self._changed = Condition()
 
     def take(self, number: int, size: int) -> None:
-        """Wait until this many bytes are free for a task, those that it holds included."""
+        """Wait until this many bytes are available to a task, including those that it holds already."""
         with self._changed:
             self._changed.wait_for(
                 lambda: size <= self._free + self._held.get(number, 0) or number == self._due or self._closed
@@ -133,7 +133,7 @@ class Room:
             self._hold(number, size)
 
     def keep(self, number: int, size: int) -> None:
-        """Reduce the bytes of a task to this many."""
+        """Reduce the bytes that a task holds to this many."""
         if self._held.get(number, 0) - size > WORTH_RETURNING_BYTES:
             return_freed_memory()
         with self._changed:
@@ -147,7 +147,7 @@ class Room:
             self._due += 1
 
     def close(self) -> None:
-        """Stop; tasks that wait get an error."""
+        """Stop; waiting tasks get an error."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -159,20 +159,20 @@ class Room:
 
 
 def return_freed_memory() -> None:
-    """Return freed memory to the system; glibc would keep it per thread, which adds up."""
-    with suppress(AttributeError, OSError, TypeError):  # other C libraries have no such function
+    """Return freed memory to the system; glibc keeps it per thread, which adds up."""
+    with suppress(AttributeError, OSError, TypeError):  # other C libraries lack this function
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def _open_session(model: bytes, threads: int) -> Any:
-    # ONNX Runtime reports its use over the network unless told not to before it is imported; the thread that does so
-    # also keeps forked processes from ending.
+    # ONNX Runtime sends telemetry over the network unless this is set before the import; the telemetry thread also
+    # keeps forked processes from exiting.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    # Threads that wait would otherwise spin, and take the cores from decoding and detection beside them.
+    # Idle threads would otherwise spin, and take the cores from decoding and detection that run in parallel.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3  # errors only: its warnings are for those who export
+    options.log_severity_level = 3  # errors only: its warnings concern the export
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

@@ -1,4 +1,4 @@
-"""Results that show themselves: their images, files, and HTML for notebooks."""
+"""Display of predictions: annotated images, files, and HTML for notebooks."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ if TYPE_CHECKING:
     from mftn.images import ImageSource
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".avif", ".tif", ".tiff", ".bmp")
-"""Suffixes of annotated images."""
+"""Suffixes for annotated images."""
 
 TABLE_SUFFIXES = (".jsonl", ".csv", ".parquet")
-"""Suffixes of tables."""
+"""Suffixes for tables."""
 
 NOTEBOOK_SIDE = 640
-"""Pixels of the longer side of an image in a notebook."""
+"""Length in pixels of the longer side of an image in a notebook."""
 
 MOST_SHOWN = 12
-"""Most faces whose bars are shown."""
+"""Maximum number of faces whose bars are shown."""
 
 
 def image_of(prediction: Prediction, image: ImageSource | None = None) -> Image:
-    """The image of a prediction: the one given, the one it keeps, or its file.
+    """The image of a prediction: the one given, the one that the prediction keeps, or its file.
 
     Raises:
-        ImageError: There is none, or it has another size.
+        ImageError: There is no image, or its size differs.
     """
     name = readable(prediction.source)
     if prediction.error:
@@ -51,13 +51,13 @@ def image_of(prediction: Prediction, image: ImageSource | None = None) -> Image:
         image = prediction.kept.image()
     if image is None and (prediction.kept or prediction.frame is not None):
         what = name if prediction.frame is None else f"{name}: frame {prediction.frame}"
-        raise ImageError(f"{what}: its image is no longer in memory; give it: prediction.annotate(image)")
+        raise ImageError(f"{what}: its image is no longer in memory; pass it: prediction.annotate(image)")
     try:
         found = read_image(prediction.source if image is None else image)
     except ImageError as error:
         if image is not None:
             raise
-        raise ImageError(f"{error}; or give the image: prediction.annotate(image)") from error
+        raise ImageError(f"{error}; or pass the image: prediction.annotate(image)") from error
     height, width = found.shape[:2]
     if (width, height) != (prediction.width, prediction.height):
         expected = f"{prediction.width}×{prediction.height}"
@@ -66,7 +66,7 @@ def image_of(prediction: Prediction, image: ImageSource | None = None) -> Image:
 
 
 def show(prediction: Prediction) -> None:
-    """Show the annotated image: in a notebook where one runs, in the system's viewer otherwise."""
+    """Show the annotated image, in the notebook if one is running, otherwise in the system's viewer."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     if shell is not None and hasattr(shell, "kernel"):
         from IPython.display import display
@@ -77,7 +77,7 @@ def show(prediction: Prediction) -> None:
 
 
 def save(prediction: Prediction, path: Path, image: ImageSource | None = None) -> None:
-    """Write a prediction to a file whose suffix says how."""
+    """Write a prediction to a file in the format given by its suffix."""
     suffix = path.suffix.lower()
     sources = [prediction.source, *([image] if isinstance(image, str | os.PathLike) else [])]
     if (there := file_identity(path)) and there in map(file_identity, sources):
@@ -103,7 +103,7 @@ def save(prediction: Prediction, path: Path, image: ImageSource | None = None) -
 
 
 def to_html(prediction: Prediction) -> str:
-    """HTML for a notebook: the annotated image, scaled down, and bars of all probabilities; all text is escaped."""
+    """HTML for notebooks: the annotated image, scaled down, and bars of all probabilities; all text is escaped."""
     caption = f"<div style='font-size:90%;opacity:.8;margin-bottom:4px'>{html.escape(caption_of(prediction))}</div>"
     if prediction.error:
         return f"<div style='color:#c00'>{html.escape(readable(prediction.error))}</div>"
@@ -140,7 +140,7 @@ def _bars(face: Face, title: str) -> str:
 
 
 def scaled_down(image: Image, faces: Sequence[Face], side: int) -> PillowImage.Image:
-    """The image with boxes and labels, at most `side` pixels; it is scaled first, so that letters stay legible."""
+    """The image with boxes and labels, at most `side` pixels; it is scaled first, so that the text stays legible."""
     from PIL import Image as PillowImage
 
     height, width = image.shape[:2]
@@ -149,7 +149,7 @@ def scaled_down(image: Image, faces: Sequence[Face], side: int) -> PillowImage.I
         size = (max(round(width * scale), 1), max(round(height * scale), 1))
         image = read_image(PillowImage.fromarray(image).resize(size, PillowImage.Resampling.BILINEAR, reducing_gap=2.0))
         faces = [replace(face, box=tuple(edge * scale for edge in face.box)) for face in faces]
-    return annotate(image, faces, top=0)  # all bars stand beside it
+    return annotate(image, faces, top=0)  # the bars are shown beside it
 
 
 def _data_address(image: PillowImage.Image) -> str:
@@ -159,7 +159,7 @@ def _data_address(image: PillowImage.Image) -> str:
 
 
 def title_of(faces: Sequence[Face], index: int) -> str:
-    """A face's number and expression, as on the image."""
+    """A face's number and expression, as in the image's labels."""
     number = number_of(faces, index)
     return f"{f'{number} · ' if number else ''}{faces[index].expression} {faces[index].probability:.0%}"
 

@@ -1,7 +1,7 @@
-"""Classification of paths, and the images and videos that files, folders, globs and lists on standard input stand for.
+"""Classification of paths, and expansion of folders, globs and lists on standard input to images and videos.
 
-A bad path becomes one `Source` with an error and never ends the listing. No file is opened here, but those that are
-named like copies that this package saved.
+An invalid path becomes a `Source` with an error and never stops the listing. No file is opened here except those that
+are named like copies saved by this package.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def _suffixes(names: str) -> frozenset[str]:
 
 
 IMAGE_SUFFIXES = _suffixes("jpg jpeg jpe jfif mpo png webp bmp dib gif tif tiff ppm pgm pbm pnm avif jp2 j2k")
-"""Suffixes of images in a folder; a file that is named explicitly is tried whatever its suffix."""
+"""Suffixes of images in a folder; a file that is given explicitly is read whatever its suffix."""
 
 VIDEO_SUFFIXES = _suffixes("mp4 mov m4v mkv webm avi mpg mpeg vob wmv asf ts mts m2ts 3gp 3g2 flv f4v ogv mxf")
 
@@ -40,26 +40,26 @@ HEIC_SUFFIXES = _suffixes("heic heif hif")
 RAW_SUFFIXES = _suffixes("cr2 cr3 nef nrw arw dng orf rw2 raf pef srw")
 
 OPTIONAL = {"HEIC image": (HEIC_SUFFIXES, "pillow_heif", "heif"), "RAW image": (RAW_SUFFIXES, "rawpy", "raw")}
-"""Images that need a package: their suffixes, the package, and the extra that installs it."""
+"""Images that need an optional package: their suffixes, the package, and the extra that installs it."""
 
-_UNFINISHED_VIDEO = re.compile(r"\.partial\.(mp4|mov|mkv)$", re.IGNORECASE)  # an annotated copy; no image is named so
+_UNFINISHED_VIDEO = re.compile(r"\.partial\.(mp4|mov|mkv)$", re.IGNORECASE)  # an unfinished annotated copy
 
 _CLIP, _BESIDE = "clip of a live photo", "RAW image beside its JPEG"
 _IRREGULAR = {_CLIP: "clips of live photos", _BESIDE: "RAW images beside their JPEGs"}
 
 LIVE_PHOTO_BYTES = 16_000_000
-"""Largest .mov that counts as the moving part of an image of the same name: telephones store three seconds."""
+"""Size of the largest .mov that counts as the clip of a live photo of the same name: phones store three seconds."""
 
 LIVE_SCHEMES = frozenset(("rtsp", "rtsps", "rtmp", "rtmps", "srt", "udp", "rtp", "mms", "mmsh"))
-"""Addresses that are live streams; http(s) is one unless it names a file."""
+"""URL schemes of live streams; an http(s) address is also a stream unless it names an image or a video."""
 
 STILL_SUFFIXES = _suffixes("jpg jpeg heic heif")
-"""Suffixes of images that telephones store with a moving part."""
+"""Suffixes of the still images of live photos."""
 
 SYSTEM_NAMES = frozenset(
     ("__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "Thumbs.db", "desktop.ini")
 )
-"""Files and folders that systems create among images; hidden like names that begin with a dot."""
+"""Files and folders that operating systems create; ignored like names that begin with a dot."""
 
 IMAGE_STARTS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF87a", b"GIF89a", b"RIFF", b"II*\0", b"MM\0*", b"\0\0\0")
 """First bytes of image files."""
@@ -72,7 +72,7 @@ _ANY_DEPTH = re.compile(rf"(?:^|(?<=[{_SEPARATORS}]))\*\*(?:[{_SEPARATORS}]+|$)"
 
 
 class Kind(StrEnum):
-    """What a path is."""
+    """The kind of a path."""
 
     IMAGE = "image"
     VIDEO = "video"
@@ -91,10 +91,10 @@ class Source:
     """A path and its kind.
 
     Attributes:
-        path: As it was given or found; bytes that are not UTF-8 are lone surrogates, as in Python's file functions.
-        kind: Its kind; that of a regular file is taken from its name.
-        error: Why it cannot be read, beginning with the path; None if it may be tried.
-        content: The file's bytes, where they have been read already.
+        path: As given or found; bytes that are not UTF-8 are lone surrogates, as in Python's file functions.
+        kind: Its kind; for a regular file it is inferred from the name.
+        error: Why it cannot be read, beginning with the path; None if there is no known obstacle.
+        content: The file's bytes, if they have been read already.
     """
 
     path: str
@@ -114,12 +114,12 @@ class Source:
 
     @property
     def name(self) -> str:
-        """The path as tables and messages show it: an address without user name and password."""
+        """The path as tables and messages show it: addresses without user name and password."""
         return without_secrets(self.path)
 
     @property
     def nbytes(self) -> int:
-        """Memory of its content."""
+        """Memory in bytes of its content."""
         return len(self.content) if self.content is not None else 0
 
 
@@ -150,7 +150,7 @@ def _classify_address(address: str) -> Source:
     try:
         parts = urlsplit(address)
     except ValueError:
-        return Source(address, Kind.MISSING, f"{live.name}: is no valid address")
+        return Source(address, Kind.MISSING, f"{live.name}: is not a valid address")
     if parts.scheme in LIVE_SCHEMES:
         return live
     if parts.scheme not in ("http", "https"):
@@ -162,7 +162,7 @@ def _classify_address(address: str) -> Source:
 
 
 def _without_file(path: str, error: OSError | ValueError) -> Source:
-    """Classify a path that names no file."""
+    """Classify a path at which there is no file."""
     if path.isascii() and path.isdigit():
         return Source(path, Kind.CAMERA)
     if isinstance(error, PermissionError):
@@ -186,20 +186,20 @@ def find_sources(
     skip: Collection[Path] = (),
     unread: Counter[str] | None = None,
 ) -> Iterator[Source]:
-    """The images of files, folders (with subfolders, sorted), globs and "-"; each failure has an error of its own.
+    """Yield the images of files, folders (with subfolders, sorted), globs and "-"; failures are sources with an error.
 
-    A path that is reached twice is given twice.
+    A path that is reached twice is yielded twice.
 
     Args:
         sources: Paths, or results of this function.
-        videos: Give videos, cameras and streams too. Otherwise one that is named is an error, and those in folders are
-            counted: image readers cannot read them.
+        videos: Also yield videos, cameras and streams. Otherwise one that is given explicitly is an error, and those in
+            folders are only counted.
         null: Paths on standard input are separated by NUL bytes, as `find -print0` writes them.
-        skip: Resolved folders that are not walked.
+        skip: Resolved folders that are not searched.
         unread: Counts the files in folders that are not read, by kind.
 
     Raises:
-        ConfigError: Standard input holds no list of paths.
+        ConfigError: Standard input is not a list of paths.
     """
     for given in sources:
         source = given if isinstance(given, Source) else classify(given)
@@ -211,7 +211,7 @@ def find_sources(
 
 
 def listed(path: str) -> Source:
-    """Classify a path of a list, in which - is a file of that name."""
+    """Classify a path from a list, in which - is a file of that name."""
     return Source(path, Kind.IMAGE) if path == "-" else classify(path)
 
 
@@ -228,10 +228,10 @@ def _expand(source: Source, videos: bool, skip: Collection[Path], unread: Counte
 
 
 def find_images(sources: Iterable[str | os.PathLike[str]]) -> Iterator[str]:
-    """Paths of the images of `sources`, for callers that stop at the first failure.
+    """Yield the paths of the images of `sources`, for callers that stop at the first failure.
 
     Raises:
-        ImageError: A path cannot be read, or a folder or glob holds no image.
+        ImageError: A path cannot be read, or a folder or glob contains no image.
     """
     for source in find_sources(sources):
         if source.error:
@@ -240,26 +240,26 @@ def find_images(sources: Iterable[str | os.PathLike[str]]) -> Iterator[str]:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder of this name is skipped where a folder is walked."""
+    """Whether a file or folder of this name is ignored in folders."""
     return name.startswith(".") or name in SYSTEM_NAMES or _UNFINISHED_VIDEO.search(name) is not None
 
 
 def walk(
     folder: str, skip: Collection[Path] = (), unread: Counter[str] | None = None, *, videos: bool = False
 ) -> Iterator[Source]:
-    """The images in a folder and its subfolders: a folder's own, sorted, then those of its subfolders.
+    """Yield the images in a folder and its subfolders: a folder's own, sorted, then those of its subfolders.
 
-    Hidden files and folders are skipped. Links to folders are counted and not followed, so that there are no loops.
-    Annotated copies and faces that this package saved are passed over, unless the folder holds nothing else.
-    The moving part of a live photograph (a short .mov beside an image of the same name) and a RAW image beside a
-    JPEG or HEIC of the same name are counted and not read.
-    A folder without images, or one that cannot be read, is one source with an error.
+    Hidden files and folders are skipped. Links to folders are counted but not followed, which avoids loops.
+    Annotated copies and faces that this package saved are ignored, unless the folder contains nothing else.
+    The clip of a live photo (a short .mov beside an image of the same name) and a RAW image beside a JPEG or HEIC of
+    the same name are counted but not read.
+    A folder that has no images or cannot be read is one source with an error.
 
     Args:
         folder: The top folder.
-        skip: Resolved folders that are not walked.
+        skip: Resolved folders that are not searched.
         unread: Counts what is not read, by kind.
-        videos: Give videos too; otherwise they are counted.
+        videos: Also yield videos; otherwise they are only counted.
     """
     counts, found, suffixes, own = Counter[str](), False, readable_suffixes(), list[Path]()
     waiting = [Path(folder)]
@@ -311,21 +311,21 @@ def walk(
 
 
 def _entries(directory: Path) -> list[os.DirEntry[str]]:
-    """What a folder holds, sorted, without hidden names."""
+    """The entries of a folder, sorted, without hidden names."""
     return sorted((each for each in os.scandir(directory) if not is_hidden(each.name)), key=lambda each: each.name)
 
 
 def readable_suffixes() -> frozenset[str]:
-    """Suffixes of the images that are read in a folder: HEIC and RAW where the packages they need are installed."""
+    """Suffixes of the images that are read in a folder, including HEIC and RAW if their packages are installed."""
     installed = [suffixes for suffixes, package, _ in OPTIONAL.values() if find_spec(package)]
     return IMAGE_SUFFIXES.union(*installed)
 
 
 def advice(unread: Counter[str]) -> str:
-    """What to do about what is not read."""
+    """What to do about files that are not read."""
     extras = {name: extra for name, (*_, extra) in OPTIONAL.items()} | {"video": "video"}
     missing = [f"for {_plural(name)} pip install 'mftn[{extra}]'" for name, extra in extras.items() if unread[name]]
-    return "; ".join([*missing, "give clips, RAW images beside a JPEG and linked folders by themselves"])
+    return "; ".join([*missing, "to read clips, RAW images beside a JPEG or linked folders, name them explicitly"])
 
 
 def describe(unread: Counter[str]) -> str:
@@ -338,7 +338,7 @@ def _plural(name: str) -> str:
 
 
 def _may_be_live_photo(entry: os.DirEntry[str]) -> bool:
-    """Whether a video beside an image of its name can be its moving part."""
+    """Whether a video beside an image of the same name can be the clip of a live photo."""
     try:
         return _suffix(entry.name) == ".mov" and entry.stat().st_size <= LIVE_PHOTO_BYTES
     except OSError:
@@ -353,7 +353,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _matches(pattern: str, videos: bool) -> Iterator[Source]:
-    """The files that match a glob, sorted; as with `*`, no hidden ones unless they are named."""
+    """The files that match a glob, sorted; without hidden ones, unless the pattern names them."""
     hidden = SYSTEM_NAMES - set(Path(pattern).parts)
     try:
         paths = sorted(set(_glob(pattern)))
@@ -369,7 +369,7 @@ def _matches(pattern: str, videos: bool) -> Iterator[Source]:
 
 
 def _glob(pattern: str) -> Iterator[str]:
-    """As `glob.glob`, but ** does not follow links to folders: with two that lead upwards it would never end."""
+    """As `glob.glob`, but ** does not follow links to folders: with two that point upwards it would never end."""
     any_depth = _ANY_DEPTH.search(pattern)
     if any_depth is None:
         yield from glob.iglob(pattern)
@@ -381,7 +381,7 @@ def _glob(pattern: str) -> Iterator[str]:
 
 
 def _below(folder: str) -> Iterator[str]:
-    """A folder and all folders in it, but hidden ones and links."""
+    """A folder and all folders below it, except hidden ones and links."""
     yield folder
     with suppress(OSError), os.scandir(folder or ".") as entries:
         for entry in entries:
@@ -390,13 +390,13 @@ def _below(folder: str) -> Iterator[str]:
 
 
 def read_list(null: bool) -> Iterator[str]:
-    """Paths on standard input, each as soon as it arrives, in any encoding.
+    """Yield the paths on standard input, each as soon as it arrives, in any encoding.
 
     Args:
         null: As in `find_sources`.
 
     Raises:
-        ConfigError: Standard input holds no list of paths.
+        ConfigError: Standard input is not a list of paths.
     """
     start = True
     for piece in _pieces(b"\0" if null else b"\n"):
@@ -407,7 +407,7 @@ def read_list(null: bool) -> Iterator[str]:
         path = piece.removeprefix(b"\xef\xbb\xbf") if start else piece
         start = False
         if b"\0" in path:
-            raise ConfigError("the paths on standard input hold NUL bytes; for those of find -print0 add --null")
+            raise ConfigError("the paths on standard input contain NUL bytes; add --null to read find -print0")
         if not null:
             path = path.rstrip(b"\r\n")
         if path.strip():
@@ -424,13 +424,13 @@ def _pieces(separator: bytes) -> Iterator[bytes]:
 
 
 def _read_input() -> bytes:
-    """The bytes available on standard input; waits for the first one, and is empty at the end.
+    """Read the bytes available on standard input; blocks until there are some, and is empty at the end.
 
-    Python's own buffer is bypassed: a thread that waits in it holds a lock that the interpreter needs when it ends.
+    Python's own buffer is bypassed: a thread that waits in it holds a lock that the interpreter needs to exit.
     """
     try:
         number = sys.stdin.fileno()
-    except OSError:  # no real file
+    except OSError:  # not a real file
         return sys.stdin.buffer.read(65536)
     return os.read(number, 65536)
 

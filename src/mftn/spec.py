@@ -1,4 +1,4 @@
-"""What a model is: one description that travels with its weights, from training to prediction."""
+"""The description of a model, which is stored with its weights from training to prediction."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any, Literal
 from mftn.errors import ModelError
 
 Precision = Literal["fp32", "fp16", "int8-weights", "int8"]
-"""How an exported file stores and computes."""
+"""How an exported file stores weights and computes."""
 
 Part = Literal["all", "backbone", "trunk"]
-"""What is taken from a checkpoint: everything, the backbone with its classifier, or the backbone without it."""
+"""The part of a checkpoint that is loaded: everything, the backbone with its classifier, or the backbone alone."""
 
 LAMBDA_MSTN = 0.55
-"""The published weight of the MsTN's head in the joint loss; the backbone's has the rest."""
+"""The published weight of the MsTN's head in the joint loss; the rest is the weight of the backbone's head."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,19 +26,19 @@ class ModelSpec:
 
     Attributes:
         architecture: A registered name, such as mftn_mobile.
-        labels: Class names in the order of its output.
-        size: Height and width of its crops in pixels.
+        labels: Class names in the order of the network's outputs.
+        size: Height and width of its input crops in pixels.
         template: Where a face's landmarks go in the crop: five (x, y) as fractions of its side.
         channels: 1 for grey, 3 for colour.
-        mean: Of every channel, or one for all, on the scale 0 to 1.
-        std: As `mean`.
-        temperature: Divides the logits before the softmax; fitted on the validation split as it is.
-        general_temperature: Divides the logarithms of those probabilities again for faces from elsewhere; fitted on the
-            same split, with every class counting the same.
-        logit_adjustment: τ that was added to the logits after training; 0 for none.
-        name: What people call it; empty before it is exported.
-        precision: How an exported file stores and computes; empty before.
-        licence: Of the weights.
+        mean: Mean per channel, or one for all, for pixels scaled to 0 to 1.
+        std: Standard deviation, as `mean`.
+        temperature: Divides the logits before the softmax; fitted on the unweighted validation split.
+        general_temperature: Divides the logarithms of those probabilities for faces from elsewhere; fitted on the same
+            split, with every class weighted equally.
+        logit_adjustment: Strength τ of the logit adjustment applied after training; 0 for none.
+        name: The model's name; empty before export.
+        precision: How an exported file stores weights and computes; empty before export.
+        licence: The licence of the weights.
         arguments: Keyword arguments of the network's builder.
         provenance: Where the weights come from: settings, epoch, validation scores.
     """
@@ -60,7 +60,7 @@ class ModelSpec:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be.
+        """Reject invalid values.
 
         Raises:
             ModelError: A value is out of range; the message names it.
@@ -87,16 +87,16 @@ class ModelSpec:
 
     @classmethod
     def from_json(cls, text: str, source: str) -> ModelSpec:
-        """A description from JSON.
+        """Read a description from JSON.
 
-        What files of earlier versions hold beside these fields, such as `training`, becomes provenance.
+        Further keys in files of earlier versions, such as `training`, become part of the provenance.
 
         Args:
             text: JSON.
             source: The file, for messages.
 
         Raises:
-            ModelError: It is no JSON object, or something is missing or out of range.
+            ModelError: The text is not a JSON object, or a value is missing or out of range.
         """
         try:
             values = json.loads(text)

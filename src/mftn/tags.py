@@ -1,4 +1,4 @@
-"""What an image file says besides its pixels, as far as copies keep it; and the tag that tells copies from sources."""
+"""Metadata of image files that copies keep, and the tag that distinguishes copies from sources."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 PROGRAM = f"mftn {__version__}"
 SOFTWARE = 0x0131
 KEPT = (0x010F, 0x0110, 0x0132, 0x013B, 0x8298)
-"""Make, model, date, artist and copyright. The place and the maker's notes are left out: copies are shared."""
+"""Make, model, date, artist and copyright. Location and maker notes are omitted, as copies may be shared."""
 
 EXIF = 0x8769
 KEPT_DATES = (0x9003, 0x9004, 0x9010, 0x9011, 0x9012, 0x9290, 0x9291, 0x9292)
-"""When the image was taken and digitized, with offsets from UTC and parts of seconds."""
+"""When the image was taken and digitized, with offsets from UTC and fractions of seconds."""
 
 LONGEST_TEXT = 1_000
-"""Characters of a tag that is kept."""
+"""Maximum characters of a tag that is kept."""
 
 _OWN_NAME = re.compile(r"_(faces|face\d+)\.jpg$", re.IGNORECASE)
 _OWN_VIDEO_NAME = re.compile(r"_faces\.(mp4|mov|mkv)$", re.IGNORECASE)
@@ -33,12 +33,12 @@ _OWN_VIDEO_NAME = re.compile(r"_faces\.(mp4|mov|mkv)$", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Tags:
-    """What a copy keeps of its source.
+    """The metadata of a source that its copy keeps.
 
     Attributes:
         exif: EXIF tags, without an orientation: the copy's pixels are upright.
         profile: The ICC profile of RGB images.
-        modified_ns: When the file was modified, in nanoseconds; None if it is no file.
+        modified_ns: The file's modification time in nanoseconds; None if the source is not a file.
     """
 
     exif: PillowImage.Exif
@@ -47,11 +47,11 @@ class Tags:
 
 
 def read_tags(source: str, opened: Callable[[Path], AbstractContextManager[PillowImage.Image]]) -> Tags:
-    """What a copy of an image file keeps, and by which `is_own_copy` knows it; damaged tags are left out.
+    """Read the metadata for a copy, with the tag that `is_own_copy` looks for; damaged tags are omitted.
 
     Args:
         source: The file's path.
-        opened: Opens it.
+        opened: Opens the file.
     """
     from PIL import Image as PillowImage
 
@@ -69,9 +69,9 @@ def read_tags(source: str, opened: Callable[[Path], AbstractContextManager[Pillo
 
 
 def _texts(tags: Mapping[int, Any], kept: Collection[int]) -> dict[int, str | bytes]:
-    """Those of the tags that are texts, as all of them should be, and short enough for a JPEG's header.
+    """The tags that are strings, as all of them should be, and short enough for a JPEG's header.
 
-    Pillow decodes them as Latin-1, whatever they are, and would write them in ASCII, with ? for © and é.
+    Pillow decodes them as Latin-1, whatever their encoding, and would write them in ASCII, with ? for © and é.
     """
     found = {tag: tags[tag] for tag in kept if tag in tags}
     texts = {tag: value for tag, value in found.items() if isinstance(value, str) and len(value) <= LONGEST_TEXT}
@@ -79,10 +79,10 @@ def _texts(tags: Mapping[int, Any], kept: Collection[int]) -> dict[int, str | by
 
 
 def is_own_copy(path: str | os.PathLike[str]) -> bool:
-    """Whether this package saved a file: an annotated copy of an image or a video, or a face.
+    """Whether a file was saved by this package: an annotated copy of an image or a video, or a face crop.
 
-    Only files that are named like copies are opened, for the tag of the program that made them: EXIF's software, or
-    the comment of a video.
+    Only files that are named like copies are opened, to read the tag that names the program: EXIF's Software, or a
+    video's comment.
     """
     with suppress(Exception):  # Pillow's and FFmpeg's readers raise almost any error
         if not os.path.isfile(path):  # noqa: PTH113 (as above); opening a pipe would wait for its writer

@@ -1,4 +1,4 @@
-"""Faces tracked through a video: stable numbers, local detection between full detections, smoothed probabilities."""
+"""Face tracking in videos: stable numbers, local detection between full detections, smoothed probabilities."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,31 +16,31 @@ from mftn.video.clock import Clock
 from mftn.video.cuts import Thumbnail, compare, thumbnail
 
 MATCH_IOU = 0.3
-"""Intersection over union from which two boxes may belong to one person."""
+"""Intersection over union above which two boxes may belong to one person."""
 
 TRACK_TIMEOUT_S = 1.0
-"""Seconds after which the track of an unseen person ends; two and a half frames where frames are further apart."""
+"""Seconds after which the track of an unseen person ends; two and a half frames where that is longer."""
 
 DETECTION_MAX_AGE_S = 0.5
-"""Seconds after which the whole image is searched again, not only the surroundings of the last boxes."""
+"""Seconds after which the whole image is searched again, instead of only the surroundings of the last boxes."""
 
 DOUBTFUL_CUT_GAP_S = 0.3
-"""Seconds between frames from which a different view need not be a cut: a person or the camera may have moved."""
+"""Seconds between frames above which a changed view need not be a cut: a person or the camera may have moved."""
 
 SHOT_RETURN_S = 0.5
-"""Seconds within which a scene that returns after a cut resumes its tracks."""
+"""Seconds within which a shot that returns after a cut resumes its tracks."""
 
 NEAR_MARGIN = 0.75
-"""Width of the border around the last box that is searched, in sides of the box."""
+"""Width of the border around the last box that is also searched, as a fraction of the box's side."""
 
 WHOLE_FRAME_SIDE = 960
-"""Pixels of the longer side at which whole frames are searched, unless a detection size was chosen."""
+"""Length in pixels of the longer side at which whole frames are searched, unless a detection size was chosen."""
 
 NEAR_SIDE = 160
-"""Pixels to which the surroundings of the last box are scaled."""
+"""Length in pixels of the longer side to which the surroundings of the last box are scaled."""
 
 SAME_PERSON_CORRELATION = 0.75
-"""Correlation of two appearances from which they show the same person where the rest of the image has changed."""
+"""Correlation above which two appearances show the same person where the rest of the image has changed."""
 
 
 @dataclass(slots=True)
@@ -54,11 +54,11 @@ class _Track:
 
 @dataclass(frozen=True, slots=True)
 class _Change:
-    """What happened to the scene from one frame to the next.
+    """How the scene changed from one frame to the next.
 
     Attributes:
-        cut: A new shot begins, which ended all tracks.
-        doubtful: Two frames far apart in time look different; it may be a cut, or a person moved.
+        cut: A new shot begins, so all tracks have ended.
+        doubtful: Two frames far apart in time look different: it may be a cut, or a person moved.
         shift: Movement of the scene in pixels, (x, y).
     """
 
@@ -81,7 +81,7 @@ class FaceTracker:
 
     Args:
         recognizer: Detects and classifies.
-        detect_every: Frames from one detection in the whole image to the next; 1 detects in every frame.
+        detect_every: Interval in frames between detections in the whole image; 1 detects in every frame.
         smooth: Time constant in seconds of the average over earlier frames; 0 turns smoothing off.
     """
 
@@ -107,7 +107,7 @@ class FaceTracker:
 
         Args:
             image: H×W×3.
-            time: Its timestamp in seconds; one that falls counts as a restarted clock.
+            time: Its timestamp in seconds; if it decreases, the clock is taken to have restarted.
         """
         last = self.clock.time
         now = self.clock.tick(time)
@@ -138,7 +138,7 @@ class FaceTracker:
         return tuple(faces)
 
     def _fit_size(self, image: Image) -> None:
-        """Scale the boxes where the clip changes its size."""
+        """Scale the tracks' boxes if the frame size has changed."""
         if self._size and self._size != image.shape[:2]:
             height, width = image.shape[0] / self._size[0], image.shape[1] / self._size[1]
             for track in self.tracks:
@@ -147,7 +147,7 @@ class FaceTracker:
         self._size = image.shape[:2]
 
     def _compare_view(self, image: Image, last: float | None, now: float) -> _Change:
-        """What changed since the last frame; a cut ends the tracks, or resumes those of the shot before."""
+        """How the view changed since the last frame; a cut ends the tracks, or resumes those of the previous shot."""
         view, before = thumbnail(image), self._view
         if before is None or last is None:
             self._view = view
@@ -167,11 +167,11 @@ class FaceTracker:
         return _Change(cut=True)
 
     def _find(self, image: Image, last: float | None, now: float, cut: bool) -> list[Detection]:
-        """Faces near those of the last frame; in the whole image where a full detection is due or a face was lost."""
+        """Detect near the last frame's faces, or in the whole image if a full detection is due or a face was lost."""
         due = cut or self._frames_since_full + 1 >= self.detect_every or now - self._full_at >= DETECTION_MAX_AGE_S
         if due:
             self._frames_since_full, self._full_at = 0, now
-            # Where all faces are upright none is searched in quarter turns: a flash would show false ones.
+            # If all faces are upright, do not search for faces in quarter turns: a flash causes false detections.
             turned = not self.tracks or any(turns_upright(track.face) for track in self.tracks)
             return (self.whole if turned else self.upright).detect(image)
         self._frames_since_full += 1
@@ -182,7 +182,7 @@ class FaceTracker:
         return self.upright.detect(image)  # turned faces wait for the next full detection
 
     def _detect_near(self, image: Image, last: float | None) -> tuple[list[Detection], bool]:
-        """The tracked faces, each searched around its last location, and whether one of the last frame's is missing."""
+        """Search for each tracked face around its last location; also whether a face of the last frame is missing."""
         found: list[Detection] = []
         lost = False
         for track in self.tracks:
@@ -197,7 +197,7 @@ class FaceTracker:
     def _owners(
         self, found: Sequence[Detection], looks: Sequence[Appearance], image: Image, change: _Change
     ) -> list[_Track | None]:
-        """The track of each face, the likeliest pairs first; each track is used once."""
+        """Assign a track to each face, the likeliest pairs first; each track is used once."""
         pairs = sorted(
             (
                 (likelihood, i, j)
@@ -218,10 +218,10 @@ class FaceTracker:
     def _likelihood(
         self, track: _Track, face: Detection, look: Appearance, image: Image, change: _Change
     ) -> float | None:
-        """How likely a face belongs to a track, higher is likelier; None if it does not.
+        """A score for how likely a face belongs to a track; None if it does not.
 
-        A face may move by three quarters of its side, further the longer it was not seen, and with the camera. It must
-        look similar: from frame to frame a face hardly changes; within seconds it may turn and smile.
+        A face may move by three quarters of its side, further the longer it was unseen, and with the camera. It must
+        look similar: from one frame to the next a face hardly changes, but within seconds it may turn or smile.
         """
         away = (self.clock.time or 0.0) - track.seen
         size = max(_side(track.face.box), 1.0)
@@ -242,7 +242,7 @@ def _side(box: Box) -> float:
 
 
 def _distance(first: Box, second: Box, moved: tuple[float, float]) -> float:
-    """Pixels between the centres of two boxes, the first one moved."""
+    """Distance in pixels between the centres of two boxes, the first one shifted by `moved`."""
     x = (second[0] + second[2] - first[0] - first[2]) / 2 - moved[0]
     y = (second[1] + second[3] - first[1] - first[3]) / 2 - moved[1]
     return float(np.hypot(x, y))

@@ -1,4 +1,4 @@
-"""Videos in, predictions out: one per frame, with its time, and the tracks of its faces smoothed over time."""
+"""Predictions for videos: one per frame, with its timestamp, tracked faces and smoothed probabilities."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mftn.video import Clip, Frame
 from mftn.video.smooth import CentredSmoother
 
 MAX_HELD_BYTES = 256_000_000
-"""Most bytes of images that wait for the end of their smoothing window."""
+"""Maximum bytes of images that wait for the end of their smoothing window."""
 
 LONGEST_SMOOTHING_S = 60.0
 """Seconds."""
@@ -31,14 +31,14 @@ LOWEST_FPS, HIGHEST_FPS = 0.001, 1000.0
 
 
 class TrackedFrames:
-    """Frames in, predictions out, `smooth` seconds later; a camera's at once, averaged over earlier frames alone.
+    """Turns frames into predictions, `smooth` seconds later; a camera's at once, averaged over earlier frames only.
 
     Args:
-        clip: Where the frames come from.
-        recognizer: Detects and classifies; flips are left out, as time averages instead.
-        detect_every: Frames from one detection in the whole image to the next.
+        clip: The source of the frames.
+        recognizer: Detects and classifies; flips are omitted, as predictions are averaged over time instead.
+        detect_every: Interval in frames between detections in the whole image.
         smooth: Seconds over which probabilities are averaged; 0 turns smoothing off.
-        keep_images: Give each prediction's frame along with it.
+        keep_images: Also yield each prediction's image.
     """
 
     def __init__(
@@ -49,11 +49,11 @@ class TrackedFrames:
             recognizer = Recognizer(engine.engine, recognizer.detector, recognizer.workers, recognizer.calibration)
         self.clip, self.keep_images, self._model = clip, keep_images, engine.spec.name or None
         self._tracker = FaceTracker(recognizer, detect_every, smooth if clip.live else 0.0)
-        self._centred = 0.0 if clip.live else smooth  # a camera's frames do not wait for those after them
+        self._centred = 0.0 if clip.live else smooth  # a camera's frames do not wait for later ones
         self._smoother: CentredSmoother[tuple[Prediction, Image | None]] | None = None
 
     def push(self, frame: Frame) -> Iterator[tuple[Prediction, Image | None]]:
-        """Add a frame and yield those that are ready: predictions, and their images where these are kept."""
+        """Add a frame, and yield the predictions that are ready, with their images if these are kept."""
         height, width = frame.image.shape[:2]
         if self._smoother is None:
             most = max(MAX_HELD_BYTES // frame.image.nbytes, 1) if self.keep_images else 0
@@ -66,7 +66,7 @@ class TrackedFrames:
             yield replace(known, faces=ready), image
 
     def flush(self) -> Iterator[tuple[Prediction, Image | None]]:
-        """Yield the remaining frames, at the end."""
+        """Yield the remaining predictions, at the end."""
         for ready, (known, image) in self._smoother.flush() if self._smoother else ():
             yield replace(known, faces=ready), image
 
@@ -82,7 +82,7 @@ def track_faces(
     detect_every: int = 5,
     smooth: float = 0.3,
 ) -> Iterator[Prediction]:
-    """`Recognizer.track`."""
+    """Implementation of `Recognizer.track`."""
     check_range("start", start, 0)
     if end is not None:
         check_range("end", end, start)
@@ -96,14 +96,14 @@ def track_faces(
 
 
 def check_fps(name: str, fps: float, every: int) -> None:
-    """Refuse a sampling rate that is out of range, or next to `every`."""
+    """Reject a sampling rate that is out of range, or combined with `every`."""
     check_range(name, fps, LOWEST_FPS, HIGHEST_FPS)
     if every != 1:
         raise ConfigError(f"{name} and {name.replace('fps', 'every')} exclude each other; omit one")
 
 
 def _predictions(clip: Clip, frames: TrackedFrames) -> Iterator[Prediction]:
-    kept = deque[Kept]()  # images that no longer fit are let go, so that they never narrow the smoothing window
+    kept = deque[Kept]()  # images that no longer fit are released instead of narrowing the smoothing window
     try:
         for frame in clip:
             kept.append(Kept(frame.image))
@@ -155,10 +155,10 @@ def track(
         detect_size: As in `load`; frames are searched at 960 pixels unless it is given.
 
     Raises:
-        ImageError: The video cannot be opened, or holds no frame.
+        ImageError: The video cannot be opened, or has no frames.
         MissingExtraError: PyAV is not installed: `pip install 'mftn[video]'`.
         ModelError: There is no such model.
-        ConfigError: A setting is none of those listed, or a number is out of its range.
+        ConfigError: A setting is not one of those listed, or a number is out of range.
     """
     recognizer = load(
         model,

@@ -1,9 +1,9 @@
-"""Types that the parts exchange: detections, recognised faces and predictions.
+"""Types shared by all modules: detections, recognised faces and predictions.
 
 Conventions throughout the package: images are RGB uint8 arrays of shape H×W×3; boxes are (left, top, right, bottom)
 in pixels of the upright image; landmarks are five (x, y) points in pixels: left eye, right eye, nose, left and right
-corner of the mouth. Left means left in the image when the face is upright; landmarks of a face that is turned or
-upside down keep this order, so that aligning them turns the face upright.
+corner of the mouth. Left means left in the image when the face is upright; the landmarks of a rotated face keep
+this order, so that alignment turns it upright.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ class Detection:
 
     Attributes:
         box: (left, top, right, bottom) in pixels; it may extend beyond the image.
-        score: The detector's confidence, 0 to 1; None where no detector ran ("none", or a box that was given).
-        landmarks: 5×2 float32, (x, y) in pixels in the order given above; None where no detector ran.
+        score: The detector's confidence, 0 to 1; None if no detector ran ("none", or a box that was given).
+        landmarks: 5×2 float32, (x, y) in pixels in the order given above; None if no detector ran.
     """
 
     box: Box
@@ -83,8 +83,8 @@ class Face(Detection):
 
     Attributes:
         probabilities: Calibrated probability of every expression by name, in the model's class order; they sum to 1.
-        track: In a video, the person's number from 1, the same in every frame; None in a photograph.
-        crop: Path of the aligned face that was saved; None where none was.
+        track: In a video, the person's number, from 1, the same in every frame; None in a photograph.
+        crop: Path of the saved aligned face; None if none was saved.
     """
 
     probabilities: Mapping[str, float]
@@ -102,7 +102,7 @@ class Face(Detection):
         return self.probabilities[self.expression]
 
     def to_dict(self) -> dict[str, Any]:
-        """The face as JSON-ready values, in the documented order of keys."""
+        """The face as JSON-ready values, with keys in the documented order."""
         return {
             "box": [round(float(edge), 2) for edge in self.box],
             "score": None if self.score is None else round(float(self.score), 4),
@@ -125,25 +125,25 @@ class Face(Detection):
 class Prediction:
     """The faces of one image or video frame, or the reason why it could not be read.
 
-    It is a sequence of its faces: `len(prediction)`, `prediction[0]`, `for face in prediction`. In a notebook it shows
-    its image and faces; `annotate`, `plot`, `show` and `save` do so elsewhere.
+    A prediction is a sequence of faces: `len(prediction)`, `prediction[0]`, `for face in prediction`. Notebooks display
+    its image and faces; elsewhere use `annotate`, `plot`, `show` and `save`.
 
-    The image itself is no part of it. Where the source is a path, the file is read again when it is to be shown. An
-    image that was given as a value, downloaded or read from a video is kept with its result: by all results of a
-    process at most 256 MB and 100 images, and the oldest are let go, unless the program itself still holds them.
-    Copies and pickles keep none.
+    The image is not part of the prediction. If the source is a path, the file is read again to show it. An image that
+    was given as a value, downloaded or read from a video is kept with its result: all results of a process keep at
+    most 256 MB and 100 images, and the oldest are released, unless the program itself still holds them. Copies and
+    pickles keep none.
 
     Attributes:
-        source: The path as it was given, or the type of an image given as a value, such as ndarray.
+        source: The path as given, or the type of an image given as a value, such as ndarray.
         width: Width in pixels of the upright image; 0 if it could not be read.
         height: Height in pixels of the upright image; 0 if it could not be read.
         faces: The faces, from the highest detector score to the lowest; empty if none was found.
         error: Why the image could not be read; None if it could.
         frame: The frame's number in its video, from 0; None for a photograph.
         time: The frame's timestamp in seconds; None for a photograph.
-        annotated: Path of the annotated copy that was saved; None where none was.
+        annotated: Path of the saved annotated copy; None if none was saved.
         model: Name of the model that recognised the expressions.
-        kept: The image where it was given as a value; for the methods that show it.
+        kept: An image given as a value, for the methods that show it.
     """
 
     source: str
@@ -171,14 +171,14 @@ class Prediction:
         return self.faces[index]
 
     def annotate(self, image: ImageSource | None = None, top: int = 3) -> PillowImage.Image:
-        """A copy of the image with each face's box, expression, and bars of the most probable ones.
+        """Draw each face's box, its expression, and bars of the most probable ones on a copy of the image.
 
         Args:
-            image: The image, where it is neither a file that is still there nor kept by the prediction.
-            top: Bars per face.
+            image: The image, if it is neither an existing file nor kept by the prediction.
+            top: Number of bars per face.
 
         Raises:
-            ImageError: The image cannot be read, is no longer in memory, or has another size than it had.
+            ImageError: The image cannot be read, is no longer in memory, or its size has changed.
         """
         from mftn.drawing import annotate
         from mftn.showing import image_of
@@ -186,7 +186,7 @@ class Prediction:
         return annotate(image_of(self, image), self.faces, top)
 
     def plot(self, image: ImageSource | None = None) -> Figure:
-        """A matplotlib figure: the annotated image, and bars of all probabilities of each of the first 12 faces.
+        """A matplotlib figure with the annotated image, and bars of all probabilities for each of the first 12 faces.
 
         Args:
             image: As in `annotate`.
@@ -204,7 +204,7 @@ class Prediction:
         return draw_figure(self, image)
 
     def show(self) -> None:
-        """Show the annotated image: in the notebook, or in the system's image viewer.
+        """Show the annotated image, in the notebook or in the system's image viewer.
 
         Raises:
             ImageError: As in `annotate`.
@@ -217,13 +217,13 @@ class Prediction:
         """Write the prediction to a file; an existing one is replaced, unless it is the source or `image`.
 
         Args:
-            path: Its suffix decides: .jpg, .png, .webp, .avif, .tif or .bmp for the annotated image, and .json, .jsonl,
-                .csv or .parquet for the values (docs/output.md).
+            path: The file; its suffix decides the format: .jpg, .png, .webp, .avif, .tif or .bmp for the annotated
+                image, and .json, .jsonl, .csv or .parquet for the values (docs/output.md).
             image: As in `annotate`.
 
         Raises:
             ImageError: As in `annotate`.
-            ConfigError: The suffix is another one.
+            ConfigError: The suffix is not one of these.
             OutputError: The file cannot be written, or is the source.
         """
         from mftn.showing import save
@@ -234,7 +234,7 @@ class Prediction:
         """The prediction as JSON: a line of the JSONL output.
 
         Args:
-            indent: Spaces of each level's indentation; None for a single line.
+            indent: Spaces per level of indentation; None for a single line.
         """
         return json.dumps(self.to_dict(), ensure_ascii=False, indent=indent)
 
@@ -264,7 +264,7 @@ class Prediction:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Prediction:
-        """The prediction that `to_dict` gave, such as a line of JSONL output, with rounded numbers."""
+        """Restore a prediction from the output of `to_dict`, such as a line of JSONL output; numbers stay rounded."""
         faces = tuple(
             Face(
                 tuple(face["box"]),
@@ -280,7 +280,7 @@ class Prediction:
         return cls(values["source"], values["width"], values["height"], faces, **rest)
 
     def to_rows(self) -> list[dict[str, Any]]:
-        """One flat row per face, or a single row if there is none: the columns and types of `ROW_TYPES`."""
+        """One flat row per face, or a single row without a face, with the columns and types of `ROW_TYPES`."""
         values = self.to_dict()
         faces: list[dict[str, Any]] = values["faces"] or [{}]
         return [{name: row.get(name) for name in ROW_TYPES} for row in (values | _flat(face) for face in faces)]
@@ -297,7 +297,7 @@ class Prediction:
             from mftn.errors import MFTNError
 
             raise MFTNError("to_frame needs pandas: pip install pandas") from error
-        kinds = {name: kind.replace("int", "Int") for name, kind in ROW_TYPES.items()}  # Int: some may be missing
+        kinds = {name: kind.replace("int", "Int") for name, kind in ROW_TYPES.items()}  # Int: values may be missing
         return pd.DataFrame(self.to_rows()).astype(kinds)
 
     def __repr__(self) -> str:
@@ -308,7 +308,7 @@ class Prediction:
 
 
 def _flat(face: Mapping[str, Any]) -> dict[str, Any]:
-    """The columns of one face, as `Face.to_dict` gives it; without those that are lists."""
+    """The columns of one face, from the output of `Face.to_dict`, without the lists."""
     row = {name: face.get(name) for name in ("face", "score", "expression", "probability", "track", "crop")}
     row |= zip(_EDGES, face.get("box") or (), strict=False)
     row |= zip(_COORDINATES, chain.from_iterable(face.get("landmarks") or ()), strict=False)

@@ -73,7 +73,7 @@ def test_an_error_that_ends_a_command_is_in_the_log(here: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--log", "notes.txt"], "--log notes.txt: exists already and is no log of mftn's"),
+        (["--log", "notes.txt"], "--log notes.txt: exists already and is not an mftn log"),
         (["--log", "a.jpg"], "--log a.jpg: exists already"),
         (["--log", "."], "--log .: Is a directory"),
         (["--log", "a.jpg/mftn.log"], "--log a.jpg/mftn.log: "),
@@ -114,6 +114,6 @@ def test_a_full_disk_under_a_copy_says_how_to_go_on(
     with monkeypatch.context() as patched:
         patched.setattr("mftn.output.ImageFolder.save", full)
         assert main(["predict", "bad.jpg", "a.jpg", "-o", "faces.csv", "--save-images", "out"]) == 1
-    assert "free space; what was computed is kept, go on with --resume" in capsys.readouterr().err
+    assert "free space; the results so far are kept, continue with --resume" in capsys.readouterr().err
     assert main(["predict", "bad.jpg", "a.jpg", "-o", "faces.csv", "--save-images", "out", "--resume"]) == 1
     assert Path("out/a_faces.jpg").exists()

@@ -81,7 +81,7 @@ def test_a_report_does_not_replace_the_figures_of_a_run(tmp_path: Path, capsys: 
     for name in ("best.safetensors", "config.json", "metrics.json"):
         (tmp_path / name).write_text("of a run")
     assert main([*EVALUATE, "--out", str(tmp_path)]) == 2
-    assert f"--out {tmp_path}: holds a training run" in capsys.readouterr().err
+    assert f"--out {tmp_path}: contains a training run" in capsys.readouterr().err
 
 
 def test_export_takes_files_and_writes_onnx(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -94,4 +94,4 @@ def test_export_takes_files_and_writes_onnx(tmp_path: Path, capsys: pytest.Captu
     assert main(["export", str(run)]) == 2
     assert f"{run}: is a folder; name the checkpoint {weights}" in capsys.readouterr().err
     assert main(["export", str(weights), "--out", str(tmp_path / "mine.safetensors")]) == 2
-    assert "mine.safetensors: holds an ONNX file; name it NAME.onnx" in capsys.readouterr().err
+    assert "mine.safetensors: is written as an ONNX file; name it NAME.onnx" in capsys.readouterr().err

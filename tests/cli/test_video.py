@@ -296,7 +296,7 @@ def test_resuming_replaces_no_file_of_the_users(
     second.rename("in/b.mp4")
     Path(mine).write_text("my own")
     assert main(two_clips) == 2
-    assert f"{mine}: exists already, and is not of the run that --resume goes on with" in capsys.readouterr().err
+    assert f"{mine}: exists already, and does not belong to the run that --resume continues" in capsys.readouterr().err
     assert Path(mine).read_text() == "my own"
     Path(mine).unlink()
     assert main(two_clips) == 0

@@ -372,7 +372,7 @@ def test_crops_never_go_among_the_images(
     lookalikes.class_folders(tmp_path / "raw", 3)
     before = sorted(tmp_path.rglob("*"))
     assert main(["prepare", kind, "--root", "raw/", "--out", out]) == 2
-    assert "lies inside --root" in capsys.readouterr().err
+    assert "is inside --root" in capsys.readouterr().err
     assert sorted(tmp_path.rglob("*")) == before
 
 

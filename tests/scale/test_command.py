@@ -30,7 +30,7 @@ def test_an_interrupted_command_prints_the_one_that_goes_on(
         program.send_signal(signal.SIGINT)
         said = program.communicate()[1]
     assert program.returncode == 130, said
-    assert f"go on with: {shlex.join(['mftn', *arguments])}" in said
+    assert f"continue with: {shlex.join(['mftn', *arguments])}" in said
     with start(arguments) as program:
         said = program.communicate()[1]
     assert program.returncode == 1 and "40 images" in said and "4 failures" in said, said  # four files are no images

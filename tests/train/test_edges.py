@@ -235,7 +235,7 @@ def test_initial_weights_that_do_not_fit_leave_the_run_folder_free(prepared: Pat
 
 @pytest.mark.parametrize(
     ("saved", "message"),
-    [(True, "everything so far is saved"), (False, "what was saved last is kept")],
+    [(True, "everything so far is saved"), (False, "the last checkpoint is kept")],
 )
 def test_an_interruption_says_what_is_kept(
     prepared: Path,

@@ -1,6 +1,6 @@
 """The command line: `mftn SUBCOMMAND …`. Each subcommand is a module with `Arguments` (a dataclass) and `run`.
 
-Nothing heavy is imported until one runs, so that `mftn --help` is instant.
+Nothing heavy is imported until a subcommand runs, so that `mftn --help` is instant.
 """
 
 import gc
@@ -22,21 +22,21 @@ from mftn.files import what_to_do
 
 SUBCOMMANDS = {
     "predict": "recognise expressions in photographs and videos",
-    "summarize": "turn faces per frame into what a study needs: measures, events, comparisons, one page",
-    "serve": "serve a page and an HTTP service on this machine",
+    "summarize": "summarise predictions for a study: measures, events, comparisons and a report",
+    "serve": "run a web page and an HTTP service on this machine",
     "models": "list the installed models",
-    "benchmark": "measure this machine: faces per second by threads and batch, photographs end to end",
-    "doctor": "show versions, and what is installed or missing",
+    "benchmark": "measure speed on this machine: faces per second by threads and batch, photographs end to end",
+    "doctor": "show versions, and which packages are installed or missing",
     "prepare": "align and document a data set for training",
-    "audit": "check a prepared data set: duplicates, leaks, doubtful labels",
+    "audit": "check a prepared data set for duplicates, leaks and doubtful labels",
     "train": "train a network",
-    "evaluate": "measure trained networks: intervals, calibration, robustness, one page",
-    "explain": "show where a network looks in photographs",
-    "export": "turn trained weights into the file that prediction runs",
+    "evaluate": "evaluate trained networks: confidence intervals, calibration, robustness and a report",
+    "explain": "show which parts of a face a network looks at",
+    "export": "convert a checkpoint to the file that prediction runs",
 }
 _NEED_TRAINING = ("prepare", "audit", "train", "evaluate", "explain", "export")
 WRONG_USAGE, INTERRUPTED = 2, 130
-"""Exit statuses; shells report Ctrl-C as 130."""
+"""Exit statuses; 130 is how shells report Ctrl-C."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,14 +50,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def console() -> int:
-    """`main` for a process of its own."""
+    """Entry point of the `mftn` script."""
     status = main()
-    gc.freeze()  # the process ends: its memory need not be searched for cycles
+    gc.freeze()  # the process is about to exit, so no garbage collection is needed
     return status
 
 
 def _reported(subcommand: str, arguments: list[str]) -> int:
-    """Run a subcommand, and say how it failed."""
+    """Run a subcommand, and log the error if it fails."""
     try:
         with _signals():
             status = _run(subcommand, arguments)
@@ -72,7 +72,7 @@ def _reported(subcommand: str, arguments: list[str]) -> int:
         _drop_output()
         return 0
     except SystemExit as stop:
-        if isinstance(stop.__context__, BrokenPipeError):  # rich makes this of it, and drops further output
+        if isinstance(stop.__context__, BrokenPipeError):  # rich converts it to this, and drops further output
             return 0
         raise
     except OSError as error:  # a folder without write permission, a full disk behind standard output
@@ -86,17 +86,17 @@ def _reported(subcommand: str, arguments: list[str]) -> int:
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM or SIGHUP; ends a command as Ctrl-C does."""
+    """SIGTERM or SIGHUP, which stop a command as Ctrl-C does."""
 
 
 def exit_status(stop: KeyboardInterrupt) -> int:
-    """What a command returns that was interrupted: 130, or 128 and the signal's number."""
+    """The exit status of an interrupted command: 130, or 128 plus the signal's number."""
     return 128 + stop.args[0] if isinstance(stop, Terminated) else INTERRUPTED
 
 
 @contextmanager
 def _signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP interrupt as Ctrl-C does, unless they are ignored, as under nohup."""
+    """Make SIGTERM and SIGHUP interrupt as Ctrl-C does, unless they are ignored, as under nohup."""
 
     def stop(number: int, _frame: FrameType | None) -> None:
         raise Terminated(number)
@@ -114,14 +114,14 @@ def _signals() -> Iterator[None]:
 
 
 def _open_closed_streams() -> None:
-    """Let standard streams that are closed (`2>&-`) be empty: files opened later would take their descriptors."""
+    """Replace closed standard streams (`2>&-`) by empty ones: files opened later would take their descriptors."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode, encoding="utf-8"))
 
 
 def _set_encodings() -> None:
-    """Print any name whatever the terminal's encoding; files and pipes get UTF-8 on every system."""
+    """Allow any name to be printed whatever the terminal's encoding; files and pipes get UTF-8 on every system."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="backslashreplace")

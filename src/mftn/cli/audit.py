@@ -1,4 +1,4 @@
-"""Look through a prepared data set: duplicates, leaks between splits, doubtful labels, lost and poor faces."""
+"""Check a prepared data set for duplicates, leaks between splits, doubtful labels, and missed or poor faces."""
 
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Arguments(Options):
-    """What `mftn audit` takes.
+    """Options of `mftn audit`.
 
     Attributes:
         folder: A prepared data set.
-        out: Folder for audit.json and audit.html; the data set's own if not given.
-        model: A checkpoint of `mftn train` that was not trained on the split of --model-split, to find doubtful labels.
-        model_split: The split whose labels the model doubts.
-        near: Perceptual hashes that differ in at most this many of 256 bits are near duplicates.
+        out: Folder for audit.json and audit.html; by default the data set's own.
+        model: A checkpoint of `mftn train` that was not trained on --model-split, used to find doubtful labels.
+        model_split: The split whose labels the model checks.
+        near: Images whose perceptual hashes differ in at most this many of 256 bits are near duplicates.
     """
 
     folder: Annotated[tyro.conf.Positional[Path], FOLDER]
@@ -47,7 +47,7 @@ EXAMPLES = (
 
 
 def run(arguments: Arguments) -> int:
-    """Print the counts, and write them with examples; exit status 1 where crops are missing or changed."""
+    """Print the counts, and write them with examples; the exit status is 1 if crops are missing or changed."""
     from mftn.data.audit import audit
     from mftn.data.audit_page import render
 
@@ -58,7 +58,7 @@ def run(arguments: Arguments) -> int:
     check_outputs(written, [*sources, *filter(None, [arguments.model])], overwrite=True)
     results = ResultFolder(out, OUTPUTS[0])
     results.check(OUTPUTS)
-    if arguments.model:  # said before the crops are read, which may take long
+    if arguments.model:  # report errors before the crops are read, which may take long
         from mftn.models import load_model
 
         if not find_spec("cleanlab"):

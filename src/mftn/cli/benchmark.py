@@ -1,4 +1,4 @@
-"""Measure this machine: the classifier by engine, threads and batch, the detector by size, whole photographs."""
+"""Measure speed on this machine: classifier by engine, threads and batch, detector by size, whole photographs."""
 
 import os
 import time
@@ -25,15 +25,15 @@ SIZES = ((350, 350), (512, 512), (1280, 720), (1920, 1080))
 
 @dataclass(frozen=True)
 class Arguments(Options):
-    """What `mftn benchmark` takes.
+    """Options of `mftn benchmark`.
 
     Attributes:
-        photo: A photograph to recognise end to end; without one that row is omitted.
+        photo: A photograph to recognise end to end; by default that row is omitted.
         model: Name of an installed model (mftn models lists them), or an exported file. By default mftn_mobile_ferplus.
         detector: Face detector.
         seconds: Duration of each measurement.
         output: Also write the rows as CSV.
-        overwrite: Replace the CSV where it exists already.
+        overwrite: Replace the CSV if it exists already.
     """
 
     photo: Annotated[Unset[Path], FILE] = None
@@ -89,7 +89,7 @@ def run(arguments: Arguments) -> int:
 
 
 def measure(what: str, threads: int, batch: int, seconds: float, work: Callable[[], object]) -> dict[str, Any]:
-    """A row of the table: median and spread of the work's duration; the first two runs warm up."""
+    """A row of the table: median and spread of the work's duration, after two warm-up runs."""
     for _ in range(2):
         work()
     took: list[float] = []

@@ -1,4 +1,4 @@
-"""`mftn predict --cluster`: on all machines of a Ray cluster, into a folder of parts."""
+"""`mftn predict --cluster`: prediction on all machines of a Ray cluster, written to a folder of Parquet files."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from mftn.cli.predict import Arguments
 
 UNUSED = ("save_images", "save_crops", "save_video", "save_timeline", "overwrite", "strict", "top")
-"""Options that have no effect on many machines."""
+"""Options that have no effect on a cluster."""
 
 
 def run_on_cluster(arguments: Arguments) -> int:
-    """Recognise on the cluster, and return the exit status."""
+    """Predict on the cluster, and return the exit status."""
     _check(arguments)
     assert arguments.output
     shared = {field.name for field in fields(Settings)}
@@ -58,13 +58,13 @@ def run_on_cluster(arguments: Arguments) -> int:
             )
         except KeyboardInterrupt as stop:
             again = command_line(["mftn", *sys.argv[1:]])
-            LOG.info(f"interrupted with {counted(done, 'shard')} of this run done and kept; go on with: {again}")
+            LOG.info(f"interrupted with {counted(done, 'shard')} of this run done and kept; continue with: {again}")
             return exit_status(stop)
         except OSError as error:
             if isinstance(error, MFTNError) or error.filename:
                 raise
             raise MFTNError(
-                f"a store cannot be used: {error}; check the addresses, and run the same command again: it goes on"
+                f"a store cannot be used: {error}; check the addresses, and run the same command again to continue"
             ) from error
     if summary.unread:
         unread = Counter(summary.unread)
@@ -75,19 +75,19 @@ def run_on_cluster(arguments: Arguments) -> int:
 
 
 def stored_or_local(output: Path) -> str:
-    """An output as it was given: paths lose one of an address's slashes, and two of file:///'s."""
+    """An output as it was given: `Path` drops one of the slashes of an address, and two of those of file:///."""
     address = re.sub(r"(^|=)([a-z][a-z0-9+.-]+):/(?!/)", r"\1\2://", str(output), flags=re.IGNORECASE)
     return re.sub(r"^file:/+", "/", address, flags=re.IGNORECASE)
 
 
 def _check(arguments: Arguments) -> None:
-    """Refuse what cannot be done on many machines."""
+    """Refuse options that a cluster does not support."""
     if not arguments.sources:
         raise ConfigError("no source: name a folder, a list, or an address such as s3://bucket/photos")
     if not arguments.output:
         raise ConfigError("--cluster writes a folder of Parquet files: add --output FOLDER")
     if arguments.format not in ("auto", "parquet") or arguments.output.is_file():
-        raise ConfigError(f"--cluster writes a folder of Parquet files; {arguments.output} is none; omit --format")
+        raise ConfigError(f"--cluster writes a folder of Parquet files; {arguments.output} is not one; omit --format")
     for options in (arguments, arguments.video):
         for field in fields(options):
             if field.name in UNUSED and getattr(options, field.name) != field.default:
@@ -96,17 +96,17 @@ def _check(arguments: Arguments) -> None:
 
 @contextmanager
 def _connected(cluster: str) -> Iterator[None]:
-    """A connection to a cluster that is there, or to one that lasts as long as the command."""
+    """Connect to an existing cluster, or to a local one that lasts as long as the command."""
     if cluster.startswith("ray://"):
         raise ConfigError(f"{cluster}: run the command on a machine of the cluster, or by `ray job submit`")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it warns of every worker that could be restarted
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # Ray warns of every worker that could be restarted
     import ray
 
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     local = {"include_dashboard": False} if cluster == "local" else {}
     host, _, port = cluster.rpartition(":")
     try:
-        if host and port.isdecimal():  # Ray would wait for minutes
+        if host and port.isdecimal():  # without a cluster Ray would wait for minutes
             socket.create_connection((host, int(port)), timeout=5).close()
         ray.init(address=cluster, log_to_driver=False, logging_level=logging.ERROR, **local)
     except (OSError, ValueError, RuntimeError) as error:

@@ -1,4 +1,4 @@
-"""Show versions, engines, and what is installed or missing and how to install it."""
+"""Show versions, engines, which packages are installed or missing, and how to install them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ REQUIREMENT = re.compile(
 
 @dataclass(frozen=True)
 class Arguments(Options):
-    """`mftn doctor` takes nothing."""
+    """Options of `mftn doctor`, which has none of its own."""
 
 
 EXAMPLES = ("mftn doctor",)
@@ -28,9 +28,9 @@ class Extra:
     """A set of packages that a feature needs.
 
     Attributes:
-        name: As in `pip install 'mftn[NAME]'`; empty for what is always needed.
+        name: As in `pip install 'mftn[NAME]'`; empty for packages that are always needed.
         found: Installed packages with their versions.
-        missing: The others, as they are required.
+        missing: Missing packages with the required versions.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Extra:
 
 
 def run(arguments: Arguments) -> int:  # noqa: ARG001
-    """Print the state of the installation; 1 if prediction cannot run."""
+    """Print the state of the installation; the exit status is 1 if prediction does not work."""
     import platform
 
     from mftn import __version__
@@ -74,10 +74,10 @@ def run(arguments: Arguments) -> int:  # noqa: ARG001
 
 
 def find_extras(requirements: Iterable[str]) -> list[Extra]:
-    """What is installed and missing of a package's requirements, by extra, in their order.
+    """Group a package's requirements by extra, in order, into installed and missing ones.
 
     Args:
-        requirements: As `importlib.metadata.requires` gives them.
+        requirements: As returned by `importlib.metadata.requires`.
     """
     found: dict[str, list[str]] = {}
     missing: dict[str, list[str]] = {}

@@ -1,4 +1,4 @@
-"""Measure trained networks on a prepared data set, or predictions of photographs by group of people: one page."""
+"""Evaluate trained networks on a prepared data set, or predictions for photographs by group of people."""
 
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -25,28 +25,29 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Arguments(Options):
-    """What `mftn evaluate` takes.
+    """Options of `mftn evaluate`.
 
     Attributes:
-        model: A checkpoint of `mftn train`, a file of `mftn export`, the name of a model that ships, or predictions
-            that an earlier report kept (Parquet); repeat the option for each model to compare.
+        model: A checkpoint of `mftn train`, a file of `mftn export`, the name of an installed model, or predictions
+            saved by an earlier report (Parquet); repeat the option to compare models.
         data: A prepared data set (`mftn prepare`).
-        groups: Compare groups of people: a CSV file with image, label (a prepared data set has its own), person, and a
-            column for each kind of group (sex, age, pose …).
-        predictions: With --groups, in place of --model and --data: what `mftn predict --output` wrote of the
-            photographs. A photograph without a face counts as wrong.
-        by: A column of groups; repeat it. All columns by default; one of many numbers is cut into thirds.
-        adjust: A column of what makes an image easy or hard, such as the expression's intensity; repeat it. Without
-            one, no difference is attributed to the model.
-        label: The column of the expression, where it is not named label.
-        fewest: People that a group needs to be judged.
-        split: Which split; validation has chosen a model's epoch, test has not.
-        out: Folder of the report.
-        protocol: Where raters voted: which images count, and their class. argmax also gives figures of majority.
-        robustness_images: Images that are corrupted in nine ways; 0 omits this.
-        deletion_images: Images of the deletion curves; 0 omits them and the maps.
-        embedding_images: Images of the embedding plots, 10 or more; 0 omits them.
-        seed: Seed of the draws, the corruptions and the intervals.
+        groups: Compare groups of people: a CSV file with image, label (not needed for a prepared data set), person, and
+            a column for each kind of group (sex, age, pose …).
+        predictions: With --groups, instead of --model and --data: the output of `mftn predict --output` for the
+            photographs. A photograph without a detected face counts as wrong.
+        by: A column of groups; repeat the option for several. By default all columns; a numeric column with many
+            values is split into thirds.
+        adjust: A column that describes how difficult an image is, such as the expression's intensity; repeat the option
+            for several. Without one, no difference is attributed to the model.
+        label: The column of expressions, if it is not named label.
+        fewest: Smallest number of people in a group that is compared.
+        split: The split to evaluate; valid was used to choose the model's epoch, test was not.
+        out: Folder for the report.
+        protocol: For data sets with votes: which images count, and their class. argmax also reports majority.
+        robustness_images: Number of images for the nine corruptions; 0 omits them.
+        deletion_images: Number of images for the deletion curves; 0 omits them and the maps.
+        embedding_images: Number of images for the embedding plots, 10 or more; 0 omits them.
+        seed: Seed for sampling, corruptions and confidence intervals.
     """
 
     model: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
@@ -74,17 +75,17 @@ EXAMPLES = (
 
 
 OF_MODELS = ("split", "protocol", "robustness_images", "deletion_images", "embedding_images")
-"""Options that say what is measured of a model."""
+"""Options that apply only to the evaluation of models."""
 
 
 def run(arguments: Arguments) -> int:
-    """Write the report and print what was found."""
+    """Write the report and print the results."""
     check_range("--seed", arguments.seed, 0, MAX_SEED)
     groups = _groups(arguments)
     if arguments.predictions is not None:
         return _run_predictions(arguments, arguments.predictions, groups)
     if arguments.data is None:
-        raise ConfigError("--data: name a prepared data set, or give --predictions and --groups for loose photographs")
+        raise ConfigError("--data: name a prepared data set, or give --predictions and --groups for photographs")
     return _run_models(arguments, arguments.data, groups)
 
 
@@ -123,7 +124,7 @@ def _run_predictions(arguments: Arguments, predictions: Path, groups: "GroupRequ
     if groups is None or arguments.groups is None:
         raise ConfigError("--predictions: also give --groups, a CSV file with image, label, person and groups")
     if arguments.model or arguments.data:
-        raise ConfigError("--predictions stands in place of --model and --data; give one or the other")
+        raise ConfigError("--predictions replaces --model and --data; give one or the other")
     if option := next((name for name in OF_MODELS if _given(arguments, name)), None):
         raise ConfigError(f"--{option.replace('_', '-')} has no effect with --predictions")
     from mftn.evaluate.groups.report import OUTPUTS, GroupReport, check_folder
@@ -140,7 +141,7 @@ def _run_predictions(arguments: Arguments, predictions: Path, groups: "GroupRequ
 
 
 def _groups(arguments: Arguments) -> "GroupRequest | None":
-    """What is compared; None without --groups."""
+    """The groups to compare; None without --groups."""
     if arguments.groups is None:
         if option := next((name for name in ("by", "adjust", "label", "fewest") if _given(arguments, name)), None):
             raise ConfigError(f"--{option} has no effect without --groups")
@@ -155,25 +156,25 @@ def _groups(arguments: Arguments) -> "GroupRequest | None":
 
 
 def _given(arguments: Arguments, name: str) -> bool:
-    """Whether an option differs from what it is by default."""
+    """Whether an option differs from its default."""
     return bool(getattr(arguments, name) != getattr(Arguments, name))
 
 
 def _check(arguments: Arguments) -> list[Path]:
-    """Refuse what cannot be done before anything is loaded; the models' files."""
+    """Check the options before anything is loaded, and return the models' files."""
     from mftn.engines import find_model
     from mftn.evaluate.report import ALWAYS, INDEX
     from mftn.result_folder import ResultFolder
 
     for option in ("robustness_images", "deletion_images", "embedding_images"):
         check_range(f"--{option.replace('_', '-')}", getattr(arguments, option), 0)
-    if 0 < arguments.embedding_images < 10:  # of fewer nothing is drawn
+    if 0 < arguments.embedding_images < 10:  # nothing is drawn for fewer
         raise ConfigError(f"--embedding-images is {arguments.embedding_images}; give 10 or more, or 0 for none")
     if not arguments.model:
         raise ConfigError("--model: name the checkpoint to evaluate, such as runs/ferplus/best.safetensors")
     run = [arguments.out / name for name in ("best.safetensors", "config.json", "state.pt")]
     if run[0].exists() and any(path.exists() for path in run[1:]):
-        raise ConfigError(f"--out {arguments.out}: holds a training run, whose metrics.json would be replaced")
+        raise ConfigError(f"--out {arguments.out}: contains a training run, whose metrics.json would be replaced")
     paths = [find_model(model) for model in arguments.model]
     outputs = [("--out", arguments.out / name) for name in ("report.html", "metrics.json", "groups.csv")]
     check_outputs(outputs, [*paths, *([arguments.groups] if arguments.groups else [])], overwrite=True)
@@ -202,7 +203,7 @@ def _print(results: "Results") -> None:
 
 
 def _names(paths: list[Path]) -> list[str]:
-    """A short name per file: its own, or its run folder's, with a number where that is not unique."""
+    """A short name per file: its own or that of its run folder, with a number if it is not unique."""
     unique = UniqueNames(separator=" ")
     stems = (path.resolve().parent.name if path.stem in ("best", "last", "model") else path.stem for path in paths)
     return [unique.name(stem) for stem in stems]

@@ -1,4 +1,4 @@
-"""Show where a network looks: class-activation maps of its stages and heads, and its attention, for each face."""
+"""Show what a network looks at: class-activation maps of its stages and heads, and its attention, for each face."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
     from mftn.models import Network
 
 MOST_FACES = 8
-"""Faces shown of one image, the largest first."""
+"""Maximum number of faces shown per image, the largest first."""
 
 
 @dataclass(frozen=True)
 class Arguments(Options):
-    """What `mftn explain` takes.
+    """Options of `mftn explain`.
 
     Attributes:
         source: Images, folders of images, globs.
-        model: Weights of `mftn train`, a file of `mftn export`, or the name of an installed model. By default
+        model: A checkpoint of `mftn train`, a file of `mftn export`, or the name of an installed model. By default
             mftn_mobile_ferplus.
         out: Folder for the figures, one per image.
-        expression: Explain this expression; each face's predicted one by default.
-        detector: Face detector; none takes each image as one face.
-        overwrite: Replace figures that exist already; a source is never replaced.
+        expression: The expression to explain; by default each face's prediction.
+        detector: Face detector; none treats each image as one face.
+        overwrite: Replace existing figures; a source is never replaced.
     """
 
     source: Annotated[tyro.conf.Positional[tuple[str, ...]], SOURCES]
@@ -52,7 +52,7 @@ EXAMPLES = (
 
 
 def run(arguments: Arguments) -> int:
-    """Write one figure per image; an image that cannot be read is named, and the rest goes on."""
+    """Write one figure per image; images that cannot be read are reported and skipped."""
     from mftn.engines import find_model
     from mftn.errors import ConfigError, ImageError
 
@@ -73,7 +73,7 @@ def run(arguments: Arguments) -> int:
     network = load_network(model)
     labels = network.described().labels
     if arguments.expression and arguments.expression not in labels:
-        raise ConfigError(f"--expression {arguments.expression}: the model knows {', '.join(labels)}")
+        raise ConfigError(f"--expression {arguments.expression}: the model's expressions are {', '.join(labels)}")
     detector = load_detector(arguments.detector)
     normalise = Normalise(network.described())
     failed = 0
@@ -117,7 +117,7 @@ def _explain(
     spec = network.described()
     template = np.asarray(spec.template)
     crops = np.stack([crop_face(image, face, spec.size, template) for face in faces])
-    # The figure shows the faces larger than the network sees them.
+    # The figure shows the faces at a higher resolution than the network's input.
     fine = [crop_face(image, face, (192, 192), template) for face in faces]
     classes = torch.full((len(faces),), spec.labels.index(expression)) if expression else None
     found = explain(network, normalise(torch.from_numpy(crops)), classes)

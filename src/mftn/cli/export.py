@@ -1,4 +1,4 @@
-"""Turn a checkpoint into the one file that prediction runs."""
+"""Convert a checkpoint to the ONNX file that prediction runs."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -13,23 +13,23 @@ from mftn.errors import ConfigError
 from mftn.spec import Precision
 
 BATCH, SECONDS = 32, 1.0
-"""How the file's speed is measured."""
+"""Batch size and duration of the speed measurement."""
 
 
 @dataclass(frozen=True)
 class Arguments(Options):
-    """What `mftn export` takes.
+    """Options of `mftn export`.
 
     Attributes:
-        weights: A checkpoint of `mftn train`, or a file that was exported. Several, or installed models by name, become
-            one file that averages their predictions.
-        out: The ONNX file to write; beside the weights if not given. ONNX Runtime and OpenVINO both run it.
-        name: The model's name; the file's stem if not given.
+        weights: A checkpoint of `mftn train`, or an exported file. Several, which may also be names of installed
+            models, become one file that averages their predictions.
+        out: The ONNX file to write, for ONNX Runtime and OpenVINO; by default beside the weights.
+        name: The model's name; by default the file's stem.
         precision: fp16 stores weights in half precision and int8-weights in 8 bits, while the arithmetic stays in
-            float32; int8 computes in 8 bits, calibrated on training faces of --data, and is refused where it loses more
+            float32; int8 computes in 8 bits, calibrated on training faces of --data, and is refused if it loses more
             than 0.3 points there.
-        overwrite: Replace the ONNX file where it exists already; the weights are never replaced.
-        data: A prepared data set: the file is compared with the network on its validation faces.
+        overwrite: Replace the ONNX file if it exists already; the weights are never replaced.
+        data: A prepared data set, on whose validation faces the file is compared with the network.
     """
 
     weights: Annotated[tyro.conf.Positional[tuple[Path, ...]], FILES]
@@ -48,15 +48,15 @@ EXAMPLES = (
 
 
 def run(arguments: Arguments) -> int:
-    """Export and print how far the file's outputs are from the network's."""
+    """Export, and print how much the file's outputs differ from the network's."""
     weights, out = _files(arguments.weights), arguments.out
     if out is None:
         if len(weights) > 1:
-            raise ConfigError("several networks in one file: name it with --out")
+            raise ConfigError("several networks become one file; name it with --out")
         out = weights[0].with_suffix(".onnx")
     check_outputs([("--out", out)], weights, arguments.overwrite)
     if out.suffix.lower() != ".onnx":
-        raise ConfigError(f"--out {out}: holds an ONNX file; name it NAME.onnx")
+        raise ConfigError(f"--out {out}: is written as an ONNX file; name it NAME.onnx")
 
     import numpy as np
 
@@ -81,8 +81,8 @@ def _files(weights: tuple[Path, ...]) -> list[Path]:
     """The files to export.
 
     Raises:
-        ConfigError: None is given, or a folder, or only the name of an installed model, which is exported already.
-        UnknownModelError: A name is that of no installed model.
+        ConfigError: No file, a folder, or only the name of an installed model, which is exported already, is given.
+        UnknownModelError: No installed model has that name.
     """
     from mftn.engines.installed import find_model, list_models
 

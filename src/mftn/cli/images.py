@@ -1,4 +1,4 @@
-"""`mftn predict` for images: through recognition to the table, annotated copies and crops."""
+"""`mftn predict` for images: recognition, and output as a table, annotated copies and crops."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class Images:
 
     Attributes:
         recognizer: Detects and classifies.
-        sink: Takes the predictions, in order.
-        annotated: Where annotated copies go; None for none.
-        crops: Where aligned faces go; None for none.
+        sink: Receives the predictions, in order.
+        annotated: Folder for annotated copies; None if they are not requested.
+        crops: Folder for aligned faces; None if they are not requested.
         top: Expressions shown per face.
-        done: Images so far.
-        faces: Faces so far.
-        failed: Those that could not be read or saved.
+        done: Images processed so far.
+        faces: Faces found so far.
+        failed: Images that could not be read or saved.
     """
 
     recognizer: Recognizer
@@ -41,7 +41,7 @@ class Images:
     failed: int = 0
 
     def add(self, sources: Iterable[Source]) -> Iterator[bool]:
-        """Process images; for each, whether it could be read and saved. A failure is said."""
+        """Process images and yield, for each, whether it could be read and saved; failures are logged."""
         for found in self.recognizer.stream(sources):
             prediction, error = self._save(found)
             saved = [prediction.annotated, *(face.crop for face in prediction)]
@@ -57,7 +57,7 @@ class Images:
             yield not error
 
     def _save(self, prediction: Prediction) -> tuple[Prediction, str | None]:
-        """Save the annotated copy and the crops where requested: the prediction with their paths, and what failed."""
+        """Save the requested annotated copy and crops; return the prediction with their paths, and an error if any."""
         if prediction.error or not (self.annotated or (self.crops and prediction.faces)):
             return prediction, prediction.error
         from PIL import Image as PillowImage

@@ -1,4 +1,4 @@
-"""What the command line says: lines on standard error, and in a log file with their times."""
+"""Messages of the command line, on standard error and, with timestamps, in a log file."""
 
 import logging
 import re
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
     from mftn.cli.options import Messages
 
 LOG = logging.getLogger("mftn.cli")
-"""Takes every message: errors, warnings, what was done (info) and, with --verbose, how (debug)."""
+"""The logger of all messages: errors, warnings, what was done (info) and, with --verbose, details (debug)."""
 
 _TIMESTAMP = re.compile(rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
 
 
 class _StandardError(logging.Handler):
-    """Writes to whatever standard error is at the time, so that lines stand above a progress bar."""
+    """Writes to the current standard error, so that lines appear above a progress bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
         print(f"mftn: {visible(record.getMessage())}", file=sys.stderr)
 
 
 class _File(logging.FileHandler):
-    """Writes a line per message, at once; a disk that is full ends the command instead of losing messages."""
+    """Writes a line per message, unbuffered; a full disk stops the command instead of losing messages."""
 
     def format(self, record: logging.LogRecord) -> str:
         return visible(super().format(record))
@@ -42,7 +42,7 @@ class _File(logging.FileHandler):
 
 @contextmanager
 def messages() -> Iterator[None]:
-    """Say messages while the block runs, on standard error and wherever `say_less_or_more` adds."""
+    """Show messages while the block runs, on standard error and wherever `say_less_or_more` directs them."""
     LOG.propagate = False
     LOG.handlers = [_StandardError()]
     LOG.setLevel(logging.INFO)
@@ -55,9 +55,9 @@ def messages() -> Iterator[None]:
 
 
 def say_less_or_more(wanted: "Messages", command: Sequence[str]) -> None:
-    """Say what the options ask for; a log file begins with the words of the command line."""
+    """Set the level and the log file from the options; a log file begins with the command line."""
     if wanted.quiet and wanted.verbose:
-        raise ConfigError("--quiet says less, and --verbose more; omit one")
+        raise ConfigError("--quiet and --verbose exclude each other; omit one")
     LOG.setLevel(logging.DEBUG if wanted.verbose else logging.INFO)
     if wanted.quiet:
         LOG.handlers[0].setLevel(logging.ERROR)
@@ -69,13 +69,13 @@ def say_less_or_more(wanted: "Messages", command: Sequence[str]) -> None:
 
 
 def command_line(words: Sequence[str]) -> str:
-    """The words of a command as a shell takes them, without the passwords in addresses."""
+    """A command as it is typed in a shell, without the passwords in addresses."""
     split = (word.partition("=") if word.startswith("-") else ("", "", word) for word in words)
     return shlex.join(f"{option}{sign}{without_secrets(value)}" for option, sign, value in split)
 
 
 def is_quiet() -> bool:
-    """Whether standard error gets errors alone, and so no progress bar."""
+    """Whether standard error shows only errors, and therefore no progress bar."""
     return bool(LOG.handlers) and LOG.handlers[0].level >= logging.ERROR
 
 
@@ -89,7 +89,7 @@ def _open(file: Path) -> logging.FileHandler:
         if file.is_file() and file.stat().st_size:
             with file.open("rb") as opened:
                 if not _TIMESTAMP.match(opened.read(32)):
-                    raise ConfigError(f"--log {file}: exists already and is no log of mftn's; choose another name")
+                    raise ConfigError(f"--log {file}: exists already and is not an mftn log; choose another name")
         file.parent.mkdir(parents=True, exist_ok=True)
         return _File(file, encoding="utf-8", errors="backslashreplace")
     except OSError as error:

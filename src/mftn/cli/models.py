@@ -1,4 +1,4 @@
-"""List the installed models: size, input, accuracy as measured, licence."""
+"""List the installed models: size, input, measured accuracy, licence."""
 
 import sys
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ from mftn.cli.options import Options, Switch
 
 @dataclass(frozen=True)
 class Arguments(Options):
-    """What `mftn models` takes.
+    """Options of `mftn models`.
 
     Attributes:
-        json: Print JSON in place of a table.
+        json: Print JSON instead of a table.
     """
 
     json: Switch = False

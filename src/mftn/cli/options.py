@@ -1,4 +1,4 @@
-"""How subcommands declare their options, the options that all share, and the one place where they are parsed."""
+"""Declaration of options, the options that all subcommands share, and parsing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ T = TypeVar("T")
 
 NO_DEFAULT = tyro.conf.arg(help_behavior_hint="")
 Unset = Annotated[T | None, NO_DEFAULT]
-"""An option that may be left out; its help says what happens then."""
+"""An option that may be omitted; its help says what happens then."""
 
 Switch = Annotated[bool, tyro.conf.FlagCreatePairsOff, NO_DEFAULT]
 """An option that is off unless it is given."""
 
 Group = Annotated[T, tyro.conf.OmitArgPrefixes]
-"""Options under a heading of their own, named like all others."""
+"""Options under a heading of their own, without a prefix in their names."""
 
 FILE, FOLDER, SECONDS, SIZE = (tyro.conf.arg(metavar=name) for name in ("FILE", "FOLDER", "SECONDS", "SIZE"))
 FILES, FOLDERS, SOURCES = (
@@ -30,12 +30,12 @@ OutFolder = Annotated[Path, SHORT_O, FOLDER]
 
 
 PATHS = ConstructorRegistry()
-"""How paths are read."""
+"""How paths are parsed."""
 
 
 @PATHS.primitive_rule
 def _path_rule(kind: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Path] | None:
-    """Refuse an empty path, as an unset variable of a script gives it: to `Path` it is the working folder."""
+    """Reject an empty path, such as a script's unset variable, which `Path` takes for the working folder."""
     if kind.type is not Path:
         return None
     return PrimitiveConstructorSpec(
@@ -59,8 +59,8 @@ class Messages:
 
     Attributes:
         quiet: Print errors only: no progress, no warnings, no summary.
-        verbose: Print more, such as which model runs where, and a line for every image.
-        log: Also append every message to this file, with its time.
+        verbose: Print details, such as the model and engine in use, and a line for every image.
+        log: Also append every message to this file, with a timestamp.
     """
 
     quiet: Annotated[Switch, tyro.conf.arg(aliases=["-q"])] = False
@@ -70,17 +70,17 @@ class Messages:
 
 @dataclass(frozen=True)
 class VideoOptions:
-    """What is read and written of videos.
+    """What is read from videos, and what is written for them.
 
     Attributes:
         start: Timestamp of the first frame to read.
         end: Timestamp of the last frame to read.
         every: Read every Nth frame.
         fps: Read the frames nearest to this many evenly spaced times a second.
-        detect_every: Frames from one detection in the whole image to the next.
+        detect_every: Interval in frames between detections in the whole image.
         smooth: Time over which probabilities are averaged; 0 turns smoothing off.
-        save_video: An annotated copy with the sound; of several videos, the folder for their copies.
-        save_timeline: A figure of the expressions over time; of several videos, the folder for them.
+        save_video: File for an annotated copy with sound; for several videos, a folder.
+        save_timeline: File for a figure of the expressions over time; for several videos, a folder.
     """
 
     start: Annotated[float, SECONDS] = 0.0
@@ -95,7 +95,7 @@ class VideoOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What every subcommand takes.
+    """Options of every subcommand.
 
     Attributes:
         messages: Messages on standard error.
@@ -115,18 +115,18 @@ def parse_options(
     examples: Sequence[str] = (),
     default: Given | None = None,
 ) -> Given:
-    """The options of a subcommand.
+    """Parse the options of a subcommand.
 
     Args:
-        kind: Declares them.
+        kind: The class that declares them.
         name: The subcommand.
         description: What it does, for its help text.
-        arguments: The command line behind the subcommand.
-        examples: Command lines that end the help text.
-        default: Values of what is not given.
+        arguments: The command line after the subcommand.
+        examples: Command lines for the end of the help text.
+        default: Values of options that are not given.
 
     Raises:
-        SystemExit: The help text is printed (0), or the usage is wrong (2).
+        SystemExit: The help text was printed (0), or the usage is wrong (2).
     """
     try:
         with PATHS:

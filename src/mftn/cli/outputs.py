@@ -1,4 +1,4 @@
-"""Checks before any work: no output replaces a source, nor an existing file without --overwrite."""
+"""Checks before any work: no output may replace a source, or an existing file without --overwrite."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def check_outputs(
     overwrite: bool,
     own: Callable[[Path], bool] | None = None,
 ) -> None:
-    """Refuse outputs that are a source (also through links), that exist already, or that name one file twice.
+    """Refuse outputs that are a source (also through links), exist already, or name the same file twice.
 
     Args:
         outputs: Options as typed, and the files that they name.
         sources: The files that are read.
-        overwrite: Existing files may be replaced.
-        own: Whether a file is an earlier run's, with which this one goes on, and may be replaced.
+        overwrite: Whether existing files may be replaced.
+        own: Whether a file was written by the earlier run that this one resumes, and may be replaced.
 
     Raises:
         ConfigError: An output is refused; the message says what to do.
@@ -51,9 +51,9 @@ def check_outputs(
 
 
 def _exists(other: str, *, resuming: bool) -> str:
-    """What is wrong with a file that is there, and what to do."""
+    """The error message for a file that exists already, with advice."""
     if resuming:
-        return "exists already, and is not of the run that --resume goes on with; move it away"
+        return "exists already, and does not belong to the run that --resume continues; move it away"
     return f"exists already; add --overwrite, or choose another {other}"
 
 
@@ -61,17 +61,17 @@ def check_location(option: str, folder: Path) -> None:
     """Refuse a folder that cannot be created or written to.
 
     Raises:
-        ConfigError: It cannot; the message names the obstacle.
+        ConfigError: The folder is refused; the message names the obstacle.
     """
     existing = next((each for each in (folder, *folder.absolute().parents) if os.path.lexists(each)), folder)
     if not existing.is_dir():
-        raise ConfigError(f"{option}: {existing} is no folder; choose another location")
+        raise ConfigError(f"{option}: {existing} is not a folder; choose another location")
     if not os.access(existing, os.W_OK):
         raise ConfigError(f"{option}: {existing} may not be written to; check its permissions")
 
 
 def check_folders(outputs: Mapping[str, Path | None], sources: Iterable[str | os.PathLike[str]]) -> None:
-    """Refuse output folders that are source folders themselves; they may lie inside one.
+    """Refuse output folders that are source folders themselves; they may be inside one.
 
     Raises:
         ConfigError: A folder is refused.
@@ -87,15 +87,15 @@ def check_folders(outputs: Mapping[str, Path | None], sources: Iterable[str | os
 
 
 class FilePerVideo:
-    """Where one kind of output of videos goes: a file for the only video, or a folder with a file for each.
+    """The paths of one kind of output for videos: a file for a single video, or a folder with a file for each.
 
     Args:
-        option: As it is typed.
+        option: The option as typed.
         path: The file or the folder.
-        ending: What the names in a folder end in, after the video's own name: faces.mp4.
-        suffixes: Suffixes of files; anything else is a folder.
-        only: The one video of the command; None where there may be several.
-        overwrite: Replace files that exist already.
+        ending: The end of file names in a folder, after the video's own name: faces.mp4.
+        suffixes: Suffixes of files.
+        only: The only video of the command; None if there may be several.
+        overwrite: Replace existing files.
         own: As in `check_outputs`.
 
     Raises:
@@ -123,7 +123,7 @@ class FilePerVideo:
             raise ConfigError(f"{option} {path}: is one file, and there may be several videos; name a folder")
 
     def path(self, source: Source) -> Path:
-        """The file of a video; the first call settles its name."""
+        """The file for a video; the first call sets its name."""
         if not self.is_folder:
             return self.given
         if source.path not in self._names:
@@ -131,10 +131,10 @@ class FilePerVideo:
         return self.given / f"{self._names[source.path]}_{self.ending}"
 
     def checked_path(self, source: Source) -> Path:
-        """The file of a video that is about to be written.
+        """The file for a video that is about to be written.
 
         Raises:
-            FileExistsError: There was one before, which no check before the start could know of.
+            FileExistsError: The file exists already; not all names are known when `check_outputs` runs.
         """
         path = self.path(source)
         known = path in self._written or self.overwrite or (self.own and self.own(path))
@@ -145,7 +145,7 @@ class FilePerVideo:
 
 
 def _file_stem(source: Source) -> str:
-    """A name for the files made of a source: that of its own file, or of a stream's last part."""
+    """A stem for output files of a source: that of its own file, or a stream's last path component."""
     if "://" not in source.path:
         return Path(source.path).stem
     address = urlsplit(source.path)

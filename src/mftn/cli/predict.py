@@ -1,4 +1,4 @@
-"""Recognise expressions in photographs and videos: a table, JSONL, CSV or Parquet, and annotated copies."""
+"""Recognise expressions in photographs and videos; writes a table, JSONL, CSV or Parquet, and annotated copies."""
 
 import os
 import sys
@@ -41,37 +41,38 @@ Format = Literal["auto", "table", "jsonl", "csv", "parquet"]
 
 @dataclass(frozen=True)
 class Arguments(Options):
-    """What `mftn predict` takes.
+    """Options of `mftn predict`.
 
     Attributes:
         sources: Images, videos, folders (with subfolders), globs, or - for a list of paths on standard input; 0 for the
             first webcam; rtsp:// and http(s):// addresses of streams and videos.
-        format: auto follows the output file's suffix; without a file it is a table on a terminal and JSONL in a pipe.
+        format: auto follows the output file's suffix; without a file it is a table on a terminal and JSONL otherwise.
         output: File to write the predictions to.
         save_images: Folder for annotated copies of images.
         save_crops: Folder for the aligned faces of images, 224×224.
-        overwrite: Replace outputs that exist already; a source is never replaced.
-        resume: Go on with an earlier run into the same output, whatever ended it. What is done is kept in NAME.resume,
-            and computed again only where a source has changed.
+        overwrite: Replace existing outputs; a source is never replaced.
+        resume: Continue an earlier run with the same output, however it ended. Its results are kept in NAME.resume, and
+            are computed again only for sources that have changed.
         null: Paths on standard input are separated by NUL bytes, as find -print0 writes them.
-        detector: Finds faces; none takes each image as one face crop.
+        detector: Face detector; none treats each image as one face crop.
         min_score: Lowest detector score of a face, 0 to 1; by default 0.5 (yunet) or 0.8 (mtcnn).
         detect_size: Largest size, in pixels of the longer side, at which images are searched for faces; smaller is
-            faster and misses more small faces. By default images are searched at full size and video frames at 960.
+            faster but misses more small faces. By default images are searched at full size and video frames at 960.
         top: Expressions shown per face in the table and on images.
         model: Name of an installed model (mftn models lists them), or an exported file. By default mftn_mobile_ferplus.
-        threads: Processor threads; 0 for all cores, or with --cluster one for each worker.
-        engine: Runs the network; auto is OpenVINO where it is installed.
-        precision: fast lets OpenVINO compute in bfloat16 where the processor can; about 6 labels in 1,000 change.
-        flip: Average every face's prediction with its horizontal flip's: more accurate, and twice the network's work.
+        threads: CPU threads; 0 for all cores, or with --cluster one for each worker.
+        engine: What runs the network; auto is OpenVINO if it is installed.
+        precision: fast lets OpenVINO compute in bfloat16 if the CPU supports it; about 6 labels in 1,000 change.
+        flip: Average every face's prediction with that of its horizontal flip: more accurate, at twice the computation.
             Videos are averaged over time instead.
-        calibration: What probabilities are calibrated for: faces from anywhere (general), or images like those that the
-            model was trained on (training), for which it is more confident. The labels do not change.
+        calibration: The images that probabilities are calibrated for: faces from anywhere (general), or images like the
+            training data (training), for which the model is more confident. Labels are not affected.
         strict: Stop at the first image or video that cannot be read.
-        cluster: Recognise on all machines of a Ray cluster: auto for the one that this machine belongs to, local for
-            this machine's processors, or HOST:PORT. Sources may lie in stores (s3://…), and be Parquet or tar files;
-            --output is a folder that all machines share, or an address. The same command goes on after an interruption.
-        video: What is read and written of videos.
+        cluster: Predict on all machines of a Ray cluster: auto for the one that this machine belongs to, local for this
+            machine's CPUs, or HOST:PORT. Sources may be in object stores (s3://…), and may be Parquet or tar files;
+            --output is a folder that all machines share, or an address. To continue after an interruption, repeat the
+            command.
+        video: What is read from videos, and what is written for them.
     """
 
     sources: Annotated[tyro.conf.Positional[tuple[str, ...]], SOURCES]
@@ -107,17 +108,17 @@ EXAMPLES = (
 SETTINGS = (
     "detector", "min_score", "detect_size", "precision", "flip", "calibration", "top", "save_images", "save_crops",
 )  # fmt: skip
-"""Options of images that shape what is written, as those of videos all do."""
+"""Options for images that affect the output, as all options for videos do."""
 
 FOR_IMAGES = ("save_images", "save_crops")
 VIDEOS = (Kind.VIDEO, Kind.CAMERA, Kind.STREAM)
 TIMELINES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".webp")
 RENAMED = {"--mirror": "--flip", "--no-mirror": "--no-flip"}
-"""Options under their deprecated names."""
+"""Deprecated option names, and their replacements."""
 
 
 def parse(arguments: list[str]) -> Arguments:
-    """The arguments; deprecated names are taken with a warning."""
+    """Parse the arguments; deprecated names are accepted with a warning."""
     for old, new in RENAMED.items():
         if old in arguments:
             LOG.warning(f"{old} has been renamed: use {new}")
@@ -126,7 +127,7 @@ def parse(arguments: list[str]) -> Arguments:
 
 
 def run(arguments: Arguments) -> int:
-    """Recognise, write, and return the exit status."""
+    """Predict, write the output, and return the exit status."""
     if arguments.cluster:
         from mftn.cli.cluster import run_on_cluster
 
@@ -144,7 +145,7 @@ def run(arguments: Arguments) -> int:
     with ExitStack() as stack:
         to = stack.enter_context(sink(arguments.output, kind, rows, _provenance(arguments, recognizer), order))
         if replaced:
-            to.announce(replaced)  # a run that goes on with this one may replace them too
+            to.announce(replaced)  # a run that resumes this one may replace them too
         bars = stack.enter_context(bars_on_terminal())
         images = Images(recognizer, to, files.annotated, files.crops, arguments.top)
         videos = Videos(arguments.video, arguments.top, recognizer, to, files.copies, files.timelines, bars)
@@ -158,7 +159,7 @@ def run(arguments: Arguments) -> int:
         except KeyboardInterrupt as stop:
             to.complete = any(source.live for source in given)
             where = f" and kept in {arguments.output}" if arguments.output else ""
-            how = "; go on with --resume" if to.journal and not to.complete else ""
+            how = "; continue with --resume" if to.journal and not to.complete else ""
             LOG.info(f"interrupted with {_done(images, videos, total)} done{where}{how}")
             return exit_status(stop)
     if unread:
@@ -171,14 +172,14 @@ def run(arguments: Arguments) -> int:
 
 
 def _tables(top: int, named: bool) -> Rows:
-    """Tables for people, which are slower to load than a file's rows to write."""
+    """Tables for the terminal; imported only when needed, as importing rich is slow."""
     from mftn.cli.tables import ImageTable, PersonsTable, PredictionTables
 
     return PredictionTables(ImageTable(top), PersonsTable(named))
 
 
 def _not_done(sources: Iterable[Source], to: Sink, files: "_Files") -> Iterable[Source]:
-    """The sources that are still to be done, as a list if they are one."""
+    """The sources that are still to be done, as a list if `sources` is one."""
     journal = to.journal
     if journal is None:
         return sources
@@ -187,7 +188,7 @@ def _not_done(sources: Iterable[Source], to: Sink, files: "_Files") -> Iterable[
 
 
 def _provenance(arguments: Arguments, recognizer: "Recognizer") -> Provenance:
-    """What makes the table."""
+    """The provenance of the output."""
     import hashlib
 
     file = find_model(arguments.model)
@@ -202,7 +203,7 @@ def _provenance(arguments: Arguments, recognizer: "Recognizer") -> Provenance:
 def _work(
     sources: Iterable[Source], total: int | None, images: Images, videos: Videos, bars: Bars, strict: bool
 ) -> bool:
-    """Process all in the order of the sources, with `strict` up to the first failure; whether nothing is left."""
+    """Process the sources in order, up to the first failure if `strict`; return whether none is left."""
     task = bars.add_task("images and videos", total=total, visible=total != 1)
     for moving, some in groupby(sources, key=lambda source: source.moves):
         for success in map(videos.add, some) if moving else images.add(some):
@@ -213,7 +214,7 @@ def _work(
 
 
 def _done(images: Images, videos: Videos, total: int | None) -> str:
-    """What is done, as text: 3 of 12 images; 250 frames of 2 videos."""
+    """Progress as text: 3 of 12 images; 250 frames of 2 videos."""
     parts = []
     if images.done or not videos.frames:
         of = f"{images.done:,} of " if total and not videos.frames else ""
@@ -225,7 +226,7 @@ def _done(images: Images, videos: Videos, total: int | None) -> str:
 
 
 def _summary(images: Images, videos: Videos, seconds: float) -> str:
-    """What was done and how fast, as text: 12 images, 14 faces in 0.4 s, 30 images per second."""
+    """Counts and speed as text: 12 images, 14 faces in 0.4 s, 30 images per second."""
     frames = f", {counted(videos.frames, 'frame')} of {counted(videos.done, 'video')}" if videos.done else ""
     faces, rate = images.faces + videos.faces, (images.done + videos.frames) / max(seconds, 1e-3)
     what = "frames" if videos.frames > images.done else "images"
@@ -234,7 +235,7 @@ def _summary(images: Images, videos: Videos, seconds: float) -> str:
 
 
 def _failures(images: Images, videos: Videos) -> str:
-    """How many failed, as text."""
+    """Numbers of failures as text."""
     counts = (("image", images.failed, images.done), ("video", videos.failed, videos.done))
     return " and ".join(f"{failed:,} of {counted(done, name)}" for name, failed, done in counts if failed) + " failed"
 
@@ -274,32 +275,32 @@ def _kind(arguments: Arguments) -> str:
 
 
 def _check_resume(arguments: Arguments, kind: str, given: Sequence[Source]) -> Earlier | None:
-    """The earlier run to go on with, if any; refuse to lose what it computed, or what cannot go on."""
+    """The earlier run to resume, if any; refuse to discard its results, and runs that cannot be resumed."""
     output = arguments.output
     earlier = earlier_run(output) if output and kind != "table" and not arguments.overwrite else None
     if not arguments.resume:
         if earlier and earlier.done:
             raise ConfigError(
-                f"--output {output}: an earlier run ended after {earlier.done} images or videos; add --resume to go on "
-                "with it, or --overwrite to begin anew"
+                f"--output {output}: an earlier run ended after {earlier.done} images or videos; add --resume to "
+                "continue it, or --overwrite to start afresh"
             )
         return None
     if arguments.overwrite:
-        raise ConfigError("--resume goes on, and --overwrite begins anew; omit one")
+        raise ConfigError("--resume continues a run, and --overwrite starts afresh; omit one")
     if not output or kind == "table" or not is_file_to_be(output):
-        raise ConfigError("--resume goes on with a file: add --output faces.csv, .jsonl or .parquet")
+        raise ConfigError("--resume needs a file to continue: add --output faces.csv, .jsonl or .parquet")
     if live := next((source for source in given if source.live), None):
-        raise ConfigError(f"{live.name}: has no place where --resume could go on; omit --resume")
+        raise ConfigError(f"{live.name}: is live and cannot be resumed; omit --resume")
     if earlier is None and output.exists():
         raise ConfigError(
-            f"--output {output}: exists already, and {journal_path(output).name} with which --resume could go on does "
-            "not; add --overwrite in place of --resume, or choose another name"
+            f"--output {output}: exists already, but {journal_path(output).name}, which --resume needs, does not; add "
+            "--overwrite instead of --resume, or choose another name"
         )
     return earlier
 
 
 def _only_video(given: Sequence[Source]) -> Source | None:
-    """The video, camera or stream that is sure to be the only one."""
+    """The video, camera or stream that is certainly the only one."""
     videos = [source for source in given if source.kind in VIDEOS]
     several = any(source.kind in (Kind.FOLDER, Kind.GLOB, Kind.LIST) for source in given)
     return videos[0] if len(videos) == 1 and not several else None
@@ -314,12 +315,12 @@ def _check(arguments: Arguments, given: Sequence[Source]) -> None:
     if arguments.min_score is not None:
         check_range("--min-score", arguments.min_score, 0, 1)
         if arguments.detector == "none":
-            raise ConfigError("--min-score has no effect with --detector none, which gives no scores; omit it")
+            raise ConfigError("--min-score has no effect with --detector none, which has no scores; omit it")
     lists = sum(source.kind is Kind.LIST for source in given)
     if arguments.null and not lists:
         raise ConfigError("--null applies to paths on standard input; add - as a source")
     if lists > 1:
-        raise ConfigError("- is given twice; standard input can be read once")
+        raise ConfigError("- is given twice; standard input can be read only once")
     if all(source.kind is Kind.IMAGE for source in given):
         _refuse(arguments.video, [field.name for field in fields(VideoOptions)], "videos")
     else:
@@ -329,7 +330,7 @@ def _check(arguments: Arguments, given: Sequence[Source]) -> None:
 
 
 def _refuse(options: Arguments | VideoOptions, names: Sequence[str], what: str) -> None:
-    """Refuse options that no source can use."""
+    """Refuse options that apply to none of the sources."""
     for field in fields(options):
         if field.name in names and getattr(options, field.name) != field.default:
             raise ConfigError(f"--{field.name.replace('_', '-')} applies to {what} only; omit it")
@@ -357,7 +358,7 @@ def _check_videos(options: VideoOptions, given: Sequence[Source]) -> None:
 
 @dataclass(frozen=True)
 class _Files:
-    """Where copies, crops and figures go; None where none are requested."""
+    """The folders and files for copies, crops and figures; None if they are not requested."""
 
     annotated: ImageFolder | None
     crops: ImageFolder | None
@@ -365,13 +366,13 @@ class _Files:
     timelines: FilePerVideo | None
 
     def beginnings(self, source: Source) -> list[str]:
-        """How the names of the files that a source gets begin."""
+        """The prefixes of the paths of a source's output files."""
         if source.moves:
             return [str(each.path(source)) for each in (self.copies, self.timelines) if each]
         return [str(each.path(source.path, ""))[: -len(".jpg")] for each in (self.annotated, self.crops) if each]
 
     def planned(self, sources: Sequence[Source]) -> list[tuple[str, Path]]:
-        """The files that sources get, as far as their names are known, with the options that ask for them."""
+        """The output files of sources, as far as their names are known, with the options that request them."""
         images = [source.path for source in sources if not source.moves]
         videos = [source for source in sources if source.moves]
         planned = [
@@ -393,9 +394,9 @@ class _Files:
 def _checked_sources(
     arguments: Arguments, kind: str, given: Sequence[Source], earlier: Earlier | None, unread: Counter[str]
 ) -> tuple[Iterable[Source], _Files, list[Path]]:
-    """The sources, where files for them go, and which of these --overwrite replaces, after checking what must stay.
+    """Check the outputs, and return the sources, their output locations, and the files that --overwrite replaces.
 
-    A list on standard input is read as it comes, unless outputs may replace files: then it is read to its end first.
+    A list on standard input is read as it arrives, unless outputs may replace files: then it is read to its end first.
     """
     own = _own(earlier) if earlier else None
     copies, timelines = _video_files(arguments.video, _only_video(given), arguments.overwrite, own)
@@ -424,7 +425,7 @@ def _checked_sources(
 
 
 def _own(earlier: Earlier) -> Callable[[Path], bool]:
-    """Whether a file may be replaced when an earlier run is gone on with: only what was written by it, or is a copy."""
+    """Whether a file may be replaced by a resumed run: only if the earlier run wrote it, or if it is a saved copy."""
     return lambda path: os.path.abspath(path) in earlier.saved or is_own_copy(path)  # noqa: PTH100 (as in the journal)
 
 
@@ -434,7 +435,7 @@ def _image_folders(
     protected: Collection[tuple[int, int]] = (),
     resuming: bool = False,
 ) -> tuple[ImageFolder | None, ImageFolder | None]:
-    """Where annotated copies and crops of images go."""
+    """The folders for annotated copies and crops of images."""
     annotated, crops = (
         ImageFolder(folder, arguments.overwrite, protected, roots, resuming) if folder else None
         for folder in (arguments.save_images, arguments.save_crops)
@@ -445,7 +446,7 @@ def _image_folders(
 def _video_files(
     options: VideoOptions, only: Source | None, overwrite: bool, own: Callable[[Path], bool] | None
 ) -> tuple[FilePerVideo | None, FilePerVideo | None]:
-    """Where copies and timelines of videos go."""
+    """The files or folders for copies and timelines of videos."""
     from mftn.video import SAVED_SUFFIXES
 
     copies, timelines = (

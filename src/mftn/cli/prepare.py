@@ -23,26 +23,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Arguments(Options):
-    """What `mftn prepare` takes.
+    """Options of `mftn prepare`.
 
     Attributes:
-        dataset: The data set's kind; folder and table are for your own images.
-        root: The data set as its owners distribute it, extracted; the table itself for `table`.
-        out: Folder to make, or to complete after an interruption.
-        size: Side of the crops in pixels; 112, or 96 for FERPlus and FER2013.
-        framing: Where landmarks go: as published (arcface) or as FER2013 shows its faces, with a margin
-            (fer2013, for FERPlus and FER2013 the default).
-        classes: 7 omits contempt.
-        original: RAF-DB: cut from the original photographs, not from its aligned ones.
-        detector: Face detector; none cuts by annotated boxes or takes whole images.
+        dataset: The data set; folder and table are for your own images.
+        root: The extracted data set as its owners distribute it; for `table`, the table itself.
+        out: Folder to create, or to complete after an interruption.
+        size: Side of the crops in pixels; by default 112, or 96 for FERPlus and FER2013.
+        framing: The template that landmarks are aligned to: arcface as published, or fer2013, which has FER2013's
+            margin and is the default for FERPlus and FER2013.
+        classes: Number of classes; 7 omits contempt.
+        original: For RAF-DB: crop from the original photographs instead of its aligned ones.
+        detector: Face detector; none crops to annotated boxes or uses whole images.
         min_score: Faces below this score count as not found, 0 to 1.
-        format: File format of the crops: png keeps every pixel (FERPlus's and FER2013's default), jpg is smaller.
+        format: File format of the crops: png is lossless (the default for FERPlus and FER2013), jpg is smaller.
         quality: JPEG quality, 1 to 100.
-        valid_share: Share that validates where the owners give no validation split.
-        test_share: Share that tests where they give no splits at all.
+        valid_share: Fraction used for validation if the data set has no validation split.
+        test_share: Fraction used for testing if the data set has no splits at all.
         seed: Seed of the splits made here.
-        skip_damaged: Omit images that cannot be read, and name them, instead of stopping.
-        workers: Processes.
+        skip_damaged: Omit and report images that cannot be read, instead of stopping.
+        workers: Number of processes.
     """
 
     dataset: tyro.conf.Positional[DataSetName]
@@ -71,7 +71,7 @@ EXAMPLES = (
 
 
 def run(arguments: Arguments) -> int:
-    """Prepare and print what was made."""
+    """Prepare the data set and print its counts."""
     from mftn.data.prepare import Shares, prepare
     from mftn.data.readers import ReadOptions, find_data_set, read_records, survey
 
@@ -108,7 +108,7 @@ def run(arguments: Arguments) -> int:
 
 
 def _preparation(arguments: Arguments, data_set: "DataSet") -> "Preparation":
-    """The data set's own framing, size and format unless the command line says otherwise."""
+    """The data set's own framing, size and format unless the command line overrides them."""
     from mftn.data.prepare import arcface_preparation, ferplus_preparation
 
     framing = arguments.framing or data_set.framing
@@ -133,7 +133,7 @@ def _print(out: Path) -> None:
 
 
 def _check(arguments: Arguments) -> None:
-    """Refuse numbers and folders that make no sense before the data set is read."""
+    """Refuse invalid numbers and folders before the data set is read."""
     if arguments.size is not None:
         check_range("--size", arguments.size, 16, 4096)
     check_range("--min-score", arguments.min_score, 0, 1)
@@ -149,7 +149,7 @@ def _check(arguments: Arguments) -> None:
     out, root = arguments.out.resolve(), arguments.root.resolve()
     if out == root or (arguments.dataset == "folder" and out.is_relative_to(root)):
         raise ConfigError(
-            f"--out {arguments.out}: lies inside --root {arguments.root}, where crops would be taken for images of the "
-            "data set; choose a folder outside"
+            f"--out {arguments.out}: is inside --root {arguments.root}, where crops would be mistaken for images of "
+            "the data set; choose a folder outside"
         )
     check_range("--workers", arguments.workers, 1)

@@ -1,4 +1,4 @@
-"""The one progress bar of every subcommand: on stderr, gone when done, silent off a terminal and with --quiet."""
+"""The progress bars of all subcommands: on stderr, removed when done, hidden without a terminal and with --quiet."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 class Bars(Protocol):
-    """What `mftn predict` shows its progress with."""
+    """The progress bars of `mftn predict`."""
 
     def add_task(self, description: str, *, total: float | None = ..., visible: bool = ...) -> TaskID:
         """Add a bar."""
         ...
 
     def advance(self, task_id: TaskID, advance: float = ...) -> None:
-        """Move a bar on."""
+        """Advance a bar."""
         ...
 
     def remove_task(self, task_id: TaskID) -> None:
@@ -30,7 +30,7 @@ class Bars(Protocol):
 
 
 def progress_bars(*, transient: bool = True) -> Progress:
-    """Bars with a description, a count and the time left; use it as a context manager.
+    """Bars with a description, a count and the remaining time, as a context manager.
 
     Args:
         transient: Remove the bars when done.
@@ -45,7 +45,7 @@ def progress_bars(*, transient: bool = True) -> Progress:
 
 @contextmanager
 def bars_on_terminal() -> Iterator[Bars]:
-    """The bars; off a terminal nothing is shown, and rich is not loaded, which takes as long as some photographs."""
+    """The bars; without a terminal nothing is shown, and rich is not imported, as that would take time."""
     if not sys.stderr.isatty():
         yield _NoBars()
         return
@@ -67,11 +67,11 @@ class _NoBars:
 
 @contextmanager
 def progress_bar(description: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """A single bar; yields a function that moves it on by a number of items.
+    """A single bar; yields a function that advances it by a number of items.
 
     Args:
         description: What is counted, such as "images".
-        total: How many there are; None if unknown.
+        total: Number of items; None if unknown.
     """
     with progress_bars() as bars:
         task = bars.add_task(description, total=total)

@@ -1,4 +1,4 @@
-"""Serve a page for people and an HTTP service for programs; nothing leaves the machine."""
+"""Run a web page for people and an HTTP service for programs; no data leaves the machine."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from mftn.limits import check_range
 
 @dataclass(frozen=True)
 class Arguments(Options):
-    """What `mftn serve` takes.
+    """Options of `mftn serve`.
 
     Attributes:
-        host: Address to listen on; the default serves this machine alone.
-        port: Port to listen on; 0 for any that is free.
+        host: Address to listen on; the default serves only this machine.
+        port: Port to listen on; 0 for any free one.
         model: Name of an installed model (mftn models lists them), or an exported file. By default mftn_mobile_ferplus.
-        detector: Finds faces; none takes each image as one face crop.
+        detector: Face detector; none treats each image as one face crop.
         min_score: Lowest detector score of a face, 0 to 1; by default 0.5 (yunet) or 0.8 (mtcnn).
         detect_size: Largest size, in pixels of the longer side, at which images are searched for faces; smaller is
-            faster and misses more small faces. By default images are searched at full size and video frames at 960.
-        engine: Runs the network; auto is OpenVINO where it is installed.
-        threads: Processor threads of the network; 0 for all cores.
-        workers: Threads that read images and find faces; 0 for one per core.
-        api_key_file: A file that holds a key, which every request but those for the service's health must give.
-        max_upload: Largest request, such as 20MB; larger ones are refused while they are read.
+            faster but misses more small faces. By default images are searched at full size and video frames at 960.
+        engine: What runs the network; auto is OpenVINO if it is installed.
+        threads: CPU threads for the network; 0 for all cores.
+        workers: Threads that read images and detect faces; 0 for one per core.
+        api_key_file: A file with a key that every request except health checks must send.
+        max_upload: Largest request, such as 20MB; larger ones are rejected while they are read.
         max_video: Largest video, such as 100MB; it is held in memory.
-        max_pixels: Pixels of the largest image that is decoded.
-        max_waiting: Most requests in progress at once; further ones are asked to come back.
+        max_pixels: Largest image that is decoded, in pixels.
+        max_waiting: Maximum number of requests in progress; further ones are told to retry later.
         cors: An origin, such as https://example.org, whose pages may use the service; repeat the option for several.
-        root_path: The path under which a proxy serves this, such as /mftn.
+        root_path: The path under which a proxy serves it, such as /mftn.
     """
 
     host: str = "127.0.0.1"
@@ -68,7 +68,7 @@ EXAMPLES = (
 
 UNITS = {"": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3, "KIB": 1024, "MIB": 1024**2, "GIB": 1024**3}
 SHORTEST_KEY = 16
-"""Characters of the shortest key that is taken: shorter ones can be guessed."""
+"""Minimum length of a key in characters: shorter ones can be guessed."""
 
 
 def run(arguments: Arguments) -> int:
@@ -106,9 +106,9 @@ def run(arguments: Arguments) -> int:
     listener = open_socket(arguments.host, arguments.port)
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
-    LOG.info(f"http://{shown}:{port}{arguments.root_path}/ – stop it with Ctrl-C")
+    LOG.info(f"http://{shown}:{port}{arguments.root_path}/ – stop with Ctrl-C")
     if not settings.api_key and host not in ("127.0.0.1", "::1"):
-        LOG.warning(f"everybody who reaches {host} may use it: --api-key-file asks for a key")
+        LOG.warning(f"anyone who can reach {host} may use it; require a key with --api-key-file")
     serve(settings, listener)
     return 0
 
@@ -129,7 +129,7 @@ def _check(arguments: Arguments) -> None:
 
 
 def _bytes(option: str, text: str) -> int:
-    """A size such as 20MB."""
+    """Parse a size such as 20MB."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Z]*)", text.strip().upper())
     if not match or match[2] not in UNITS or (size := int(float(match[1]) * UNITS[match[2]])) < 1:
         raise ConfigError(f"{option} {text}: give a size such as 20MB")
@@ -142,5 +142,5 @@ def _key(path: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"--api-key-file {path}: cannot be read ({error})") from error
     if len(key) < SHORTEST_KEY or not key.isascii() or not key.isprintable():
-        raise ConfigError(f"--api-key-file {path}: give a key of {SHORTEST_KEY} or more plain characters in one line")
+        raise ConfigError(f"--api-key-file {path}: give a key of {SHORTEST_KEY} or more ASCII characters on one line")
     return key

@@ -1,4 +1,4 @@
-"""Where `mftn predict` sends predictions: a file, standard output, or a table for people."""
+"""Destinations of predictions in `mftn predict`: a file, standard output, or a table for people."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class Rows(Protocol):
 
 @dataclass
 class Sink:
-    """Takes the predictions of a command.
+    """Receives the predictions of a command.
 
     Attributes:
-        write: Takes an image or a frame.
-        journal: Keeps what is computed, where it becomes a file.
-        complete: Whether nothing is left to go on with.
+        write: Writes an image or a frame.
+        journal: Keeps the results so far, if the output is a file.
+        complete: Whether nothing is left to resume.
     """
 
     write: Callable[[Prediction], None]
@@ -42,12 +42,12 @@ class Sink:
     complete: bool = False
 
     def announce(self, files: Iterable[Path]) -> None:
-        """Name files that are about to be written; see `Journal.announce`."""
+        """Record files that are about to be written; see `Journal.announce`."""
         if self.journal:
             self.journal.announce(files)
 
     def end(self, source: str, saved: Iterable[str] = (), failed: bool = False) -> None:
-        """Say that a source is done; see `Journal.end`."""
+        """Mark a source as done; see `Journal.end`."""
         if self.journal:
             self.journal.end(source, saved, failed)
 
@@ -56,14 +56,14 @@ class Sink:
 def sink(
     path: Path | None, kind: str, rows: Rows | None, made_by: Provenance, order: Sequence[str] | None = None
 ) -> Iterator[Sink]:
-    """Send predictions somewhere; the output is complete when the block ends, even by Ctrl-C.
+    """Open the destination; the output is complete when the block ends, even by Ctrl-C.
 
     Args:
         path: The file; None for standard output.
         kind: "table", "jsonl", "csv" or "parquet" (with a file only).
-        rows: Collects the predictions for the kind "table"; not needed for others.
-        made_by: Goes with the file.
-        order: The names of all sources, to go on with what an earlier run has computed; None to begin anew.
+        rows: Collects the predictions for the kind "table"; not needed for other kinds.
+        made_by: The provenance, stored with the file.
+        order: The names of all sources, to resume an earlier run; None to start afresh.
     """
     if rows:
         try:
@@ -75,10 +75,10 @@ def sink(
         taken = Sink(journal.write, journal)
         try:
             yield taken
-        except OutputError as error:  # the disk is full: the journal holds what was computed
+        except OutputError as error:  # the disk is full: the journal keeps the results
             journal.close()
             if str(journal.path) in str(error):
-                raise  # says so itself
+                raise  # the message says so already
             raise OutputError(f"{error}; {KEPT}") from error
         except BaseException:
             _finish(taken, kind, order)
@@ -92,13 +92,13 @@ def sink(
 
         def write(prediction: Prediction) -> None:
             shown.write(prediction)
-            shown.close()  # flush: a reader at the other end sees each image at once
+            shown.close()  # flush, so that a reader of the pipe gets each image at once
 
         yield Sink(write)
 
 
 def _finish(taken: Sink, kind: str, order: Sequence[str] | None) -> None:
-    """Write the file, and remove the journal where nothing is left to go on with and no further run was asked for."""
+    """Write the file, and remove the journal if nothing is left to resume and --resume was not given."""
     assert taken.journal
     written = False
     try:
@@ -109,5 +109,5 @@ def _finish(taken: Sink, kind: str, order: Sequence[str] | None) -> None:
 
 
 def is_file_to_be(path: Path) -> bool:
-    """Whether a path is a regular file or will be one; not a pipe or a device."""
+    """Whether a path is or will be a regular file, not a pipe or a device."""
     return path.is_file() or not path.exists()

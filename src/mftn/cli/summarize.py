@@ -1,4 +1,4 @@
-"""Turn faces per frame into what a study needs: measures, events, comparisons, figures, one page."""
+"""Summarise predictions for a study: measures, events, comparisons, figures and a report."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,27 +12,27 @@ from mftn.cli.options import FILE, FILES, Options, OutFolder, Switch, Unset
 from mftn.errors import ConfigError, MissingExtraError
 
 _SHOWN = 20
-"""Notes that are printed."""
+"""Maximum number of notes that are printed."""
 
 _INPUTS = ("groups", "segments", "people", "baseline")
 
 
 @dataclass(frozen=True)
 class Arguments(Options):
-    """What `mftn summarize` takes.
+    """Options of `mftn summarize`.
 
     Attributes:
-        tables: What `mftn predict` wrote: .parquet, .csv or .jsonl, one or many.
+        tables: One or more outputs of `mftn predict`: .parquet, .csv or .jsonl.
         out: Folder for the tables, the figures and summary.html.
-        groups: Conditions: a CSV file with source or person or both, start and end where a condition holds for a time,
-            and a column for each factor.
+        groups: Conditions: a CSV file with source or person or both, start and end if a condition applies to part of a
+            recording, and a column for each factor.
         segments: Stimuli or questions: a CSV file with name, source (empty for every recording), start, end.
-        people: Who is who: a CSV file with source, track (empty where a recording shows one person), person; or the
-            word one, where each recording shows one person.
-        baseline: Each person's own: FROM:TO in seconds (0:10), a segment's name, or a CSV file with source or person,
-            start, end.
-        window: Also cut segments into windows this long (10s, 2min).
-        elan: Also write the events for ELAN, one .eaf for each recording.
+        people: Identities: a CSV file with source, track (empty if a recording shows one person), person; or the word
+            one, if each recording shows one person.
+        baseline: Each person's baseline: FROM:TO in seconds (0:10), a segment's name, or a CSV file with source or
+            person, start, end.
+        window: Also divide segments into windows of this length (10s, 2min).
+        elan: Also write the events for ELAN, one .eaf per recording.
         bids: Also write the events under BIDS-like names.
         settings: How expressions are measured and compared.
     """
@@ -56,7 +56,7 @@ EXAMPLES = (
 
 
 def run(arguments: Arguments) -> int:
-    """Summarise, write, say what the reader must know, and return the exit status."""
+    """Summarise, write the results, print the notes, and return the exit status."""
     try:
         from mftn.analysis.summary import summarize
 
@@ -87,7 +87,7 @@ def run(arguments: Arguments) -> int:
 
 
 def _refuse_to_replace(arguments: Arguments) -> None:
-    """Before anything is computed: a study's own conditions.csv would be replaced by the results of that name."""
+    """Check, before computing, that results do not replace an input, such as a study's own conditions.csv."""
     from mftn.analysis.output import ALWAYS, INDEX, OUTPUTS
     from mftn.files import file_identity
     from mftn.result_folder import ResultFolder
@@ -96,5 +96,5 @@ def _refuse_to_replace(arguments: Arguments) -> None:
     inputs = [*arguments.tables, *(getattr(arguments, name) for name in _INPUTS)]
     for path in inputs:
         if path is not None and (identity := file_identity(path)) and identity in written:
-            raise ConfigError(f"{path} would be replaced by results of the same name; give another folder with --out")
+            raise ConfigError(f"{path} would be replaced by a result of the same name; give another folder with --out")
     ResultFolder(arguments.out, INDEX).check(ALWAYS)

@@ -1,4 +1,4 @@
-"""The tables of `mftn predict` for people: faces of images, persons of videos."""
+"""The tables that `mftn predict` prints: faces in images, persons in videos."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class ImageTable:
             left, top, right, bottom = (round(edge) for edge in face.box)
             ranked = sorted(face.probabilities.items(), key=lambda item: -item[1])[1 : self.top]
             self._table.add_row(
-                Text(name if number == 1 else ""),  # as it is: a name may hold brackets
+                Text(name if number == 1 else ""),  # literal: a name may contain brackets
                 str(number),
                 f"{left}, {top}, {right}, {bottom}",
                 face.expression,
@@ -61,10 +61,10 @@ class ImageTable:
 
 
 class PersonsTable:
-    """One row per person of each video: when it was seen, and how often each expression was the most probable.
+    """One row per person in each video: when they were seen, and how often each expression was the most probable.
 
     Args:
-        named: Say which video each row belongs to.
+        named: Show which video each row belongs to.
     """
 
     def __init__(self, named: bool) -> None:
@@ -89,7 +89,7 @@ class PersonsTable:
             self._source = None
 
     def _add_row(self, name: str, *cells: str | Text) -> None:
-        self._table.add_row(*([Text(name)] if self._named else []), *cells)  # as it is: a name may hold brackets
+        self._table.add_row(*([Text(name)] if self._named else []), *cells)  # literal: a name may contain brackets
 
     def table(self) -> Table:
         """The table so far."""
@@ -97,7 +97,7 @@ class PersonsTable:
         return self._table
 
     def _finish(self) -> None:
-        """Add the rows of the video that has ended."""
+        """Add the rows of the video that has just ended."""
         if self._source is None:
             return
         name, persons, self._source, self._persons = visible(self._source), self._persons, None, Persons()
@@ -114,11 +114,11 @@ class PersonsTable:
 
 
 class PredictionTables:
-    """A table of images, and one of the persons in videos.
+    """A table for images, and one for persons in videos.
 
     Args:
-        images: Takes images.
-        persons: Takes the frames of videos.
+        images: Collects images.
+        persons: Collects video frames.
     """
 
     def __init__(self, images: ImageTable, persons: PersonsTable) -> None:
@@ -130,7 +130,7 @@ class PredictionTables:
         (self.persons if moves else self.images).add(prediction)
 
     def print(self, path: Path | None) -> None:
-        """Print those that are not empty to a file or to standard output; to the latter also if the file fails."""
+        """Print the tables that are not empty to a file, or to standard output, also if the file cannot be written."""
         tables = [table for table in (self.images.table(), self.persons.table()) if table.row_count]
         try:
             if path:

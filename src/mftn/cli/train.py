@@ -1,4 +1,4 @@
-"""Train a network: a recipe, with flags that override it."""
+"""Train a network with a recipe; options override its values."""
 
 import argparse
 import shlex
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Arguments(Options):
-    """What `mftn train` takes.
+    """Options of `mftn train`.
 
     Attributes:
-        run: The run: the recipe's values unless a flag says otherwise.
+        run: The run's settings: the recipe's values unless an option overrides them.
         config: A recipe's name, or a YAML file.
-        baseline: Train the recipe's baseline: the same backbone with its own head alone.
+        baseline: Train the recipe's baseline: the same backbone with only its own head.
         resume: Continue the run in the run folder.
     """
 
@@ -48,9 +48,9 @@ EXAMPLES = (
 
 
 def parse(arguments: list[str]) -> Arguments:
-    """Read the recipe that --config names, then let the flags override it.
+    """Read the recipe that --config names, then let the options override it.
 
-    Where YAML cannot be read, --help shows the package's defaults.
+    If the YAML package is missing, --help shows the package's defaults.
     """
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     finder.add_argument("--config", default=Arguments.config)
@@ -66,15 +66,15 @@ def parse(arguments: list[str]) -> Arguments:
         if not {"-h", "--help"} & set(arguments):
             raise
         default = Arguments(run=TrainConfig(), config=recipe)
-    arguments = ["--out" if argument == "-o" else argument for argument in arguments]  # a setting has no short name
+    arguments = ["--out" if argument == "-o" else argument for argument in arguments]  # settings have no short names
     parsed = parse_options(Arguments, "train", __doc__, arguments, EXAMPLES, default)
     if parsed.baseline and parsed.run.model.architecture.startswith("mftn"):
-        raise ConfigError(f"--baseline trains no {parsed.run.model.architecture}; omit one of the two")
+        raise ConfigError(f"--baseline cannot train {parsed.run.model.architecture}; omit one of the two")
     return parsed
 
 
 def run(arguments: Arguments) -> int:
-    """Train and print where the checkpoint is and how good."""
+    """Train, and print the checkpoint's path and validation results."""
     from lightning_fabric.utilities.rank_zero import rank_zero_only
 
     from mftn.train.calibrate import Validation
@@ -89,7 +89,7 @@ def run(arguments: Arguments) -> int:
             if rank_zero_only.rank == 0:
                 words = shlex.join(argument for argument in sys.argv[2:] if argument != "--resume")
                 saved = isinstance(stop, SystemExit) or SAVED in stop.args
-                kept = SAVED if saved else "what was saved last is kept"
+                kept = SAVED if saved else "the last checkpoint is kept"
                 if (arguments.run.out / "config.json").is_file():
                     LOG.info(f"stopped; {kept}. Continue with: mftn train {words} --resume")
                 else:
@@ -118,7 +118,7 @@ class _Display:
         self.task = bars.add_task("starting")
 
     def on_step(self, report: "StepReport") -> None:
-        """Move the bar on."""
+        """Advance the bar."""
         result, speed = report.result, self.bars.tasks[0].speed
         heads = f" (backbone {result.backbone:.2f}, MsTN {result.mstn:.2f})" if result.mstn else ""
         images = f", {speed * self.config.batch_size:.0f} images/s" if speed else ""
@@ -131,7 +131,7 @@ class _Display:
         )
 
     def on_epoch(self, row: "Row") -> None:
-        """Print the epoch."""
+        """Print the epoch's results."""
         LOG.info(
             f"{time.strftime('%H:%M:%S')} epoch {row['epoch']:.0f}/{self.config.epochs}: "
             f"loss {row['train_loss']:.3f}, train {row['train_accuracy']:.1%}, "

@@ -1,4 +1,4 @@
-"""`mftn predict` for videos: each through tracking and smoothing to every output."""
+"""`mftn predict` for videos: tracking, smoothing, and all outputs."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ class Videos:
     Attributes:
         options: The command's options.
         top: Expressions shown per face.
-        recognizer: Detects and classifies; flips are left out.
-        sink: Takes every frame's prediction, in order.
-        copies: Where annotated copies go; None for none.
-        timelines: Where figures go; None for none.
-        bars: Shows the frames of the current video.
-        done: Videos so far.
-        failed: Those that could not be read, or not to their end.
-        frames: Frames so far, of all videos.
-        faces: Faces in them.
+        recognizer: Detects and classifies; flips are omitted.
+        sink: Receives every frame's prediction, in order.
+        copies: Paths of annotated copies; None if they are not requested.
+        timelines: Paths of figures; None if they are not requested.
+        bars: Shows the progress within the current video.
+        done: Videos processed so far.
+        failed: Videos that could not be read completely.
+        frames: Frames processed so far, in all videos.
+        faces: Faces in those frames.
     """
 
     options: VideoOptions
@@ -54,10 +54,10 @@ class Videos:
     faces: int = 0
 
     def add(self, source: Source) -> bool:
-        """Process a video; whether all of it could be read.
+        """Process a video; return whether all of it could be read.
 
-        A failure is said, and where no frame was read it becomes a row of its own. After Ctrl-C every output is
-        complete up to there.
+        A failure is logged, and becomes a row of its own if no frame was read. After Ctrl-C every output is complete
+        up to that frame.
         """
         before = self.frames
         try:
@@ -75,7 +75,7 @@ class Videos:
         return not error
 
     def _process(self, source: Source) -> str | None:
-        """Send a video's frames to every output; what is missing at its end."""
+        """Send a video's frames to every output; return an error message if its end is missing."""
         from mftn.video import Clip
         from mftn.video.persons import Persons
         from mftn.video.timeline import draw_timeline
@@ -100,7 +100,7 @@ class Videos:
         return f"{source.name}: {cut_off}; {read} and kept" if cut_off else None
 
     def _recognise(self, clip: Clip, write: Callable[[Prediction, Image | None], None]) -> None:
-        """Process the frames; those that wait for their smoothing window are written after Ctrl-C too."""
+        """Process the frames; those that wait for their smoothing window are also written after Ctrl-C."""
         from mftn.tracking import TrackedFrames
 
         frames = TrackedFrames(
