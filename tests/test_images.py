@@ -220,5 +220,5 @@ def test_the_callers_warning_filters_stay_and_good_images_warn_of_nothing(tmp_pa
 def test_forbidden_files_are_named(tmp_path: Path) -> None:
     COLOUR.save(tmp_path / "a.png")
     (tmp_path / "a.png").chmod(0)
-    with pytest.raises(ImageError, match="may not be read"):
+    with pytest.raises(ImageError, match="cannot be read; check its permissions"):
         read_image(tmp_path / "a.png")

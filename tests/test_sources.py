@@ -63,7 +63,7 @@ def test_every_path_is_something(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             "http://host/live": (Kind.STREAM, None),
             "HTTPS://host/clip.mp4?x=1": (Kind.VIDEO, None),
             "https://host/photo.jpg": (Kind.IMAGE, None),
-            "ftp://host/a.mp4": (Kind.MISSING, "ftp addresses are not read"),
+            "ftp://host/a.mp4": (Kind.MISSING, "ftp addresses are not supported"),
             "http://[": (Kind.MISSING, "is not a valid address"),
             "pipe.jpg": (Kind.SPECIAL, "is a named pipe; give a regular file"),
             "socket.jpg": (Kind.SPECIAL, "is a socket"),
@@ -92,7 +92,7 @@ def test_a_path_without_permission_is_an_error(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(os, "stat", locked)
     source = classify("a.jpg")
-    assert source.kind is Kind.UNREADABLE and source.error == "a.jpg: may not be read; check its permissions"
+    assert source.kind is Kind.UNREADABLE and source.error == "a.jpg: cannot be read; check its permissions"
 
 
 def test_folders_are_walked_sorted_and_without_what_systems_leave(tmp_path: Path) -> None:
@@ -129,10 +129,10 @@ def test_what_a_folder_holds_and_is_not_read_is_counted(tmp_path: Path, monkeypa
     assert describe(Counter({"HEIC image": 1200, "video": 1})) == "1,200 HEIC images, 1 video"
     (tmp_path / "a.jpg").unlink()
     (source,) = find_sources([tmp_path])
-    assert source.error.startswith(f"{tmp_path}: the folder holds no image, but") and "2 HEIC images" in source.error
+    assert source.error.startswith(f"{tmp_path}: the folder contains no image, but") and "2 HEIC images" in source.error
     (tmp_path / "empty").mkdir()
     (source,) = find_sources([tmp_path / "empty"])
-    assert source.error == f"{tmp_path / 'empty'}: the folder holds no image"
+    assert source.error == f"{tmp_path / 'empty'}: the folder contains no image"
 
 
 def test_only_copies_of_videos_that_are_not_complete_count_as_partial(tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_one_bad_entry_does_not_end_a_walk(tmp_path: Path, monkeypatch: pytest.M
     names = [Path(source.path).name for source in sources]
     assert names == ["a.jpg", "c.jpg", "d.jpg", "e_faces.jpg", "e_faces.mp4", "locked", "b.jpg"]
     assert [source.error is None for source in sources] == [True, *[False] * 5, True]
-    assert "locked: may not be read; check its permissions" in sources[5].error
+    assert "locked: cannot be read; check its permissions" in sources[5].error
     assert list(find_sources([tmp_path / "locked"])) == sources[5:6]
 
 
@@ -215,8 +215,8 @@ def test_a_list_is_read_where_standard_input_is_no_file(monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("content", "null", "message"),
     [
-        (b"\xff\xd8\xff\xe0\0\x10JFIF", False, "holds an image, not a list of paths"),
-        (b"\x89PNG\r\n\x1a\n", False, "holds an image"),
+        (b"\xff\xd8\xff\xe0\0\x10JFIF", False, "is an image, not a list of paths"),
+        (b"\x89PNG\r\n\x1a\n", False, "is an image"),
         (b"a.jpg\0b.jpg\0", False, "add --null"),
     ],
 )

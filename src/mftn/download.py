@@ -21,7 +21,7 @@ MOST_BYTES = 100_000_000
 """Size of the largest file that is downloaded."""
 
 LONGEST_S, SILENCE_S = 60.0, 15.0
-"""Seconds that a whole download may take, and that the server may send nothing."""
+"""Seconds: the limit for a whole download, and the longest time that the server may send nothing."""
 
 PIECE_BYTES = 65536
 """Bytes read at a time."""
@@ -39,7 +39,7 @@ def download(address: str) -> bytes:
         ImageError: The download failed; the message gives the reason, and the caller adds the address.
     """
     if without_secrets(address) != address:
-        raise ImageError("addresses with a user name and password are not read; download the file first")
+        raise ImageError("addresses with a user name and password are not supported; download the file first")
     deadline = time.monotonic() + LONGEST_S
     try:
         headers = {"User-Agent": "mftn", "Accept": "image/*,*/*;q=0.5"}
@@ -48,13 +48,13 @@ def download(address: str) -> bytes:
             return _read(response)
     except urllib.error.HTTPError as error:
         error.close()
-        raise ImageError(f"the server answers {error.code} {error.reason}; check the address") from error
+        raise ImageError(f"the server returned {error.code} {error.reason}; check the address") from error
     except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
         if time.monotonic() >= deadline:
-            raise ImageError(f"the download takes longer than {LONGEST_S:g} s; download the file first") from error
+            raise ImageError(f"the download took over {LONGEST_S:g} s; download the file first") from error
         reason = getattr(error, "reason", None) or error
         if isinstance(reason, TimeoutError):
-            raise ImageError(f"the server is silent for {SILENCE_S:g} s; try again later") from error
+            raise ImageError(f"the server sent nothing for {SILENCE_S:g} s; try again later") from error
         raise ImageError(f"cannot be downloaded ({reason}); check the address and the network") from error
 
 
@@ -80,7 +80,7 @@ def _read(response: IO[bytes]) -> bytes:
         if content.tell() > MOST_BYTES:
             raise ImageError(f"has more than {MOST_BYTES / 1e6:g} MB; scale it down first")
     if expected is not None and content.tell() < expected:
-        raise ImageError(f"the download ends after {content.tell():,} of {expected:,} bytes; try again")
+        raise ImageError(f"the download ended after {content.tell():,} of {expected:,} bytes; try again")
     return content.getvalue()
 
 

@@ -1,4 +1,4 @@
-"""Atomic writes (a file is written beside its location, flushed, then renamed) and names that never collide."""
+"""Atomic writes (a file is written under a temporary name, flushed, then renamed) and unique names."""
 
 from __future__ import annotations
 
@@ -235,7 +235,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_encoded(path: Path) -> Iterator[io.BytesIO]:
     """Yield a buffer for an image encoder; its content is written atomically if the block succeeds.
 
-    Pillow does not notice when a full disk cuts off a write to a file.
+    When Pillow writes to a file itself, it does not notice that a full disk has truncated a write.
     """
     content = io.BytesIO()
     yield content
@@ -256,7 +256,7 @@ def write_image(image: PillowImage.Image, file: io.BytesIO, kind: str, **options
     """
     most = LONGEST_SIDE.get(kind, max(image.size))
     if max(image.size) > most:
-        raise ImageError(f"{image.width}×{image.height} pixels are too many for {kind}, which holds {most:,} a side")
+        raise ImageError(f"{image.width}×{image.height} pixels are too many for {kind}, whose limit is {most:,} a side")
     try:
         image.save(file, kind, **options)
     except Exception as error:  # Pillow's encoders raise almost any error

@@ -153,7 +153,7 @@ def _only_image_errors(name: str) -> Iterator[None]:
     except FileNotFoundError as error:
         raise ImageError(f"{name}: no such file; check the path") from error
     except PermissionError as error:
-        raise ImageError(f"{name}: may not be read; check its permissions") from error
+        raise ImageError(f"{name}: cannot be read; check its permissions") from error
     except MemoryError as error:
         raise ImageError(f"{name}: too large for this machine's memory; scale it down first") from error
     except Exception as error:  # Pillow's decoders raise almost any error for damaged files

@@ -36,7 +36,7 @@ State = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Where a source's lines are in a journal.
+    """The location of a source's lines in a journal.
 
     Attributes:
         start: First byte.

@@ -59,7 +59,7 @@ _lock = Lock()
 
 
 def _limit(new: Kept) -> None:
-    """Release the oldest images, but never the new one, where there are too many or they are too large in total."""
+    """Release the oldest images, but never the new one, if there are too many or their total size is too large."""
     with _lock:
         living = [kept for each in _latest if (kept := each()) is not None]
         total = new.nbytes + sum(kept.nbytes for kept in living)

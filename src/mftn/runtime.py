@@ -1,4 +1,4 @@
-"""Sessions and thread pools that survive forks and pickling, and a memory budget that threads share."""
+"""Sessions and thread pools that survive forks and pickling, and a memory budget shared by threads."""
 
 import ctypes
 import os

@@ -65,7 +65,7 @@ IMAGE_STARTS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF87a", b"GIF89a", b"RIFF", b"II
 """First bytes of image files."""
 
 
-_DENIED = "may not be read; check its permissions"
+_DENIED = "cannot be read; check its permissions"
 
 _SEPARATORS = re.escape(os.sep + (os.altsep or ""))
 _ANY_DEPTH = re.compile(rf"(?:^|(?<=[{_SEPARATORS}]))\*\*(?:[{_SEPARATORS}]+|$)")  # ** in a glob
@@ -154,7 +154,9 @@ def _classify_address(address: str) -> Source:
     if parts.scheme in LIVE_SCHEMES:
         return live
     if parts.scheme not in ("http", "https"):
-        return Source(address, Kind.MISSING, f"{live.name}: {parts.scheme} addresses are not read; download the file")
+        return Source(
+            address, Kind.MISSING, f"{live.name}: {parts.scheme} addresses are not supported; download the file"
+        )
     suffix = PurePosixPath(parts.path).suffix.lower()
     if suffix in IMAGE_SUFFIXES | HEIC_SUFFIXES | RAW_SUFFIXES:
         return Source(address, Kind.IMAGE)
@@ -307,7 +309,7 @@ def walk(
     elif not found:
         but = f", but {describe(counts)}" if counts else ""
         what = "image or video" if videos else "image"
-        yield Source(folder, Kind.FOLDER, f"{folder}: the folder holds no {what}{but}")
+        yield Source(folder, Kind.FOLDER, f"{folder}: the folder contains no {what}{but}")
 
 
 def _entries(directory: Path) -> list[os.DirEntry[str]]:
@@ -402,7 +404,7 @@ def read_list(null: bool) -> Iterator[str]:
     for piece in _pieces(b"\0" if null else b"\n"):
         if start and piece.startswith(IMAGE_STARTS):
             raise ConfigError(
-                "standard input holds an image, not a list of paths; give the file's name: mftn predict photo.jpg"
+                "standard input is an image, not a list of paths; give the file's name: mftn predict photo.jpg"
             )
         path = piece.removeprefix(b"\xef\xbb\xbf") if start else piece
         start = False

@@ -178,7 +178,7 @@ class FaceTracker:
         if self.tracks:
             found, lost = self._detect_near(image, last)
             if not lost:
-                return sorted(found, key=lambda face: face.score or 0.0, reverse=True)  # as a detector gives them
+                return sorted(found, key=lambda face: face.score or 0.0, reverse=True)  # in the order of a detector
         return self.upright.detect(image)  # turned faces wait for the next full detection
 
     def _detect_near(self, image: Image, last: float | None) -> tuple[list[Detection], bool]:

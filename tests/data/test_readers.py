@@ -334,9 +334,9 @@ def test_class_folders_without_readable_images_and_links_are_said(tmp_path: Path
     (tmp_path / "raw" / "happy" / "more").symlink_to(tmp_path / "elsewhere")
     warnings = survey("folder", tmp_path / "raw").warnings
     assert [line.partition("raw/")[2].partition(";")[0] for line in warnings] == [
-        "fear: the folder holds no image",
+        "fear: the folder contains no image",
         "happy: not read: 1 linked folder",
-        "sad: the folder holds no image",
+        "sad: the folder contains no image",
     ]
 
 

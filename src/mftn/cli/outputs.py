@@ -67,7 +67,7 @@ def check_location(option: str, folder: Path) -> None:
     if not existing.is_dir():
         raise ConfigError(f"{option}: {existing} is not a folder; choose another location")
     if not os.access(existing, os.W_OK):
-        raise ConfigError(f"{option}: {existing} may not be written to; check its permissions")
+        raise ConfigError(f"{option}: {existing} cannot be written to; check its permissions")
 
 
 def check_folders(outputs: Mapping[str, Path | None], sources: Iterable[str | os.PathLike[str]]) -> None:

@@ -275,7 +275,7 @@ def _kind(arguments: Arguments) -> str:
 
 
 def _check_resume(arguments: Arguments, kind: str, given: Sequence[Source]) -> Earlier | None:
-    """The earlier run to resume, if any; refuse to discard its results, and runs that cannot be resumed."""
+    """The earlier run to resume, if any; raise an error if its results would be lost or it cannot be resumed."""
     output = arguments.output
     earlier = earlier_run(output) if output and kind != "table" and not arguments.overwrite else None
     if not arguments.resume:
