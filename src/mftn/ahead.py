@@ -40,7 +40,7 @@ class ReadAhead(Generic[T]):
 
         Args:
             most: Maximum number of items.
-            wait: Wait for the first item, so that nothing is yielded only at the end of the iterable.
+            wait: Block until there is an item or the iterable ends.
         """
         for number in range(most):
             got = self._get(wait and number == 0)
