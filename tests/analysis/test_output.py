@@ -151,7 +151,7 @@ def test_a_confidence_is_written_as_it_was_given(study: pd.DataFrame, groups: pd
     summary = mftn.summarize(study, groups=groups, people="one", settings=mftn.Settings(confidence=0.999))
     page = summary.write(tmp_path).read_text(encoding="utf-8")
     assert "99.9 % interval" in page and "99.9 % t intervals" in page and "100 %" not in page
-    assert "Intervals are at 99.9%" in (tmp_path / "methods.txt").read_text(encoding="utf-8")
+    assert "Intervals have a confidence level of 99.9%" in (tmp_path / "methods.txt").read_text(encoding="utf-8")
 
 
 def test_hostile_names_are_text_on_the_page(faces: Faces, tmp_path: Path) -> None:
@@ -264,7 +264,7 @@ def test_mistakes_on_the_command_line_are_one_line(tmp_path: Path, capsys, study
     study.head(50).to_parquet(path)
     for arguments, message, status in (
         ([], "no table was given", 1),
-        ([str(path), "--window", "soon"], "window 'soon' is no time", 2),
+        ([str(path), "--window", "soon"], "window 'soon' is not a time", 2),
         ([str(path), "--baseline", "rest"], "baseline rest: no segment has this name", 2),
         ([str(path), "--groups", "none.csv"], "none.csv: there is no such file", 1),
         ([str(path), "--onset", "0.2"], "--offset is 0.4; it must be above 0 and at most 0.2", 2),

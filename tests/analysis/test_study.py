@@ -62,7 +62,7 @@ def test_every_unmatched_row_is_named_and_nobody_is_dropped(two: pd.DataFrame) -
     for said in (
         "people: row 4: the table has no source b.mp4",
         "people: films/a.mp4 has no track 9 (Zoe)",
-        "films/a.mp4: track 2 (40 faces, 0.0–3.9 s) is nobody in people",
+        "films/a.mp4: track 2 (40 faces, 0.0–3.9 s) has no person in people",
         "groups: row 3: no person Eve in the table",
         "segments: row 3: the table has no source c.mp4",
     ):
@@ -118,15 +118,15 @@ def test_rows_that_contradict_each_other_are_refused(faces: Faces) -> None:
         ({"people": {"source": ["a"]}}, "people: lacks the column person"),
         ({"segments": {"start": [1]}}, "segments: lacks the column name"),
         ({"segments": {"name": ["x"], "start": [3], "end": [2]}}, "row 2: x ends at 2 s, not after its start"),
-        ({"segments": {"name": ["x"], "start": ["soon"], "end": [2]}}, "row 2: start 'soon' is no time"),
+        ({"segments": {"name": ["x"], "start": ["soon"], "end": [2]}}, "row 2: start 'soon' is not a time"),
         ({"groups": {"group": ["x"]}}, "needs a column source or person"),
         ({"groups": {"source": ["a"]}}, "no column of conditions"),
         ({"groups": {"source": ["a"], "mean": ["x"]}}, "rename the column mean"),
         ({"groups": {"source": ["a"], "valence_mean": ["x"]}}, "rename the column valence_mean"),
         ({"groups": {"source": ["a"], "g": ["x"], "start": [3], "end": [2]}}, "row 2: ends at 2 s, not after its"),
         ({"baseline": {"source": ["a"], "start": [3], "end": [2]}}, "row 2: ends at 2 s, not after its start"),
-        ({"people": {"source": ["a"], "track": ["first"], "person": ["Ann"]}}, "track 'first' is no number"),
-        ({"people": {"source": ["a"], "track": ["²"], "person": ["Ann"]}}, "track '²' is no number"),
+        ({"people": {"source": ["a"], "track": ["first"], "person": ["Ann"]}}, "track 'first' is not a number"),
+        ({"people": {"source": ["a"], "track": ["²"], "person": ["Ann"]}}, "track '²' is not a number"),
     ],
 )
 def test_unusable_tables_of_the_study_are_refused(faces: Faces, arguments: dict[str, dict], message: str) -> None:
@@ -318,7 +318,7 @@ def test_rows_are_counted_as_the_spreadsheet_counts_them(faces: Faces, tmp_path:
     summary = mftn.summarize(faces("a.mp4", TIMES, ["neutral"] * 100), people="one", groups=path)
     assert any("row 5: the table has no source zzz" in note for note in summary.notes)
     path.write_text("source,group\na,x\nDoe, Jane,y\n")
-    with pytest.raises(DataError, match="row 3 has 3 cells, the header 2; put text that holds ',' in double quotes"):
+    with pytest.raises(DataError, match="row 3 has 3 cells, the header 2; put text that contains ',' in double quotes"):
         mftn.summarize(faces("a.mp4", TIMES, ["neutral"] * 100), people="one", groups=path)
 
 

@@ -185,7 +185,7 @@ def test_a_full_disk_for_temporary_files_is_named(
     faces("a.mp4", [0, 1], ["neutral"] * 2).to_csv(tmp_path / "faces.csv", index=False)
     full = OSError(errno.ENOSPC, "No space left on device")
     monkeypatch.setattr("mftn.analysis.formats.pq.ParquetWriter.write_table", Mock(side_effect=full))
-    with pytest.raises(DataError, match=r"faces\.csv: is copied to .* which is full; set TMPDIR"):
+    with pytest.raises(DataError, match=r"faces\.csv: must be copied to .* which is full; set TMPDIR"):
         mftn.summarize(tmp_path / "faces.csv")
 
 

@@ -1,4 +1,4 @@
-"""Each person's own baseline: what their face shows when nothing happens, taken off everything else."""
+"""Each person's own baseline: what their face shows at rest, to be subtracted from everything else."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from mftn.analysis.table import Floats
 from mftn.errors import ConfigError, DataError
 
 SHORT = 1.0
-"""Seconds of seen baseline below which a note is due."""
+"""A baseline that is seen for fewer seconds than this gets a note."""
 
 
 class Baseline:
-    """Collects everybody's baseline while recordings are read, and gives it when all are.
+    """Collects each person's baseline while recordings are read, and returns it once all of them are.
 
     Args:
         spec: FROM:TO in seconds, the name of a segment, or a table with the columns source or person, start and end
-            (empty for the whole recording or an image); None where there is none.
-        sources: Of the table.
-        notes: Takes what the reader of the results must know.
+            (empty for the whole recording or an image); None for no baseline.
+        sources: The sources in the table of faces.
+        notes: Receives notes for the reader of the results.
     """
 
     def __init__(self, spec: Sheet | None, sources: Sources, notes: list[str]) -> None:
@@ -52,10 +52,10 @@ class Baseline:
             self.text = f"the segment {self.segment}"
         else:
             self._read(spec, sources)
-            self.text = "the stretches that a table of the study names"
+            self.text = "the stretches given in a table of the study"
 
     def add(self, person: Person, segments: Sequence[Segment]) -> None:
-        """Take in one person of one recording, with the recording's segments."""
+        """Add one person of one recording, with the recording's segments."""
         if self.spec is None or not len(person.times):
             return
         total, weight = np.zeros(person.values.shape[1]), 0.0
@@ -71,7 +71,7 @@ class Baseline:
                 self.notes.append(f"{person.source}: the baseline of {person.name} is only {weight:.2f} s long")
 
     def outside(self, person: Person, segments: Sequence[Segment]) -> list[Segment]:
-        """The segments without the person's baseline: what is compared with it must not hold it."""
+        """The segments without the person's baseline: what is compared with the baseline must not contain it."""
         spans = self._spans(person, segments)
         if any(np.isnan(start) for start, _ in spans):
             return []
@@ -83,19 +83,19 @@ class Baseline:
         return sorted(parts, key=lambda part: part.start)
 
     def tell_overlaps(self, person: Person, segments: Sequence[Segment]) -> None:
-        """Note the study's own segments that hold the person's baseline without being it."""
+        """Note the study's own segments that contain part of the person's baseline but are not the baseline itself."""
         if self.segment is not None:
             return
         for (start, end), one in product(self._spans(person, segments), segments):
             shared = min(end, one.end) - max(start, one.start)
             if np.isnan(shared):
-                self.notes.append(f"{person.source}: is a baseline and part of {one.name}, and counts in both")
+                self.notes.append(f"{person.source}: is both a baseline and part of {one.name}, and counts in both")
             elif shared > 1e-6:
                 what = f"the baseline and segment {one.name} overlap for {shared:.2f} s"
                 self.notes.append(f"{person.source}: {what}, which counts in both")
 
     def of(self, person: str, source: str) -> Floats:
-        """(9,) the person's baseline in this recording; without one, the mean of all their recordings'; else NaN."""
+        """(9,) the person's baseline in this recording; failing that, the mean over their recordings; else NaN."""
         own = self._found.get(person, {})
         if source in own:
             return own[source][0]
@@ -105,7 +105,7 @@ class Baseline:
         return weights @ np.array([mean for mean, _ in own.values()]) / weights.sum()
 
     def tell_missing(self, people: Sequence[str]) -> None:
-        """Note who has none.
+        """Note the people who have no baseline.
 
         Raises:
             DataError: Nobody has one.
@@ -121,7 +121,7 @@ class Baseline:
         name = table.attrs["name"]
         keys = [column for column in ("source", "person") if column in table]
         if not keys:
-            raise DataError(f"{name}: needs a column source or person, to say whose baseline a row holds")
+            raise DataError(f"{name}: needs a column source or person, to say whose baseline each row gives")
         for number, row in table.iterrows():
             key = {column: row[column] for column in keys if row[column]}
             if "source" in key:
@@ -146,7 +146,7 @@ class Baseline:
 
 
 def _joined(spans: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The spans in order, those that overlap as one: no moment counts twice."""
+    """The spans in order, with overlapping ones merged, so that no time counts twice."""
     found: list[tuple[float, float]] = []
     for start, end in sorted(spans):
         if found and start <= found[-1][1]:

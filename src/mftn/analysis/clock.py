@@ -9,7 +9,7 @@ import numpy as np
 from mftn.analysis.table import Floats
 
 ROUNDING = 1e-9
-"""Seconds that come of rounding: frames' times and people's decimals rarely meet exactly."""
+"""Tolerance in seconds for rounding: frame times and the decimals that people type rarely match exactly."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,12 +28,12 @@ class Clock:
 
     @property
     def start(self) -> float:
-        """The first frame's moment."""
+        """The first frame's timestamp."""
         return float(self.times[0])
 
     @property
     def end(self) -> float:
-        """The moment at which the last frame ends."""
+        """The time at which the last frame ends."""
         return float(self.times[-1] + self.durations[-1])
 
 
@@ -42,7 +42,8 @@ def make_clock(times: Floats, max_gap: float | None = None) -> Clock:
 
     Args:
         times: (F,) ascending.
-        max_gap: Seconds; frames further apart have a gap between them. None is 1 s or 3 usual intervals.
+        max_gap: Frames further apart than this many seconds have a gap between them; None for 1 s or 3 usual
+            intervals, whichever is longer.
     """
     intervals = np.diff(times)
     if not len(intervals):
@@ -55,9 +56,9 @@ def make_clock(times: Floats, max_gap: float | None = None) -> Clock:
 
 
 def overlaps(times: Floats, durations: Floats, start: float, end: float) -> tuple[slice, Floats, Floats]:
-    """The samples that fill a part of [start, end): which, from which second on, and for how many seconds.
+    """The samples that overlap [start, end): which they are, when each overlap begins, and its length in seconds.
 
-    A neighbour that only rounding lets in has 0 seconds, so that it is no frame of the stretch, nor its peak.
+    A neighbour that overlaps only through rounding gets 0 seconds: it is neither a frame nor the peak of the stretch.
     """
     first = max(int(np.searchsorted(times, start, side="right")) - 1, 0)
     last = int(np.searchsorted(times, end, side="left"))
@@ -68,11 +69,11 @@ def overlaps(times: Floats, durations: Floats, start: float, end: float) -> tupl
 
 
 class Integral:
-    """The values of a person as a step function of time, integrated; unseen time has no weight.
+    """Integral of a person's values as a step function of time; unseen time has no weight.
 
     Args:
         times: (n,) ascending.
-        durations: (n,) for which each value stands.
+        durations: (n,) seconds for which each value holds.
         values: (n, M)
     """
 
@@ -100,7 +101,7 @@ class Integral:
             return np.where(seen[:, None] > 1e-9, between[:, 1:] / seen[:, None], np.nan), seen
 
     def _at(self, moments: Floats) -> Floats:
-        """The integrals up to each moment."""
+        """The integrals up to each time."""
         right = np.searchsorted(self.knots, moments).clip(1, len(self.knots) - 1)
         low, high = self.knots[right - 1], self.knots[right]
         part = np.divide(moments - low, high - low, out=np.zeros(len(moments)), where=high > low).clip(0, 1)
@@ -108,7 +109,7 @@ class Integral:
 
 
 def smooth(times: Floats, durations: Floats, values: Floats, width: float) -> Floats:
-    """Centred moving average over `width` seconds of seen time, weighted by time: it delays nothing.
+    """Centred moving average over `width` seconds of seen time, weighted by time; being centred, it adds no delay.
 
     Args:
         times: (n,)

@@ -1,4 +1,4 @@
-"""Recordings, one after the other → what each person shows in each stretch: measures, events, transitions, courses."""
+"""Collect what each person shows in each stretch: measures, events, transitions and courses, recording by recording."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ class Presence:
 
 
 class Collector:
-    """Takes recordings one by one and keeps only numbers of them.
+    """Takes recordings one by one and keeps only their results.
 
     Args:
         people: Who is who.
-        segments: Of each recording.
-        conditions: Of each person.
-        baseline: Of each person.
-        window: Seconds; None for none.
+        segments: The segments of each recording.
+        conditions: The conditions of each person.
+        baseline: The baseline of each person.
+        window: Length of the windows in seconds; None for no windows.
         settings: How events are found.
-        notes: Takes what the reader of the results must know.
+        notes: Receives notes for the reader of the results.
     """
 
     def __init__(
@@ -74,15 +74,15 @@ class Collector:
         self.recordings = self.images = self.unread = 0
 
     def add(self, recording: Recording) -> None:
-        """Take in one recording."""
+        """Add one recording."""
         self.unread += bool(recording.errors)
         clock = make_clock(recording.times, self.settings.max_gap)
         if clock.gaps > ROUNDING:
-            self.notes.append(f"{recording.source}: {clock.gaps:.2f} s lie in gaps between frames: missing time")
+            self.notes.append(f"{recording.source}: {clock.gaps:.2f} s in gaps between frames count as missing time")
         segments = self.segments.of(recording.source, clock)
         people = self.people.of(recording, clock)
         if recording.is_image:
-            self.images += not recording.errors  # what could not be read is no image that was classified
+            self.images += not recording.errors  # an image that could not be read was not classified
         else:
             self.recordings += 1
             if not people:
@@ -108,7 +108,7 @@ class Collector:
                 self.stills.setdefault(key, []).append((person, part))
 
     def _add_stretches(self, person: Person, segments: Sequence[Segment], integral: Integral) -> None:
-        """Keep whole segments: synchrony compares people over the same time, whatever each one's conditions are."""
+        """Keep whole segments: synchrony compares people over the same time, whatever their conditions are."""
         if self.settings.synchrony:
             rate = self.settings.synchrony_rate
             found = [make_course(person, integral, segment, rate) for segment in segments if len(person.times)]
@@ -142,11 +142,11 @@ class Collector:
                     self.transitions[key] = self.transitions.get(key, 0) + 1
 
     def finish(self) -> None:
-        """Measure each person over their images, and note what was never used, once all recordings are there."""
+        """Once all recordings are added, measure each person over their images and note what was never used."""
         for group in self.stills.values():
             self.rows.append(_image_row([person for person, _ in group], group[0][1]))
         if self.unread:
-            self.notes.append(f"{self.unread} sources could not be read when they were predicted; the table says why")
+            self.notes.append(f"{self.unread} sources could not be read at prediction time; the table says why")
         self.people.tell_unused()
         self.conditions.tell_unused()
         self.baseline.tell_missing(list(dict.fromkeys(row.person for row in self.rows)))

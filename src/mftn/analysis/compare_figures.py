@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 def draw_conditions(factor: str, units: Units, conditions: pd.DataFrame, confidence: float, what: str) -> Figure:
-    """Each person's value in each level, joined where it is the same person, beside the mean and its interval.
+    """Each person's value at each level, joined by lines, beside the mean and its interval.
 
     Args:
-        factor: Its name.
+        factor: Name of the factor.
         units: What was compared.
         conditions: The tests, for the corrected p of each panel.
-        confidence: Of the intervals, by Student's t over people.
-        what: Is on the axis.
+        confidence: Confidence level of the intervals, by Student's t over people.
+        what: Label of the axis.
     """
     from scipy.stats import t
 
@@ -79,18 +79,18 @@ def draw_conditions(factor: str, units: Units, conditions: pd.DataFrame, confide
 def _title(signal: str, factor: str, conditions: pd.DataFrame) -> str:
     rows = conditions[(conditions["factor"] == factor) & (conditions["signal"] == signal)]
     whole = rows[rows["contrast"] == "any"]
-    p = (whole if len(whole) else rows)["p_holm"]  # of several pairs none speaks for the panel
+    p = (whole if len(whole) else rows)["p_holm"]  # with several pairs, no single p describes the panel
     name = signal.replace("_", " ")
     return f"{name}, {format_p(float(p.iloc[0]))}" if len(p) == 1 and p.notna().all() else name
 
 
 def format_p(p: float) -> str:
-    """As papers write it."""
+    """Format p as papers do."""
     return "p < .001" if p < 0.001 else f"p = {p:.3f}".replace("0.", ".")
 
 
 def draw_synchrony(synchrony: pd.DataFrame) -> Figure:
-    """Correlation of each pair, or of all viewers, beside what chance gives; filled where p < .05."""
+    """Correlation of each pair, or of all viewers, beside the chance level; filled where p < .05."""
     shown = synchrony.iloc[:MOST_ROWS]
     pair = shown["kind"] == "pair"
     values = shown["peak_r"].where(pair, shown["r"])

@@ -1,4 +1,4 @@
-"""Comparisons between conditions with the person as the unit: one value per person and condition, never a frame."""
+"""Comparisons between conditions with the person as the unit: one value per person and condition, not per frame."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MOST_PAIRS = 6
-"""Levels of a factor up to which each is compared with each."""
+"""Maximum number of levels of a factor for which every pair of levels is compared."""
 
 FEWEST = 3
-"""People that a comparison needs: in each condition, or, where people are compared with themselves, in all."""
+"""People that a comparison needs: in each condition, or, where people are compared with themselves, in total."""
 
 SIGNALS = (*EXPRESSIONS, "valence_index")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Units:
-    """The values that are compared, U of them: one per person and stretch.
+    """The U values that are compared, one per person and stretch.
 
     Attributes:
         people: (U,) names.
@@ -51,7 +51,7 @@ class Units:
         for place, key in enumerate(zip(self.levels, self.people, strict=True)):
             places.setdefault(key, []).append(place)
         found: dict[str, dict[str, Floats]] = {level: {} for level in sorted(set(self.levels))}
-        for (level, person), chosen in sorted(places.items()):  # drawn permutations must not depend on the rows' order
+        for (level, person), chosen in sorted(places.items()):  # random permutations must not depend on row order
             weights = self.weights[chosen]
             found[level][person] = weights @ self.values[chosen] / weights.sum()
         return found
@@ -85,16 +85,16 @@ class Comparison:
 
     Attributes:
         factor: What differs.
-        contrast: "A - B", or "any" for the test that all levels are alike.
+        contrast: "A - B", or "any" for the test of all levels at once.
         signal: The expression, or valence_index.
         design: within (people with themselves) or between (different people).
         test: The test's name.
-        people: How many people are in it.
+        people: Number of people in the test.
         statistic: t or F.
-        p: Of the test alone.
-        mean_a: Mean over people in the contrast's first level; this and what follows is NaN for "any".
-        mean_b: In its second.
-        difference: The first minus the second.
+        p: p of this test, not corrected for the others.
+        mean_a: Mean over people at the contrast's first level; this and all that follow are NaN for "any".
+        mean_b: Mean over people at its second level.
+        difference: mean_a minus mean_b.
         low: Lower bound of the difference.
         high: Upper bound.
         effect: d_z (within) or g (between), corrected for small samples; d of the mixed model.
@@ -123,15 +123,15 @@ class Comparison:
 def compare(factor: str, units: Units, settings: Settings, notes: list[str]) -> list[Comparison]:
     """Every comparison between the levels of a factor.
 
-    Where at least half of the people were seen in several levels, people are compared with themselves; who lacks a
-    level that is compared is left out of that comparison, and named. Otherwise groups of people are compared; who was
-    seen in several levels belongs to none, is left out, and named.
+    Where at least half of the people were seen at several levels, people are compared with themselves; anyone who lacks
+    one of the compared levels is left out of that comparison. Otherwise groups of people are compared, and anyone seen
+    at several levels is left out. Notes name the people who are left out.
 
     Args:
-        factor: Its name.
+        factor: Name of the factor.
         units: The values.
         settings: The test, the permutations and the confidence.
-        notes: Takes who is left out, and what cannot be tested.
+        notes: Receives who is left out and what cannot be tested.
     """
     units = units.where(units.weights > 0)
     several = units.several()
@@ -145,7 +145,7 @@ def compare(factor: str, units: Units, settings: Settings, notes: list[str]) -> 
     means = units.means()
     levels = list(means)
     if len(levels) < 2:
-        notes.append(f"{factor}: only {levels[0] if levels else 'nothing'} is there, so nothing to compare it with")
+        notes.append(f"{factor}: has only {levels[0] if levels else 'no level'}, so there is nothing to compare")
         return []
     if settings.test == "mixed":
         from mftn.analysis.mixed import compare_mixed
@@ -251,12 +251,12 @@ def _tell_left_out(factor: str, what: str, people: Sequence[str], notes: list[st
 
 
 def named_people(people: Sequence[str]) -> str:
-    """The first of them, for a note."""
+    """The first eight names, for a note."""
     return ", ".join(people[:8]) + (" …" if len(people) > 8 else "")
 
 
 def _tell_if_out_of_reach(what: str, least: float, tests: int, settings: Settings, notes: list[str]) -> None:
-    """A test that can find nothing must not be read as one that found nothing."""
+    """Note a test that cannot reach significance, so that nobody reads its result as no difference."""
     if least * tests > 1 - settings.confidence:
         corrected = min(least * tests, 1.0)
         notes.append(
@@ -266,9 +266,9 @@ def _tell_if_out_of_reach(what: str, least: float, tests: int, settings: Setting
 
 
 def correct(comparisons: pd.DataFrame) -> pd.DataFrame:
-    """Add p_holm and tests: Holm's correction over the expressions (and pairs) of each factor.
+    """Add the columns p_holm and tests: Holm's correction over the expressions (and pairs) of each factor.
 
-    The valence index is tested apart, since it is made from the expressions; its p is corrected over pairs alone.
+    The valence index is corrected separately, over pairs only, since it is derived from the expressions.
     """
     from statsmodels.stats.multitest import multipletests
 

@@ -20,12 +20,12 @@ class Course:
 
     Attributes:
         person: Name.
-        known: Whether the study says who it is.
+        known: Whether the study identifies the person.
         source: The recording.
         segment: The stretch.
         rate: Values per second.
-        first: Number of the first kept bin, counted from the stretch's start; before it and after the kept ones nothing
-            was seen.
+        first: Index of the first kept bin, counted from the stretch's start; nothing was seen before the kept bins or
+            after them.
         values: (b, 9) means over each bin; NaN where the person was seen for less than half of it.
     """
 
@@ -68,7 +68,7 @@ def coarser(values: Floats, factor: int) -> Floats:
 
     Args:
         values: (b, M)
-        factor: Bins that become one.
+        factor: How many bins become one.
     """
     if factor <= 1:
         return values
@@ -78,7 +78,7 @@ def coarser(values: Floats, factor: int) -> Floats:
 
 
 def nan_mean(values: Floats, axis: int) -> Floats:
-    """The mean of what is known, without a warning where nothing is."""
+    """The mean of the values that are not NaN, without a warning where all are."""
     known = ~np.isnan(values)
     count = known.sum(axis=axis)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -86,11 +86,11 @@ def nan_mean(values: Floats, axis: int) -> Floats:
 
 
 def align(courses: Sequence[Course], factor: int = 1) -> Floats:
-    """(C, bins, 9) courses over the same stimulus, counted from its start; NaN beyond an own end.
+    """(C, bins, 9) courses over the same stimulus, aligned at its start; NaN beyond each course's end.
 
     Args:
-        courses: Of one segment.
-        factor: Bins that become one.
+        courses: Courses of one segment.
+        factor: How many bins become one.
     """
     count = -(-max(course.bins for course in courses) // factor)
     values = np.full((len(courses), count, courses[0].values.shape[1]), np.nan)

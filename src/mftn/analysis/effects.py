@@ -7,15 +7,15 @@ import numpy as np
 from mftn.analysis.table import Floats
 
 HUGE = 1000.0
-"""t beyond which the limit of its distribution is exact to four digits, and scipy's inverse slow, then wrong."""
+"""Beyond this t, the limit of its distribution is exact to four digits, while scipy's inverse is slow, then wrong."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Effect:
-    """A difference of M signals, each attribute (M,).
+    """Differences in M signals; each attribute has the shape (M,).
 
     Attributes:
-        difference: Of the means.
+        difference: Difference between the means.
         low: Lower bound of the difference, from Student's or Welch's t.
         high: Upper bound.
         size: d_z or g with Hedges' correction for small samples.
@@ -34,12 +34,12 @@ class Effect:
 
 
 def effect_of_pairs(a: Floats, b: Floats, confidence: float) -> Effect:
-    """The mean difference of the same people, and d_z: it divided by the differences' standard deviation.
+    """The mean difference within the same people, and d_z: that mean over the standard deviation of the differences.
 
     Args:
         a: (n, M)
         b: (n, M)
-        confidence: Of the intervals.
+        confidence: Confidence level of the intervals.
     """
     difference = a - b
     n = len(difference)
@@ -48,12 +48,12 @@ def effect_of_pairs(a: Floats, b: Floats, confidence: float) -> Effect:
 
 
 def effect_of_groups(a: Floats, b: Floats, confidence: float) -> Effect:
-    """The difference of two groups' means with Welch's interval, and Hedges' g by the pooled standard deviation.
+    """The difference between two groups' means with Welch's interval, and Hedges' g with the pooled standard deviation.
 
     Args:
         a: (n, M)
         b: (m, M)
-        confidence: Of the intervals.
+        confidence: Confidence level of the intervals.
     """
     n, m = len(a), len(b)
     one, other = a.var(axis=0, ddof=1) / n, b.var(axis=0, ddof=1) / m

@@ -1,4 +1,4 @@
-"""Events for others: ELAN's annotation files, so that a coder can check them against the film, and BIDS-like tables."""
+"""Export of events: ELAN annotation files, for coders to check against the video, and BIDS-like tables."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 _SCHEMA = "http://www.mpi.nl/tools/elan/EAFv3.0.xsd"
 BIDS_DESCRIPTION = "dataset_description.json"
-"""What a BIDS folder says of itself."""
+"""The file that describes a BIDS folder."""
 
 _NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""Characters that names may hold and XML may not, not even escaped."""
+"""Characters that names may contain but XML may not, even escaped."""
 
 _MIME = {".mp4": "video/mp4", ".mov": "video/quicktime", ".mpg": "video/mpeg", ".mpeg": "video/mpeg"}
 
@@ -32,18 +32,18 @@ _MIME = {".mp4": "video/mp4", ".mov": "video/quicktime", ".mpg": "video/mpeg", "
 def write_elan(
     events: pd.DataFrame, sources: Sequence[str], folder: Path, before: Mapping[str, str]
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """An .eaf file for each recording, with a tier for each person and expression; the film is linked, not copied.
+    """Write an .eaf file per recording, with a tier per person and expression; the video is linked, not copied.
 
     A file that a coder has changed since is never replaced: the new one gets another name.
 
     Args:
         events: The table of events.
-        sources: The recordings, also those without events.
+        sources: The recordings, including those without events.
         folder: Where the files go.
         before: SHA-256 of the files that an earlier summary wrote there, by name.
 
     Returns:
-        SHA-256 of the files by name; and by the names of those that were changed since, the new one's.
+        SHA-256 of the files by name; and the new file's name by the name of each file that was changed since.
     """
     folder.mkdir(parents=True, exist_ok=True)
     names = file_names(list(dict.fromkeys(sources)))
@@ -98,7 +98,7 @@ def _document(source: str, events: pd.DataFrame) -> ET.Element:
 
 
 def bids_tables(events: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Each person's events in each recording, by the file's name in a BIDS folder."""
+    """Each person's events in each recording, by file name in a BIDS folder."""
     people = file_names(list(dict.fromkeys(events["person"])), "")
     sources = file_names(list(dict.fromkeys(events["source"])), "")
     found = {}
@@ -109,7 +109,7 @@ def bids_tables(events: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def write_bids(events: pd.DataFrame, folder: Path) -> None:
-    """Tables named as BIDS names events: sub-PERSON/sub-PERSON_task-RECORDING_events.tsv, onset and duration first.
+    """Write events tables as BIDS does: sub-PERSON/sub-PERSON_task-RECORDING_events.tsv, onset and duration first.
 
     Args:
         events: The table of events.
@@ -128,9 +128,9 @@ def write_bids(events: pd.DataFrame, folder: Path) -> None:
 
 
 def file_names(names: list[str], joiner: str = "_") -> dict[str, str]:
-    """A name for a file for each name: letters, digits and `joiner`, and none twice on any disk.
+    """A file name for each name: letters, digits and `joiner`, and unique on any file system.
 
-    Without a joiner only ASCII's letters are kept, as BIDS wants it.
+    Without a joiner only ASCII letters and digits are kept, as BIDS requires.
     """
     unique, others = UniqueNames(separator=joiner), r"[^\w]+" if joiner else r"[^A-Za-z0-9]+"
     found = {}

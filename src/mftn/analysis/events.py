@@ -1,4 +1,4 @@
-"""Expression events: stretches in which an expression comes, peaks and goes."""
+"""Expression events: stretches in which an expression appears, peaks and fades."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from mftn.analysis.table import Floats
 from mftn.labels import EXPRESSIONS
 
 _EQUAL = 1e-7
-"""Probabilities that differ by less are equal: tables hold them in single precision, and smoothing rounds too."""
+"""Probabilities that differ by less count as equal: tables store them in single precision, and smoothing rounds too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +20,13 @@ class Event:
 
     Attributes:
         expression: Which expression.
-        onset: Second at which its probability reaches the lower threshold.
-        apex: Second of its highest smoothed probability; the first where several are as high.
-        offset: Second at which it falls below the lower threshold.
+        onset: Seconds; when its probability reaches the lower threshold.
+        apex: Seconds; when its smoothed probability is highest, for the first time if there are ties.
+        offset: Seconds; when it falls below the lower threshold.
         duration: Seconds from onset to offset.
         peak: The highest smoothed probability.
-        cut_start: Whether it was there already when the person came into view: the true onset is earlier or unseen.
-        cut_end: Whether it was still there when the person went out of view.
+        cut_start: Whether it was already under way when the person came into view, so the true onset was not seen.
+        cut_end: Whether it was still under way when the person went out of view.
     """
 
     expression: str
@@ -42,8 +42,8 @@ class Event:
 def find_events(times: Floats, durations: Floats, values: Floats, settings: Settings) -> list[Event]:
     """The events of one person, in order of onset.
 
-    Two thresholds keep an event from flickering: it is a stretch at or above `settings.offset` that somewhere reaches
-    `settings.onset`.
+    Two thresholds keep events from flickering: an event is a stretch at or above `settings.offset` that reaches
+    `settings.onset` at some point.
 
     Args:
         times: (n,) seconds.

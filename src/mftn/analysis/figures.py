@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from mftn.analysis.collect import Presence
 
 MOST_ROWS = 60
-"""Rows of a figure with one row per person."""
+"""Maximum number of rows in a figure with one row per person."""
 
 MOST_BANDS = 12
-"""People whose own course is drawn."""
+"""Maximum number of people whose own course is drawn."""
 
 INK, SOFT, GRID = "#1A1A1A", "#595959", "#E3E3E3"
 LEVEL_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8A6D00", "#56B4E9")
-"""Of conditions, apart from the expressions' own meaning: Okabe and Ito's palette, the yellow darkened."""
+"""Colours of conditions, unrelated to those of expressions: Okabe and Ito's palette with a darker yellow."""
 
 LEVEL_STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)))
 _EDGE = [withStroke(linewidth=2.6, foreground="#555555")]
@@ -53,7 +53,7 @@ def tidy(axes: Axes, grid: Literal["x", "y"] = "y") -> None:
 
 
 def name_seconds(axes: Axes, longest: float) -> None:
-    """Seconds below the axis, or minutes where the stretch is long."""
+    """Label the time axis in seconds, or in minutes where the stretch is long."""
     if longest > 180:
         axes.xaxis.set_major_formatter(lambda value, _: f"{int(value // 60)}:{round(value % 60):02d}")
         axes.set_xlabel("minutes:seconds", fontsize=9)
@@ -62,7 +62,7 @@ def name_seconds(axes: Axes, longest: float) -> None:
 
 
 def draw_presence(presence: Sequence[Presence]) -> Figure:
-    """A row per person and recording, with bars while they are seen."""
+    """One row per person and recording, with bars while the person is seen."""
     shown = presence[:MOST_ROWS]
     figure = new_figure(9, 0.9 + 0.24 * max(len(shown), 3))
     axes = figure.subplots()
@@ -80,7 +80,7 @@ def draw_presence(presence: Sequence[Presence]) -> Figure:
 
 
 def draw_raster(events: pd.DataFrame, presence: Sequence[Presence]) -> Figure:
-    """A row per person and recording, with a lane for each expression except neutral."""
+    """One row per person and recording, with a lane for each expression except neutral."""
     shown = presence[:MOST_ROWS]
     figure = new_figure(9, 1.1 + 0.34 * max(len(shown), 3))
     axes = figure.subplots()
@@ -136,10 +136,10 @@ def draw_curves(segment: str, courses: Sequence[Course], levels: Sequence[str], 
     """Means over people with intervals, a panel for each expression and the valence index, a line for each level.
 
     Args:
-        segment: Its name.
-        courses: Of the segment, in which each person counts once per level.
+        segment: Name of the segment.
+        courses: Courses in the segment; each person counts once per level.
         levels: The level of each course.
-        confidence: Of the intervals, which are over people; there are none for fewer than three.
+        confidence: Confidence level of the intervals over people; there are none for fewer than three.
     """
     figure = new_figure(9, 6.4)
     panels = figure.subplots(3, 3, sharex=True).ravel()
@@ -209,7 +209,7 @@ def mean_curve(courses: Sequence[Course], confidence: float) -> tuple[Floats, Fl
 
 
 def draw_transitions(transitions: pd.DataFrame) -> Figure:
-    """Counts of all people, coloured by the share of the transitions from the same expression."""
+    """Counts over all people, coloured by their share of the transitions from the same expression."""
     counts = np.zeros((K, K))
     for before, after, count in transitions[["before", "after", "count"]].itertuples(index=False):
         counts[EXPRESSIONS.index(before), EXPRESSIONS.index(after)] += count
@@ -258,7 +258,7 @@ def draw_quality(persons: pd.DataFrame) -> Figure:
 
 
 def label(person: str, source: str | float | None) -> str:
-    """A person's name, and the recording's where the name does not hold it already."""
+    """A person's name, and the recording's unless the person's name already contains it."""
     where = source.rsplit("/", 1)[-1] if isinstance(source, str) else ""
     text = person.rsplit("/", 1)[-1]
     text = text if not where or where in person else f"{text} · {where}"
@@ -266,7 +266,7 @@ def label(person: str, source: str | float | None) -> str:
 
 
 def name_rows(axes: Axes, names: Sequence[str], total: int) -> None:
-    """A name for each row; where there are more rows than are drawn, how many."""
+    """Name each row; where there are more rows than are drawn, say how many."""
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.set_ylim(max(len(names), 3) - 0.4, -0.6)
     if total > len(names):

@@ -1,6 +1,6 @@
-"""JSONL, CSV, Parquet and data frames as batches of rows with one schema.
+"""Read JSONL, CSV, Parquet and data frames in batches of rows with one schema.
 
-Parquet is read as it is. The others are first copied into a temporary Parquet file of the columns that are needed.
+Parquet is read directly. JSONL and CSV are first copied to a temporary Parquet file with the columns that are needed.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ _NEEDED = ("source",)
 _ENDINGS = {".parquet": "parquet", ".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 _ROWS = 1 << 17
 _LONGEST_LINE = 1 << 24
-"""Bytes of a line of JSONL at most: 2,000 faces whose paths are long have more than the reader's usual 1 MiB."""
+"""Maximum bytes in a line of JSONL: 2,000 faces with long paths exceed the reader's usual 1 MiB."""
 
 _SAMPLE = 1000
-"""Lines of a CSV table that show whether its decimals have points or commas."""
+"""Lines of a CSV table that are examined for decimal points or commas."""
 
 
 class _Memory:
-    """A table that is in memory already."""
+    """A table that is already in memory."""
 
     def __init__(self, table: pa.Table) -> None:
         self.name, self.table, self.names = "the table", table, frozenset(table.column_names)
@@ -64,7 +64,7 @@ class _Parquet:
     """A Parquet file."""
 
     def __init__(self, name: str, path: Path) -> None:
-        self.name, self.file = name, pq.ParquetFile(path, pre_buffer=False)  # read ahead, it would keep the whole file
+        self.name, self.file = name, pq.ParquetFile(path, pre_buffer=False)  # else it holds the whole file in memory
         self.names = frozenset(self.file.schema_arrow.names)
 
     def batches(self, columns: Sequence[str]) -> Iterator[pa.Table]:
@@ -76,14 +76,14 @@ Part = _Memory | _Parquet
 
 
 def open_part(part: str | Path | pa.Table, files: ExitStack) -> Part:
-    """A table that gives its rows in batches.
+    """Open a table whose rows are read in batches.
 
     Args:
         part: A file or a table in memory.
         files: Removes the temporary file that a CSV or JSONL table is copied to.
 
     Raises:
-        DataError: The file is missing or unreadable, or lacks the columns that nothing can be done without.
+        DataError: The file is missing or unreadable, or lacks required columns.
     """
     if isinstance(part, pa.Table):
         return _checked(_Memory(part))
@@ -92,7 +92,7 @@ def open_part(part: str | Path | pa.Table, files: ExitStack) -> Part:
     if not kind:
         raise DataError(f"{path}: unknown ending; a table of faces ends in .parquet, .csv or .jsonl")
     if not path.is_file():
-        raise DataError(f"{path}: there is no such file; name what `mftn predict --output` wrote")
+        raise DataError(f"{path}: there is no such file; give a file written by `mftn predict --output`")
     try:
         if kind == "parquet":
             return _checked(_Parquet(str(path), path))
@@ -102,15 +102,15 @@ def open_part(part: str | Path | pa.Table, files: ExitStack) -> Part:
     except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             where = tempfile.gettempdir()
-            raise DataError(f"{path}: is copied to {where} while it is read, which is full; set TMPDIR") from error
+            raise DataError(f"{path}: must be copied to {where}, which is full; set TMPDIR") from error
         raise DataError(f"{path}: not a readable {kind} table: {str(error).splitlines()[0]}") from error
 
 
 def split_input(table: Table) -> list[str | Path | pa.Table]:
-    """The files or tables in memory that make up what was given.
+    """Split the input into files or tables in memory.
 
     Raises:
-        DataError: It is nothing of the kind.
+        DataError: The input is none of the accepted types.
     """
     if isinstance(table, str | Path):
         return [table]
@@ -130,17 +130,17 @@ def _checked(part: Part) -> Part:
     missing = [name for name in _NEEDED if name not in part.names]
     if missing or not any(name in part.names for name in PROBABILITIES):
         missing += [] if any(name in part.names for name in PROBABILITIES) else ["p_neutral … p_contempt"]
-        raise DataError(f"{part.name}: lacks the column {', '.join(missing)}; is it what `mftn predict` wrote?")
+        raise DataError(f"{part.name}: lacks the column {', '.join(missing)}; was it written by `mftn predict`?")
     if "time" in part.names and "track" not in part.names:
-        raise DataError(f"{part.name}: lacks the column track, which says who is who in a video")
+        raise DataError(f"{part.name}: lacks the column track, which tells people in a video apart")
     return part
 
 
 def conform(batch: pa.Table, schema: pa.Schema, name: str) -> pa.Table:
-    """The batch with these columns and types; a column it lacks is empty.
+    """The batch with these columns and types; missing columns are empty.
 
     Raises:
-        DataError: A column holds something else.
+        DataError: A column has values of another type.
     """
     columns = []
     for field in schema:
@@ -155,7 +155,7 @@ def conform(batch: pa.Table, schema: pa.Schema, name: str) -> pa.Table:
 
 
 def _copy(batches: Iterator[pa.Table], path: Path, name: str) -> Path:
-    """Write the columns that are needed of what the batches hold."""
+    """Write the needed columns of the batches to a Parquet file."""
     writer: pq.ParquetWriter | None = None
     schema = pa.schema({})
     for batch in batches:
@@ -210,7 +210,7 @@ def _jsonl_batches(path: Path) -> Iterator[pa.Table]:
 
 
 def _flat(images: pa.Table) -> pa.Table:
-    """One row per face; an image without one has a row without values."""
+    """One row per face; an image without faces has one row without values."""
     faces = images["faces"].combine_chunks()
     lengths = np.diff(faces.offsets.to_numpy()) if len(faces) else np.zeros(0, np.int64)
     lengths = np.where(faces.is_null().to_numpy(zero_copy_only=False), 0, lengths)

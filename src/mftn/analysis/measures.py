@@ -1,4 +1,4 @@
-"""Numbers of one person in one stretch of time, weighted by how long each frame lasts."""
+"""Statistics of one person in one stretch of time, weighted by how long each frame lasts."""
 
 from dataclasses import dataclass, fields
 
@@ -14,13 +14,13 @@ class Measures:
     """Statistics of M signals, each (M,); NaN where nothing was seen.
 
     Attributes:
-        mean: Weighted by time.
-        sd: Standard deviation over time, weighted likewise.
+        mean: Mean weighted by time.
+        sd: Standard deviation weighted by time.
         p05: The value below which 5 % of the time lies.
         p50: The median over time.
         p95: The value below which 95 % of the time lies.
         peak: The highest value.
-        peak_time: Its moment in seconds; the first where several are as high.
+        peak_time: Time of the peak in seconds; the first one if there are ties.
         slope: Change per minute of the weighted least-squares line.
     """
 
@@ -34,7 +34,7 @@ class Measures:
     slope: Floats
 
     def stack(self) -> Floats:
-        """(8, M), a row per statistic in the order of `MEASURES`."""
+        """(8, M), one row per statistic in the order of `MEASURES`."""
         return np.stack([getattr(self, name) for name in MEASURES])
 
 
@@ -47,7 +47,7 @@ def measure(values: Floats, weights: Floats, begins: Floats | None) -> Measures:
     Args:
         values: (n, M)
         weights: (n,) seconds, or 1 for each image.
-        begins: (n,) seconds from which each value stands; None for images, which have neither slope nor peak time.
+        begins: (n,) seconds at which each value begins; None for images, which have neither slope nor peak time.
     """
     kept = weights > 0
     if not kept.all():

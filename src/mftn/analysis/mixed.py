@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mftn.analysis.conditions import Comparison, Units
 
 LEAST_ERROR = 1e-10
-"""Standard error of a difference below which it comes of rounding alone."""
+"""A standard error of a difference below this comes from rounding alone."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,8 +25,8 @@ class Fit:
     """A fitted model of L levels.
 
     Attributes:
-        means: (L,) of the levels.
-        covariance: (L, L) of these means.
+        means: (L,) means of the levels.
+        covariance: (L, L) covariance of these means.
         spread: Standard deviation of a single value: people and residual together.
         freedom: Degrees of freedom of a contrast between levels.
     """
@@ -41,7 +41,8 @@ def fit(values: Floats, levels: Sequence[str], people: Sequence[str], within: bo
     """Fit by restricted maximum likelihood; None where it does not converge, or no value differs within a level.
 
     The degrees of freedom are those of the between-within method (Schluchter & Elashoff 1990): statsmodels' own normal
-    approximation finds too much in small samples. With one value per person it is ordinary least squares.
+    approximation gives too many false positives in small samples. With one value per person it is ordinary least
+    squares.
     """
     import statsmodels.api as sm
 
@@ -53,7 +54,7 @@ def fit(values: Floats, levels: Sequence[str], people: Sequence[str], within: bo
         return _certain(Fit(ols.params, ols.cov_params(), float(np.sqrt(ols.scale)), float(count - width)))
     freedom = count - persons - (width - 1) if within else persons - width
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a variance of people at 0 is no error: their values do not hang together
+        warnings.simplefilter("ignore")  # a variance of 0 between people is no error: their own values do not correlate
         try:
             model = sm.MixedLM(values, design, groups=np.asarray(people)).fit(
                 reml=True, method=["bfgs", "lbfgs", "powell"]
@@ -68,7 +69,7 @@ def fit(values: Floats, levels: Sequence[str], people: Sequence[str], within: bo
 
 
 def _certain(model: Fit) -> Fit | None:
-    """The model, unless a difference would have no error at all: its t would be infinite, and its p 0."""
+    """The model, or None where a difference has no error at all: its t would be infinite and its p 0."""
     variances = model.covariance.diagonal()
     errors = variances[:, None] + variances - 2 * model.covariance
     return model if errors[np.triu_indices(len(errors), 1)].min() > LEAST_ERROR**2 else None
@@ -79,8 +80,8 @@ def compare_mixed(
 ) -> list[Comparison]:
     """Every comparison between a factor's levels by mixed models, one for each signal.
 
-    People compared with themselves have one value per level: people differ in how much they respond, so their stretches
-    of one level are no independent evidence of a difference between levels.
+    People compared with themselves have one value per level: people differ in how strongly they respond, so several
+    stretches of one person at one level are not independent evidence of a difference between levels.
     """
     from mftn.analysis.conditions import FEWEST, MOST_PAIRS, SIGNALS
 
@@ -102,7 +103,7 @@ def compare_mixed(
     for place, signal in enumerate(SIGNALS):
         values = units.values[:, place]
         if np.isnan(values).any() or not values.std():
-            notes.append(f"{factor}: {signal} has no spread or is not known everywhere: not tested")
+            notes.append(f"{factor}: {signal} does not vary or is partly unknown: not tested")
             continue
         model = fit(values, list(units.levels), list(units.people), within)
         if model is None:

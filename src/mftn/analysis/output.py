@@ -1,4 +1,4 @@
-"""A summary's files: tables for R and pandas, figures for a paper, notes, methods, and one page that holds all."""
+"""A summary's files: tables for R and pandas, figures for a paper, notes, methods, and one page with everything."""
 
 from __future__ import annotations
 
@@ -29,32 +29,32 @@ INDEX = "summary.json"
 """The file that lists the others."""
 
 TEXTS = ("summary.html", INDEX, "methods.txt", "notes.txt")
-"""Files of the folder that are neither tables nor figures."""
+"""Files in the folder that are neither tables nor figures."""
 
 ALWAYS = (*TEXTS, "expressions.csv", "persons.csv", "events.csv", "transitions.csv")
-"""Files that no summary is without."""
+"""Files that every summary has."""
 
 OUTPUTS = (*(f"{name}{suffix}" for name in TABLES for suffix in (".csv", ".parquet")), *TEXTS)
-"""Files of the folder, beside those in figures/, elan/ and bids/."""
+"""Files in the folder, besides those in figures/, elan/ and bids/."""
 
 RESULT = re.compile(r"[^/]+\.(csv|parquet)|figures/[^/]+\.(png|pdf)")
-"""Tables and figures as the list in summary.json names them."""
+"""Tables and figures as they are listed in summary.json."""
 
 MOST_CURVES = 6
-"""Segments whose mean curves are drawn."""
+"""Maximum number of segments whose mean curves are drawn."""
 
 
 def write_summary(summary: Summary, folder: Path, *, elan: bool, bids: bool) -> Path:
-    """Write everything; the page's path is returned.
+    """Write everything and return the page's path.
 
     Args:
         summary: The results.
         folder: Where the files go.
-        elan: Whether to write ELAN's files.
+        elan: Whether to write files for ELAN.
         bids: Whether to write BIDS-like tables.
 
     Raises:
-        OutputError: The folder has a file of a result's name that no summary wrote.
+        OutputError: The folder has a file with the name of a result that no summary wrote.
         OSError: A file cannot be written; the error names it.
     """
     results, frames = ResultFolder(folder, INDEX), summary.frames()
@@ -74,7 +74,7 @@ def write_summary(summary: Summary, folder: Path, *, elan: bool, bids: bool) -> 
         sources = [one.source for one in summary.presence]
         digests, changed = write_elan(summary.events, sources, folder / "elan", digests)
         kept = [
-            f"elan/{old}: was changed since it was written, so it is kept; the new events are in elan/{new}"
+            f"elan/{old}: has been changed since it was written, so it is kept; the new events are in elan/{new}"
             for old, new in changed.items()
         ]
         summary = replace(summary, notes=(*summary.notes, *kept))
@@ -86,7 +86,7 @@ def write_summary(summary: Summary, folder: Path, *, elan: bool, bids: bool) -> 
             for kind in ("png", "pdf"):
                 with write_encoded(folder / "figures" / f"{name}.{kind}") as content:
                     figure.savefig(content, format=kind, metadata={"CreationDate": None} if kind == "pdf" else None)
-                figure.set_layout_engine("none")  # what was laid out for the first format holds for the second
+                figure.set_layout_engine("none")  # the layout of the first format also serves the second
             image = (folder / "figures" / f"{name}.png").read_bytes()
             images[name], subjects[name] = "data:image/png;base64," + base64.b64encode(image).decode(), subject
     if bids:
@@ -104,8 +104,8 @@ def write_summary(summary: Summary, folder: Path, *, elan: bool, bids: bool) -> 
 def write_table(frame: pd.DataFrame, path: Path) -> None:
     """Write PATH.csv and PATH.parquet.
 
-    The CSV is what R's readr and pandas read without being told: a header of plain names, commas, UTF-8, NA for what is
-    missing, TRUE and FALSE, points in decimals.
+    R's readr and pandas read the CSV without options: a header of plain names, commas, UTF-8, NA for missing values,
+    TRUE and FALSE, decimal points.
     """
     flags = [name for name in frame if frame[name].dtype == bool]
     words = frame.assign(**{name: frame[name].map({True: "TRUE", False: "FALSE"}) for name in flags})
@@ -116,12 +116,12 @@ def write_table(frame: pd.DataFrame, path: Path) -> None:
 
 
 def _decimal(value: float) -> str:
-    """Eight digits, and milliseconds also of recordings that last for days."""
+    """Eight digits, and milliseconds even for recordings that last for days."""
     return f"{value:.3f}" if 1e5 <= abs(value) < 1e12 else f"{value:.8g}"
 
 
 def _figures(summary: Summary) -> Iterator[tuple[str, str, Figure]]:
-    """Each figure with its file's name and, where there are several of a kind, the segment or factor that it shows."""
+    """Each figure with its file name and, where there are several of a kind, the segment or factor that it shows."""
     try:
         from mftn.analysis import compare_figures, figures
     except ModuleNotFoundError as error:
@@ -136,7 +136,7 @@ def _figures(summary: Summary) -> Iterator[tuple[str, str, Figure]]:
         yield f"curves_{name}", segment, figures.draw_curves(segment, courses, levels, confidence)
     if len(summary.transitions):
         yield "transitions", "", figures.draw_transitions(summary.transitions)
-    what = "difference from the own baseline" if summary.study.baseline else "mean probability"
+    what = "difference from own baseline" if summary.study.baseline else "mean probability"
     names = file_names(list(summary.units))
     for factor, units in summary.units.items():
         if (summary.conditions["factor"] == factor).any():
@@ -151,7 +151,7 @@ def _figures(summary: Summary) -> Iterator[tuple[str, str, Figure]]:
 def curve_groups(summary: Summary) -> Iterator[tuple[str, str, list[Course], list[str]]]:
     """Segments with their file names, courses, and the first factor's level of each course.
 
-    Where the study says who is who, nobody else is in it.
+    Where the study identifies people, everyone else is left out.
     """
     known = any(course.known for course in summary.courses)
     chosen = [course for course in summary.courses if course.known or not known]

@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from mftn.analysis.summary import Summary
 
 MOST_ROWS, MOST_SEGMENTS = 24, 60
-"""Rows of a table on the page; all are in the files."""
+"""Maximum number of rows of a table on the page; the files have all of them."""
 
 
 def render(summary: Summary, images: dict[str, str], subjects: dict[str, str]) -> str:
-    """The page.
+    """Render the page.
 
     Args:
         summary: The results.
         images: Figures as data URLs, by name.
-        subjects: The segment or factor that a figure shows, by name.
+        subjects: The segment or factor that each figure shows, by name.
     """
     from jinja2 import Environment
 
@@ -58,10 +58,10 @@ def render(summary: Summary, images: dict[str, str], subjects: dict[str, str]) -
 
 
 def _segment_means(summary: Summary) -> list[dict[str, Any]]:
-    """One row per segment and levels: how many people, and the mean over people of each expression.
+    """One row per segment and combination of levels: the number of people, and each expression's mean over them.
 
-    A person's own mean is weighted by seen time over recordings, as in the comparisons. Where the study says who is
-    who, tracks of others are left out.
+    A person's own mean is weighted by seen time over recordings, as in the comparisons. Where the study identifies
+    people, tracks of others are left out.
     """
     keys = ["segment", *summary.study.factors]
     value = "difference" if summary.study.baseline else "mean"
@@ -81,7 +81,7 @@ def _segment_means(summary: Summary) -> list[dict[str, Any]]:
 
 
 def _event_rows(summary: Summary) -> list[dict[str, Any]]:
-    """One row per expression: events, people who show any, and medians."""
+    """One row per expression: number of events, people who show any, and medians."""
     found = []
     for name in EXPRESSIONS:
         rows = summary.events[summary.events["expression"] == name]
@@ -111,7 +111,7 @@ def _p(value: float) -> str:
 
 
 def _clock(value: float) -> str:
-    """Seconds with hundredths, or minutes and seconds where there are many."""
+    """Seconds to two decimals, or minutes and seconds where there are many."""
     if math.isnan(value):
         return "–"
     value = round(value, 2)  # else 239.999 would be 3:60.00

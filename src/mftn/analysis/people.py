@@ -1,4 +1,4 @@
-"""Who is who: tracks and images → people, each with their own samples over time."""
+"""Who is who: assign tracks and images to people, each with their own samples over time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mftn.analysis.valence import valence_index
 from mftn.errors import DataError
 
 PeopleSheet: TypeAlias = Sheet | Literal["one"] | None
-"""A table of people, or the rule that each recording shows one, or nothing."""
+"""A table of people, "one" if each recording shows one person, or None."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,12 +24,12 @@ class Person:
     """One person in one recording, with n samples.
 
     Attributes:
-        name: Of the person, the same in every recording where they were mapped.
-        known: Whether the study says who it is; False for a track that nobody named.
+        name: Name of the person, the same in every recording in which the study identifies them.
+        known: Whether the study identifies the person; False for a track without a name.
         source: The recording.
-        tracks: The tracks that are theirs.
+        tracks: The person's tracks.
         times: (n,) seconds, ascending.
-        durations: (n,) seconds for which each sample stands.
+        durations: (n,) seconds for which each sample holds.
         values: (n, 9) probabilities of the eight expressions, then the valence index.
         sizes: (n,) square root of the face box's area in pixels.
         scores: (n,) the detector's confidence.
@@ -52,8 +52,8 @@ class People:
     Args:
         sheet: Columns source and person, and track where a recording shows several; "one" where each recording shows
             one person, its largest face; None where each track counts as a person.
-        sources: Of the table.
-        notes: Takes what the reader of the results must know.
+        sources: The sources in the table of faces.
+        notes: Receives notes for the reader of the results.
     """
 
     def __init__(self, sheet: PeopleSheet, sources: Sources, notes: list[str]) -> None:
@@ -77,10 +77,10 @@ class People:
                 self.notes.append(f"{where}: the table has no source {row['source']}")
                 continue
             if not row["person"]:
-                raise DataError(f"{where}: names no person")
+                raise DataError(f"{where}: has no person")
             word = row.get("track", "")
             if word and not word.removesuffix(".0").isdecimal():
-                raise DataError(f"{where}: track {word!r} is no number")
+                raise DataError(f"{where}: track {word!r} is not a number")
             key = (source, int(float(word)) if word else None)
             if self._names.get(key, row["person"]) != row["person"]:
                 raise DataError(f"{where}: {row['source']} {word or ''} is {self._names[key]} in an earlier row")
@@ -91,13 +91,13 @@ class People:
         self._unused = set(self._names)
 
     def of(self, recording: Recording, clock: Clock) -> list[Person]:
-        """Everybody in a recording; people who share a name in it are one person."""
+        """Everybody in a recording; tracks with the same name are one person."""
         tracks = recording.tracks if not recording.is_image else np.arange(1, len(recording.tracks) + 1)
         rows: dict[str, list[int]] = {}
         for track in np.unique(tracks).tolist():
             rows.setdefault(self._name(recording.source, track), []).append(track)
         for name in self._expected(recording.source):
-            rows.setdefault(name, [])  # somebody who is never seen is missing, not absent from the results
+            rows.setdefault(name, [])  # somebody who is never seen still has a row, with missing values
         found = []
         for name, owned in rows.items():
             chosen = np.flatnonzero(np.isin(tracks, owned))
@@ -108,7 +108,7 @@ class People:
         return found
 
     def tell_unused(self) -> None:
-        """Note the tracks that the map names and the table lacks."""
+        """Note tracks that the study lists but the table of faces does not have."""
         self.notes += [
             f"{self._sheet}: {source} has no track {track} ({self._names[source, track]})"
             for source, track in sorted(self._unused, key=str)
@@ -116,7 +116,7 @@ class People:
         ]
 
     def _expected(self, source: str) -> list[str]:
-        """Who must be in a recording."""
+        """The people whom the study expects in a recording."""
         return [source] if self.one else self._by_source.get(source, [])
 
     def _name(self, source: str, track: int) -> str:
@@ -133,7 +133,7 @@ class People:
             times = recording.face_times[tracks == track]
             when = "" if recording.is_image else f", {times[0]:.1f}–{times[-1]:.1f} s"
             self.notes.append(
-                f"{recording.source}: track {track} ({len(times)} faces{when}) is nobody in {self._sheet}: kept as "
+                f"{recording.source}: track {track} ({len(times)} faces{when}) has no person in {self._sheet}: kept as "
                 f"{recording.source}#{track}, left out of comparisons"
             )
 
@@ -147,7 +147,7 @@ def _person(
     clock: Clock,
     notes: list[str],
 ) -> Person:
-    """One sample per frame: where a person would be seen twice at once, the largest face is theirs."""
+    """One sample per frame: where a person would be seen twice at once, their largest face is used."""
     times = recording.face_times[rows]
     order = np.lexsort((-np.nan_to_num(recording.sizes[rows]), times))
     first = np.ones(len(rows), bool)
@@ -157,7 +157,7 @@ def _person(
     if doubled := int((~first).sum()):
         notes.append(
             f"{recording.source}: {name} would be seen twice at once in {doubled} {'faces' if doubled > 1 else 'face'}"
-            f" (tracks {', '.join(map(str, tracks[:8]))}): the largest face of each frame is taken"
+            f" (tracks {', '.join(map(str, tracks[:8]))}): the largest face of each frame is used"
         )
     rows = rows[order][first]
     times = recording.face_times[rows]

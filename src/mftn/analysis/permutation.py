@@ -1,7 +1,8 @@
-"""Permutation tests of M signals at once, over people: exact where few enough arrangements exist, else drawn.
+"""Permutation tests of M signals at once, over people: exact where there are few enough arrangements, else random.
 
-Every test permutes people (or each person's own conditions), so it holds its level whatever the values' distribution,
-where people are exchangeable under the null hypothesis. p counts the observed arrangement among the drawn ones.
+Every test permutes people (or each person's own conditions), so it keeps its significance level whatever the values'
+distribution, as long as people are exchangeable under the null hypothesis. With random arrangements, p counts the
+observed one as one of them.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from numpy.typing import NDArray
 from mftn.analysis.table import Floats
 
 _CHUNK = 1 << 22
-"""Numbers held at once."""
+"""Numbers held in memory at once."""
 
 _ROUNDING = 1e-14
-"""Share of all squares below which squares come of rounding: they are differences of larger sums. Of a probability, the
-part that comes of rounding."""
+"""Sums of squares below this share of the total come from rounding, since they are differences between larger sums.
+Also the rounding error of a probability."""
 
 
 def pairs(a: Floats, b: Floats, draws: int, seed: int) -> Floats:
@@ -30,8 +31,8 @@ def pairs(a: Floats, b: Floats, draws: int, seed: int) -> Floats:
     Args:
         a: (n, M)
         b: (n, M) of the same people.
-        draws: Arrangements; all 2ⁿ are taken where they are no more.
-        seed: Of the draws.
+        draws: Number of random arrangements; all 2ⁿ are used instead if there are no more than that.
+        seed: Seed of the draws.
 
     Returns:
         (M,) NaN where a signal is unknown.
@@ -46,13 +47,13 @@ def pairs(a: Floats, b: Floats, draws: int, seed: int) -> Floats:
 
 
 def groups(a: Floats, b: Floats, draws: int, seed: int) -> Floats:
-    """Two-sided p of a comparison of two groups of people by Welch's t, which allows unequal spreads.
+    """Two-sided p of a comparison of two groups of people by Welch's t, which allows unequal variances.
 
     Args:
         a: (n, M)
         b: (m, M)
-        draws: Arrangements; all are taken where they are no more.
-        seed: Of the draws.
+        draws: Number of random arrangements; all are used instead if there are no more than that.
+        seed: Seed of the draws.
     """
     everybody = np.concatenate([a, b])
     exact = comb(len(everybody), len(a)) <= draws
@@ -67,9 +68,9 @@ def least_p(n: int, m: int | None, draws: int) -> float:
     """The smallest two-sided p that `pairs` (m is None) or `groups` can give.
 
     Args:
-        n: People of a paired comparison, or of one group.
-        m: People of the other group.
-        draws: Arrangements.
+        n: People in a paired comparison, or in one group.
+        m: People in the other group.
+        draws: Number of random arrangements.
     """
     total, as_high = (2**n, 2) if m is None else (comb(n + m, n), 2 if n == m else 1)  # a swap is as high
     return as_high / total if total <= draws else 1 / (draws + 1)
@@ -80,8 +81,8 @@ def any_groups(levels: Sequence[Floats], draws: int, seed: int) -> tuple[Floats,
 
     Args:
         levels: (n_k, M) for each level.
-        draws: Arrangements.
-        seed: Of the draws.
+        draws: Number of random arrangements.
+        seed: Seed of the draws.
     """
     everybody = np.concatenate(list(levels))
     sizes = [len(level) for level in levels]
@@ -106,8 +107,8 @@ def any_pairs(levels: Sequence[Floats], draws: int, seed: int) -> tuple[Floats, 
 
     Args:
         levels: (n, M) of the same people for each level.
-        draws: Arrangements.
-        seed: Of the draws.
+        draws: Number of random arrangements.
+        seed: Seed of the draws.
     """
     values = np.stack(list(levels), axis=1)  # (n, levels, M)
     n, k, _ = values.shape
@@ -147,12 +148,12 @@ def _welch(masks: Floats, values: Floats) -> Floats:
 
 
 def _ratio(squares: Floats, by: Floats, total: Floats) -> Floats:
-    """(B, M) one sum of squares by another; where there is no spread, 0 without a difference and infinity with one.
+    """(B, M) one sum of squares divided by another; without spread, 0 if there is no difference, else infinity.
 
     Args:
-        squares: (B, M) that a difference makes.
-        by: (B, M) that are left.
-        total: (M,) of all values.
+        squares: (B, M) squares explained by a difference.
+        by: (B, M) residual squares.
+        total: (M,) squares of all values.
     """
     squares, by = (np.where(part <= _ROUNDING * total + _ROUNDING**2, 0.0, part) for part in (squares, by))
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -1,4 +1,4 @@
-"""One row per person and stretch → the tidy tables."""
+"""The tidy tables, made from one row per person and stretch."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ class Row:
 
     Attributes:
         person: Name.
-        known: Whether the study says who it is.
+        known: Whether the study identifies the person.
         source: The recording; "" for several images.
         tracks: The person's tracks in it.
         segment: The stretch.
         measures: (8, 9) statistics in the order of `MEASURES` × expressions, then the valence index.
-        shares: (8,) of seen time as the most probable expression.
-        events: (8,) that begin in the stretch; NaN for images.
-        seen: Seconds; NaN for images.
+        shares: (8,) share of seen time as the most probable expression.
+        events: (8,) number of events that begin in the stretch; NaN for images.
+        seen: Seconds in which the person is seen; NaN for images.
         recorded: Seconds of the stretch that have frames; NaN for images.
-        frames: In which the person is seen; images likewise.
-        frames_missing: In which they are not.
+        frames: Number of frames or images in which the person is seen.
+        frames_missing: Number in which they are not.
         face_size: Median of the square root of the box's area in pixels.
         score: Median of the detector's confidence.
     """
@@ -63,7 +63,7 @@ class Row:
 
     @property
     def weight(self) -> float:
-        """Seconds seen, or images: what the row counts for in a person's mean."""
+        """The row's weight in a person's mean: seconds seen, or images."""
         return float(self.frames) if np.isnan(self.seen) else self.seen
 
     @property

@@ -13,7 +13,7 @@ from mftn.analysis.sheets import RowIndex, Sheet, Sources, read_sheet, span
 from mftn.errors import DataError
 
 WHOLE = "all"
-"""Name of the segment where none were given."""
+"""Name of the only segment where none are given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +21,10 @@ class Segment:
     """A named stretch of one recording.
 
     Attributes:
-        name: As the study names it.
+        name: Name in the study.
         start: Seconds; NaN for an image.
-        end: Seconds, not part of it; NaN for an image.
-        conditions: The levels of the study's factors that hold in it; "" where none is given.
+        end: Seconds, exclusive; NaN for an image.
+        conditions: The levels of the study's factors that apply in it; "" where none is given.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Segment:
     conditions: Mapping[str, str] = field(default_factory=dict)
 
     def holds(self, moment: float) -> bool:
-        """Whether a moment in seconds lies in it; its end does not, and belongs to the next one."""
+        """Whether a time in seconds is in the segment; the end is not, and belongs to the next segment."""
         return self.start - ROUNDING <= moment < self.end - ROUNDING
 
 
@@ -50,9 +50,9 @@ class Segments:
 
     Args:
         sheet: Columns name, source (empty for every recording), start and end (empty for the whole recording); None for
-            one segment that is the whole recording.
-        sources: Of the table.
-        notes: Takes what the reader of the results must know.
+            one segment that spans the whole recording.
+        sources: The sources in the table of faces.
+        notes: Receives notes for the reader of the results.
     """
 
     def __init__(self, sheet: Sheet | None, sources: Sources, notes: list[str]) -> None:
@@ -78,12 +78,12 @@ class Segments:
                 self.rows.append(_Row(source, row["name"], start, end))
 
     def of(self, source: str, clock: Clock) -> list[Segment]:
-        """The segments of a recording; none of an image's has a start."""
+        """The segments of a recording; those of an image have no start and no end."""
         if not self.given:
             return [Segment(WHOLE, clock.start, clock.end) if len(clock.times) else Segment(WHOLE, np.nan, np.nan)]
         rows = [self.rows[number] for number in self._index.find(source)]
         if not rows:
-            self.notes.append(f"{source}: has no segment in {self._sheet}, so nothing of it is in the results")
+            self.notes.append(f"{source}: has no segment in {self._sheet}, so it is not in the results")
         if not len(clock.times):
             return [Segment(name, np.nan, np.nan) for name in dict.fromkeys(row.name for row in rows)]
         found: list[Segment] = []
@@ -93,7 +93,7 @@ class Segments:
             if end <= start:
                 self.notes.append(f"{source}: segment {row.name} ends at {end:g} s before it starts: left out")
             elif (segment := Segment(row.name, start, end)) in found:
-                self.notes.append(f"{source}: segment {row.name} is given twice: it counts once")
+                self.notes.append(f"{source}: segment {row.name} is given twice, but counts once")
             else:
                 found.append(segment)
         self._tell(source, found, clock)
@@ -125,11 +125,11 @@ class Conditions:
     """The conditions of each person in each stretch.
 
     Args:
-        sheet: Columns source or person or both, start and end where a condition holds for a time, and one column per
-            factor; None where there are none.
-        sources: Of the table.
-        taken: Names of columns of the results, which no factor may have.
-        notes: Takes what the reader of the results must know.
+        sheet: Columns source or person or both, start and end where a condition applies for a time, and one column per
+            factor; None for no conditions.
+        sources: The sources in the table of faces.
+        taken: Column names of the results, which no factor may have.
+        notes: Receives notes for the reader of the results.
     """
 
     def __init__(self, sheet: Sheet | None, sources: Sources, taken: Sequence[str], notes: list[str]) -> None:
@@ -144,12 +144,12 @@ class Conditions:
         name = table.attrs["name"]
         keys = [column for column in ("source", "person") if column in table]
         if not keys:
-            raise DataError(f"{name}: needs a column source or person, to say whose condition a row holds")
+            raise DataError(f"{name}: needs a column source or person, to say whose condition each row gives")
         self.factors = tuple(column for column in table if column not in (*keys, "start", "end"))
         if not self.factors:
-            raise DataError(f"{name}: has no column of conditions beside {', '.join(keys)}")
+            raise DataError(f"{name}: has no column of conditions besides {', '.join(keys)}")
         if clash := set(self.factors) & set(taken):
-            raise DataError(f"{name}: rename the column {', '.join(sorted(clash))}: the results have one of that name")
+            raise DataError(f"{name}: rename the column {', '.join(sorted(clash))}: the results use that name")
         for number, row in table.iterrows():
             where = f"{name}: row {int(str(number)) + 2}"
             key = {column: row[column] for column in keys if row[column]}
@@ -165,7 +165,7 @@ class Conditions:
             self.rows.append((key, *moments, {factor: row[factor] for factor in self.factors}, where))
 
     def split(self, segment: Segment, source: str, person: str) -> Iterator[Segment]:
-        """The parts of a segment between which this person's conditions change, with the conditions of each."""
+        """The parts of a segment between changes in this person's conditions, with the conditions of each."""
         if not self.factors:
             yield segment
             return
@@ -180,7 +180,7 @@ class Conditions:
             yield Segment(segment.name, start, end, self._levels(holding))
 
     def tell_unused(self) -> None:
-        """Note the rows that fit nobody."""
+        """Note the rows that match nobody."""
         self.notes += [
             f"{row[4]}: no {' and '.join(f'{key} {value}' for key, value in row[0].items())} in the table"
             for number, row in enumerate(self.rows)

@@ -1,4 +1,4 @@
-"""What a summary is computed with; every value is named in the methods paragraph."""
+"""Settings of a summary; the methods paragraph reports every value."""
 
 import re
 from dataclasses import dataclass
@@ -16,19 +16,19 @@ class Settings:
 
     Attributes:
         onset: An event is a stretch that reaches this probability, 0 to 1.
-        offset: It lasts for as long as the probability stays at or above this one, 0 to `onset`.
+        offset: The event lasts as long as the probability stays at or above this value, 0 to `onset`.
         shortest: Events and dwell times shorter than this many seconds do not count.
-        smooth: Seconds of the centred moving average that events and transitions are found on; 0 is off. Means, shares
-            and percentiles are taken from the values as they are.
+        smooth: Width in seconds of the centred moving average on which events and transitions are detected; 0 turns it
+            off. Means, shares and percentiles use the unsmoothed values.
         bridge: A person unseen for at most this many seconds does not end an event.
-        max_gap: Two frames further apart than this many seconds have a gap between them, which is missing time; if
-            None, 1 s or 3 usual frame intervals, whichever is longer.
-        synchrony: Whether people who are seen at once, or saw the same stimulus, are compared over time.
-        synchrony_window: Seconds of each window in which two people are correlated.
-        synchrony_lag: Seconds by which one may follow the other.
-        synchrony_rate: Values per second that are correlated.
+        max_gap: Two frames further apart than this many seconds have a gap between them, which counts as missing time;
+            if None, 1 s or 3 usual frame intervals, whichever is longer.
+        synchrony: Whether people who are seen together, or saw the same stimulus, are compared over time.
+        synchrony_window: Length in seconds of each window in which two people are correlated.
+        synchrony_lag: Maximum lag in seconds between two people.
+        synchrony_rate: Number of values per second that are correlated.
         test: permutation, or mixed for a linear mixed model with a random intercept for each person.
-        permutations: Draws of each permutation test.
+        permutations: Number of random draws in each permutation test.
         confidence: Confidence level of the intervals, 0 to 1.
         seed: Seed of the permutations.
     """
@@ -68,7 +68,7 @@ _UNITS = {"ms": 0.001, "s": 1.0, "": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
 
 
 def parse_seconds(text: str | float, what: str = "time") -> float:
-    """Seconds of a duration or moment as people write it: 10, 10s, 500ms, 2min, 1:30, 0:01:30.5.
+    """Seconds of a duration or a time as people write it: 10, 10s, 500ms, 2min, 1:30, 0:01:30.5.
 
     Raises:
         ConfigError: It is none of these.
@@ -79,5 +79,5 @@ def parse_seconds(text: str | float, what: str = "time") -> float:
         return sum(part * 60**place for place, part in enumerate(reversed(parts)))
     match = re.fullmatch(r"(-?\d+(?:[.,]\d+)?(?:e[+-]?\d+)?)(ms|s|min|m|h|)", word)
     if not match:
-        raise ConfigError(f"{what} {text!r} is no time; write seconds (12.5), a unit (10s, 2min) or minutes (1:30)")
+        raise ConfigError(f"{what} {text!r} is not a time; write seconds (12.5), a unit (10s, 2min) or minutes (1:30)")
     return float(match[1].replace(",", ".")) * _UNITS[match[2]]

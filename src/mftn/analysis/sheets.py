@@ -19,14 +19,14 @@ Sheet: TypeAlias = str | Path | pd.DataFrame
 
 
 def read_sheet(sheet: Sheet, what: str, needed: Sequence[str]) -> pd.DataFrame:
-    """A table of words: names of columns in lower case, cells without surrounding spaces, empty cells as "".
+    """A table of text: column names in lower case, cells without surrounding spaces, empty cells as "".
 
-    Columns without a name are dropped: spreadsheets write those that once held something, and pandas its row numbers.
+    Columns without a name are dropped: spreadsheets write columns that were once used, and pandas its row numbers.
 
     Args:
         sheet: A CSV file with commas, semicolons or tabs, or a data frame.
-        what: What error messages call it where it has no file name.
-        needed: Columns that it must have.
+        what: Its name in error messages where it has no file name.
+        needed: Required columns.
 
     Raises:
         DataError: The file is missing or unreadable, empty, or lacks a column.
@@ -44,7 +44,7 @@ def read_sheet(sheet: Sheet, what: str, needed: Sequence[str]) -> pd.DataFrame:
         )
     if len(set(words.columns)) < len(words.columns):
         raise DataError(f"{name}: two columns have the same name: {', '.join(words.columns)}")
-    words = words[(words != "").any(axis=1)]  # the index goes on counting empty rows, as a spreadsheet does
+    words = words[(words != "").any(axis=1)]  # the index still counts empty rows, as a spreadsheet does
     if words.empty:
         raise DataError(f"{name}: has no rows")
     words.attrs["name"] = name
@@ -52,12 +52,12 @@ def read_sheet(sheet: Sheet, what: str, needed: Sequence[str]) -> pd.DataFrame:
 
 
 def _word(cell: object) -> str:
-    """A cell's text; a whole number is written as one, though pandas holds it as 7.0 where others are missing."""
+    """A cell's text; whole numbers have no decimals, though pandas stores 7.0 where a column has missing values."""
     return normalised(f"{cell:.0f}" if isinstance(cell, float) and cell.is_integer() else str(cell))
 
 
 def normalised(text: str) -> str:
-    """Without surrounding spaces, and with one spelling for letters that can be written in two ways."""
+    """The text without surrounding spaces, and with one encoding of letters that can be encoded in two ways."""
     return unicodedata.normalize("NFC", text).strip()
 
 
@@ -75,20 +75,20 @@ def _read_csv(path: Path) -> pd.DataFrame:
     for number, row in enumerate(rows):
         if any(cell.strip() for cell in row[len(header) :]):
             raise DataError(
-                f"{path}: row {number + 2} has {len(row)} cells, the header {len(header)}; put text that holds "
+                f"{path}: row {number + 2} has {len(row)} cells, the header {len(header)}; put text that contains "
                 f"{separator!r} in double quotes"
             )
     width = len(header)
     frame = pd.DataFrame([[*row, *[""] * width][:width] for row in rows], columns=header, dtype=str)
-    # where the comma does not stand between cells, it is a decimal one
+    # where commas do not separate cells, they are decimal commas
     return frame.replace(r"^\s*(-?\d+),(\d+)\s*$", r"\1.\2", regex=True) if separator != "," else frame
 
 
 def span(row: pd.Series, name: str) -> tuple[float | None, float | None]:
-    """The moments in a row's columns start and end; None where a cell is empty or the column is missing.
+    """The times in a row's columns start and end; None where a cell is empty or the column is missing.
 
     Raises:
-        DataError: A cell holds no time, or the end does not come after the start.
+        DataError: A cell is not a time, or the end does not come after the start.
     """
     start, end = _seconds(row, "start", name), _seconds(row, "end", name)
     if start is not None and end is not None and end <= start:
@@ -110,17 +110,17 @@ def _seconds(row: pd.Series, column: str, name: str) -> float | None:
 
 
 class RowIndex:
-    """Finds the rows of a sheet that hold for a person in a recording, by their columns source and person."""
+    """Finds the rows of a sheet that apply to a person in a recording, by their columns source and person."""
 
     def __init__(self) -> None:
         self._rows: dict[tuple[str | None, str | None], list[int]] = {}
 
     def add(self, row: int, source: str | None, person: str | None = None) -> None:
-        """Take in a row; None stands for every recording, or everybody."""
+        """Add a row; None means every recording, or everybody."""
         self._rows.setdefault((source, person), []).append(row)
 
     def find(self, source: str, person: str | None = None) -> list[int]:
-        """The rows that hold, in the sheet's order."""
+        """The rows that apply, in the sheet's order."""
         keys = {(one, other) for one in (source, None) for other in (person, None)}
         return sorted(row for key in keys for row in self._rows.get(key, ()))
 
@@ -144,22 +144,22 @@ class Sources:
         """The source, or None.
 
         Raises:
-            DataError: The word fits several sources.
+            DataError: The name matches several sources.
         """
         if word in self._names:
             return word
         found = [source for source in self._by.get(_pure(word).name, {}) if _same_folders(normalised(source), word)]
         if len(found) > 1:
-            raise DataError(f"{name}: {word} may be {' or '.join(found[:3])}; write the path as the table has it")
+            raise DataError(f"{name}: {word} may be {' or '.join(found[:3])}; write the path as it is in the table")
         return found[0] if found else None
 
 
 def _pure(name: str) -> PurePath:
-    r"""A path; one with \, as tables that were made on Windows have it, is read on every system."""
+    r"""A path; one with \, as in tables made on Windows, is understood on every system."""
     return PureWindowsPath(name) if "\\" in name else PurePath(name)
 
 
 def _same_folders(one: str, other: str) -> bool:
-    """Whether two paths agree in the folders that both name."""
+    """Whether two paths agree in the folders that both of them name."""
     first, second = _pure(one).parts[-2::-1], _pure(other).parts[-2::-1]  # the nearest folder first
     return all(a == b for a, b in zip(first, second, strict=False))

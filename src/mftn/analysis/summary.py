@@ -1,4 +1,4 @@
-"""The flow, from a table and the study's own tables to results: frames of pandas, notes, and what the page draws."""
+"""From a table of faces and the study's own tables to results: data frames, notes, and what the page draws."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from mftn.errors import ConfigError, DataError
 TABLES = ("expressions", "persons", "windows", "events", "transitions", "synchrony", "conditions")
 
 MISSING = {"NA", "N/A", "n/a", "NULL", "null", "None", "NaN", "nan"}
-"""Words that R or pandas read from a CSV table as missing."""
+"""Text that R or pandas reads from a CSV table as a missing value."""
 
 SEGMENT = "segment"
-"""The factor that segments make where there are several."""
+"""Name of the factor whose levels are the segments, where there are several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +39,16 @@ class Study:
     """What was summarised, for the methods paragraph.
 
     Attributes:
-        recordings: How many videos.
-        images: How many images.
-        people: How many; where the study says who is who, those that it names.
-        unnamed: Tracks and images of others, where the study says who is who.
-        rows: Of the table.
-        models: That made it, where it says so.
-        baseline: In words; "" where there is none.
-        window: Seconds; None where there are none.
-        factors: Whose levels are compared.
-        people_given: Whether the study says who is who.
+        recordings: Number of videos.
+        images: Number of images.
+        people: Number of people; where the study identifies people, only those.
+        unnamed: Number of tracks and images of others, where the study identifies people.
+        rows: Number of rows in the table.
+        models: Models that made the table, where it says so.
+        baseline: Description of the baseline; "" where there is none.
+        window: Length of the windows in seconds; None for no windows.
+        factors: Factors whose levels are compared.
+        people_given: Whether the study identifies people.
     """
 
     recordings: int
@@ -76,7 +76,7 @@ class Summary:
         synchrony: One row per pair or viewer × signal; empty unless asked for.
         conditions: One row per factor × contrast × signal; empty without people to compare.
         notes: What the reader must know: unmatched rows, overlaps, gaps, what could not be tested.
-        settings: How it was made.
+        settings: Settings with which it was made.
         study: What was summarised.
         units: What was compared, by factor.
         courses: What is drawn over time.
@@ -98,20 +98,20 @@ class Summary:
     presence: tuple[Presence, ...]
 
     def frames(self) -> dict[str, pd.DataFrame]:
-        """The tables by name, without empty ones that nobody asked for."""
+        """The tables by name, without optional ones that are empty."""
         found = {name: getattr(self, name) for name in TABLES}
         return {name: frame for name, frame in found.items() if len(frame) or name in ("events", "transitions")}
 
     def write(self, folder: str | Path, *, elan: bool = False, bids: bool = False) -> Path:
-        """Write the tables as CSV and Parquet, the figures as PNG and PDF, and the page, whose path is returned.
+        """Write the tables as CSV and Parquet, the figures as PNG and PDF, and the page, and return the page's path.
 
         Args:
-            folder: It is made where it is missing; an earlier summary in it is replaced.
+            folder: Created if missing; an earlier summary in it is replaced.
             elan: Whether each recording's events are also written for ELAN.
             bids: Whether events are also written under BIDS-like names.
 
         Raises:
-            OutputError: The folder has a file of a result's name that no summary wrote.
+            OutputError: The folder has a file with the name of a result that no summary wrote.
         """
         from mftn.analysis.output import write_summary
 
@@ -128,17 +128,17 @@ def summarize(
     window: float | str | None = None,
     settings: Settings | None = None,
 ) -> Summary:
-    """Turn what `mftn predict` wrote into the numbers of a study.
+    """Turn the output of `mftn predict` into the numbers of a study.
 
     Args:
         table: Path or paths of JSONL, CSV or Parquet; a pandas, polars or pyarrow table; or predictions.
-        groups: Conditions: a CSV file or frame with source or person or both, start and end where a condition holds
+        groups: Conditions: a CSV file or frame with source or person or both, start and end where a condition applies
             for a time, and a column for each factor.
         segments: Stretches: name, source (empty for every recording), start, end.
         people: Who is who: source, track (empty where the recording shows one person), person; or "one" where each
             recording shows one person.
         baseline: Each person's own: "0:10" in seconds, a segment's name, or a file with source or person, start, end.
-        window: Seconds (10, "10s") of the windows into which segments are cut too.
+        window: Length of the windows into which segments are also cut, in seconds (10, "10s").
         settings: Thresholds, tests, permutations.
 
     Raises:
@@ -153,7 +153,7 @@ def summarize(
     with Tables(table) as tables:
         sources = Sources(tables.scan.sources)
         if tables.scan.absent:
-            notes.append(f"the table has no column {', '.join(tables.scan.absent)}: what needs it is empty")
+            notes.append(f"the table has no column {', '.join(tables.scan.absent)}: results that need it are empty")
         stretches = Segments(segments, sources, notes)
         rest = Baseline(baseline, sources, notes)
         _check_baseline(rest, stretches)
@@ -175,7 +175,7 @@ def summarize(
 def _check_baseline(baseline: Baseline, segments: Segments) -> None:
     names = {row.name for row in segments.rows}
     if baseline.segment is not None and baseline.segment not in names:
-        there = f"; there are {', '.join(sorted(names))}" if names else " without segments"
+        there = f"; there are {', '.join(sorted(names))}" if names else ", and there are no segments"
         raise ConfigError(
             f"baseline {baseline.segment}: no segment has this name{there}; 0:10 means the first ten seconds"
         )
@@ -194,7 +194,7 @@ def _results(collector: Collector, tables: Tables) -> Summary:
     words = {word for row in rows for word in (row.person, row.segment.name, *row.segment.conditions.values())}
     if absent := sorted(words & MISSING):
         notes.append(
-            f"somebody or something is called {' and '.join(absent)}, which readers of CSV take for missing: use the "
+            f"somebody or something is called {' and '.join(absent)}, which CSV readers treat as missing: use the "
             ".parquet tables"
         )
     named = {row.person for row in rows if row.known or not collector.people.given}
@@ -232,7 +232,7 @@ def _names(kind: Any) -> list[str]:
 
 
 def _transition_frame(counts: dict[tuple[str, ...], int]) -> pd.DataFrame:
-    """With the share of each among the transitions from the same expression."""
+    """Counts of transitions, and each one's share of the transitions from the same expression."""
     columns = ["source", "person", "segment", "before", "after"]
     frame = pd.DataFrame(list(counts), columns=columns, dtype="str")
     frame["count"] = np.array(list(counts.values()), dtype=np.int64)
@@ -259,7 +259,7 @@ def _units(collector: Collector) -> dict[str, Units]:
 
 
 def _tell_unseen(rows: Sequence[Row], notes: list[str]) -> None:
-    """Note who is never seen in a segment, and so is missing from its means and comparisons."""
+    """Note people who are never seen in a segment, and so are missing from its means and comparisons."""
     seen: dict[str, dict[str, float]] = {}
     for row in rows:
         weights = seen.setdefault(row.segment.name, {})
@@ -271,7 +271,7 @@ def _tell_unseen(rows: Sequence[Row], notes: list[str]) -> None:
 
 
 def _units_known(collector: Collector, rows: Sequence[Row]) -> list[Row]:
-    """The rows whose person is known: a test on tracks would count whoever was lost and found as two people."""
+    """The rows whose person is known: a test on tracks would count anyone lost and found again as two people."""
     if collector.people.given:
         return [row for row in rows if row.known]
     several = [source for source, people in _people_of(rows).items() if len(people) > 1]
@@ -280,12 +280,12 @@ def _units_known(collector: Collector, rows: Sequence[Row]) -> list[Row]:
         return []
     if several:
         collector.notes.append(
-            "conditions are not compared: without --people a track counts as a person, and whoever is lost and found "
+            "conditions are not compared: without --people a track counts as a person, and anyone lost and found "
             f"again counts as two ({several[0]} has {len(_people_of(rows)[several[0]])} tracks); give a table of "
             'people, or "one" where each recording shows one person (--people)'
         )
         return []
-    collector.notes.append("people are not named, so each recording counts as another person in the comparisons")
+    collector.notes.append("people are not named, so each recording counts as a different person in the comparisons")
     return list(rows)
 
 
@@ -297,7 +297,7 @@ def _people_of(rows: Sequence[Row]) -> dict[str, set[str]]:
 
 
 def _make_units(rows: Sequence[Row], levels: Sequence[str], collector: Collector) -> Units:
-    """The rows' means, or their differences from each person's baseline; rows without a baseline are no part of it."""
+    """The rows' means, or their differences from each person's baseline; rows without a baseline are omitted."""
     values = np.array([row.measures[0] for row in rows])
     known = np.ones(len(rows), bool)
     if collector.baseline.spec is not None:

@@ -1,9 +1,9 @@
-"""Synchrony: whether people's expressions move together, more than chance lets them.
+"""Synchrony: whether people's expressions move together more than chance explains.
 
-Two people in one recording: correlation in windows, with the lag at which it is highest; chance is what the same
-windows give when they are paired at random. Viewers of one stimulus: inter-subject correlation, each person with the
-mean of all others; chance is what the same courses give when each is shifted in time by a random amount. Both keep how
-smooth each person's course is.
+Two people in one recording: correlation in windows, with the lag at which it is highest; the chance level comes from
+pairing the same windows at random. Viewers of one stimulus: inter-subject correlation of each person with the mean of
+all others; the chance level comes from shifting each course in time by a random amount. Both preserve how smooth each
+person's course is.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from mftn.analysis.settings import Settings
 from mftn.analysis.table import Floats
 
 MOST_DRAWS = 1000
-"""Draws of a test of synchrony at most."""
+"""Maximum number of random draws in a test of synchrony."""
 
 ALL = "all"
-"""Stands for the mean over viewers."""
+"""Name of the mean over viewers."""
 
 FEWEST_WINDOWS = 5
-"""Windows below which chance cannot be told."""
+"""Windows needed to estimate the chance level."""
 
 LEAST = 0.5
-"""Share of a window in which both must be seen."""
+"""Smallest share of a window in which both must be seen."""
 
 STILL = 1e-7
-"""Variance below which a course does not move, so that nothing can go with it."""
+"""A course with less variance than this does not move, so nothing can correlate with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +44,15 @@ class Synchrony:
         kind: pair (windowed correlation) or viewers (inter-subject correlation).
         segment: The stretch.
         source: The recording of a pair; None for viewers.
-        person: One of them; "all" for the mean over viewers.
-        other: The other; "others" for viewers.
+        person: One person; "all" for the mean over viewers.
+        other: The other person; "others" for viewers.
         signal: The expression, or valence_index.
-        seconds: In which both, or the viewer, are seen.
-        r: Mean correlation without a lag, by Fisher's z: over windows of a pair; of a viewer with the others' mean.
-        peak_r: Of a pair, the mean over windows of the highest correlation within the lags.
-        lag: Of a pair, the median lag of these in seconds; positive where `other` follows `person`.
-        chance: What random arrangements give of the tested value: `peak_r` of a pair, `r` of viewers.
-        p: Share of random arrangements that give as much; one-sided. NaN where the stretch is too short to tell.
+        seconds: Seconds in which both people, or the viewer, are seen.
+        r: Mean correlation without a lag, by Fisher's z: over windows for a pair; with the others' mean for a viewer.
+        peak_r: For a pair, the mean over windows of the highest correlation within the lags.
+        lag: For a pair, the median lag of these in seconds; positive where `other` follows `person`.
+        chance: Mean of the tested value over random arrangements: `peak_r` of a pair, `r` of viewers.
+        p: Share of random arrangements with at least this value, one-sided. NaN where the stretch is too short.
     """
 
     kind: str
@@ -73,9 +73,9 @@ def synchronise(courses: Sequence[Course], settings: Settings, notes: list[str])
     """Every pair in each recording, and every group of viewers of a segment in different recordings.
 
     Args:
-        courses: Of everybody, over whole segments.
+        courses: Everybody's courses over whole segments.
         settings: Windows, lags and draws.
-        notes: Takes whose further viewings are left out.
+        notes: Receives the people whose repeated viewings are left out.
     """
     together: dict[tuple[str, str, float, float], list[Course]] = {}
     viewers: dict[str, dict[str, Course]] = {}
@@ -101,8 +101,8 @@ def synchronise(courses: Sequence[Course], settings: Settings, notes: list[str])
             notes.append(f"{name}: some of its people share a recording, so they are not compared as viewers")
     if settings.synchrony and not found:
         notes.append(
-            "synchrony: nothing to compare; it needs two people who move in one recording, or one segment that three "
-            "or more people whom the study names (--people) saw in recordings of their own"
+            "synchrony: nothing to compare; it needs two people whose expressions change in one recording, or one "
+            "segment seen by three or more people identified by the study (--people), each in their own recording"
         )
     return found
 
@@ -113,8 +113,8 @@ class Windowed:
 
     Attributes:
         z: (W,) Fisher's z without a lag; NaN where too little is seen or nothing moves.
-        lags: (W,) bins by which the other is later where the correlation is highest.
-        peaks: (W, W) the highest z within the lags of each window of one with each window of the other.
+        lags: (W,) lag in bins of the highest correlation; positive where the second course is later.
+        peaks: (W, W) the highest z within the lags, for each window of one course with each window of the other.
     """
 
     z: Floats
@@ -123,12 +123,12 @@ class Windowed:
 
 
 def windowed(one: Floats, other: Floats, window: int, lags: int) -> Windowed:
-    """Correlate two courses in windows that follow each other.
+    """Correlate two courses in consecutive windows.
 
     Args:
         one: (b,) NaN where not seen.
         other: (b,)
-        window: Bins of a window; what remains at the end is left out.
+        window: Bins per window; the remainder at the end is left out.
         lags: Bins by which `other` may be later or earlier.
     """
     window = min(window, len(one))
@@ -136,7 +136,7 @@ def windowed(one: Floats, other: Floats, window: int, lags: int) -> Windowed:
     starts = window * np.arange(count)[:, None] + np.arange(window)
     padded = np.concatenate([np.full(lags, np.nan), other, np.full(lags, np.nan)])
     peaks, best, at_once = np.full((count, count), -np.inf), np.full(count, np.nan), np.full(count, np.nan)
-    for lag in sorted(range(-lags, lags + 1), key=abs):  # the smallest lag wins a draw
+    for lag in sorted(range(-lags, lags + 1), key=abs):  # ties go to the smallest lag
         z = np.arctanh(_correlations(one[starts], padded[starts + lags + lag]).clip(-0.9999, 0.9999))
         own = z.diagonal()
         at_once = own.copy() if lag == 0 else at_once
@@ -146,7 +146,7 @@ def windowed(one: Floats, other: Floats, window: int, lags: int) -> Windowed:
 
 
 def _correlations(one: Floats, other: Floats) -> Floats:
-    """(W, V) Pearson's r of each row with each row, over the bins in which both are known.
+    """(W, V) Pearson's r of each row of one with each row of the other, over the bins in which both are known.
 
     Args:
         one: (W, w)
@@ -244,7 +244,7 @@ def _shifted(signals: Floats, shifts: NDArray[np.int64]) -> Floats:
 
 
 def _against(observed: float, chances: Floats) -> tuple[float, float]:
-    """The mean r that chance gives, and the share of draws that are as high."""
+    """The mean r of the random draws, and the share of draws that are at least as high as observed."""
     chances = chances[~np.isnan(chances)]
     if not len(chances):
         return float("nan"), float("nan")

@@ -1,6 +1,6 @@
-"""Tables of faces → recordings: one after the other, so that a hundred hours need the memory of one film.
+"""Read tables of faces one recording at a time, so that a hundred hours need only the memory of one video.
 
-A scan of the `source` column says where each recording's last row is; its rows are held from its first to its last one.
+A scan of the `source` column finds each recording's last row; its rows are kept in memory from the first to the last.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Recording:
-    """What a table holds of one source, with N faces.
+    """One source in a table, with N faces.
 
     Attributes:
-        source: As the table names it.
+        source: Its name in the table.
         times: (F,) seconds of its frames, ascending, each once; empty for an image.
         face_times: (N,) seconds of the frame of each face; NaN in an image.
         tracks: (N,) the person's number in the recording; 0 where there is none, as in images.
         probabilities: (N, 8) in the package's order of expressions; NaN for an expression that the model does not know.
         sizes: (N,) square root of the box's area in pixels; NaN where the table has no boxes.
         scores: (N,) the detector's confidence; NaN where there is none.
-        errors: Rows that say why the source could not be read.
+        errors: Number of rows that say why the source could not be read.
     """
 
     source: str
@@ -55,10 +55,10 @@ class Scan:
     """What is known of a table before its rows are read.
 
     Attributes:
-        sources: In the order in which they appear.
+        sources: The sources, in order of appearance.
         absent: Documented columns that no file has.
-        models: Names of the models that made it, where the table says so.
-        rows: How many there are.
+        models: Names of the models that made the table, where it says so.
+        rows: Number of rows.
     """
 
     sources: tuple[str, ...]
@@ -74,7 +74,7 @@ class Tables:
         table: What to read.
 
     Raises:
-        DataError: A file is missing or unreadable, or lacks the columns that nothing can be done without.
+        DataError: A file is missing or unreadable, or lacks required columns.
     """
 
     def __init__(self, table: Table) -> None:
@@ -84,7 +84,7 @@ class Tables:
             self._parts = [open_part(part, self._stack) for part in split_input(table)]
             self._stack = cleanup.pop_all()
         if not self._parts:
-            raise DataError("no table was given; name what `mftn predict` wrote")
+            raise DataError("no table was given; give a file written by `mftn predict`")
         self._last: dict[str, int] = {}
         self.scan = self._scan()
 
@@ -95,7 +95,7 @@ class Tables:
         self._stack.close()
 
     def recordings(self) -> Iterator[Recording]:
-        """Every recording once, complete, in the order in which their last rows come."""
+        """Every recording once, complete, in the order of their last rows."""
         held: dict[str, list[pa.Table]] = {}
         offset = 0
         for batch in self._batches(list(TYPES)):
@@ -132,15 +132,15 @@ class Tables:
                     if batch["source"].null_count:
                         row += pc.index(pc.is_null(batch["source"]), True).as_py()
                         raise DataError(
-                            f"{part.name}: row {row} below the header has no source; each row names the file that "
-                            "it is from"
+                            f"{part.name}: row {row} below the header has no source; each row must name the file "
+                            "that it comes from"
                         )
                     yield conform(batch, schema, part.name)
                 row += batch.num_rows
 
 
 def _run_starts(sources: pa.Array) -> list[int]:
-    """Where a new source begins."""
+    """The rows at which a new source begins."""
     codes = sources.dictionary_encode().indices.to_numpy(zero_copy_only=False)
     return [0, *(np.flatnonzero(np.diff(codes)) + 1).tolist()]
 
@@ -150,11 +150,11 @@ def _recording(source: str, rows: pa.Table) -> Recording:
     probabilities = np.column_stack([rows[name].to_numpy() for name in PROBABILITIES])
     face = ~np.isnan(probabilities).all(axis=1)
     failed = pc.fill_null(pc.greater(pc.utf8_length(rows["error"]), 0), False).to_numpy(zero_copy_only=False)
-    missing = np.isnan(times[~failed])  # what ends a video early is a row of its own, without a time
+    missing = np.isnan(times[~failed])  # an error that ends a video early has its own row, without a time
     if missing.any() and not missing.all():
         raise DataError(f"{source}: some of its rows have a time and some have none; predict it again")
     if missing.all() and (tracked := pc.sum(pc.is_valid(rows["track"])).as_py()):
-        raise DataError(f"{source}: {tracked} faces have a track and no time; a video needs the column time (seconds)")
+        raise DataError(f"{source}: {tracked} faces have a track and no time; videos need the column time (seconds)")
     left, top, right, bottom = (rows[name].to_numpy() for name in BOX)
     order = np.flatnonzero(face)
     order = order[np.argsort(times[order], kind="stable")]

@@ -16,7 +16,7 @@ class Transition:
     """A change of the most probable expression.
 
     Attributes:
-        time: Second of the change.
+        time: Seconds; when the expression changes.
         before: The expression until then.
         after: The expression from then on.
     """
@@ -33,7 +33,7 @@ def find_transitions(times: Floats, durations: Floats, values: Floats, settings:
         times: (n,) seconds.
         durations: (n,) seconds.
         values: (n, 8) smoothed probabilities.
-        settings: The shortest stretch, and the gap that a person may be unseen.
+        settings: The shortest stretch, and for how long a person may be unseen.
     """
     if not len(times):
         return []

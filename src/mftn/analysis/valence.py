@@ -1,4 +1,4 @@
-"""The valence index: a number made from probabilities, not a measured feeling."""
+"""The valence index: a number derived from probabilities, not a measured feeling."""
 
 import warnings
 
@@ -17,8 +17,8 @@ SOURCE = (
 def valence_index(probabilities: Floats) -> Floats:
     """Happiness minus the strongest of sadness, anger, fear and disgust, −1 to 1.
 
-    The formula is that of Noldus FaceReader (Loijens & Krips, FaceReader Methodology Note), there of intensities.
-    Contempt and surprise are no part of it.
+    The formula is that of Noldus FaceReader (Loijens & Krips, FaceReader Methodology Note), which uses
+    intensities. Contempt and surprise are not part of it.
 
     Args:
         probabilities: (n, 8) in the package's order.
