@@ -1,4 +1,4 @@
-"""Temperature scaling: one number that makes probabilities mean what they say (Guo et al., 2017)."""
+"""Temperature scaling: one number that calibrates probabilities (Guo et al., 2017)."""
 
 import math
 
@@ -7,16 +7,16 @@ from torch import Tensor
 from torch.nn.functional import nll_loss
 
 LOWEST, HIGHEST = 0.05, 20.0
-"""Where few samples are all right, or all wrong, no temperature is best: the fit would go to 0 or to infinity."""
+"""Bounds of the temperature: where few samples are all right or all wrong, the fit would go to 0 or to infinity."""
 
 
 def fit_temperature(logits: Tensor, labels: Tensor, class_weights: Tensor | None = None) -> float:
     """The T from `LOWEST` to `HIGHEST` that minimises the cross-entropy of softmax(logits / T) on held-out samples.
 
     Args:
-        logits: (n, K), or (V, n, K) of V views of the samples whose probabilities are averaged.
+        logits: (n, K), or (V, n, K) for V views of each sample whose probabilities are averaged.
         labels: (n,) class indices.
-        class_weights: (K,) how much every sample of a class counts; None for all alike.
+        class_weights: (K,) weight of the samples of each class; None for equal weights.
     """
     log_temperature = torch.zeros(1, dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([log_temperature], max_iter=100, line_search_fn="strong_wolfe")
@@ -35,13 +35,13 @@ def fit_temperature(logits: Tensor, labels: Tensor, class_weights: Tensor | None
 
 
 def fit_general_temperature(probabilities: Tensor, labels: Tensor) -> float:
-    """The temperature to put on top of calibrated probabilities for faces from elsewhere.
+    """The temperature to apply on top of calibrated probabilities for faces from elsewhere.
 
-    Nobody knows how frequent the expressions are there, so that every class counts the same: a network trained where
-    most faces are neutral or happy is right less often where they are not, and must be less sure.
+    How frequent the expressions are there is unknown, so every class has the same weight: a network trained where most
+    faces are neutral or happy is right less often where they are not, and should be less confident.
 
     Args:
-        probabilities: (n, K), as `mftn predict` averages them.
+        probabilities: (n, K), averaged as by `mftn predict`.
         labels: (n,) class indices.
     """
     counts = labels.bincount(minlength=probabilities.shape[1])  # (K,)

@@ -1,4 +1,4 @@
-"""What a network says of a data set's labels: those it doubts, and what it owes to copies in train."""
+"""Check a data set's labels with a network: doubtful labels, and how much copies in train raise its accuracy."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,13 +12,13 @@ from mftn.models import load_model
 
 
 def ask_model(found: Audit, folder: Path, split: Split, weights: Path) -> Audit:
-    """The findings, completed by what a network says of one split.
+    """Complete the findings with a network's predictions on one split.
 
     Args:
         found: An audit of the folder.
         folder: The data set.
-        split: One that the network was not trained on.
-        weights: Its checkpoint.
+        split: A split that the network was not trained on.
+        weights: The network's checkpoint.
 
     Raises:
         ModelError: The weights cannot be read.

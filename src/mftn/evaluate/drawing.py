@@ -31,7 +31,7 @@ def draw(
     options: Options,
     on_progress: Progress,
 ) -> dict[str, Figure]:
-    """All figures by name; each is there where its measurement is."""
+    """All figures by name, as far as they were measured."""
     models = results.models
     matrices = {name: np.array(model.outputs[FUSED][results.main].confusion) for name, model in models.items()}
     curves = {
@@ -65,7 +65,7 @@ def draw(
 
 
 def typical(split: EvaluatedSplit, predictions: Sequence[Predictions]) -> dict[str, int]:
-    """One image per class: of those that all models get right, the one of median confidence of the first model."""
+    """One image per class: the one with the first model's median confidence among those that all models get right."""
     confidence = predictions[0].probabilities(split.classes).max(axis=1)
     right = np.all([is_right(split, found) for found in predictions], axis=0)
     chosen = {}
@@ -88,13 +88,13 @@ def draw_maps(split: EvaluatedSplit, networks: Mapping[str, Network], chosen: Ma
         for kind, maps in (("", found.maps), (" attention", found.attention)):
             for name, values in maps.items():
                 if name == "fused" and len(maps) == 2:
-                    continue  # a baseline's one head again
+                    continue  # a baseline has one head, which is its fused output
                 rows[f"{before}{name}{kind}"] = list(values.numpy())
     return figures.explanation_grid(_faces(split, next(iter(networks.values())), indices), list(chosen), rows)
 
 
 def _faces(split: EvaluatedSplit, network: Network, indices: list[int]) -> list[NDArray[np.uint8]]:
-    """What the network sees of the crops."""
+    """The part of the crops that the network sees."""
     view = preprocess_for(network.described(), split.dataset).view
     crops = split.dataset.read(indices)
     side = crops.shape[-1]
@@ -106,7 +106,7 @@ def _faces(split: EvaluatedSplit, network: Network, indices: list[int]) -> list[
 def draw_embeddings(
     split: EvaluatedSplit, name: str, network: Network, indices: list[int], seed: int, on_progress: Progress
 ) -> Figure:
-    """PCA and t-SNE of what the heads and stages see."""
+    """PCA and t-SNE of the embeddings of heads and stages."""
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
 
@@ -130,7 +130,7 @@ def draw_embeddings(
 
 
 def save(drawn: Mapping[str, Figure], folder: Path) -> dict[str, str]:
-    """Write every figure as PNG and PDF; by name, the PNG as a data URI for the page."""
+    """Write every figure as PNG and PDF, and return the PNGs as data URIs for the page, by name."""
     folder.mkdir(parents=True, exist_ok=True)
     images = {}
     for name, figure in drawn.items():
@@ -141,6 +141,6 @@ def save(drawn: Mapping[str, Figure], folder: Path) -> dict[str, str]:
 
 
 def file_names(models: Iterable[str]) -> dict[str, str]:
-    """For each model's name a part of a file's name, none twice on any disk."""
+    """A part of a file name for each model's name, unique on any file system."""
     unique = UniqueNames(separator="_")
     return {name: unique.name(re.sub(r"[^\w.-]+", "_", name)) for name in models}

@@ -1,9 +1,9 @@
 """Where a network looks: class-activation maps of each head and stage, their sum, and the attention of ACA itself.
 
-A map holds, for a class, what each location of a feature adds to the class's logit: gradient × activation, summed over
-channels (Grad-CAM of Selvaraju et al., 2017, without its ReLU and with gradients location by location). Behind a mean
+For a class, a map shows how much each location of a feature adds to the class's logit: gradient × activation, summed
+over channels (Grad-CAM of Selvaraju et al., 2017, without its ReLU and with a gradient per location). Before a mean
 over locations and a linear head, as in MsTN, this is exact: a stage's map sums to what the stage adds to the logit.
-Maps are resampled to one grid, each location to where its convolutions looked, and keep their sums: the fused map is
+Maps are resampled to one grid, with each location where its convolutions looked, and keep their sums: the fused map is
 their sum.
 """
 
@@ -20,7 +20,7 @@ from torch import Tensor
 from mftn.models import Logits, Network
 
 CELLS = 12
-"""Cells per side of the grid by which a deletion curve blurs images."""
+"""Cells per side of the grid on which images are blurred for a deletion curve."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Explanation:
     """Maps of a batch of images.
 
     Attributes:
-        logits: The network's.
+        logits: The network's logits.
         classes: The explained class of each image, (B,).
         maps: By name, from "stage 2" to "fused", (B, h, w) on the finest feature's grid.
         attention: ACA's softmax over tokens of each stage's last block, averaged over channels, on the same grid; each
@@ -43,11 +43,11 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True)
 class Locations:
-    """Where the locations of a map look, in shares of the image's side.
+    """Where the locations of a map look, as fractions of the image's side.
 
     Attributes:
-        first: The centre of the first location.
-        pitch: From one location to the next.
+        first: Centre of the first location.
+        pitch: Distance from one location to the next.
     """
 
     first: float
@@ -60,7 +60,7 @@ def explain(model: Network, x: Tensor, classes: Tensor | None = None) -> Explana
     Args:
         model: In evaluation mode.
         x: The images.
-        classes: (B,) which class of each to explain; the predicted ones by default.
+        classes: (B,) the class to explain for each image; the predicted one by default.
     """
     attention: dict[str, Tensor] = {}
     with torch.enable_grad():
@@ -92,7 +92,7 @@ def locations(model: Network, x: Tensor) -> dict[int, Locations]:
     """Where the features of the backbone look, by the width of their maps.
 
     A patch convolution looks at the middle of its patch. A 3×3 convolution of stride 2 with a border of 1 looks at
-    every second pixel from the first: its maps lie up and to the left of that. Without a border it misses the edge.
+    every second pixel from the first: its maps are shifted up and left. Without a border it misses the edge.
     """
     steps: dict[int, tuple[int, float, int]] = {}  # by input width: output width, shift in input pixels, stride
 
@@ -118,7 +118,7 @@ def locations(model: Network, x: Tensor) -> dict[int, Locations]:
 
 
 def _last(value: int | tuple[int, ...]) -> int:
-    """The horizontal one of a module's sizes."""
+    """The horizontal value of a module's size."""
     return value if isinstance(value, int) else value[-1]
 
 
@@ -136,8 +136,8 @@ def resample(part: Tensor, height: int, width: int, where: Locations | None = No
 
     Args:
         part: The map.
-        height: Of the new grid.
-        width: Of the new grid.
+        height: Height of the new grid.
+        width: Width of the new grid.
         where: Where its locations look; by default they divide the image evenly.
     """
     rows, columns = part.shape[1:]
@@ -167,9 +167,9 @@ def deletion_curves(
     Args:
         model: In evaluation mode.
         x: Normalised images (B, C, H, W).
-        explanation: Theirs.
-        fractions: Shares of the locations removed, rising.
-        temperature: That calibrates the probabilities.
+        explanation: The explanation of these images.
+        fractions: Fractions of the locations that are removed, in ascending order.
+        temperature: Temperature that calibrates the probabilities.
 
     Returns:
         "hottest first", "coldest first" and "random", each (B, len(fractions)) probabilities.

@@ -1,4 +1,4 @@
-"""Figures of an evaluation; each is drawn without a display and written whole."""
+"""Figures of an evaluation, drawn without a display and written atomically."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,10 +20,10 @@ PUBLISHED_ORDER = ("anger", "contempt", "disgust", "fear", "happiness", "neutral
 """Rows and columns of the published confusion matrices."""
 
 STYLES = ["o-", "s--", "^:", "D-.", "v-", "P--"]
-"""Lines that differ without colour too."""
+"""Line styles that can be told apart without colour."""
 
 MARKERS = "osD^vP*X"
-"""One per class, so that colour is not all that tells them apart."""
+"""One marker per class, so that classes can be told apart without colour."""
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -45,11 +45,11 @@ def confusion_matrix(axes: Axes, counts: Counts, labels: tuple[str, ...], title:
     """Draw a confusion matrix in the published form: shares of the true class, two decimals, blue from 0 to 1.
 
     Args:
-        axes: Where.
+        axes: Axes to draw on.
         counts: (K, K), rows are true classes.
         labels: The classes of rows and columns; drawn in the published order.
-        title: Above.
-        rows: Name of the rows' axis; empty beside another matrix.
+        title: Title of the matrix.
+        rows: Label of the rows' axis; empty beside another matrix.
     """
     order = [labels.index(name) for name in PUBLISHED_ORDER if name in labels]
     shares = _shares(counts)[np.ix_(order, order)]
@@ -68,7 +68,7 @@ def confusion_difference(axes: Axes, first: Counts, second: Counts, labels: tupl
 
 
 def confusion_panel(counts: Mapping[str, Counts], labels: tuple[str, ...]) -> Figure:
-    """One matrix a model, and, for two models, their difference."""
+    """One matrix per model and, for two models, their difference."""
     names = list(counts)
     panels = len(names) + (len(names) == 2)
     figure = new_figure(4.2 * panels, 4.4)
@@ -82,7 +82,7 @@ def confusion_panel(counts: Mapping[str, Counts], labels: tuple[str, ...]) -> Fi
 
 
 def reliability_diagram(curves: Mapping[str, tuple[Counts, Values, Values]]) -> Figure:
-    """Accuracy against confidence, a panel per model; each is counts, mean confidence and accuracy of the bins."""
+    """Accuracy against confidence, one panel per model, from counts, mean confidence and accuracy of the bins."""
     figure = new_figure(4.0 * len(curves), 3.8)
     axes = np.atleast_1d(figure.subplots(1, len(curves), sharey=True))
     for column, (name, (counts, confidence, right)) in enumerate(curves.items()):
@@ -135,7 +135,7 @@ def agreement_plot(results: Mapping[str, list[dict[str, float]]]) -> Figure:
 
 
 def deletion_plot(fractions: Sequence[float], curves: Mapping[str, Mapping[str, Values]]) -> Figure:
-    """Mean probability of the explained class as locations are removed, a panel per model."""
+    """Mean probability of the explained class as locations are removed, one panel per model."""
     figure = new_figure(4.2 * len(curves), 3.6)
     axes = np.atleast_1d(figure.subplots(1, len(curves), sharey=True))
     for column, (name, orders) in enumerate(curves.items()):
@@ -151,11 +151,11 @@ def deletion_plot(fractions: Sequence[float], curves: Mapping[str, Mapping[str, 
 def explanation_grid(
     faces: Sequence[NDArray[np.uint8]], columns: Sequence[str], rows: Mapping[str, Sequence[Values]]
 ) -> Figure:
-    """The published figure's form: a column per class, the faces first, then a row of heat maps per method.
+    """A grid like the published figure: one column per class, a row of faces, then one row of heat maps per method.
 
     Args:
         faces: H×W or H×W×3, one per column.
-        columns: Names above.
+        columns: Names of the columns.
         rows: By method, one map (h, w) per column; only locations that add to the class are shown, scaled by the
             map's peak.
     """
@@ -187,12 +187,12 @@ def explanation_grid(
 
 
 def embedding_plot(points: Mapping[str, Mapping[str, Values]], labels: Values, classes: Sequence[str]) -> Figure:
-    """Features in two dimensions: a row per method, a column per feature; classes differ in colour and marker.
+    """Features in two dimensions: one row per method, one column per feature; classes differ in colour and marker.
 
     Args:
         points: (n, 2) by method and feature.
         labels: (n,) class indices.
-        classes: Their names.
+        classes: Names of the classes.
     """
     columns = len(next(iter(points.values())))
     shape = (len(points), columns) if columns > 1 else (1, len(points))

@@ -1,4 +1,4 @@
-"""Runs a network on a data set: the crops as its input, and its logits."""
+"""Run a network on a data set: from crops to its input and its logits."""
 
 from collections.abc import Callable, Sequence
 
@@ -12,16 +12,16 @@ from mftn.models import Logits, Network
 from mftn.spec import ModelSpec
 
 TEMPLATE_TOLERANCE = 0.02
-"""How far, in sides of the input, landmarks may lie from where the network expects them."""
+"""How far landmarks may be from where the network expects them, as a fraction of the input's side."""
 
 
 def preprocess_for(spec: ModelSpec, dataset: FaceDataset) -> Preprocess:
-    """From a data set's crops to the input of a network, as its description says.
+    """Preprocessing from a data set's crops to a network's input, as its description says.
 
-    The network's view of a crop follows from where both have the landmarks.
+    The network's view of a crop follows from the landmarks of both.
 
     Raises:
-        ConfigError: The crops are framed so that no central view of them suits the network, or it is not square.
+        ConfigError: The crops are framed so that no central view suits the network, or its input is not square.
     """
     height, width = spec.size
     if height != width:
@@ -50,13 +50,13 @@ def predict_logits(
     """The logits (n, K) of the images, in order, in float32 on the CPU.
 
     Args:
-        model: It is left in evaluation mode.
+        model: The network; it is left in evaluation mode.
         dataset: The images.
         preprocess: From crops to the network's input; it is left in evaluation mode.
         batch_size: Images at a time.
         indices: Which images; all by default, and there may be none.
         flip: Flip every image horizontally.
-        aligned: Otherwise the crops of the unaligned copy of the data set.
+        aligned: If false, use the crops of the unaligned copy of the data set.
         on_batch: Called with the number of images done since its last call.
 
     Raises:

@@ -19,23 +19,23 @@ from mftn.models import Network
 
 AGREEMENT_EDGES = (0.0, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 DELETED_FRACTIONS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.9, 1.0)
-"""Shares of locations removed in the deletion curves."""
+"""Fractions of the locations removed in the deletion curves."""
 BATCH = 50
 """Images at a time."""
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is being done, the images or steps done since the last call, and their total."""
+"""Called with the name of the task, the images or steps done since the last call, and their total."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How much is measured beside the whole split's metrics.
+    """How much is measured besides the metrics of the whole split.
 
     Attributes:
-        robustness_images: Images that are corrupted, drawn with the seed; 0 omits it.
-        deletion_images: Images of the deletion curves; 0 omits them and the maps.
-        embedding_images: Images of the embedding plots; 0 omits them.
-        seed: Of the draws and the corruptions.
+        robustness_images: Number of images that are corrupted, drawn with the seed; 0 omits robustness.
+        deletion_images: Number of images for the deletion curves; 0 omits them and the maps.
+        embedding_images: Number of images for the embedding plots; 0 omits them.
+        seed: Seed of the draws and the corruptions.
     """
 
     robustness_images: int = 500
@@ -55,10 +55,10 @@ def measure(
 
     Args:
         split: The images.
-        predictions: Of each model.
-        networks: By the models' names; one is missing where only its predictions are kept.
+        predictions: The predictions of each model.
+        networks: Networks by the models' names, except for models of which only predictions are kept.
         options: How much is measured.
-        on_progress: Told how far it is.
+        on_progress: Called with the progress.
     """
     models = {
         found.name: measure_model(split, found, networks.get(found.name), options, on_progress) for found in predictions
@@ -70,10 +70,10 @@ def measure(
 def measure_model(
     split: EvaluatedSplit, found: Predictions, network: Network | None, options: Options, on_progress: Progress
 ) -> ModelResults:
-    """Measure one model; without its network, by its predictions alone."""
+    """Measure one model; without its network, from its predictions alone."""
     outputs: dict[str, dict[str, DetailedScores]] = {}
     for output in found.logits:
-        calibrated = output in (FUSED, FLIPPED)  # the temperature is that of the sum
+        calibrated = output in (FUSED, FLIPPED)  # the temperature was fitted to the sum
         probabilities = found.probabilities(split.classes, output)
         outputs[output] = {
             protocol: score(probabilities[labels >= 0], labels[labels >= 0], options.seed, calibrated)
@@ -133,7 +133,7 @@ def is_right(split: EvaluatedSplit, found: Predictions) -> NDArray[np.bool_]:
 
 
 def compare(split: EvaluatedSplit, predictions: Sequence[Predictions], seed: int) -> list[Pair]:
-    """Every two models on the same images."""
+    """Compare every two models on the same images."""
     pairs = []
     for first, second in combinations(predictions, 2):
         right = is_right(split, first), is_right(split, second)
@@ -180,7 +180,7 @@ def measure_deletion(
 
 
 def published(split: EvaluatedSplit) -> Published | None:
-    """Figures from the literature; None where none are known."""
+    """Figures from the literature; None if there are none."""
     known = json.loads((files("mftn.evaluate") / "published.json").read_text(encoding="utf-8"))
     name = str(split.about.get("name", ""))
     key = f"{name}-{len(split.classes)}" if name == "affectnet" else name

@@ -1,4 +1,4 @@
-"""Classification metrics from a count matrix or from probabilities, their intervals, and paired tests."""
+"""Classification metrics from a confusion matrix or from probabilities, their intervals, and paired tests."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -11,7 +11,7 @@ Counts = NDArray[np.int64]
 
 
 def confusion_counts(labels: NDArray[Any], predictions: NDArray[Any], num_classes: int) -> Counts:
-    """Count matrix (K, K): rows are true classes, columns predicted ones.
+    """Confusion matrix (K, K) of counts: rows are true classes, columns predicted ones.
 
     Raises:
         ValueError: The lengths differ, or an index is outside 0 to K−1.
@@ -65,7 +65,7 @@ def _mean_of_known(values: NDArray[np.float64]) -> float:
 
 
 def cohen_kappa(counts: Counts) -> float:
-    """Agreement beyond chance (Cohen, 1960); NaN where chance agrees always, and without samples."""
+    """Agreement beyond chance (Cohen, 1960); NaN where chance agreement is 1, and without samples."""
     if not counts.sum():
         return float("nan")
     shares = counts / counts.sum()
@@ -86,7 +86,7 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """95 % percentile interval of a metric under resampling of the images; NaN without samples.
 
-    Drawing n images with replacement draws the cells of the count matrix from a multinomial distribution.
+    Resampling n images with replacement is the same as drawing the confusion matrix from a multinomial distribution.
     """
     if not counts.sum():
         return float("nan"), float("nan")
@@ -101,10 +101,10 @@ def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> dict[str, fl
 
     Args:
         first: (n,) whether the first model is right.
-        second: The same of the second.
+        second: The same for the second model.
 
     Returns:
-        "only_first" and "only_second", the images that one alone gets right, and the two-sided "p".
+        "only_first" and "only_second", the images that only one model gets right, and the two-sided "p".
     """
     from scipy.stats import binomtest
 
@@ -118,7 +118,7 @@ def paired_difference(
     first: NDArray[np.bool_], second: NDArray[np.bool_], samples: int = 10000, seed: int = 0
 ) -> dict[str, float]:
     """Difference of two accuracies on the same images, second − first, with its 95 % bootstrap interval."""
-    cells = np.bincount(2 * first + second, minlength=4)  # neither, second alone, first alone, both
+    cells = np.bincount(2 * first + second, minlength=4)  # neither, only second, only first, both
     draws = np.random.default_rng(seed).multinomial(len(first), cells / len(first), size=samples)
     low, high = np.percentile((draws[:, 1] - draws[:, 2]) / len(first), [2.5, 97.5])
     return {"difference": float(second.mean() - first.mean()), "low": float(low), "high": float(high)}
@@ -131,7 +131,7 @@ def wilson_interval(correct: int, total: int, z: float = 1.959964) -> tuple[floa
     share, spread = correct / total, z * z / total
     centre = (share + spread / 2) / (1 + spread)
     half = z / (1 + spread) * float(np.sqrt(share * (1 - share) / total + spread / (4 * total)))
-    return max(centre - half, 0.0), min(centre + half, 1.0)  # rounding goes a hair beyond
+    return max(centre - half, 0.0), min(centre + half, 1.0)  # rounding may exceed the range
 
 
 def reliability(
@@ -145,7 +145,7 @@ def reliability(
         bins: Number of bins.
 
     Returns:
-        Of each bin: count, mean confidence and accuracy (NaN where it is empty).
+        Count, mean confidence and accuracy of each bin (NaN where it is empty).
     """
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == labels
@@ -177,7 +177,7 @@ def agreement_curve(
         votes: (n, ≥K) counts.
         labels: (n,) class indices.
         predictions: (n,) class indices.
-        edges: Bounds of the bins of the agreement, rising from 0 to 1; the last bin holds its upper bound.
+        edges: Bounds of the bins of agreement, ascending from 0 to 1; the last bin includes its upper bound.
     """
     agreement = votes.max(axis=1) / votes.sum(axis=1)
     rows = []

@@ -1,4 +1,4 @@
-"""A model's logits on a split, kept in Parquet so that a report is drawn again without the model."""
+"""A model's logits on a split, stored in Parquet so that a report can be drawn again without the model."""
 
 import hashlib
 import json
@@ -25,11 +25,11 @@ FUSED, FLIPPED = "fused", "fused, flip averaged"
 
 @dataclass(frozen=True, slots=True)
 class NetworkSummary:
-    """What a report says of a network.
+    """What a report says about a network.
 
     Attributes:
-        architecture: Its name.
-        parameters: How many.
+        architecture: Name of the architecture.
+        parameters: Number of parameters.
         size: Height and width of its input in pixels.
     """
 
@@ -43,12 +43,12 @@ class Predictions:
     """What a model predicts for every image of a split.
 
     Attributes:
-        name: The model's, in tables and figures.
-        labels: The model's classes, the order of the columns.
-        temperature: By which calibrated probabilities divide the logits.
-        network: What made them.
-        logits: Each (n, K): of the sum of the heads; of the mean of its calibrated probabilities over the image and
-            its horizontal flip; and of each head.
+        name: The model's name in tables and figures.
+        labels: The model's classes, in the order of the columns.
+        temperature: Temperature by which the logits are divided for calibrated probabilities.
+        network: The network that made them.
+        logits: Logits (n, K) by output: the sum of the heads; the mean of its calibrated probabilities over the image
+            and its horizontal flip; and each head.
     """
 
     name: str
@@ -60,8 +60,8 @@ class Predictions:
     def scores(self, classes: Sequence[str], output: str = FUSED) -> NDArray[np.float64]:
         """Calibrated logits (n, K) over the classes of the data.
 
-        A class that only the model has is omitted, which renormalises the others; one that only the data has gets
-        −∞: its images count as wrong.
+        A class that only the model has is omitted, which renormalises the others; a class that only the data has gets
+        −∞, so its images count as wrong.
         """
         return over_classes(self.logits[output], self.labels, classes) / self.temperature
 
@@ -93,24 +93,24 @@ def predict_split(
     key: Mapping[str, str],
     on_batch: Callable[[int], None] | None = None,
 ) -> Predictions:
-    """The model's predictions, from the cache where it holds those of the same weights and data.
+    """The model's predictions, from the cache if it has those of the same weights and data.
 
     Args:
-        name: The model's.
-        model: As `load_model` gives it, with its description.
+        name: The model's name.
+        model: A model from `load_model`, with its description.
         dataset: The split.
         cache: The Parquet file.
-        key: Names weights and data; see `cache_key`.
+        key: Identifies weights and data; see `cache_key`.
         on_batch: Called with the number of images done since its last call; two passes are made.
 
     Raises:
         DataError: A crop is missing or unreadable.
-        ModelError: Logits are no numbers.
+        ModelError: Logits are NaN or infinite.
         OutputError: The cache is a file that holds no predictions.
     """
     kept = _read(name, cache)
     if kept is None and cache.exists():
-        raise OutputError(f"{cache}: would be replaced, and holds no predictions of `mftn evaluate`; move it away")
+        raise OutputError(f"{cache}: would be replaced, but holds no predictions of `mftn evaluate`; move it elsewhere")
     if kept is not None and kept[1] == key:
         return kept[0]
     spec = model.described()
@@ -121,7 +121,7 @@ def predict_split(
     network = NetworkSummary(spec.architecture, parameters, list(spec.size))
     made = Predictions(name, spec.labels, spec.temperature, network, _outputs(plain, flipped, spec.temperature))
     if any(len(logits) != len(dataset) for logits in made.logits.values()):
-        raise DataError(f"{dataset.folder}: {len(dataset)} images, but not as many predictions")
+        raise DataError(f"{dataset.folder}: {len(dataset)} images, but a different number of predictions")
     if lost := int((~np.isfinite(made.logits[FUSED])).any(axis=1).sum()):
         raise ModelError(f"{name}: gives no finite logits for {lost:,} of {len(dataset):,} images; train it again")
     _write(cache, key, dataset, made)
@@ -129,10 +129,10 @@ def predict_split(
 
 
 def read_predictions(name: str, path: Path, key: Mapping[str, str]) -> Predictions:
-    """Predictions as a report kept them, without the model.
+    """Read the predictions that a report stored, without the model.
 
     Raises:
-        DataError: The file holds none, or those of other data.
+        DataError: The file holds no predictions, or those of other data.
     """
     kept = _read(name, path)
     if kept is None:
@@ -143,7 +143,7 @@ def read_predictions(name: str, path: Path, key: Mapping[str, str]) -> Predictio
 
 
 def cache_key(weights: Path, dataset: FaceDataset, split: str, protocol: str) -> dict[str, str]:
-    """Names the bytes of a checkpoint and of a manifest, the split, the protocol, and what is averaged over flips."""
+    """Identifies the checkpoint, the manifest, the split, the protocol, and what is averaged over flips."""
     kept = {"split": split, "protocol": protocol, "average": "probabilities"}  # earlier reports averaged logits
     return {"weights": _sha256(weights), "manifest": _sha256(dataset.folder / "manifest.parquet"), **kept}
 
@@ -174,7 +174,7 @@ def _write(path: Path, key: Mapping[str, str], dataset: FaceDataset, made: Predi
 
 
 def _read(name: str, path: Path) -> tuple[Predictions, dict[str, str]] | None:
-    """Predictions and what they are of; None where the file holds none."""
+    """Predictions and their cache key; None if the file holds none."""
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowInvalid):

@@ -1,4 +1,4 @@
-"""From weights and a prepared split to a report: metrics.json, CSVs, figures, and one page that holds them all."""
+"""From a checkpoint and a prepared split to a report: metrics.json, CSVs, figures, and one page with everything."""
 
 import json
 import math
@@ -32,22 +32,22 @@ INDEX = "metrics.json"
 """The file that lists the others."""
 
 ALWAYS = ("report.html", INDEX, "summary.csv", "per_class.csv")
-"""Files that no report is without."""
+"""Files that every report has."""
 
 OUTPUT = re.compile(r"[\w-]+\.csv|groups\.(html|json|png|pdf)|figures/[^/]+\.(png|pdf)")
-"""Tables, figures and pages of groups as the list in metrics.json names them."""
+"""Tables, figures and pages of groups as they are listed in metrics.json."""
 
 __all__ = ["Model", "Options", "Report", "write_report"]
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A network of the report.
+    """A model in the report.
 
     Attributes:
-        name: In tables and figures.
-        file: Its weights, or the predictions that another report kept.
-        network: In evaluation mode, with its description; None for kept predictions, which show no more than metrics.
+        name: Name in tables and figures.
+        file: Its checkpoint, or the predictions that another report stored.
+        network: In evaluation mode, with its description; None for stored predictions, which allow only metrics.
     """
 
     name: str
@@ -60,9 +60,9 @@ class Report:
     """A written report.
 
     Attributes:
-        page: The file that holds everything.
+        page: The page with everything.
         results: What was measured.
-        groups: Results by group, where they were asked for; a page of their own beside the other.
+        groups: Results by group, if requested; they have a page of their own.
     """
 
     page: Path
@@ -83,17 +83,17 @@ def write_report(
     """Measure, draw and write.
 
     Args:
-        models: What is measured.
+        models: The models to measure.
         folder: A prepared data set.
-        split: Which split.
-        out: The folder to write.
+        split: The split.
+        out: The folder to write to.
         protocol: Where raters voted: which images count, and their class.
         options: How much is measured.
-        on_progress: Told how far it is.
-        groups: People behind the images, whose groups are compared.
+        on_progress: Called with the progress.
+        groups: The people in the images, whose groups are compared.
 
     Raises:
-        OutputError: The folder has a file of a report's name that no report wrote, or predictions that are a source.
+        OutputError: The folder has a file with a report's name that no report wrote, or predictions that are a source.
         DataError: The data set is missing, an image cannot be read, or the images do not add up to the manifest's.
     """
     options = options or Options()
@@ -129,7 +129,7 @@ def write_report(
 
 
 def _check_caches(models: Sequence[Model], caches: Mapping[str, Path]) -> None:
-    """Refuse to replace predictions of an earlier report that this one compares with."""
+    """Refuse to replace predictions of an earlier report that are an input of this one."""
     sources = {file_identity(model.file) for model in models} - {None}
     for model in models:
         if model.network is not None and file_identity(caches[model.name]) in sources:
@@ -145,7 +145,7 @@ def _compare_groups(request: GroupRequest, images: EvaluatedSplit, predictions: 
     sources = images.sources()
     if len(set(sources)) < len(sources):
         twice = next(source for source, count in Counter(sources).items() if count > 1)
-        raise DataError(f"{images.folder}: {twice} has several faces; groups need one face an image")
+        raise DataError(f"{images.folder}: {twice} has several faces; groups need one face per image")
     labels = dict(zip(sources, (images.classes[label] for label in images.labels), strict=True))
 
     def named(found: Predictions) -> dict[str, str | None]:
@@ -192,7 +192,7 @@ def tables(results: Results) -> dict[str, list[dict[str, object]]]:
 
 
 def render(results: Results, drawn: Mapping[str, str], options: Options) -> str:
-    """The page, with its figures inside."""
+    """Render the page with its figures."""
     from jinja2 import Environment
 
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)

@@ -1,4 +1,4 @@
-"""What a report measures, as typed results; `to_json` gives what metrics.json holds."""
+"""What a report measures, as typed results; `to_json` makes the content of metrics.json."""
 
 import dataclasses
 import math
@@ -13,7 +13,7 @@ from mftn.evaluate.scores import Scores
 
 Interval = tuple[float, float]
 Points = list[tuple[float, float]]
-"""Strength of a corruption and accuracy."""
+"""Pairs of a corruption's strength and the accuracy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,14 +22,14 @@ class DataSummary:
 
     Attributes:
         folder: The data set's folder.
-        title: Its name.
-        split: Which split.
+        title: The data set's name.
+        split: The split.
         protocol: Which images count; "labels" where nobody voted.
-        images: How many are evaluated.
-        excluded: How many the protocol excludes.
-        in_manifest: Both together.
+        images: Number of images evaluated.
+        excluded: Number of images that the protocol excludes.
+        in_manifest: Sum of both.
         classes: The expressions.
-        per_class: Evaluated images of each.
+        per_class: Number of evaluated images of each class.
     """
 
     folder: str
@@ -45,20 +45,20 @@ class DataSummary:
 
 @dataclass(frozen=True, slots=True)
 class DetailedScores(Scores):
-    """What a report adds to the scores of one output under one protocol; NaN where it keeps no image.
+    """The scores of one output under one protocol with what a report adds; NaN where the protocol keeps no image.
 
-    Wilson's interval is from 0 to 1 there: nothing is known.
+    Wilson's interval is then 0 to 1.
 
-    The calibration error of a head alone is NaN too: only the fused output is calibrated.
+    The calibration error of a single head is also NaN: only the fused output is calibrated.
 
     Attributes:
         bootstrap: 95 % interval of the accuracy by resampling.
-        macro_recall_interval: 95 % interval by resampling.
+        macro_recall_interval: 95 % interval of the macro recall by resampling.
         macro_f1: Mean F1 of the classes.
-        kappa: Cohen's.
-        top2: Share whose class is among the two most probable.
-        precision: (K,).
-        f1: (K,).
+        kappa: Cohen's kappa.
+        top2: Share of images whose class is among the two most probable.
+        precision: (K,) precision of each class.
+        f1: (K,) F1 of each class.
     """
 
     bootstrap: Interval
@@ -72,12 +72,12 @@ class DetailedScores(Scores):
 
 @dataclass(frozen=True, slots=True)
 class Raters:
-    """A model beside the raters.
+    """A model compared with the raters.
 
     Attributes:
         agreement: Accuracy by the share of raters who agree; see `metrics.agreement_curve`.
         divergence: Mean Kullback–Leibler divergence to their distribution, in nats.
-        median: Votes per image.
+        median: Median number of votes per image.
     """
 
     agreement: list[dict[str, float]]
@@ -90,11 +90,11 @@ class Robustness:
     """Accuracy on corrupted images.
 
     Attributes:
-        images: How many.
+        images: Number of images.
         clean: Accuracy without corruption.
-        mean: Over all corruptions and strengths.
-        by_corruption: Mean over the strengths.
-        curves: By corruption.
+        mean: Mean accuracy over all corruptions and strengths.
+        by_corruption: Mean accuracy over the strengths of each corruption.
+        curves: Accuracy by strength for each corruption.
     """
 
     images: int
@@ -109,10 +109,10 @@ class Deletion:
     """How the explained class's probability falls as locations are removed.
 
     Attributes:
-        images: How many.
-        fractions: Shares of the locations removed.
+        images: Number of images.
+        fractions: Fractions of the locations removed.
         curves: Mean probability by the order of removal.
-        area: Under each curve.
+        area: Area under each curve.
     """
 
     images: int
@@ -123,19 +123,19 @@ class Deletion:
 
 @dataclass(frozen=True, slots=True)
 class ModelResults:
-    """All that is measured of a model.
+    """Everything that is measured for a model.
 
     Attributes:
-        architecture: The network's name.
-        parameters: How many.
+        architecture: Name of the architecture.
+        parameters: Number of parameters.
         size: Height and width of its input in pixels.
-        temperature: That calibrates its probabilities.
+        temperature: Temperature that calibrates its probabilities.
         classes_omitted: Classes of the model that the data lacks.
-        classes_missing: Classes of the data that it does not know.
-        outputs: Scores by output (the fused one, heads, flip average) and protocol.
-        raters: Where raters voted.
-        robustness: Where it is measured.
-        deletion: Where it is measured.
+        classes_missing: Classes of the data that the model does not know.
+        outputs: Scores by output (fused, heads, flip average) and protocol.
+        raters: Comparison with the raters; None where nobody voted.
+        robustness: None if it is not measured.
+        deletion: None if it is not measured.
     """
 
     architecture: str
@@ -152,17 +152,17 @@ class ModelResults:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two models on the same images; differences are those of the second over the first.
+    """Two models on the same images; differences are the second minus the first.
 
     Attributes:
         first: The earlier model.
         second: The later one.
-        difference: Of the accuracies.
-        low: Lower end of its 95 % interval.
-        high: Upper end.
-        only_first: Images that the first alone gets right.
-        only_second: Images that the second alone gets right.
-        p: Of McNemar's exact test.
+        difference: Difference of the accuracies.
+        low: Lower bound of its 95 % interval.
+        high: Upper bound.
+        only_first: Number of images that only the first gets right.
+        only_second: Number of images that only the second gets right.
+        p: p of McNemar's exact test.
     """
 
     first: str
@@ -180,10 +180,10 @@ class Published:
     """Figures from the literature on this data set's test split.
 
     Attributes:
-        source: Where they are from.
+        source: Where the figures are from.
         rows: Accuracy in percent by model.
-        half_width: Half of the 95 % interval that the split's size gives, in points.
-        recall: By model, of each class in the data's order.
+        half_width: Half the width of the 95 % interval that follows from the split's size, in points.
+        recall: Recall of each class by model, in the data's order.
     """
 
     source: str
@@ -194,13 +194,13 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """All that a report holds.
+    """All results of a report.
 
     Attributes:
         data: The evaluated split.
-        models: By name.
-        pairs: Every two models.
-        published: Where figures are known.
+        models: Results by the model's name.
+        pairs: Comparisons of every two models.
+        published: Published figures; None if there are none.
         main: The protocol of tables and figures.
     """
 
@@ -212,7 +212,7 @@ class Results:
 
 
 def to_json(value: Any) -> Any:
-    """JSON's own types; a number that is none becomes null."""
+    """Convert to JSON's own types; NaN and infinity become null."""
     if dataclasses.is_dataclass(value):
         return {field.name: to_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):

@@ -1,7 +1,7 @@
 """Accuracy on corrupted images: the same corruptions, drawn with the same seeds, for every model.
 
-The idea of graded corruptions and of their mean is Hendrycks and Dietterich's (2019); the kinds are those that images
-of faces meet.
+Graded corruptions and their mean follow Hendrycks and Dietterich (2019); the kinds are those that images of faces
+undergo.
 """
 
 import io
@@ -26,11 +26,11 @@ BATCH = 64
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What a corruption needs beside the images.
+    """What a corruption needs besides the images.
 
     Attributes:
-        generator: Of random numbers.
-        landmarks: (5, 2) where the crops have theirs, in shares of the side.
+        generator: Random number generator.
+        landmarks: (5, 2) landmarks of the crops, as fractions of the side.
     """
 
     generator: torch.Generator
@@ -42,10 +42,10 @@ class Corruption:
     """A kind of corruption.
 
     Attributes:
-        name: In tables.
-        unit: What the strengths count.
-        strengths: From light to heavy.
-        apply: From uint8 crops (B, C, S, S), the strength and the scene to corrupted crops.
+        name: Name in tables.
+        unit: Unit of the strengths.
+        strengths: Strengths from light to heavy.
+        apply: Function of uint8 crops (B, C, S, S), strength and scene that returns corrupted crops.
     """
 
     name: str
@@ -64,10 +64,10 @@ def measure(
     """The fused logits on the chosen images, clean first, then for each corruption and strength.
 
     Args:
-        model: As `load_model` gives it.
+        model: A model from `load_model`.
         dataset: The split.
-        indices: Which images.
-        seed: Of the corruptions; the same seed corrupts the same images alike for every model.
+        indices: The images to use.
+        seed: Seed of the corruptions; with the same seed, images are corrupted in the same way for every model.
         on_step: Called after each strength.
 
     Yields:
@@ -87,7 +87,7 @@ def measure(
 
 
 def steps() -> int:
-    """How many strengths `measure` goes through."""
+    """Number of strengths that `measure` yields."""
     return len(list(_plan()))
 
 
@@ -143,7 +143,7 @@ def _signs(n: int, generator: torch.Generator) -> Tensor:
 
 
 def _warp(crops: Tensor, angles: Tensor, shifts: Tensor) -> Tensor:
-    """Turn by (B,) angles and move by (B, 2) half sides; the border is repeated."""
+    """Rotate by (B,) angles and translate by (B, 2) half sides; the border is repeated."""
     cos, sin = angles.cos(), angles.sin()
     theta = torch.stack([cos, -sin, shifts[:, 0], sin, cos, shifts[:, 1]], dim=1).view(-1, 2, 3)
     grid = F.affine_grid(theta, list(crops.shape), align_corners=False)
@@ -160,7 +160,7 @@ def _cover_mouth(crops: Tensor, strength: float, scene: Scene) -> Tensor:
 
 
 def _cover(crops: Tensor, strength: float, points: NDArray[np.float64], landmarks: NDArray[np.float64]) -> Tensor:
-    """A mid-grey bar over the points; at 100 % twice as wide as the eyes are apart, and six tenths of that high."""
+    """A mid-grey bar over the points; at 100 % twice as wide as the distance of the eyes, and 0.6 times that high."""
     apart = float(np.linalg.norm(landmarks[1] - landmarks[0]))
     centre = points.mean(axis=0)
     half = math.sqrt(strength / 100) * apart * np.array([1.0, 0.3])

@@ -1,4 +1,4 @@
-"""How good a network's output is on labelled images: the few numbers that are quoted, said in one way everywhere."""
+"""Scores of a network's output on labelled images: the few numbers that are quoted, defined in one place."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from mftn.evaluate import metrics
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Accuracy and what belongs beside it.
+    """Accuracy and related scores.
 
     Attributes:
-        images: How many images were labelled.
-        missed: How many of them have no output, because no face was found; they count as wrong.
+        images: Number of labelled images.
+        missed: Number of images without an output, because no face was found; they count as wrong.
         accuracy: Share of images whose most probable class is their label, 0 to 1.
         interval: Its 95 % interval (Wilson).
-        macro_recall: Mean recall of the classes that have images.
+        macro_recall: Mean recall over the classes that have images.
         calibration_error: Expected calibration error of the images with an output, 0 to 1; NaN without any.
-        recall: Of each class, 0 to 1; NaN for a class without images.
+        recall: Recall of each class, 0 to 1; NaN for a class without images.
         confusion: K×K counts of the images with an output: rows are labels, columns predictions.
     """
 
@@ -39,7 +39,7 @@ class Scores:
 
     @classmethod
     def of(cls, probabilities: NDArray[np.floating[Any]], labels: NDArray[Any]) -> Scores:
-        """Measure.
+        """Compute the scores.
 
         Args:
             probabilities: (n, K); a row of zeros is an image without an output.
@@ -70,7 +70,7 @@ class Scores:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Scores:
-        """Scores as metrics.json holds them, where null stands for NaN."""
+        """Scores from metrics.json, where null means NaN."""
 
         def known(value: Any) -> Any:
             if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""A split of a prepared data set as networks are measured on it."""
+"""A split of a prepared data set on which networks are measured."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -21,9 +21,9 @@ class EvaluatedSplit:
 
     Args:
         folder: A prepared data set.
-        split: Which split.
+        split: The split.
         protocol: Where raters voted: which images count, and their class.
-        channels: What the networks need.
+        channels: Numbers of channels that the networks need.
 
     Raises:
         DataError: The data set is missing, or the images do not add up to the manifest's.
@@ -61,19 +61,19 @@ class EvaluatedSplit:
         return x
 
     def sample(self, count: int, seed: int) -> list[int]:
-        """Images drawn with the seed, in order."""
+        """Indices of images drawn with the seed, in ascending order."""
         rng = np.random.default_rng(seed)
         chosen = rng.choice(len(self.dataset), min(count, len(self.dataset)), replace=False)
         return [int(index) for index in np.sort(chosen)]
 
     def sources(self) -> list[str]:
-        """The image that each crop was cut from, as the manifest names it."""
+        """The image that each crop was cut from, by its name in the manifest."""
         rows = read_manifest(self.folder, ["path", "source"]).to_pydict()
         source_of = dict(zip(rows["path"], rows["source"], strict=True))
         return [source_of[path] for path in self.dataset.paths]
 
     def summary(self) -> DataSummary:
-        """What the report says of it."""
+        """The split's summary for the report."""
         return DataSummary(
             folder=self.folder.name,
             title=self.about.get("title") or self.folder.name,

@@ -228,9 +228,9 @@ def test_images_of_one_name_in_other_folders_are_not_mixed_up() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"label": ["grin"] * 40}, "'grin' in label is no expression"),
+        ({"label": ["grin"] * 40}, "'grin' in label is not an expression"),
         ({"image": ["0.jpg"] * 40}, "has two rows"),
-        ({"image": [f"x{n}.jpg" for n in range(40)]}, "none of its images was predicted"),
+        ({"image": [f"x{n}.jpg" for n in range(40)]}, "none of its images has a prediction"),
         ({"sex": ["f"] * 40}, "has no column of groups"),
         ({"person": [""] * 40}, "an image has no person"),
         ({"person": ["unknown"] * 20 + [str(n) for n in range(20)]}, "an image has no person"),
@@ -248,7 +248,7 @@ def test_a_sheet_that_makes_no_sense_is_refused(change: dict[str, list[str]], me
 def test_columns_that_are_missing_are_named() -> None:
     sheet = people(40, sex=["f", "m"] * 20)
     found = table([(f"{n}.jpg", "happiness") for n in range(40)])
-    with pytest.raises(DataError, match="lacks a column label, or name it with --label"):
+    with pytest.raises(DataError, match=r"lacks a column label \(or give its name with --label\)"):
         mftn.compare_groups(found, sheet)
     with pytest.raises(DataError, match="lacks the column strength"):
         mftn.compare_groups(found, sheet.assign(label="happy"), adjust=["strength"])

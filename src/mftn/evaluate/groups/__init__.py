@@ -1,1 +1,1 @@
-"""Results by group: is a model right as often for one group of people as for another, where the images are alike?"""
+"""Results by group: is a model right as often for one group of people as for another, given comparable images?"""

@@ -1,7 +1,7 @@
-"""Shares of right images by group, and every comparison between groups: as the images are, and where they are alike.
+"""Shares of right images by group, and every comparison between groups, without and with adjustment for covariates.
 
-The unit is the person. A gap is called a difference after Holm's correction over all comparisons, and in a model that
-holds the covariates where there are any; a group of few people is shown and not judged.
+The unit is the person. A gap is called a difference only after Holm's correction over all comparisons, in a model with
+the covariates if there are any; a group of few people is shown but not judged.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mftn.evaluate.groups.sheet import LabelledImages
 from mftn.evaluate.metrics import wilson_interval
 
 STRATA = 5
-"""Strata that a covariate of many numbers is cut into for matching."""
+"""Number of strata into which a covariate with many values is cut for matching."""
 KNOWN = 0.8
 """A covariate that is known for a smaller share of either side's images is not adjusted for."""
 
@@ -28,7 +28,7 @@ Bools = NDArray[np.bool_]
 
 
 def compare(images: LabelledImages, options: GroupOptions | None = None) -> GroupResults:
-    """Compare the groups of every column on every label, and on all labels together with the label in the model."""
+    """Compare the groups of every column for every label, and for all labels together with the label in the model."""
     options = options or GroupOptions()
     shown = sorted(set(images.labels.tolist()))
     labels = [ALL, *shown] if len(shown) > 1 else shown
@@ -54,17 +54,17 @@ def compare(images: LabelledImages, options: GroupOptions | None = None) -> Grou
 
 
 def _notes_of_omitted(comparisons: Sequence[Comparison]) -> list[str]:
-    """A line for each covariate that is not in every model."""
+    """A note for each covariate that is not in every model."""
     omitted = Counter(name for found in comparisons for name in found.omitted)
     return [
-        f"{name} is not in the model of {count} of {len(comparisons)} comparisons: there it is known, with those "
-        f"before it, for less than {100 * KNOWN:.0f} % of a side's images, or the same for all of them"
+        f"{name} is not in the model of {count} of {len(comparisons)} comparisons: it is known there, together with "
+        f"the covariates before it, for less than {100 * KNOWN:.0f} % of a side's images, or is the same for all"
         for name, count in omitted.items()
     ]
 
 
 def _natural(name: str) -> tuple[float, str]:
-    """Bands of numbers in their order, then words."""
+    """Sort key: bands of numbers in ascending order, then text."""
     first = name.split(" ", maxsplit=1)[0]
     try:
         return float(first), name
@@ -106,7 +106,7 @@ def _compare(
     adjusted = _test(inside, _design(labels, list(covariates.values())), right, people) if judged and known else None
     strata = _strata(labels, list(covariates.values()))
     difference, interval, _ = intervals.difference(inside, right, people, np.zeros(len(right), np.int64), options.seed)
-    if all(len(set(right[side].tolist())) == 1 for side in (inside, ~inside)):  # every draw of people is alike
+    if all(len(set(right[side].tolist())) == 1 for side in (inside, ~inside)):  # every draw of people gives the same
         interval = intervals.newcombe([float(right[side][0]) for side in (inside, ~inside)], sides)
     matched = None
     if judged and known:
@@ -136,7 +136,7 @@ def _compare(
 def _test(inside: Bools, null: NDArray[np.float64], right: NDArray[np.float64], people: NDArray[np.int64]) -> Test:
     group = inside.astype(float)
     full = np.column_stack([null, group])
-    if np.linalg.matrix_rank(full) < full.shape[1]:  # a covariate says who is in the group
+    if np.linalg.matrix_rank(full) < full.shape[1]:  # a covariate determines who is in the group
         return Test(float("nan"), (0.0, float("inf")), 1.0)
     middle = float(logistic.fit(full, right)[-1])
     p = logistic.score_test(group, null, right, people)
@@ -145,10 +145,10 @@ def _test(inside: Bools, null: NDArray[np.float64], right: NDArray[np.float64], 
 
 
 def _known_covariates(images: LabelledImages, chosen: Bools, inside: Bools) -> tuple[list[str], Bools]:
-    """Those that are known together for most images of either side, and not the same for all; and the images.
+    """The covariates that are known together for most images on each side and vary, and the images that have them.
 
-    Both models see the same images: those for which all these covariates are known. A label that lacks a covariate
-    altogether does not count.
+    Both models use the same images: those for which all these covariates are known. A label for which a covariate is
+    never known does not count.
     """
     found, kept = list[str](), chosen
     for name, values in images.covariates.items():
@@ -162,7 +162,7 @@ def _known_covariates(images: LabelledImages, chosen: Bools, inside: Bools) -> t
 
 
 def _unknown_label(images: LabelledImages, covariate: str) -> Bools:
-    """(n,) whether the covariate is unknown for all images of the image's label: the label then stands for it."""
+    """(n,) whether the covariate is unknown for all images of the image's label: the label then replaces it."""
     unknown = np.zeros(len(images.names), bool)
     for label in set(images.labels.tolist()):
         of_label = images.labels == label
@@ -172,7 +172,7 @@ def _unknown_label(images: LabelledImages, covariate: str) -> Bools:
 
 
 def _within_labels(values: NDArray[np.float64], labels: NDArray[np.str_]) -> NDArray[np.float64]:
-    """Standardised, and centred within each label; 0 for a label whose values are unknown."""
+    """The values standardised and centred within each label; 0 for a label whose values are unknown."""
     centred = np.zeros(len(values))
     for label in set(labels.tolist()):
         of_label = labels == label
@@ -183,7 +183,7 @@ def _within_labels(values: NDArray[np.float64], labels: NDArray[np.str_]) -> NDA
 
 
 def _design(labels: NDArray[np.str_], covariates: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Constant, labels but one, covariates that add something to these."""
+    """Columns of the model: constant, all labels but one, and covariates that are not collinear with these."""
     shown = sorted(set(labels.tolist()))[1:]
     design = np.column_stack([np.ones(len(labels)), *((labels == label).astype(float) for label in shown)])
     for values in covariates:
@@ -194,7 +194,7 @@ def _design(labels: NDArray[np.str_], covariates: Sequence[NDArray[np.float64]])
 
 
 def _strata(labels: NDArray[np.str_], covariates: Sequence[NDArray[np.float64]]) -> NDArray[np.int64]:
-    """(n,) numbers of strata: labels by values of the covariates, or by fifths where there are many values."""
+    """(n,) strata: labels × values of the covariates, or their fifths where there are many values."""
     keys = [np.unique(labels, return_inverse=True)[1]]
     for values in covariates:
         edges = np.unique(values)
@@ -210,7 +210,7 @@ def _imbalance(values: NDArray[np.float64], inside: Bools) -> tuple[float, float
     if not len(a) or not len(b):
         return float("nan"), float("nan"), float("nan")
     spread = float(np.sqrt((a.var() + b.var()) / 2))
-    constant = spread <= 1e-9 * np.ptp(np.append(a, b))  # but for rounding
+    constant = spread <= 1e-9 * np.ptp(np.append(a, b))  # up to rounding
     return float(a.mean()), float(b.mean()), float("nan") if constant else float((a.mean() - b.mean()) / spread)
 
 

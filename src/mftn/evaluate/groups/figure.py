@@ -1,4 +1,4 @@
-"""The figure of results by group: shares with intervals beside odds ratios, as the images are and adjusted."""
+"""The figure of results by group: shares with intervals beside odds ratios, unadjusted and adjusted."""
 
 from collections.abc import Mapping
 
@@ -11,11 +11,11 @@ from mftn.evaluate.groups.words import people
 
 BLUE, ORANGE, GREY, INK = "#0072B2", "#D55E00", "#8C8C8C", "#1A1A1A"
 LOWEST, HIGHEST = 0.02, 50.0
-"""Odds ratios that are drawn; longer intervals end there."""
+"""Range of odds ratios that is drawn; intervals are cut off there."""
 
 
 def draw_groups(models: Mapping[str, GroupResults]) -> Figure:
-    """A row for each column, label and group; a panel of odds ratios where anything was tested."""
+    """One row per column, label and group, beside a panel with the odds ratios that were tested."""
     rows = [(name, share) for name, results in models.items() for share in results.shares]
     figure = new_figure(11, 1.4 + 0.27 * max(len(rows), 3))
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(1.1, 1))
@@ -48,15 +48,15 @@ def draw_groups(models: Mapping[str, GroupResults]) -> Figure:
     left.set_yticks(range(len(rows)), names, fontsize=8)
     left.set_ylim(len(rows) - 0.4, -0.6)
     left.set_xlim(-2, 102)
-    left.set_xlabel("images named right, %, with 95 % interval", fontsize=9)
+    left.set_xlabel("images classified correctly (%), with 95 % interval", fontsize=9)
     right.set_xscale("log")
     right.set_xlim(LOWEST, HIGHEST)
     right.set_xticks([0.05, 0.2, 1, 5, 20], ["0.05", "0.2", "1", "5", "20"])
     right.axvline(1, color=INK, linewidth=0.8)
-    right.set_xlabel("odds ratio against the other group, or all others", fontsize=9)
+    right.set_xlabel("odds ratio against the other group or all others", fontsize=9)
     adjusted = sorted({name for results in models.values() for name in results.adjusted_for})
     handles = [("o", BLUE, BLUE, "share"), ("o", GREY, "white", "share, too few people to judge")]
-    handles += [("D", GREY, "white", "odds ratio, images as they are")]
+    handles += [("D", GREY, "white", "odds ratio, unadjusted")]
     handles += [("D", ORANGE, ORANGE, f"odds ratio with {' and '.join(adjusted)} in the model")] if adjusted else []
     for marker, colour, fill, text in handles:
         left.plot([], [], marker, color=colour, markerfacecolor=fill, label=text)

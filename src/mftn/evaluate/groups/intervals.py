@@ -1,4 +1,4 @@
-"""Differences of shares within strata, and 95 % intervals by drawing people with replacement."""
+"""Differences of shares within strata, and 95 % intervals by resampling people with replacement."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from mftn.evaluate.groups.results import Interval
 from mftn.evaluate.metrics import wilson_interval
 
 DRAWS = 2000
-"""Draws of people for an interval."""
+"""Number of resamples of people for an interval."""
 
 
 def difference(
@@ -22,7 +22,7 @@ def difference(
 ) -> tuple[float, Interval, int]:
     """Difference of shares within strata, its interval, and how many images have a counterpart."""
     count = int(strata.max()) + 1
-    cells = np.zeros((len(right), 4 * count))  # of each stratum: images and right images, in the group and outside
+    cells = np.zeros((len(right), 4 * count))  # per stratum: images and right images, in the group and outside
     rows = np.arange(len(right))
     place = 4 * strata + 2 * ~inside
     cells[rows, place], cells[rows, place + 1] = 1, right
@@ -36,7 +36,7 @@ def difference(
 
 
 def newcombe(shares: Sequence[float], people: Sequence[int]) -> Interval:
-    """Newcombe's interval of the difference of two shares (1998, method 10), each over people who are all alike."""
+    """Newcombe's interval of the difference of two shares (1998, method 10), each 0 or 1 for all of its people."""
     (one, other), bounds = shares, [wilson_interval(round(s * n), n) for s, n in zip(shares, people, strict=True)]
     (low, high), (other_low, other_high) = bounds
     difference = one - other
@@ -56,9 +56,9 @@ def _weighted_gap(cells: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def drawn_sums(sums: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
-    """(DRAWS, M) totals when as many people are drawn with replacement, from each person's (N, M) sums.
+    """(DRAWS, M) totals of as many people drawn with replacement, from each person's (N, M) sums.
 
-    People who are alike are drawn as one kind, so that many people cost little.
+    People with the same sums are drawn as one kind, so that many people cost little.
     """
     kinds, counts = np.unique(sums, axis=0, return_counts=True)
     drawn = np.random.default_rng(seed).multinomial(len(sums), counts / len(sums), DRAWS)
@@ -66,7 +66,7 @@ def drawn_sums(sums: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
 
 
 def percentiles(values: NDArray[np.float64]) -> Interval:
-    """The middle 95 % of the known values, NaN where none is known."""
+    """The middle 95 % of the known values; NaN where none is known."""
     known = values[np.isfinite(values)]
     if not len(known):
         return float("nan"), float("nan")

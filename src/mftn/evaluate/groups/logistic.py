@@ -1,7 +1,7 @@
-"""Logistic regression that stays finite, and a score test over people with the interval that belongs to it.
+"""Logistic regression that stays finite, and a score test over people with the matching interval.
 
-A model that names every broad smile and no faint one separates its images by strength, where maximum likelihood (and
-with it GEE) has no finite answer. Firth's penalty (Firth 1993; Heinze & Schemper 2002) has one.
+A model that recognises every broad smile and no faint one separates its images by strength; maximum likelihood (and
+with it GEE) then has no finite solution. Firth's penalty (Firth 1993; Heinze & Schemper 2002) gives one.
 """
 
 from collections.abc import Callable
@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 STEPS, LONGEST, CLOSE = 200, 2.0, 1e-8
-"""Newton steps at most, the longest step of a coefficient, and the change that ends them."""
+"""Maximum number of Newton steps, the longest step of a coefficient, and the change at which they stop."""
 LARGEST = 20.0
-"""Coefficient beyond which an interval is open."""
+"""An interval that extends beyond this coefficient is unbounded."""
 
 
 def fit(design: Floats, right: Floats, offset: Floats | float = 0.0) -> Floats:
@@ -23,7 +23,7 @@ def fit(design: Floats, right: Floats, offset: Floats | float = 0.0) -> Floats:
     Args:
         design: (n, P) of full rank; standardised columns converge best.
         right: (n,) 0 or 1.
-        offset: (n,) Added to the logits.
+        offset: (n,) added to the logits.
     """
     coefficients = np.zeros(design.shape[1])
     for _ in range(STEPS):
@@ -38,16 +38,16 @@ def fit(design: Floats, right: Floats, offset: Floats | float = 0.0) -> Floats:
 
 
 def probabilities(design: Floats, coefficients: Floats, offset: Floats | float = 0.0) -> Floats:
-    """(n,)"""
+    """(n,) probabilities of a right image."""
     return 1 / (1 + np.exp(-np.clip(design @ coefficients + offset, -30, 30)))
 
 
 def score_test(group: Floats, null: Floats, right: Floats, people: NDArray[np.int64]) -> float:
-    """Two-sided p that a group adds nothing to the null model, by Student's t over people.
+    """Two-sided p of the hypothesis that a group adds nothing to the null model, by Student's t over people.
 
-    Only the model without the group is fitted, so that a group that is right throughout does no harm. What each person
-    adds to the score beyond the null model's columns (Hemerik et al. 2020 call it the effective score) is summed; the
-    spread of the sum is the larger of the people's and the model's.
+    Only the model without the group is fitted, so a group that is always right does no harm. What each person adds to
+    the score beyond the null model's columns (the effective score of Hemerik et al. 2020) is summed; the standard error
+    of the sum is the larger of that over people and that of the model.
 
     Args:
         group: (n,) 1 where the image is of the group, else 0.
@@ -63,7 +63,7 @@ def score_test(group: Floats, null: Floats, right: Floats, people: NDArray[np.in
 def score_interval(
     group: Floats, null: Floats, right: Floats, people: NDArray[np.int64], near: float
 ) -> tuple[float, float]:
-    """The group's coefficients that the score test does not reject at 5 %: it holds 0 just where the test's p is above.
+    """The group's coefficients that the score test does not reject at 5 %: 0 is among them just if p is above that.
 
     Args:
         group: (n,) 1 where the image is of the group, else 0.
@@ -83,14 +83,14 @@ def score_interval(
 
 
 def _bound(score: Callable[[float], float], critical: float, near: float, direction: int) -> float:
-    """Where the test begins to reject, away from the estimate, below (−1) or above it (1); infinite if nowhere.
+    """Where the test begins to reject, below (−1) or above (1) the estimate; infinite if it never does.
 
-    Farther out the score may be accepted again. So the first step is to 0, where the test looks, if 0 lies there.
+    Farther out the score may be accepted again. So the first step is to 0, where the test looks, if it lies this way.
     """
     from scipy.optimize import brentq
 
     def accepted(coefficient: float) -> float:
-        return direction * score(coefficient) + critical  # positive where it is
+        return direction * score(coefficient) + critical  # positive where it is accepted
 
     inside, width = near, 0.5
     while accepted(inside) <= 0 and abs(inside) < LARGEST:
@@ -104,7 +104,7 @@ def _bound(score: Callable[[float], float], critical: float, near: float, direct
 
 
 def _score(group: Floats, null: Floats, right: Floats, people: NDArray[np.int64], coefficient: float) -> float:
-    """Student's t of the score over people where the group has this coefficient."""
+    """Student's t of the score over people if the group has this coefficient."""
     offset = coefficient * group
     p, inverse = _state(null, fit(null, right, offset), offset)
     weights = p * (1 - p)

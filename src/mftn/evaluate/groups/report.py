@@ -1,4 +1,4 @@
-"""groups.html, groups.csv, group_comparisons.csv, groups.json and the figure."""
+"""Write groups.html, groups.csv, group_comparisons.csv, groups.json and the figure."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ OUTPUTS = (*ALWAYS, COMPARISONS)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GroupReport:
-    """Results by group of one model or several.
+    """Results by group of one or more models.
 
     Attributes:
-        models: By name.
+        models: Results by the model's name.
     """
 
     models: Mapping[str, GroupResults]
@@ -49,13 +49,13 @@ class GroupReport:
         Args:
             predicted: Model → source → expression, None where no face was found.
             request: People and what is compared.
-            labels: Source → expression, where people.csv does not have it.
+            labels: Source → expression, for labels that are not in people.csv.
         """
         found = {name: compare(join(request, named, labels), request.options) for name, named in predicted.items()}
         return cls(found)
 
     def lines(self) -> list[str]:
-        """What was found, in sentences: a headline of each model, then its comparisons that could be judged."""
+        """The findings as sentences: for each model a headline, then the comparisons that could be judged."""
         found = []
         for name, results in self.models.items():
             found.append(f"{name}: {words.headline(results)}")
@@ -63,10 +63,10 @@ class GroupReport:
         return found
 
     def write(self, out: str | Path) -> Path:
-        """Write `OUTPUTS` into a folder, without `COMPARISONS` where there are none; the page's path.
+        """Write `OUTPUTS` into a folder, without `COMPARISONS` if there are none, and return the page's path.
 
         Raises:
-            OutputError: The folder has a file of such a name that no report wrote.
+            OutputError: The folder has a file with one of these names that no report wrote.
         """
         from mftn.evaluate.figures import save_figure
         from mftn.evaluate.groups.figure import draw_groups
@@ -88,10 +88,10 @@ class GroupReport:
 
 
 def check_folder(out: Path) -> None:
-    """Refuse a folder with a file that a report of groups would replace and no earlier one wrote.
+    """Refuse a folder with a file that a report of groups would replace but no earlier one wrote.
 
     Raises:
-        OutputError: It has one.
+        OutputError: The folder has such a file.
     """
     ResultFolder(out, INDEX).check(OUTPUTS)
 
@@ -106,19 +106,19 @@ def compare_groups(
     options: GroupOptions | None = None,
     name: str = "the model",
 ) -> GroupReport:
-    """Compare how often photographs of different groups of people are named right.
+    """Compare how often photographs of different groups of people are classified correctly.
 
     Args:
-        table: What `mftn predict` wrote, or a data frame of that form, or predictions.
+        table: A file written by `mftn predict`, a data frame of that form, or predictions.
         people: A CSV file or a data frame: image, label, person, and a column for each kind of group.
         by: The columns of groups; all by default.
-        adjust: Columns of what makes an image easy or hard, such as the expression's intensity.
-        label: The column of the expression, where it is not named label or expression.
+        adjust: Columns with what makes an image easy or hard, such as the expression's intensity.
+        label: The column of the expression, if it is not called label or expression.
         options: How groups are compared.
-        name: The model's, in the report.
+        name: The model's name in the report.
 
     Raises:
-        DataError: A table cannot be read, or they do not fit each other.
+        DataError: A table cannot be read, or the tables do not match.
         ConfigError: An option is out of range.
     """
     request = GroupRequest(people, tuple(by), tuple(adjust), label, options or GroupOptions())

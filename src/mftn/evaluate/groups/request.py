@@ -1,4 +1,4 @@
-"""Which groups are compared, and how; imports nothing heavy, so that the command line may."""
+"""Which groups are compared, and how; imports nothing heavy, so that the command line can import it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class GroupOptions:
     """How groups are compared.
 
     Attributes:
-        fewest: People that a group needs on each side of a comparison to be judged.
-        alpha: A difference is called at this level of Holm's corrected p.
-        seed: Of the intervals that draw people.
+        fewest: People needed on each side of a comparison for it to be judged.
+        alpha: A difference is reported below this level of Holm's corrected p.
+        seed: Seed of the intervals that resample people.
     """
 
     fewest: int = 30
@@ -37,10 +37,10 @@ class GroupRequest:
 
     Attributes:
         people: people.csv or a data frame: image, label, person, and a column for each kind of group.
-        by: The columns of groups; none stands for every column with two to twelve levels. Many numbers are cut into
-            thirds.
-        adjust: Columns of numbers, or of two words, that make an image easy or hard, such as the expression's
-            intensity.
+        by: The columns of groups; if empty, every column with two to twelve levels. Columns with many numbers are cut
+            into thirds.
+        adjust: Columns of numbers, or of two different words, with what makes an image easy or hard, such as the
+            expression's intensity.
         label: The column of the expression; empty for label or expression.
         options: How groups are compared.
     """

@@ -10,7 +10,7 @@ OTHERS = "all others"
 
 Interval = tuple[float, float]
 Verdict = Literal["difference", "difference, not adjusted", "none established", "all alike", "too few people"]
-"""What may be said; all alike: every image is right, or every one wrong."""
+"""What may be concluded; "all alike" means that every image is right, or that every image is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,13 +21,13 @@ class Share:
         column: The column of groups.
         group: Its level.
         label: The expression, or `ALL`.
-        people: How many.
-        images: How many.
-        right: How many are named right.
-        missed: How many show no face to the detector; they are wrong.
+        people: Number of people.
+        images: Number of images.
+        right: Number of images classified correctly.
+        missed: Number of images in which no face was found; they count as wrong.
         share: right / images.
-        interval: Its 95 % interval: Wilson's over people where everybody has one image or all images are alike, else by
-            drawing people.
+        interval: Its 95 % interval: Wilson's over people where everybody has one image, or all images are right or all
+            wrong; otherwise by resampling people.
         covariates: Mean of each covariate, NaN where it is unknown.
     """
 
@@ -45,12 +45,13 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Test:
-    """One model's answer.
+    """Result of one model.
 
     Attributes:
-        odds_ratio: Odds of a right image in the group, over those of the others; NaN where a covariate is the group.
+        odds_ratio: Odds of a right image in the group over those of the others; NaN where a covariate is the group
+            itself.
         interval: Its 95 % interval: the odds ratios that the score test does not reject, up to infinity.
-        p: Of the score test over people.
+        p: p of the score test over people.
     """
 
     odds_ratio: float
@@ -60,12 +61,12 @@ class Test:
 
 @dataclass(frozen=True, slots=True)
 class Matched:
-    """Images compared with those of the same strata of the covariates alone.
+    """Images compared only within the same strata of the covariates.
 
     Attributes:
-        images: How many have a counterpart in the other group.
-        difference: Of the shares, weighted as Mantel and Haenszel do; NaN where no image has a counterpart.
-        interval: Its 95 % interval by drawing people.
+        images: Number of images with a counterpart in the other group.
+        difference: Difference of the shares with Mantel–Haenszel weights; NaN where no image has a counterpart.
+        interval: Its 95 % interval by resampling people.
     """
 
     images: int
@@ -82,21 +83,21 @@ class Comparison:
         group: One level.
         other: The other level; `OTHERS` where there are more than two.
         label: The expression, or `ALL`.
-        people: In both, and fewer where they share people.
-        images: In both.
-        group_right: Right images and all images of the group.
-        other_right: The same of the other.
-        difference: Of the shares, group minus other.
-        interval: Its 95 % interval by drawing people.
-        raw: The images as they are; None where there are too few people, or all images are right or all wrong.
-        adjusted: With the covariates in the model; None without any.
-        matched: By strata of the covariates; None without any.
-        covariates: Those in the model.
-        omitted: Those that were asked for and are known for too few images of a side, or the same for all of them.
-        imbalance: Of each covariate: means of the group and of the other, and their difference in standard deviations;
-            NaN where a group has no known value, the difference also where neither group varies.
-        p_holm: Of `adjusted`, or else `raw`, corrected over all comparisons; NaN where nothing is tested.
-        verdict: What may be said.
+        people: Number of different people in both.
+        images: Number of images in both.
+        group_right: Number of right images and of all images in the group.
+        other_right: The same for the other.
+        difference: Difference of the shares, group minus other.
+        interval: Its 95 % interval by resampling people.
+        raw: Test without covariates; None where there are too few people, or all images are right or all wrong.
+        adjusted: Test with the covariates in the model; None without covariates.
+        matched: Comparison within strata of the covariates; None without covariates.
+        covariates: Covariates in the model.
+        omitted: Requested covariates that are known for too few images of a side, or the same for all of them.
+        imbalance: For each covariate: means of the group and of the other, and their difference in standard deviations;
+            NaN where a group has no known value; the difference is also NaN where neither group varies.
+        p_holm: p of `adjusted`, or else `raw`, corrected over all comparisons; NaN where nothing is tested.
+        verdict: What may be concluded.
     """
 
     column: str
@@ -124,12 +125,12 @@ class GroupResults:
     """All that was compared for one model.
 
     Attributes:
-        images: How many.
-        people: How many.
-        missed: Images without a face.
-        shares: Of every column, group and label.
-        comparisons: Of every column, group and label.
-        adjusted_for: The covariates that were asked for.
+        images: Number of images.
+        people: Number of people.
+        missed: Number of images without a face.
+        shares: Shares of every column, group and label.
+        comparisons: Comparisons of every column, group and label.
+        adjusted_for: The requested covariates.
         notes: What was left out or assumed.
         options: How groups were compared.
     """

@@ -1,4 +1,4 @@
-"""people.csv beside predictions: whose image it is, what it shows, its groups, and whether it is named right."""
+"""Join people.csv with predictions: each image's person, label and groups, and whether it is classified correctly."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from mftn.labels import EXPRESSIONS, find_expression
 
 IMAGE_COLUMNS = ("image", "path", "source", "file")
 OTHER_COLUMNS = ("label", "expression", "person", "split", "left", "top", "right", "bottom")
-"""Columns that are no groups."""
+"""Columns that are not groups."""
 UNKNOWN = ("", "na", "n/a", "nan", "unknown")
-"""Words for what is not known. "none" is no such word among groups: no glasses, no beard."""
+"""Text that means unknown. "none" is not among them, since it can be a group: no glasses, no beard."""
 MOST_LEVELS, BANDS = 12, 3
-"""Levels of a column of groups at most; bands that a column of many numbers is cut into."""
+"""Maximum number of levels of a column of groups; number of bands that a column of many numbers is cut into."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelledImages:
-    """Images with a label, a person and a prediction, n of them.
+    """n images with a label, a person and a prediction.
 
     Attributes:
-        names: (n,) as people.csv names them.
+        names: (n,) names in people.csv.
         people: (n,) numbers of the people, 0 to N−1.
         labels: (n,) expressions.
         right: (n,) whether the prediction is the label; an image without a face is wrong.
@@ -52,10 +52,10 @@ class LabelledImages:
 
 
 def predicted_expressions(table: Table) -> dict[str, str | None]:
-    """Of each photograph in what `mftn predict` wrote: the largest face's expression, None where no face was found.
+    """The expression of the largest face by photograph, from the output of `mftn predict`; None without a face.
 
     Raises:
-        DataError: The table cannot be read, or is of a video.
+        DataError: The table cannot be read, or contains a video.
     """
     found: dict[str, str | None] = {}
     with Tables(table) as tables:
@@ -75,15 +75,15 @@ def predicted_expressions(table: Table) -> dict[str, str | None]:
 def join(
     request: GroupRequest, predicted: Mapping[str, str | None], labels: Mapping[str, str] | None = None
 ) -> LabelledImages:
-    """Put the rows of people.csv beside the predictions.
+    """Join the rows of people.csv with the predictions.
 
     Args:
         request: people.csv and its columns.
         predicted: Expression by source; None where no face was found.
-        labels: Expression by source, where a prepared data set has it and not people.csv.
+        labels: Expression by source, if a prepared data set has it rather than people.csv.
 
     Raises:
-        DataError: A column is missing, a cell makes no sense, or no image is in both.
+        DataError: A column is missing, a cell cannot be understood, or no image is in both.
     """
     by, adjust, label = (
         [name.strip().lower() for name in names] for names in (request.by, request.adjust, [request.label])
@@ -125,14 +125,14 @@ def join(
 def _with_predictions(
     frame: pd.DataFrame, image: str, predicted: Mapping[str, str | None], name: str, notes: list[str]
 ) -> pd.DataFrame:
-    """The rows whose image was predicted, with its source in a column of its own."""
+    """The rows whose image has a prediction, with its source in an extra column."""
     sources = Sources(predicted)
     frame["__source"] = [sources.find(word, name) for word in frame[image]]
     known = frame["__source"].dropna()
     if twice := known[known.duplicated()].tolist():
-        raise DataError(f"{name}: {twice[0]} has two rows; give each image one")
+        raise DataError(f"{name}: {twice[0]} has two rows; give each image one row")
     if known.empty:
-        raise DataError(f"{name}: none of its images was predicted, such as {frame[image].iloc[0]}")
+        raise DataError(f"{name}: none of its images has a prediction, for example {frame[image].iloc[0]}")
     if count := len(frame) - len(known):
         first = frame[image][frame["__source"].isna()].iloc[0]
         notes.append(f"{count:,} of {len(frame):,} rows of {name} have no prediction and are left out: {first} …")
@@ -144,7 +144,7 @@ def _with_predictions(
 def _first(frame: pd.DataFrame, wanted: Sequence[str], name: str, what: str) -> str:
     found = next((column for column in wanted if column in frame), None)
     if found is None:
-        hint = "" if what == "image" else f", or name it with --{what}"
+        hint = "" if what == "image" else f" (or give its name with --{what})"
         raise DataError(f"{name}: lacks a column {what}{hint}; it has {', '.join(frame.columns)}")
     return found
 
@@ -152,19 +152,19 @@ def _first(frame: pd.DataFrame, wanted: Sequence[str], name: str, what: str) -> 
 def _expression(word: str, name: str, column: str) -> str:
     found = "" if word.lower() in (*UNKNOWN, "none") else find_expression(word)
     if found is None:
-        raise DataError(f"{name}: {word!r} in {column} is no expression; known are {', '.join(EXPRESSIONS)}")
+        raise DataError(f"{name}: {word!r} in {column} is not an expression; choose from {', '.join(EXPRESSIONS)}")
     return found
 
 
 def _people(frame: pd.DataFrame, name: str, notes: list[str]) -> NDArray[np.int64]:
     if "person" not in frame:
         notes.append(
-            f"{name} has no column person, so every image counts as another person; where people have several images, "
-            "intervals are then too narrow and too much is found"
+            f"{name} has no column person, so every image counts as a different person; if people have several images, "
+            "intervals are too narrow and too many differences are found"
         )
         return np.arange(len(frame))
     if frame["person"].str.lower().isin(UNKNOWN).any():
-        raise DataError(f"{name}: an image has no person; name everybody, or leave the column out")
+        raise DataError(f"{name}: an image has no person; fill in every cell, or leave the column out")
     codes: NDArray[np.int64] = pd.factorize(frame["person"])[0].astype(np.int64)
     return codes
 
@@ -183,10 +183,11 @@ def _groups(
         if not 2 <= known.nunique() <= MOST_LEVELS:
             if asked:
                 raise DataError(f"{name}: {column} has {known.nunique()} levels; two to {MOST_LEVELS} can be compared")
-            notes.append(f"{column} has {known.nunique()} levels and is not compared (two to {MOST_LEVELS} are)")
+            notes.append(f"{column} has {known.nunique()} levels and is not compared (two to {MOST_LEVELS} can be)")
             continue
         if len(known) < len(words):
-            notes.append(f"{column} is unknown for {len(words) - len(known):,} images, which its comparisons leave out")
+            unknown = len(words) - len(known)
+            notes.append(f"{column} is unknown for {unknown:,} images, which are left out of its comparisons")
         found[column] = words.to_numpy(dtype=np.str_)
     if not found:
         raise DataError(f"{name}: has no column of groups; add one, such as gender or age")
@@ -194,7 +195,7 @@ def _groups(
 
 
 def _bands(words: pd.Series, numbers: pd.Series) -> pd.Series:
-    """Numbers as thirds, each named by its lowest and highest number; equal ones are in the same, however many."""
+    """Numbers cut into thirds, each named by its lowest and highest number; equal numbers are always together."""
     thirds = np.ceil(BANDS * numbers.rank(pct=True))
     ends = {band: dict.fromkeys((part.min(), part.max())) for band, part in numbers.groupby(thirds)}
     names = {band: " to ".join(f"{end:g}" for end in each) for band, each in ends.items()}
@@ -204,14 +205,14 @@ def _bands(words: pd.Series, numbers: pd.Series) -> pd.Series:
 
 
 def _numbers(words: pd.Series, name: str) -> NDArray[np.float64]:
-    """Numbers, or 0 and 1 for a column of two words."""
+    """Numbers, or 0 and 1 for a column with two different words."""
     known = words[~words.str.lower().isin(UNKNOWN)]
     numbers = pd.to_numeric(known, errors="coerce")
     if numbers.isna().any() and known.nunique() == 2:
         numbers = (known == sorted(known.unique())[1]).astype(float)
     if numbers.isna().any():
         raise DataError(
-            f"{name}: {words.name} holds {known[numbers.isna()].iloc[0]!r}; to adjust for, it needs numbers"
+            f"{name}: {words.name} contains {known[numbers.isna()].iloc[0]!r}; a column to adjust for needs numbers"
         )
     values: Any = np.full(len(words), np.nan)
     values[known.index] = numbers

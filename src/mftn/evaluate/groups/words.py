@@ -1,15 +1,15 @@
-"""What a comparison means, in sentences that say neither more nor less than was found."""
+"""Comparisons as sentences that say neither more nor less than was found."""
 
 import math
 
 from mftn.evaluate.groups.results import Comparison, GroupResults, Share, Test
 
 ENOUGH_MATCHED = 0.7
-"""A smaller share of images with a counterpart is said to overlap little."""
+"""Groups with a smaller share of images with a counterpart are said to overlap little."""
 
 
 def sentence(found: Comparison) -> str:
-    """One comparison: the verdict first, then the figures that it rests on."""
+    """One comparison: the verdict first, then the figures behind it."""
     pair = f"{found.group} and {found.other}"
     shares = f"{_of(found.group_right)} against {_of(found.other_right)} right"
     begin = f"{found.column}, {found.label}: "
@@ -21,20 +21,20 @@ def sentence(found: Comparison) -> str:
     tested = f"{_odds(test)}, {p_value(test.p)}, corrected {p_value(found.p_holm)}, {found.people} people"
     if found.verdict == "difference":
         return (
-            f"{begin}difference between {pair}, also with {_names(found)} in the model ({tested}). "
-            f"As the images are, {shares}, {p_value(found.raw.p)}.{_matched(found)}"
+            f"{begin}difference between {pair}, even with {_names(found)} in the model ({tested}). "
+            f"Without adjustment, {shares}, {p_value(found.raw.p)}.{_matched(found)}"
         )
     if found.verdict == "difference, not adjusted":
-        advice = "Rate them, for example the expression's intensity, and name that column with --adjust."
+        advice = "Rate the images, for example the expression's intensity, and pass that column to --adjust."
         if found.omitted:
-            advice = f"Rate {' and '.join(found.omitted)} for the images that lack it; it must vary, too."
+            advice = f"Rate {' and '.join(found.omitted)} for the images that lack it; it must also vary."
         return (
-            f"{begin}the images of {pair} differ: {shares} ({tested}). Nothing says yet that the model treats the "
-            f"groups differently: no covariate is in the model, and one group's images may be harder. {advice}"
+            f"{begin}the images of {pair} differ: {shares} ({tested}). This does not yet show that the model treats "
+            f"the groups differently: no covariate is in the model, and one group's images may be harder. {advice}"
         )
     if not found.adjusted:
         return f"{begin}no difference established between {pair} ({shares}; {tested}).{_room(test)}"
-    gap = f" As the images are, {shares}, {p_value(found.raw.p)}"
+    gap = f" Without adjustment, {shares}, {p_value(found.raw.p)}"
     gap += f", but the images differ: {_differ(found)}." if found.raw.p < 0.05 else "."
     return (
         f"{begin}no difference established between {pair} with {_names(found)} in the model ({tested})."
@@ -43,16 +43,16 @@ def sentence(found: Comparison) -> str:
 
 
 def headline(results: GroupResults) -> str:
-    """The whole in one line."""
+    """All comparisons in one line."""
     judged = [found for found in results.comparisons if found.raw]
     sure = sum(found.verdict == "difference" for found in judged)
     unadjusted = sum(found.verdict == "difference, not adjusted" for found in judged)
     few = sum(found.verdict == "too few people" for found in results.comparisons)
     parts = []
     if sure:
-        parts.append(f"{_count(sure, 'difference')} between groups, also with covariates in the model")
+        parts.append(f"{_count(sure, 'difference')} between groups, even with covariates in the model")
     if unadjusted:
-        parts.append(f"{_count(unadjusted, 'gap')} between groups' images as they are, not adjusted for anything")
+        parts.append(f"{_count(unadjusted, 'gap')} between groups' images without any adjustment")
     if not parts:
         parts.append("no difference established" if judged else "nothing could be judged")
     end = f"; {_count(few, 'comparison')} with too few people to judge" if few else ""
@@ -60,7 +60,7 @@ def headline(results: GroupResults) -> str:
 
 
 def share_line(found: Share) -> str:
-    """A group's share in a line."""
+    """A group's share in one line."""
     low, high = found.interval
     missed = f", {found.missed} without a face" if found.missed else ""
     return (
@@ -70,17 +70,17 @@ def share_line(found: Share) -> str:
 
 
 def people(number: int) -> str:
-    """As 1 person or 30 people."""
+    """Such as "1 person" or "30 people"."""
     return "1 person" if number == 1 else f"{number:,} people"
 
 
 def p_value(p: float) -> str:
-    """As p = 0.34 or p < 0.001."""
+    """Such as "p = 0.34" or "p < 0.001"."""
     return "p not known" if math.isnan(p) else "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
 
 
 def odds(value: float) -> str:
-    """Two digits."""
+    """An odds ratio with two significant digits."""
     if math.isnan(value):
         return "not known"
     return f"{value:.2g}" if 0.01 <= value < 100 else "> 100" if value >= 100 else "< 0.01"
@@ -123,7 +123,7 @@ def _matched(found: Comparison) -> str:
     if not found.matched:
         return ""
     if not found.matched.images:
-        return f" No image has a counterpart of the same {_names(found)} in the other group: they cannot be compared."
+        return f" No image has a counterpart with the same {_names(found)} in the other group: they cannot be compared."
     low, high = found.matched.interval
     little = found.matched.images < ENOUGH_MATCHED * found.images
     return (
@@ -135,7 +135,7 @@ def _matched(found: Comparison) -> str:
 
 def _room(test: Test) -> str:
     low, high = test.interval
-    return f" That is no proof of equality: the data allow odds from {odds(low)} to {odds(high)} times as high."
+    return f" This does not prove equality: the data allow odds from {odds(low)} to {odds(high)} times as high."
 
 
 def _count(number: int, word: str) -> str:
