@@ -337,7 +337,7 @@ def test_a_segment_that_is_given_twice_counts_once(faces: Faces) -> None:
         rising(faces, "a.mp4", 0.1, 0.8, 10, 5), segments=segments, settings=mftn.Settings(synchrony=True)
     )
     assert summary.persons["segment"].tolist() == ["s", "t"]
-    assert summary.notes[0] == "a.mp4: segment s is given twice: it counts once"
+    assert summary.notes[0] == "a.mp4: segment s is given twice, but counts once"
     still = faces("a.jpg", [0], ["happiness"]).assign(time=None, frame=None, track=None)
     again = pd.DataFrame({"name": ["s", "s"], "start": [0, 8], "end": [2, 9]})
     assert mftn.summarize(still, people="one", segments=again).persons["frames"].tolist() == [1]

@@ -132,7 +132,7 @@ def test_other_missing_columns_are_a_note(faces: Faces) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("a.txt", "x", "unknown ending"),
+        ("a.txt", "x", "unknown suffix"),
         ("a.parquet", "no parquet", "not a readable parquet"),
         ("a.csv", "", "a.csv"),
         ("a.csv", "source,p_neutral\na.mp4,much\n", "a.csv"),

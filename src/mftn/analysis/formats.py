@@ -90,7 +90,7 @@ def open_part(part: str | Path | pa.Table, files: ExitStack) -> Part:
     path = Path(part)
     kind = _ENDINGS.get(path.suffix.lower())
     if not kind:
-        raise DataError(f"{path}: unknown ending; a table of faces ends in .parquet, .csv or .jsonl")
+        raise DataError(f"{path}: unknown suffix; a table of faces ends in .parquet, .csv or .jsonl")
     if not path.is_file():
         raise DataError(f"{path}: there is no such file; give a file written by `mftn predict --output`")
     try:

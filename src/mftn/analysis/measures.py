@@ -16,9 +16,9 @@ class Measures:
     Attributes:
         mean: Mean weighted by time.
         sd: Standard deviation weighted by time.
-        p05: The value below which 5 % of the time lies.
+        p05: 5th percentile over time.
         p50: The median over time.
-        p95: The value below which 95 % of the time lies.
+        p95: 95th percentile over time.
         peak: The highest value.
         peak_time: Time of the peak in seconds; the first one if there are ties.
         slope: Change per minute of the weighted least-squares line.
@@ -67,7 +67,7 @@ def measure(values: Floats, weights: Floats, begins: Floats | None) -> Measures:
 
 
 def _percentiles(values: Floats, weights: Floats) -> Floats:
-    """(3, M): the smallest value at or below which the share of the weights lies."""
+    """(3, M): the smallest value such that at least this share of the weights is at or below it."""
     order = values.argsort(axis=0)
     reached = weights[order].cumsum(axis=0)
     goals = np.array(PERCENTILES) * weights.sum() * (1 - 1e-12)

@@ -50,7 +50,7 @@ def _material(summary: Summary) -> str:
     return (
         f"Facial expressions in {' and '.join(sources)} ({study.people:,} people{unnamed}, {study.rows:,} rows) "
         f"were classified{model} by MFTN {__version__}, which gives each face calibrated probabilities of eight "
-        f"expressions, as raters would label the image. {who} Where one person would be seen twice in a frame, the "
+        f"expressions, as raters would label the image. {who} Where one person was seen twice in a frame, the "
         "largest face was used."
     )
 

@@ -147,7 +147,7 @@ def _person(
     clock: Clock,
     notes: list[str],
 ) -> Person:
-    """One sample per frame: where a person would be seen twice at once, their largest face is used."""
+    """One sample per frame: where a person is seen twice at once, their largest face is used."""
     times = recording.face_times[rows]
     order = np.lexsort((-np.nan_to_num(recording.sizes[rows]), times))
     first = np.ones(len(rows), bool)
@@ -156,7 +156,7 @@ def _person(
         first[1:] = False
     if doubled := int((~first).sum()):
         notes.append(
-            f"{recording.source}: {name} would be seen twice at once in {doubled} {'faces' if doubled > 1 else 'face'}"
+            f"{recording.source}: {name} is seen twice at once in {doubled} {'faces' if doubled > 1 else 'face'}"
             f" (tracks {', '.join(map(str, tracks[:8]))}): the largest face of each frame is used"
         )
     rows = rows[order][first]

@@ -91,7 +91,7 @@ class Segments:
             start = clock.start if row.start is None else row.start
             end = clock.end if row.end is None else row.end
             if end <= start:
-                self.notes.append(f"{source}: segment {row.name} ends at {end:g} s before it starts: left out")
+                self.notes.append(f"{source}: segment {row.name} ends at {end:g} s, before it starts: left out")
             elif (segment := Segment(row.name, start, end)) in found:
                 self.notes.append(f"{source}: segment {row.name} is given twice, but counts once")
             else:

@@ -184,7 +184,7 @@ def _check_baseline(baseline: Baseline, segments: Segments) -> None:
 def _results(collector: Collector, tables: Tables) -> Summary:
     rows, settings, notes = collector.rows, collector.settings, collector.notes
     if not rows:
-        why = "; ".join(["no face was found, or no segment is in the recordings", *notes[:3]])
+        why = "; ".join(["no face was found, or no segment applies to the recordings", *notes[:3]])
         raise DataError(f"nobody is in the results: {why}")
     factors = collector.conditions.factors
     baseline = collector.baseline.of if collector.baseline.spec is not None else None
@@ -194,7 +194,7 @@ def _results(collector: Collector, tables: Tables) -> Summary:
     words = {word for row in rows for word in (row.person, row.segment.name, *row.segment.conditions.values())}
     if absent := sorted(words & MISSING):
         notes.append(
-            f"somebody or something is called {' and '.join(absent)}, which CSV readers treat as missing: use the "
+            f"a person, segment or condition is called {' or '.join(absent)}, which CSV readers treat as missing: use the "
             ".parquet tables"
         )
     named = {row.person for row in rows if row.known or not collector.people.given}

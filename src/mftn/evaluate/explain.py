@@ -91,8 +91,8 @@ def explain(model: Network, x: Tensor, classes: Tensor | None = None) -> Explana
 def locations(model: Network, x: Tensor) -> dict[int, Locations]:
     """Where the features of the backbone look, by the width of their maps.
 
-    A patch convolution looks at the middle of its patch. A 3×3 convolution of stride 2 with a border of 1 looks at
-    every second pixel from the first: its maps are shifted up and left. Without a border it misses the edge.
+    A patch convolution looks at the middle of its patch. A 3×3 convolution of stride 2 with a padding of 1 looks at
+    every second pixel from the first: its maps are shifted up and left. Without padding it misses the edge.
     """
     steps: dict[int, tuple[int, float, int]] = {}  # by input width: output width, shift in input pixels, stride
 

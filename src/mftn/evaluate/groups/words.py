@@ -76,13 +76,13 @@ def people(number: int) -> str:
 
 def p_value(p: float) -> str:
     """Such as "p = 0.34" or "p < 0.001"."""
-    return "p not known" if math.isnan(p) else "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+    return "p unknown" if math.isnan(p) else "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
 
 
 def odds(value: float) -> str:
     """An odds ratio with two significant digits."""
     if math.isnan(value):
-        return "not known"
+        return "unknown"
     return f"{value:.2g}" if 0.01 <= value < 100 else "> 100" if value >= 100 else "< 0.01"
 
 
