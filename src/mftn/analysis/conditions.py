@@ -24,7 +24,7 @@ MOST_PAIRS = 6
 """Maximum number of levels of a factor for which every pair of levels is compared."""
 
 FEWEST = 3
-"""People that a comparison needs: in each condition, or, where people are compared with themselves, in total."""
+"""Minimum number of people: in each condition, or in total where people are compared with themselves."""
 
 SIGNALS = (*EXPRESSIONS, "valence_index")
 

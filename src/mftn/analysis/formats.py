@@ -27,7 +27,7 @@ from mftn.labels import EXPRESSIONS
 from mftn.types import Prediction
 
 Table = str | Path | Sequence[str | Path] | Iterable[Prediction] | Any
-"""A path or several, a pandas, polars or pyarrow table, or predictions."""
+"""One or more paths, a pandas, polars or pyarrow table, or predictions."""
 
 PROBABILITIES = tuple(f"p_{name}" for name in EXPRESSIONS)
 BOX = ("left", "top", "right", "bottom")

@@ -57,7 +57,7 @@ def _word(cell: object) -> str:
 
 
 def normalised(text: str) -> str:
-    """The text without surrounding spaces, and with one encoding of letters that can be encoded in two ways."""
+    """The text without surrounding spaces and in Unicode's composed form (NFC)."""
     return unicodedata.normalize("NFC", text).strip()
 
 

@@ -194,8 +194,8 @@ def _results(collector: Collector, tables: Tables) -> Summary:
     words = {word for row in rows for word in (row.person, row.segment.name, *row.segment.conditions.values())}
     if absent := sorted(words & MISSING):
         notes.append(
-            f"a person, segment or condition is called {' or '.join(absent)}, which CSV readers treat as missing: use the "
-            ".parquet tables"
+            f"a person, segment or condition is called {' or '.join(absent)}, which CSV readers treat as missing: "
+            "use the .parquet tables"
         )
     named = {row.person for row in rows if row.known or not collector.people.given}
     events = pd.DataFrame(collector.events, columns=["source", "person", "segment", *_names(Event)])

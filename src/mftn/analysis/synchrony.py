@@ -27,7 +27,7 @@ ALL = "all"
 """Name of the mean over viewers."""
 
 FEWEST_WINDOWS = 5
-"""Windows needed to estimate the chance level."""
+"""Minimum number of windows for estimating the chance level."""
 
 LEAST = 0.5
 """Smallest share of a window in which both must be seen."""

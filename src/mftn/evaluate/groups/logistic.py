@@ -63,7 +63,7 @@ def score_test(group: Floats, null: Floats, right: Floats, people: NDArray[np.in
 def score_interval(
     group: Floats, null: Floats, right: Floats, people: NDArray[np.int64], near: float
 ) -> tuple[float, float]:
-    """The group's coefficients that the score test does not reject at 5 %: 0 is among them just if p is above that.
+    """The group's coefficients that the score test does not reject at 5 %; 0 is among them exactly when p > 0.05.
 
     Args:
         group: (n,) 1 where the image is of the group, else 0.
