@@ -166,7 +166,7 @@ def test_a_gap_without_a_covariate_is_not_laid_at_the_models_door() -> None:
     (results,) = mftn.compare_groups(found, sheet).models.values()
     (one,) = results.comparisons
     assert one.verdict == "difference, not adjusted" and one.p_holm < 1e-6
-    assert "name that column with --adjust" in words.sentence(one)
+    assert "pass that column to --adjust" in words.sentence(one)
     assert one.difference == pytest.approx(0.5)
     assert one.interval[0] == pytest.approx(0.36, abs=0.03) and one.interval[1] == pytest.approx(0.64, abs=0.03)
 
