@@ -88,7 +88,7 @@ def compare_models(models: list[str], data: Path | None) -> None:
     for model in models:
         try:
             gigaflops = operations(model)
-        except ModelError:  # an int8 file: its network cannot be made again
+        except ModelError:  # an int8 file: its network cannot be recovered
             continue
         print(f"{model}: {gigaflops:.3f} GFLOP per face, so {peak / gigaflops:,.0f} faces/s at the peak")
 

@@ -225,7 +225,7 @@ def test_what_is_no_video_is_named(tmp_path: Path, clip: Path, capsys: pytest.Ca
     for sources, message in (
         (["nowhere.mp4"], "nowhere.mp4: no such file"),
         ([str(tmp_path / "text.mp4")], "text.mp4: cannot be opened as a video"),
-        ([str(tmp_path / "sound.mp4")], "sound.mp4: holds no images"),
+        ([str(tmp_path / "sound.mp4")], "sound.mp4: contains no video"),
         ([str(without_decoder(clip))], "clip.mp4: its codec cannot be decoded; convert it to H.264"),
         ([str(clip), "photo.jpg"], "photo.jpg: no such file"),
     ):

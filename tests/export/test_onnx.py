@@ -90,7 +90,7 @@ def test_int8_that_loses_too_much_is_refused(
     with pytest.raises(ModelError, match="int8 loses .* nothing was written"):
         export_onnx(weights, tmp_path / "int8.onnx", "mine", "int8", prepared)
     assert not (tmp_path / "int8.onnx").exists()
-    with pytest.raises(ConfigError, match="name a prepared data set with --data"):
+    with pytest.raises(ConfigError, match="give a prepared data set with --data"):
         export_onnx(weights, tmp_path / "int8.onnx", "mine", "int8")
 
 

@@ -150,7 +150,7 @@ FETCHED = {"url": "http://127.0.0.1:9/weights.pth"}
         ("mftn_face", {"cache_dir": "elsewhere"}, "cache_dir"),
         ("mftn_face", {"backbone": "hf-hub:somebody/network"}, "hf-hub:somebody/network"),
         ("local-dir:/somewhere", {}, "local-dir:/somewhere"),
-        ("resnet10t", {}, "resnet10t: is no network of this package"),
+        ("resnet10t", {}, "resnet10t: is not a network of this package"),
     ],
 )
 def test_a_description_names_no_other_weights(

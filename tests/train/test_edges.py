@@ -202,7 +202,7 @@ def test_the_depth_of_the_transformer_travels_with_the_weights(prepared: Path, t
     again = load_model(best)
     assert isinstance(again, MFTN) and [len(branch) for branch in again.mstn.branches] == [0, 2, 3]  # type: ignore[arg-type]
     for depths, name in (((1, 1), "mftn_face"), ((1, 1, 1), "baseline_face")):
-        with pytest.raises(ConfigError, match="mstn-depths: give the blocks on each of MFTN's three maps"):
+        with pytest.raises(ConfigError, match="mstn-depths: give the blocks for each of MFTN's three maps"):
             train(run(prepared, tmp_path / "refused", model=ModelConfig(name, mstn_depths=depths)))
 
 
@@ -264,7 +264,7 @@ def test_weights_that_are_no_numbers_are_not_kept(prepared: Path, tmp_path: Path
         prepared, tmp_path / "run", optimizer=OptimizerConfig(name="sgd", lr=1e38, warmup_epochs=0), batch_size=24
     )
     with pytest.raises(
-        MFTNError, match=r"no finite logits for 8 validation images after epoch 1; lower --optimizer.lr"
+        MFTNError, match=r"non-finite logits for 8 validation images after epoch 1; lower --optimizer.lr"
     ):
         train(config)
     assert not (config.out / "best.safetensors").exists()

@@ -246,7 +246,7 @@ def test_a_run_is_not_overwritten_and_not_resumed_with_other_settings(prepared: 
         ({"small_epochs": 2}, "--small-epochs is 2 of 2"),
         ({"model": ModelConfig(num_classes=7)}, "--model.num-classes is 7, but .* has 8"),
         ({"batch_size": 100}, "--batch-size is 100, but .* has 24"),
-        ({"accumulate": 3}, "--accumulate 3 do not divide"),
+        ({"accumulate": 3}, "is not divisible by 1 processes × --accumulate 3"),
         ({"nodes": 2}, "--nodes is 2, but nothing says where the others are"),
         ({"accelerator": "cuda", "devices": 99}, "this machine has .* GPUs for --devices 99"),
         ({"init_from": "convnext_bace"}, "--init-from convnext_bace: no such file, and no timm model"),

@@ -1,4 +1,4 @@
-"""From a trained network to the one file that prediction needs."""
+"""Converts a trained network to the single file that prediction needs."""
 
 from mftn.export.onnx import Export, export_onnx
 from mftn.spec import Precision

@@ -1,4 +1,4 @@
-"""The network with everything around it that prediction needs: what an export holds."""
+"""What an export contains: the network with the pre- and postprocessing that prediction needs."""
 
 from collections.abc import Sequence
 
@@ -9,12 +9,13 @@ from mftn.models import Network
 from mftn.spec import ModelSpec
 
 LUMA = (0.299, 0.587, 0.114)
-"""Weights of red, green and blue in grey (ITU-R BT.601), as Pillow converts."""
+"""Weights of red, green and blue in grey (ITU-R BT.601), as in Pillow."""
 
 
 class Normalise(nn.Module):
-    """uint8 crops (B, H, W, 3) to a network's input (B, C, H, W): grey conversion and normalisation are one 1×1
-    convolution, x ↦ (luma · x / 255 − mean) / std.
+    """Converts uint8 crops (B, H, W, 3) to a network's input (B, C, H, W).
+
+    Grey conversion and normalisation are one 1×1 convolution, x ↦ (luma · x / 255 − mean) / std.
 
     Args:
         spec: The network's description.
@@ -36,7 +37,7 @@ class Normalise(nn.Module):
 
 
 class Deployed(nn.Module):
-    """The network with everything around it that prediction needs.
+    """The network with its normalisation, temperature and softmax.
 
     Args:
         model: The network, with its description.
@@ -53,19 +54,19 @@ class Deployed(nn.Module):
         return self.logits(images).softmax(dim=1)
 
     def logits(self, images: Tensor) -> Tensor:
-        """Crops (B, H, W, 3) from 0 to 255 to logits at the model's temperature, (B, K)."""
+        """Crops (B, H, W, 3), 0 to 255, to logits divided by the model's temperature, (B, K)."""
         logits: Tensor = self.model(self.normalise(images)).fused / self.temperature
         return logits
 
 
 class Resize(nn.Module):
-    """Images (B, H, W, 3) to another size: bilinear with antialiasing, as alignment has.
+    """Resizes images (B, H, W, 3): bilinear with antialiasing, as in alignment.
 
-    Two products with constant matrices, as engines do not agree on antialiasing (OpenVINO 2026.4 leaves it out).
+    It multiplies by two constant matrices, because engines disagree on antialiasing (OpenVINO 2026.4 omits it).
 
     Args:
-        source: Height and width of the images.
-        target: Height and width that they get.
+        source: Height and width of the input.
+        target: Height and width of the output.
     """
 
     def __init__(self, source: tuple[int, int], target: tuple[int, int]) -> None:
@@ -84,11 +85,11 @@ class Resize(nn.Module):
 
 
 class Averaged(nn.Module):
-    """Several networks that answer together: the geometric mean of their probabilities.
+    """An ensemble of networks: the normalised geometric mean of their probabilities.
 
     Args:
-        models: Networks with their descriptions, which name the same classes.
-        size: Height and width of the crops; each network sees them at its own size.
+        models: Networks with descriptions, all with the same classes.
+        size: Height and width of the crops, which are resized to each network's own size.
     """
 
     def __init__(self, models: Sequence[Network], size: tuple[int, int]) -> None:

@@ -1,7 +1,7 @@
-"""8-bit arithmetic: quantise an exported network, calibrated on real faces.
+"""8-bit arithmetic: quantises an exported network, calibrated on real faces.
 
-The file holds QuantizeLinear and DequantizeLinear pairs, which ONNX Runtime and OpenVINO both turn into their 8-bit
-kernels. Weights have a scale per channel, and 7 bits: without VNNI instructions, sums of 8-bit products overflow.
+The file contains QuantizeLinear and DequantizeLinear pairs, which both ONNX Runtime and OpenVINO turn into 8-bit
+kernels. Weights have a scale per channel and only 7 bits: without VNNI instructions, sums of 8-bit products overflow.
 """
 
 import tempfile
@@ -23,7 +23,7 @@ class _Faces(CalibrationDataReader):  # type: ignore[misc]
 
 
 def quantise(proto: onnx.ModelProto, crops: NDArray[np.uint8]) -> onnx.ModelProto:
-    """Convolutions and matrix products in 8 bits, with ranges seen on crops (n, H, W, 3); the rest stays float32."""
+    """Quantise convolutions and matrix products to 8 bits, with ranges from crops (n, H, W, 3)."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "int8.onnx"
         quantize_static(

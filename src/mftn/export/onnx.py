@@ -1,8 +1,8 @@
 """Export to ONNX: crops in, calibrated probabilities out.
 
-The file takes uint8 crops (B, H, W, 3) named "images" and gives float32 "probabilities" (B, K): grey conversion,
-normalisation, both heads, their sum, the temperature and the softmax are all inside. Its metadata holds, under
-"mftn", the model's whole description as JSON (`ModelSpec`).
+The file maps uint8 crops (B, H, W, 3) named "images" to float32 "probabilities" (B, K): grey conversion,
+normalisation, both heads, their sum, the temperature and the softmax are all included. Its metadata contains, under
+"mftn", the model's full description as JSON (`ModelSpec`).
 """
 
 import math
@@ -28,25 +28,25 @@ from mftn.runtime import Session
 from mftn.spec import ModelSpec, Precision
 
 MAX_ACCURACY_LOSS = 0.003
-"""Accuracy that int8 may cost, 0 to 1."""
+"""Largest loss of accuracy allowed for int8, 0 to 1."""
 
 MAX_DIFFERENCE: dict[Precision, float] = {"fp32": 1e-3, "fp16": 0.02}
-"""By how much a probability may differ from the network's; the 8-bit kinds may differ by any finite number."""
+"""Largest difference of a probability from the network's; the 8-bit formats may differ by any finite number."""
 
 CALIBRATION_FACES = 512
-"""Faces that int8 is calibrated on."""
+"""Number of faces for int8 calibration."""
 
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """What an export turned out to be.
+    """The result of an export.
 
     Attributes:
         megabytes: Size of the file.
-        parity: Largest difference of a probability between file and network: on validation faces, else on noise.
+        parity: Largest difference of a probability between file and network, on validation faces or else on noise.
         faces: Validation faces compared; 0 without a data set.
-        agreement: Share of them with the same expression.
-        lost: Accuracy of the network less the file's.
+        agreement: Share of them with the same predicted expression.
+        lost: Accuracy of the network minus the file's.
     """
 
     megabytes: float
@@ -66,28 +66,28 @@ def export_onnx(
     """Write an ONNX file from a checkpoint or an export, and compare it with the network.
 
     Args:
-        weights: A safetensors file with its description, or a file this function wrote; or several, whose answers the
-            file averages.
+        weights: A safetensors file with its description, or a file this function wrote; or several, whose predictions
+            the file averages.
         out: The ONNX file to write.
         name: The model's name in the metadata.
-        precision: fp16 stores the weights in half precision and int8-weights in 8 bits with a scale per channel, and
-            the arithmetic stays in float32; int8 computes convolutions and matrix products in 8 bits, calibrated on
-            training faces of `data`.
-        data: A prepared data set; with one, file and network are compared on its validation faces too.
+        precision: fp16 stores the weights in half precision and int8-weights in 8 bits with a scale per channel; both
+            compute in float32. int8 computes convolutions and matrix products in 8 bits, calibrated on training faces
+            of `data`.
+        data: A prepared data set; if given, file and network are also compared on its validation faces.
 
     Raises:
-        ModelError: The weights are none of this package; the file's outputs are not finite, or differ by more than
+        ModelError: The weights are not from this package; the file's outputs are not finite, or differ by more than
             `MAX_DIFFERENCE`; or int8 loses more than `MAX_ACCURACY_LOSS` of the accuracy.
-        ConfigError: int8 without a data set to calibrate on, or networks that cannot answer together.
+        ConfigError: int8 without a data set to calibrate on, or networks that cannot be averaged.
     """
     if precision == "int8" and data is None:
-        raise ConfigError("int8 is calibrated on faces: name a prepared data set with --data")
+        raise ConfigError("int8 is calibrated on faces: give a prepared data set with --data")
     paths = [weights] if isinstance(weights, str | Path) else weights
     models = [load_network(path) for path in paths]
     spec = replace(common_spec([model.described() for model in models]), name=name, precision=precision)
     deployed = (Averaged(models, spec.size) if len(models) > 1 else Deployed(models[0])).eval()
     height, width = spec.size
-    # Two images: with one the exporter would take the batch for a constant.
+    # Two images: with one, the exporter would treat the batch size as a constant.
     crops = torch.randint(0, 256, (2, height, width, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     program = torch.onnx.export(
         deployed, (crops,), input_names=["images"], output_names=["probabilities"],
@@ -96,9 +96,9 @@ def export_onnx(
     assert program is not None
     proto = program.model_proto
     for node in proto.graph.node:
-        del node.metadata_props[:]  # stack traces with the paths of the machine that exported
+        del node.metadata_props[:]  # stack traces with paths of the exporting machine
     if precision in ("fp16", "int8-weights"):
-        constants = dict(deployed.named_buffers())  # such as the matrices that resize crops
+        constants = dict(deployed.named_buffers())  # such as the matrices for resizing crops
         store_small(proto, as_half if precision == "fp16" else as_bytes, constants.keys())
     if precision == "int8":
         assert data is not None
@@ -113,7 +113,7 @@ def export_onnx(
 
 
 def wrong_with(result: Export, precision: Precision, data: str | Path | None) -> str:
-    """Why a file is not put in its place, and what to do; empty where nothing is wrong with it."""
+    """Why a file must not be written, and what to do; empty if nothing is wrong with it."""
     if not math.isfinite(result.parity):
         return "its probabilities are not finite numbers; nothing was written. Train the network again"
     if result.parity > (most := MAX_DIFFERENCE.get(precision, math.inf)):
@@ -131,13 +131,12 @@ def wrong_with(result: Export, precision: Precision, data: str | Path | None) ->
 
 
 def common_spec(specs: Sequence[ModelSpec]) -> ModelSpec:
-    """The description of a file that averages several networks; that of the only one as it is.
+    """The description of a file that averages several networks; a single network's description is unchanged.
 
-    Its crops are as large as the largest network's, and probabilities for faces from anywhere are as much softer as
-    theirs are.
+    Its crops have the size of the largest network's, and its general temperature is the geometric mean of theirs.
 
     Raises:
-        ConfigError: They name other classes, or align faces to other places.
+        ConfigError: Their classes or their alignment differ.
     """
     first, *others = sorted(specs, key=lambda spec: math.prod(spec.size), reverse=True)
     if not others:
@@ -163,7 +162,7 @@ def common_spec(specs: Sequence[ModelSpec]) -> ModelSpec:
 def compare(
     deployed: nn.Module, spec: ModelSpec, content: bytes, crops: NDArray[np.uint8], data: str | Path | None
 ) -> Export:
-    """A file's outputs beside the network's, on given crops and on the validation faces of a data set."""
+    """Compare a file's outputs with the network's, on given crops and on the validation faces of a data set."""
     session = Session(content, 0)
 
     def run(images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -191,7 +190,7 @@ def compare(
 
 
 def dataset_crops(spec: ModelSpec, faces: FaceDataset, number: int) -> NDArray[np.uint8]:
-    """Some of a data set's crops, evenly picked, as prediction cuts them: (n, H, W, 3)."""
+    """Evenly spaced crops of a data set, cropped as for prediction, (n, H, W, 3)."""
     chosen = np.linspace(0, len(faces) - 1, min(number, len(faces))).astype(int).tolist()
     return np.concatenate(list(crop_batches(spec, faces, chosen)))
 
@@ -199,7 +198,7 @@ def dataset_crops(spec: ModelSpec, faces: FaceDataset, number: int) -> NDArray[n
 def crop_batches(
     spec: ModelSpec, faces: FaceDataset, indices: Sequence[int] | None = None, aligned: bool = True
 ) -> Iterator[NDArray[np.uint8]]:
-    """A data set's crops as prediction cuts them, up to 256 at a time, (n, H, W, 3)."""
+    """A data set's crops, cropped as for prediction, up to 256 at a time, (n, H, W, 3)."""
     plain = preprocess_for(replace(spec, mean=(0.0,), std=(1 / 255,)), faces)
     for part in faces.batches(256, indices, aligned):
         crops = plain(part).round().byte().permute(0, 2, 3, 1)  # (n, H, W, C)

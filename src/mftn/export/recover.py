@@ -1,4 +1,4 @@
-"""A network back from its exported file: what ships can be explained, evaluated and trained on."""
+"""Recovers a network from its exported file, so that shipped models can be explained, evaluated and fine-tuned."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -19,26 +19,26 @@ from mftn.models.checkpoint import build
 from mftn.spec import ModelSpec
 
 PARITY, PARITY_INT8 = 1e-3, 0.1
-"""Largest difference of a probability between the file and the network made from it, which computes in float32."""
+"""Largest difference of a probability between the file and the recovered network, which computes in float32."""
 
 SEVERAL = "averaged"
 """The architecture of a file that averages several networks."""
 
 
 def load_network(path: str | Path) -> Network:
-    """A network from a checkpoint of `mftn train` or an exported ONNX file, with its description, to evaluate.
+    """Load a network with its description from a checkpoint of `mftn train` or an exported ONNX file, for evaluation.
 
     Raises:
-        ModelError: The file cannot be read, or is not one of these.
+        ModelError: The file cannot be read, or is neither of these.
     """
     return recover(path) if Path(path).suffix == ".onnx" else load_model(path)
 
 
 def recover(path: str | Path) -> Network:
-    """The network in a file of `mftn export`; batch norm comes back folded into the convolutions, int8 as float32.
+    """Recover the network from a file of `mftn export`; batch norms stay folded, and int8 becomes float32.
 
     Raises:
-        ModelError: The file is no export of this package, or the network made from it gives other outputs.
+        ModelError: The file is not an export of this package, or the recovered network's outputs differ.
     """
     if not Path(path).is_file():
         raise ModelError(f"{path}: no such file")
@@ -58,8 +58,8 @@ def recover(path: str | Path) -> Network:
     spec = ModelSpec.from_json(description, str(path))
     if spec.architecture == SEVERAL:
         names = [member.get("name") or member["architecture"] for member in spec.provenance["members"]]
-        raise ModelError(f"{path}: averages several networks ({', '.join(names)}); this needs one of them alone")
-    if not spec.arguments:  # a file of an earlier version: its description was shorter
+        raise ModelError(f"{path}: averages several networks ({', '.join(names)}); this needs one of them only")
+    if not spec.arguments:  # a file of an earlier version, with a shorter description
         arguments = {"num_classes": len(spec.labels), "in_chans": spec.channels, "img_size": spec.size[0]}
         mean, std = _normalisation(path, tensors, spec.channels)
         spec = replace(spec, arguments=arguments, mean=mean, std=std)
@@ -68,22 +68,22 @@ def recover(path: str | Path) -> Network:
     model.load_state_dict({key: _find(key, wanted, tensors, folded) for key, wanted in model.state_dict().items()})
     for name, module in model.named_modules():
         if isinstance(module, _BatchNorm) and f"model.{name}.running_var" not in tensors:
-            module.running_var -= module.eps  # type: ignore[operator,assignment]  # folded: what is left divides by 1
+            module.running_var -= module.eps  # type: ignore[operator,assignment]  # folded: so that it divides by 1
     _check(path, model.eval(), PARITY_INT8 if spec.precision == "int8" else PARITY)
     return model
 
 
 @torch.no_grad()
 def unfold(model: nn.Module, images: Iterable[Tensor]) -> None:
-    """Give folded batch norms statistics again, so that the network can be trained on; what it computes stays the same.
+    """Give folded batch norms statistics again, so that the network can be fine-tuned; its outputs stay the same.
 
-    A folded norm passes everything through as long as it is not trained. In training it would normalise what already
-    has the scale that was learned, and the network would forget within an epoch. Here it takes the mean and variance
-    of its input, and their inverse as its bias and weight.
+    A folded norm is the identity in evaluation mode. In training mode it would normalise activations that already have
+    the learned scale, and the network would forget within an epoch. Here it gets the mean and variance of its input,
+    and a bias and weight that undo them.
 
     Args:
         model: A network whose folded norms have a mean of 0 and divide by 1, as from `recover`.
-        images: Batches of its input (B, C, H, W), some thousand images like those it will be trained on.
+        images: Batches of its input (B, C, H, W); a few thousand images like those it will be trained on.
     """
     sums: dict[_BatchNorm, Tensor] = {}
 
@@ -109,7 +109,7 @@ def unfold(model: nn.Module, images: Iterable[Tensor]) -> None:
 
 
 def _dequantised(proto: onnx.ModelProto) -> dict[str, Tensor]:
-    """The weights of an int8 file, by the names they had before."""
+    """The weights of an int8 file, by their original names."""
     stored = {item.name: item for item in proto.graph.initializer}
     found = {}
     for node in proto.graph.node:
@@ -124,7 +124,7 @@ def _dequantised(proto: onnx.ModelProto) -> dict[str, Tensor]:
 
 
 def _folded_names(model: nn.Module) -> dict[str, str]:
-    """What the exporter calls the bias of a convolution that took in the batch norm behind it, by the norm's name."""
+    """The exporter's name for the bias of a convolution with a folded batch norm, by the norm's name."""
     names, convolution = {}, ""
     for name, module in model.named_modules():
         if isinstance(module, nn.Conv2d):
@@ -135,7 +135,7 @@ def _folded_names(model: nn.Module) -> dict[str, str]:
 
 
 def _find(key: str, wanted: Tensor, tensors: dict[str, Tensor], folded: dict[str, str]) -> Tensor:
-    """The tensor of one parameter; the exporter renames matrices of linear layers, in the order they are used in."""
+    """The tensor of one parameter; the exporter renames the matrices of linear layers but keeps their order of use."""
     name = f"model.{key}"
     if name in tensors:
         return tensors[name]
@@ -177,5 +177,5 @@ def _check(path: str | Path, model: Network, tolerance: float) -> None:
     (expected,) = session.run(["probabilities"], {"images": crops.numpy()})
     with torch.no_grad():
         found = Deployed(model).eval()(crops).numpy()
-    if not np.abs(found - expected).max() <= tolerance:  # nor where they are no numbers
-        raise ModelError(f"{path}: its network cannot be made again; use the weights it was exported from")
+    if not np.abs(found - expected).max() <= tolerance:  # also true for NaN
+        raise ModelError(f"{path}: its network cannot be recovered; use the weights it was exported from")

@@ -1,4 +1,4 @@
-"""Weights in fewer bytes; the arithmetic stays in float32."""
+"""Stores weights in fewer bytes; the arithmetic stays in float32."""
 
 from collections.abc import Callable, Collection
 
@@ -8,19 +8,19 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 LARGE = 16384
-"""Tensors with at least this many numbers are stored small."""
+"""Tensors with at least this many elements are stored in fewer bytes."""
 
 Stored = Callable[[str, NDArray[np.float32]], tuple[list[onnx.TensorProto], list[onnx.NodeProto]]]
-"""A weight's name and values to what is stored of it and the nodes that bring it back when a file is loaded."""
+"""Maps a weight's name and values to the stored tensors and to the nodes that restore it when the file is loaded."""
 
 
 def store_small(proto: onnx.ModelProto, stored: Stored, exact: Collection[str] = ()) -> None:
-    """Keep large float32 weights in fewer bytes; what brings them back is folded when the file is loaded.
+    """Store large float32 weights in fewer bytes; engines fold the restoring nodes when they load the file.
 
     Args:
-        proto: The model; changed.
-        stored: How a weight is kept.
-        exact: Names of tensors that stay as they are.
+        proto: The model, changed in place.
+        stored: How a weight is stored.
+        exact: Names of tensors to leave unchanged.
     """
     graph = proto.graph
     large = [
@@ -42,13 +42,13 @@ def store_small(proto: onnx.ModelProto, stored: Stored, exact: Collection[str] =
 
 
 def as_half(name: str, values: NDArray[np.float32]) -> tuple[list[onnx.TensorProto], list[onnx.NodeProto]]:
-    """Two bytes a weight."""
+    """Two bytes per weight."""
     half = numpy_helper.from_array(values.astype(np.float16), f"{name}.half")
     return [half], [helper.make_node("Cast", [half.name], [name], to=TensorProto.FLOAT)]
 
 
 def as_bytes(name: str, values: NDArray[np.float32]) -> tuple[list[onnx.TensorProto], list[onnx.NodeProto]]:
-    """One byte a weight, and a scale for each output of a convolution (O, I, h, w) or a matrix (in, out)."""
+    """One byte per weight, and a scale for each output of a convolution (O, I, h, w) or a matrix (in, out)."""
     inputs = tuple(range(1, values.ndim)) if values.ndim == 4 else 0
     scale = np.maximum(np.abs(values).max(axis=inputs, keepdims=True) / 127, np.finfo(np.float32).tiny)
     rounded = numpy_helper.from_array(np.round(values / scale).astype(np.int8), f"{name}.int8")

@@ -8,14 +8,14 @@ from torch import Tensor, nn
 
 
 class AdaptiveContextAttention(nn.Module):
-    """Attention over the tokens, channel by channel, with a depth-wise convolution as position encoding.
+    """Per-channel attention over the tokens, with a depth-wise convolution as position encoding.
 
     Q = W₂ GELU(W₁ X) through a bottleneck; K, V = W X; A = softmax over the N tokens of Q ⊙ K;
     out = W (A ⊙ V + DWConv3×3(X)). Linear in N: there is no N×N matrix.
 
     Args:
         dim: Channels C of the tokens.
-        reduction: The bottleneck is max(C / reduction, 32) wide.
+        reduction: The bottleneck has max(C / reduction, 32) channels.
     """
 
     def __init__(self, dim: int, reduction: int = 16) -> None:
@@ -35,7 +35,7 @@ class AdaptiveContextAttention(nn.Module):
             x: Tokens, (B, N, C).
 
         Returns:
-            A, which sums to 1 over the tokens of every channel, and V, both (B, N, C).
+            A, which sums to 1 over the tokens in every channel, and V, both (B, N, C).
         """
         key, value = self.kv(x).chunk(2, dim=-1)  # (B, N, C) each
         return (self.query(x) * key).softmax(dim=1), value
@@ -43,7 +43,7 @@ class AdaptiveContextAttention(nn.Module):
     def forward(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
         """Mix the tokens of an H×W grid, (B, H·W, C) to (B, H·W, C)."""
         attention, value = self.attention(x)
-        # The transposed tokens are a channels-last map already: no copy is made on the way in or out.
+        # Transposed tokens are already a channels-last map, so neither direction needs a copy.
         x_map = x.transpose(1, 2).unflatten(2, grid)  # (B, C, H, W)
         position = self.position(x_map).flatten(2).transpose(1, 2)  # (B, N, C)
         out: Tensor = self.proj(attention * value + position)
@@ -55,7 +55,7 @@ class Block(nn.Module):
 
     Args:
         dim: Channels C of the tokens.
-        mlp_ratio: Width of the MLP's hidden layer over C.
+        mlp_ratio: Width of the MLP's hidden layer, as a multiple of C.
         drop_path: Probability of dropping a residual branch in training.
     """
 

@@ -1,7 +1,8 @@
-"""Backbones of our own, registered with timm.
+"""Our own backbones, registered with timm.
 
-`resnet14_face` learns from some ten thousand 48×48 faces in few epochs, where ConvNeXt needs far more: batch
-norm, plain 3×3 convolutions, one halving in the stem. Its last three maps have strides 4, 8 and 16.
+`resnet14_face` learns from about ten thousand 48×48 faces in a few epochs, where ConvNeXt needs far more. It uses
+batch norm and plain 3×3 convolutions, and its stem halves the resolution once. Its last three maps have strides 4, 8
+and 16.
 """
 
 from typing import Any
@@ -26,13 +27,13 @@ _RESNET14_FACE = ByoModelCfg(
 
 
 def own_arguments(name: str, pretrained: bool, arguments: dict[str, Any]) -> dict[str, Any]:
-    """What is left for a network of what timm passes to every builder.
+    """The network's own arguments, without those that timm passes to every builder.
 
     Raises:
-        ModelError: Pre-trained weights were asked for; none are registered with timm.
+        ModelError: Pretrained weights were requested; none are registered with timm.
     """
     if pretrained:
-        raise ModelError(f"{name}: no pre-trained weights under this name; load a file with load_checkpoint")
+        raise ModelError(f"{name}: no pretrained weights for this name; load a file with load_checkpoint")
     return {key: value for key, value in arguments.items() if key not in _TIMM_ARGUMENTS}
 
 

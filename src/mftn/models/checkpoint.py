@@ -1,6 +1,6 @@
-"""Weights in and out: safetensors of our own, released checkpoints, timm and MS-Celeb backbones.
+"""Loading and saving weights: our own safetensors, released checkpoints, timm and MS-Celeb backbones.
 
-Nothing is skipped silently: whatever does not fit is named, tensor by tensor.
+Nothing is skipped silently: every tensor that does not fit is named in the error.
 """
 
 import re
@@ -20,7 +20,7 @@ from mftn.models.mftn import Network
 from mftn.spec import ModelSpec, Part
 
 _CONTAINERS = ("state_dict", "model", "model_state_dict", "net", "weights")
-_RELEASED_CONVNEXT = (  # the released code names its backbone as the first ConvNeXt code did
+_RELEASED_CONVNEXT = (  # the released code uses the key names of the original ConvNeXt code
     (r"^downsample_layers\.0\.", "stem."),
     (r"^downsample_layers\.(\d)\.", r"stages.\1.downsample."),
     (r"^stages\.(\d+)\.(\d+)\.", r"stages.\1.blocks.\2."),
@@ -34,17 +34,17 @@ _RELEASED_CONVNEXT = (  # the released code names its backbone as the first Conv
 def load_checkpoint(model: Network, path: str | Path, part: Part = "all") -> None:
     """Load weights from a file into a network, converting the key names of other code.
 
-    Understood are our own safetensors, the release's keys (`backbone.*`, `mstn.*`) and bare backbones
-    (`stem.*`, `stages.*`, with or without `net.` or `module.` before). Pickles are read as plain tensors only.
+    Supports our own safetensors, the release's keys (`backbone.*`, `mstn.*`) and bare backbones (`stem.*`, `stages.*`,
+    optionally prefixed with `net.` or `module.`). Pickles may hold plain tensors only.
 
     Args:
         model: The network; unchanged if anything does not fit.
         path: A `.safetensors` file, or a PyTorch checkpoint.
         part: What to load. With "backbone" and "trunk" the rest of the model keeps its weights, and the
-            rest of a whole checkpoint is what the caller chose to omit.
+            rest of a full checkpoint is ignored.
 
     Raises:
-        ModelError: The file cannot be read, or tensors are missing, unexpected or of another shape.
+        ModelError: The file cannot be read, or tensors are missing, unexpected or of a different shape.
     """
     found = convert(read_tensors(path), model)
     wanted = model.state_dict()
@@ -69,14 +69,14 @@ def load_checkpoint(model: Network, path: str | Path, part: Part = "all") -> Non
 
 
 def load_timm(model: Network, name: str) -> None:
-    """Load the trunk of the backbone from a timm model's published weights, fetched where they are not cached.
+    """Load the trunk of the backbone from a timm model's published weights, downloading them if they are not cached.
 
     Args:
         model: The network; its classifiers and its MsTN keep their weights.
-        name: As timm writes it, such as convnext_base.fb_in22k, hf-hub:owner/model or local-dir:/folder.
+        name: A timm name, such as convnext_base.fb_in22k, hf-hub:owner/model or local-dir:/folder.
 
     Raises:
-        ModelError: The weights cannot be had, or are of another network.
+        ModelError: The weights are not available, or belong to a different network.
     """
     channels = model.pretrained_cfg["input_size"][0]
     try:
@@ -87,7 +87,7 @@ def load_timm(model: Network, name: str) -> None:
     kept = classifier_keys(model)
     wanted = {key: value for key, value in model.state_dict().items() if key.startswith("backbone.")}
     if {key: value.shape for key, value in found.items()} != {key: value.shape for key, value in wanted.items()}:
-        raise ModelError(f"{name}: not the network that is trained; choose one of the same size")
+        raise ModelError(f"{name}: does not match the backbone being trained; choose one of the same size")
     model.load_state_dict({key: value for key, value in found.items() if key not in kept}, strict=False)
 
 
@@ -95,7 +95,7 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     """All tensors of a checkpoint file by name; containers such as `state_dict` are unwrapped.
 
     Raises:
-        ModelError: The file is missing, is neither format, or is a pickle that holds code.
+        ModelError: The file is missing, is in neither format, or is a pickle that contains code.
     """
     path = Path(path)
     if not path.is_file():
@@ -110,8 +110,8 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises pickle, zip, key and runtime errors here
         raise ModelError(
-            f"{path}: refused. Only plain tensors are read, in safetensors or a PyTorch file without code; "
-            f"convert it to safetensors where you trust it ({type(error).__name__})"
+            f"{path}: refused. Only plain tensors are read, from safetensors or a PyTorch file without code; "
+            f"convert it to safetensors in an environment you trust ({type(error).__name__})"
         ) from error
     for name in _CONTAINERS:
         if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
@@ -119,7 +119,7 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     tensors = {str(key): value for key, value in content.items()} if isinstance(content, Mapping) else {}
     unexpected = [key for key, value in tensors.items() if not isinstance(value, Tensor)]
     if not tensors or unexpected:
-        raise ModelError(f"{path}: holds no mapping of names to tensors (found {unexpected[:5] or 'none'})")
+        raise ModelError(f"{path}: does not contain a mapping of names to tensors (found {unexpected[:5] or 'none'})")
     return tensors
 
 
@@ -144,7 +144,7 @@ def _released_key(key: str) -> str:
 
 
 def _as_convolution(tensor: Tensor, wanted: Tensor | None) -> Tensor:
-    """timm's small ConvNeXts hold a Linear's weight as a 1×1 convolution."""
+    """Reshape a Linear's weight where the network has a 1×1 convolution, as timm's small ConvNeXts do."""
     if wanted is not None and tensor.ndim == 2 and wanted.shape == (*tensor.shape, 1, 1):
         return tensor[:, :, None, None]
     return tensor
@@ -157,13 +157,13 @@ def classifier_keys(model: Network) -> set[str]:
 
 
 def save_model(model: nn.Module, path: str | Path, spec: ModelSpec | None, dtype: torch.dtype | None = None) -> None:
-    """Write weights and what is needed to build the network again, atomically, as safetensors.
+    """Atomically write the weights, and what is needed to rebuild the network, as safetensors.
 
     Args:
         model: The network.
         path: The file to write.
         spec: The network's description, which `load_model` needs; None for bare weights.
-        dtype: Store floating-point tensors in this type, such as torch.float16; as they are by default.
+        dtype: Store floating-point tensors in this type, such as torch.float16; by default their own.
     """
     tensors = {
         key: value.detach().to("cpu", dtype if value.is_floating_point() else None).contiguous()
@@ -177,7 +177,7 @@ def read_spec(path: str | Path) -> ModelSpec | None:
     """The description that `save_model` wrote into a file; None for bare weights.
 
     Raises:
-        ModelError: The file is no safetensors file, or its description is incomplete.
+        ModelError: The file is not a safetensors file, or its description is incomplete.
     """
     if not Path(path).is_file():
         raise ModelError(f"{path}: no such file")
@@ -196,7 +196,7 @@ def load_model(path: str | Path) -> Network:
         The network in evaluation mode, in float32, with the file's description as `spec`.
 
     Raises:
-        ModelError: As `read_spec`, `build` and `load_checkpoint`; the file holds bare weights.
+        ModelError: As in `read_spec`, `build` and `load_checkpoint`, or the file holds bare weights.
     """
     spec = read_spec(path)
     if spec is None:
@@ -207,11 +207,11 @@ def load_model(path: str | Path) -> Network:
 
 
 def build(spec: ModelSpec) -> Network:
-    """The network that a description names, with random weights.
+    """Build the network that a description names, with random weights.
 
     Raises:
-        ModelError: timm knows no such architecture, or it does not take the arguments; it is none of this package's
-            networks; an argument names weights to fetch or to read.
+        ModelError: timm knows no such architecture, or the architecture rejects the arguments; it is not one of this
+            package's networks; or an argument names weights to fetch or read.
     """
     arguments = own_weights_only({"architecture": spec.architecture, **spec.arguments}, "its description")
     try:
@@ -219,31 +219,31 @@ def build(spec: ModelSpec) -> Network:
     except (RuntimeError, TypeError, ValueError) as error:
         raise ModelError(f"{spec.architecture}: cannot be built with {dict(spec.arguments)} ({error})") from error
     if not isinstance(model, Network):
-        raise ModelError(f"{spec.architecture}: is no network of this package")
+        raise ModelError(f"{spec.architecture}: is not a network of this package")
     model.spec = spec
     return model
 
 
 def own_weights_only(arguments: Mapping[str, Any], source: str) -> dict[str, Any]:
-    """A builder's arguments from a file, with which timm fetches and reads no weights besides the file's own.
+    """Check a file's arguments for `timm.create_model`, so that no weights are loaded except the file's own.
 
-    Otherwise whoever wrote the file chose an address that this program opens, or a file that it reads. That the network
-    once began with timm's pretrained weights is left out: the file has those that came of them.
+    Otherwise the author of the file could make this program open any address or read any file. `pretrained` is dropped,
+    since the file contains the weights that resulted from it.
 
     Args:
-        arguments: Those of `timm.create_model`, and mappings of them such as `backbone_args`.
-        source: What holds them, for messages.
+        arguments: For `timm.create_model`, including nested mappings such as `backbone_args`.
+        source: Where they come from, for error messages.
 
     Raises:
-        ModelError: There is one; the message names it.
+        ModelError: An argument would load other weights; the message names it.
     """
     kept: dict[str, Any] = {}
     for name, value in arguments.items():
         if name == "pretrained":
             continue
         if name.startswith("pretrained") or name in ("checkpoint_path", "cache_dir"):
-            raise ModelError(f"{source} has the argument {name}, and weights come from the file alone; remove it")
+            raise ModelError(f"{source} has the argument {name}, but weights may only come from the file; remove it")
         if isinstance(value, str) and ":" in value:  # hf-hub:OWNER/NAME and local-dir:FOLDER
-            raise ModelError(f"{source} names {value} as its {name}, and networks are built from plain names alone")
+            raise ModelError(f"{source} has {value} as its {name}, but networks are built from plain names only")
         kept[name] = own_weights_only(value, source) if isinstance(value, Mapping) else value
     return kept

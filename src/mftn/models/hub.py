@@ -1,4 +1,4 @@
-"""Networks on the Hugging Face hub: `save_pretrained`, `push_to_hub`, `from_pretrained`."""
+"""Networks on the Hugging Face Hub: `save_pretrained`, `push_to_hub`, `from_pretrained`."""
 
 from pathlib import Path
 from typing import Any
@@ -25,16 +25,16 @@ from mftn.models import MFTN
 network = MFTN.from_pretrained("OWNER/NAME")
 ```
 
-Say here what it was trained on, how good it is on which data, and under which licence it stands. An expression is not a
-feeling; the labels of training data are what raters saw. Not for judging people.
+State here what it was trained on, how accurate it is on which data, and its licence. An expression is not a feeling;
+training labels record what raters saw. Not for judging people.
 """
 
 
 class HubMixin(PyTorchModelHubMixin):
-    """Saves config.json (the constructor's arguments) and model.safetensors, which keeps the network's description.
+    """Saves config.json (the constructor's arguments) and model.safetensors, which includes the network's description.
 
-    A `model.safetensors` written here is a checkpoint like those of `mftn train` where the network has a description
-    (as `load_model` gives it): `mftn export` takes it.
+    If the network has a description (for instance from `load_model`), its `model.safetensors` is a checkpoint like
+    those of `mftn train`, and `mftn export` accepts it.
     """
 
     spec: ModelSpec | None
@@ -45,10 +45,10 @@ class HubMixin(PyTorchModelHubMixin):
         save_model(self, save_directory / _WEIGHTS, self.spec)  # type: ignore[arg-type]
 
     def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:  # noqa: ARG002 (the hub's signature)
-        """The README.md of a shared network: its YAML, what it takes and gives where known, and how to load it."""
+        """The README.md of a shared network: its YAML, its input and output where known, and how to load it."""
         spec = self.spec
         architecture = spec.architecture if spec else type(self).__name__
-        known = "It has no description of its input and labels yet: give it one before you share it."
+        known = "It has no description of its input and labels yet: add one before you share it."
         if spec:
             height, width = spec.size
             colour = "grey" if spec.channels == 1 else "colour"

@@ -1,8 +1,8 @@
 """Inception-ResNet-v1, the network of FaceNet, registered with timm.
 
 Source: Szegedy et al., Inception-v4, Inception-ResNet and the impact of residual connections on learning, 2016, with
-the widths of David Sandberg's facenet (MIT), whose pretrained weights `tools/convert_facenet.py` brings in. Strided
-convolutions have no padding, as there: an input of 160×160 gives maps of 17×17, 8×8 and 3×3.
+the widths of David Sandberg's facenet (MIT), whose pretrained weights `tools/convert_facenet.py` converts. As there,
+strided convolutions have no padding: a 160×160 input gives maps of 17×17, 8×8 and 3×3.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from mftn.models.backbones import own_arguments
 
 
 class ConvNorm(nn.Sequential):
-    """Convolution without bias, batch norm, ReLU; "same" padding where the stride is 1, unless said otherwise."""
+    """Convolution without bias, batch norm, ReLU; "same" padding if `pad` and the stride is 1."""
 
     def __init__(self, wide: int, width: int, kernel: tuple[int, int] | int, stride: int = 1, pad: bool = True) -> None:
         kernel = (kernel, kernel) if isinstance(kernel, int) else kernel
@@ -31,14 +31,14 @@ class ConvNorm(nn.Sequential):
 
 
 class Residual(nn.Module):
-    """x + scale · Conv1×1(branches side by side), then ReLU.
+    """x + scale · Conv1×1(concatenated branches), then ReLU.
 
     Args:
         width: Channels of x.
-        branches: Each from x to some channels of the same grid.
+        branches: Each maps x to some number of channels on the same grid.
         inner: Channels of all branches together.
-        scale: Of the residual, which keeps early training stable.
-        activate: Whether ReLU follows; the last block of the network goes without.
+        scale: Factor of the residual, which keeps early training stable.
+        activate: Whether ReLU follows; the network's last block has none.
     """
 
     def __init__(self, width: int, branches: list[nn.Module], inner: int, scale: float, activate: bool = True) -> None:
@@ -54,7 +54,7 @@ class Residual(nn.Module):
 
 
 class Reduction(nn.Module):
-    """Halves the grid: strided branches and a max pooling, side by side."""
+    """Halves the grid: strided branches and a max pooling, concatenated."""
 
     def __init__(self, branches: list[nn.Module]) -> None:
         super().__init__()
@@ -69,14 +69,14 @@ class Reduction(nn.Module):
 class InceptionResNetV1(nn.Module):
     """FaceNet's network, with a linear classifier in place of its embedding.
 
-    Every image is standardised first (zero mean, unit variance over its pixels and channels), as FaceNet was trained:
-    brightness and contrast change nothing.
+    As in FaceNet's training, every image is first standardised (zero mean, unit variance over its pixels and channels),
+    so brightness and contrast have no effect.
 
     Args:
         num_classes: K; 0 for pooled features.
         in_chans: Input channels.
         drop_rate: Dropout before the classifier.
-        drop_path_rate: Accepted for timm's sake; blocks are never dropped.
+        drop_path_rate: Accepted for compatibility with timm; blocks are never dropped.
     """
 
     def __init__(
@@ -155,7 +155,7 @@ class InceptionResNetV1(nn.Module):
         """Replace the classifier by a new one of `num_classes`; 0 removes it.
 
         Raises:
-            ModelError: Another pooling than the mean was asked for.
+            ModelError: A pooling other than the mean was requested.
         """
         if global_pool not in (None, "avg"):
             raise ModelError(f"inception_resnet_v1: pools by the mean; {global_pool!r} is not available")
@@ -167,7 +167,7 @@ class InceptionResNetV1(nn.Module):
         self.grad_checkpointing = enable
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Patterns from the stem on, for layer-wise learning rates (timm's convention)."""
+        """Patterns of layers, from the stem upwards, for layer-wise learning rates (timm's convention)."""
         blocks: Any = r"^stage(\d)" if coarse else [(r"^stage(\d)\.(\d+)", None)]
         return {"stem": r"^stem", "blocks": blocks}
 
@@ -179,7 +179,7 @@ def _standardise(x: Tensor) -> Tensor:
 
 
 def _chain(wide: int, *layers: tuple[int, tuple[int, int] | int] | tuple[int, int, int]) -> nn.Sequential:
-    """Convolutions in a row, each (width, kernel) or (width, kernel, stride)."""
+    """A sequence of convolutions, each (width, kernel) or (width, kernel, stride)."""
     made: list[nn.Module] = []
     for width, *rest in layers:
         made.append(ConvNorm(wide, width, *rest))  # type: ignore[arg-type]

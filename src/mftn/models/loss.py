@@ -1,6 +1,6 @@
 """The joint loss of both heads.
 
-Source: L = λ·L1 + (1−λ)·L2 in figure 1 of the MFTN-FER README; the released code puts 0.45 on the backbone.
+Source: L = λ·L1 + (1−λ)·L2 in figure 1 of the MFTN-FER README; the released code gives the backbone a weight of 0.45.
 """
 
 from torch import Tensor, nn
@@ -39,5 +39,5 @@ class JointLoss(nn.Module):
         return self.cross_entropy(logits.backbone, target), mstn
 
     def join(self, backbone: Tensor, mstn: Tensor | None) -> Tensor:
-        """Both heads' losses to one."""
+        """Combine both heads' losses into one."""
         return backbone if mstn is None else self.lambda_mstn * mstn + (1 - self.lambda_mstn) * backbone

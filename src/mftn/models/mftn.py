@@ -1,7 +1,7 @@
 """MFTN-FER: a backbone with its own head, and a multi-stage transformer on its last three maps.
 
-Source: figure 1 of the MFTN-FER README and the code released with it (MIT). `Baseline` is the backbone of the
-published comparison; `MFTN` adds the MsTN. Both are a `Network` and return `Logits`, so that training and evaluation
+Source: figure 1 of the MFTN-FER README and the code released with it (MIT). `Baseline` is the backbone alone, as in
+the published comparison; `MFTN` adds the MsTN. Both are a `Network` and return `Logits`, so training and evaluation
 treat them alike.
 """
 
@@ -20,7 +20,7 @@ from mftn.spec import ModelSpec
 
 
 class Logits(NamedTuple):
-    """What the network predicts; each tensor is (B, K).
+    """The network's output; each tensor is (B, K).
 
     Attributes:
         fused: Sum of the heads; its argmax is the prediction.
@@ -34,24 +34,24 @@ class Logits(NamedTuple):
 
 
 BACKBONE_HEAD, MSTN_HEAD = "backbone head", "MsTN head"
-"""What the heads, and the features that they read, are called."""
+"""Names of the heads and of their input features."""
 
 STAGES = ("stage 2", "stage 3", "stage 4")
-"""What the three maps are called, after the backbone's stages in figure 1."""
+"""Names of the three maps, after the backbone's stages in figure 1."""
 
 
 class Network(nn.Module, HubMixin, library_name="mftn", pipeline_tag="image-classification"):
-    """A timm network with its own head, and perhaps others beside it.
+    """A timm network with its own head, and possibly further heads.
 
-    Its parts are what reports need: maps whose mean over locations the heads read, and the logits from these maps.
+    It exposes what reports need: the maps that the heads average over locations, and the logits from these maps.
 
     Args:
         backbone: Name of a timm network.
-        num_classes: K; 0 for pooled features: in place of logits from a `Baseline`, and from `embeddings` alone of an
-            `MFTN`, whose heads read features of other widths.
+        num_classes: K. With 0, a `Baseline` returns pooled features in place of logits; an `MFTN` returns them from
+            `embeddings` only, because its heads have features of different widths.
         in_chans: Input channels: 3 for colour, 1 for grey.
-        img_size: Height and width (or one number) the network is meant for, in pixels. It is a description:
-            any size that is a multiple of the backbone's stride runs, and none below it is taken.
+        img_size: Intended height and width (or one number) of the input in pixels. It is only a description: any
+            multiple of the backbone's stride works, but a size below the stride is rejected.
         drop_rate: Dropout before the backbone's classifier.
         drop_path_rate: Stochastic depth of the last block.
         backbone_args: More keyword arguments for `timm.create_model`.
@@ -108,14 +108,14 @@ class Network(nn.Module, HubMixin, library_name="mftn", pipeline_tag="image-clas
         """The network's description.
 
         Raises:
-            ModelError: It has none, since it was not loaded from a file that has one.
+            ModelError: It has none, because it was not loaded from a file with one.
         """
         if self.spec is None:
             raise ModelError("this network has no description; load it with load_model, or set its `spec`")
         return self.spec
 
     def feature_maps(self, x: Tensor) -> dict[str, Tensor]:
-        """What the heads average over locations, by name, each (B, C, h, w)."""
+        """The maps that the heads average over locations, by name, each (B, C, h, w)."""
         raise NotImplementedError
 
     def logits_of(self, maps: Mapping[str, Tensor]) -> Logits:
@@ -123,7 +123,7 @@ class Network(nn.Module, HubMixin, library_name="mftn", pipeline_tag="image-clas
         raise NotImplementedError
 
     def embeddings(self, x: Tensor) -> dict[str, Tensor]:
-        """What the heads' last layers read of images (B, C, H, W), by name, each (B, D)."""
+        """Input features of the heads' last layers for images (B, C, H, W), by name, each (B, D)."""
         raise NotImplementedError
 
     def heads(self) -> list[nn.Module]:
@@ -140,7 +140,7 @@ class Network(nn.Module, HubMixin, library_name="mftn", pipeline_tag="image-clas
         return classifier
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Replace every classifier by a fresh one of `num_classes`."""
+        """Replace every classifier by a new one with `num_classes` outputs."""
         self.num_classes = num_classes
         self.pretrained_cfg["num_classes"] = num_classes
         self.backbone.reset_classifier(num_classes, global_pool)
@@ -150,15 +150,15 @@ class Network(nn.Module, HubMixin, library_name="mftn", pipeline_tag="image-clas
         self.backbone.set_grad_checkpointing(enable)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Patterns from the stem on, for layer-wise learning rates (timm's convention).
+        """Patterns of layers, from the stem upwards, for layer-wise learning rates (timm's convention).
 
-        What matches none, such as the MsTN, counts as the last layer.
+        Parameters that match none, such as the MsTN's, count as the last layer.
         """
         matcher = self.backbone.group_matcher(coarse=coarse)
         return {name: _under_backbone(patterns) for name, patterns in matcher.items()}
 
     def no_weight_decay(self) -> set[str]:
-        """Names of parameters that weight decay leaves alone."""
+        """Names of parameters that are excluded from weight decay."""
         names: set[str] = getattr(self.backbone, "no_weight_decay", set)()
         return {f"backbone.{name}" for name in names}
 
@@ -189,13 +189,13 @@ class MFTN(Network):
     """The Multi-stage Feature-aware Transformer Network.
 
     Args:
-        backbone: Name of a timm network whose last three maps feed the MsTN; their widths are read from it.
+        backbone: Name of a timm network whose last three maps feed the MsTN.
         num_classes: K.
-        mstn_depths: Transformer blocks on each of the three maps; 2, 2, 2 in figure 1, 3, 2, 1 as released.
-        fuse_width: Common width of the fused feature; the second map's width by default.
+        mstn_depths: Transformer blocks on each of the three maps; 2, 2, 2 in figure 1, and 3, 2, 1 as released.
+        fuse_width: Width of the fused feature; the second map's by default.
         drop_path_rate: Stochastic depth of the last block, in the backbone and in each branch.
         branch_widths: Channels inside the branches; the maps' by default, as published.
-        mlp_ratio: Width of the MLPs' hidden layers over the branch's.
+        mlp_ratio: Width of the MLPs' hidden layers, as a multiple of the branch's width.
         **network: The other arguments of `Network`.
     """
 
@@ -233,7 +233,7 @@ class MFTN(Network):
             stage: tokens.transpose(1, 2).unflatten(2, part.shape[2:])  # (B, N, C) to (B, C, h, w)
             for stage, tokens, part in zip(STAGES, sequences, maps, strict=True)
         }
-        # The last stage's map may be the final one itself; a gradient of one must not be the other's too.
+        # The last stage's map may be the final map itself; cloned, the two have separate gradients.
         return {**stages, BACKBONE_HEAD: final.clone()}
 
     def logits_of(self, maps: Mapping[str, Tensor]) -> Logits:
@@ -264,18 +264,18 @@ class MFTN(Network):
     def forward_features(self, x: Tensor) -> tuple[Tensor, ...]:
         """The token sequences of the three branches, each (B, N, C), for class-activation maps.
 
-        The tokens of stage i lie row by row on a grid of ceil(H / strides[i]) × ceil(W / strides[i]).
+        The tokens of stage i are in row-major order on a grid of ceil(H / strides[i]) × ceil(W / strides[i]).
         """
         _, maps = self.encode(x)
         return self.mstn.forward_features(maps)
 
     def encode(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The backbone's last feature and its last three maps (B, C, H, W)."""
+        """The backbone's final map and its last three stage maps, each (B, C, H, W)."""
         final, maps = self.backbone.forward_intermediates(x, indices=3)
         return final, maps
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Replace the classifiers of both heads by fresh ones of `num_classes`."""
+        """Replace the classifiers of both heads by new ones with `num_classes` outputs."""
         super().reset_classifier(num_classes, global_pool)
         self.mstn.reset_classifier(num_classes)
 
@@ -286,18 +286,18 @@ class MFTN(Network):
 
 
 def _stride(backbone: Any) -> int:
-    """Pixels from one location of the last map to the next; 1 where timm does not say."""
+    """Pixels from one location of the last map to the next; 1 where timm does not declare it."""
     stages = getattr(backbone, "feature_info", None)
     return int(stages[-1]["reduction"]) if isinstance(stages, list) and stages else 1
 
 
 def _prefixed(prefix: str, names: Any) -> Any:
-    """timm writes one layer's name or a tuple of them."""
+    """Prefix a layer's name, or each of a tuple of them: timm uses both forms."""
     return f"{prefix}.{names}" if isinstance(names, str) else tuple(f"{prefix}.{n}" for n in names or ())
 
 
 def _under_backbone(patterns: Any) -> Any:
-    """timm's regular expressions start at a network's root; put them under `backbone.`."""
+    """Move timm's regular expressions, which start at a network's root, under `backbone.`."""
     if isinstance(patterns, str):
         return r"^backbone\.(?:" + re.sub(r"(?<!\[)\^", "", patterns) + ")"
     return [(_under_backbone(pattern), order) for pattern, order in patterns]

@@ -1,6 +1,6 @@
-"""The Multi-stage Transformer Network (MsTN): three maps of a backbone to one set of logits.
+"""The Multi-stage Transformer Network (MsTN): from three maps of a backbone to one set of logits.
 
-Source: figure 1 of the MFTN-FER README. The released code runs drop path down from 1.0, so that the first
+Source: figure 1 of the MFTN-FER README. In the released code, the drop path rate falls from 1.0, so the first
 block of every branch never trains; here it rises linearly from 0.
 """
 
@@ -15,7 +15,7 @@ from mftn.models.attention import Block
 
 
 class MsTN(nn.Module):
-    """One branch of transformer blocks a stage, projected to a common width, averaged over tokens, summed.
+    """One branch of transformer blocks per stage; each is projected to a common width, averaged over tokens and summed.
 
     Args:
         widths: Channels of the three maps.
@@ -23,9 +23,10 @@ class MsTN(nn.Module):
         depths: Blocks in each branch.
         fuse_width: The common width; the second map's by default (512 = 4 × 128 in the published network).
         drop_path_rate: Drop path of the last block of each branch.
-        branch_widths: Channels inside the branches; where one differs from its map's, a Linear (no bias) leads in. The
-            published network keeps the maps' widths; 1,024 channels are most of a small network's weights.
-        mlp_ratio: Width of the MLPs' hidden layers over that.
+        branch_widths: Channels inside the branches; where one differs from its map's, a Linear without bias converts
+            it. The published network keeps the maps' widths, but a branch of 1,024 channels would make up most of a
+            small network's weights.
+        mlp_ratio: Width of the MLPs' hidden layers, as a multiple of the branch's width.
     """
 
     def __init__(
@@ -59,12 +60,12 @@ class MsTN(nn.Module):
         self.reset_classifier(num_classes)
 
     def reset_classifier(self, num_classes: int) -> None:
-        """Replace the last Linear by a fresh one of `num_classes`; 0 removes it."""
+        """Replace the last Linear by a new one with `num_classes` outputs; 0 removes it."""
         self.head = nn.Linear(self.fuse_width, num_classes) if num_classes else nn.Identity()
         _init_weights(self.head)
 
     def forward_features(self, maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Run every branch: maps (B, C, H, W) to token sequences (B, H·W, C)."""
+        """Run every branch, from maps (B, C, H, W) to token sequences (B, H·W, C)."""
         sequences = []
         for lead_in, branch, x_map in zip(self.lead_ins, self.branches, maps, strict=True):
             grid = (int(x_map.shape[2]), int(x_map.shape[3]))
@@ -79,7 +80,7 @@ class MsTN(nn.Module):
 
     def forward_head(self, sequences: Sequence[Tensor], pre_logits: bool = False) -> Tensor:
         """Fuse the token sequences (B, N, C) into logits (B, K), or with `pre_logits` into the feature before them."""
-        # The mean is linear too, so it goes first: one row per image to project instead of N.
+        # The mean and the projection are both linear; the mean comes first, so one row per image is projected, not N.
         pooled = [x.mean(dim=1) for x in sequences]  # (B, C)
         fused = torch.stack([fuse(x) for fuse, x in zip(self.fuse_layers, pooled, strict=True)]).sum(dim=0)
         return fused if pre_logits else self.head(fused)  # (B, fuse_width) to (B, K)

@@ -1,4 +1,4 @@
-"""The networks' names: `timm.create_model("mftn_base")` works once `mftn.models` is imported."""
+"""Registers the networks with timm: `timm.create_model("mftn_base")` works once `mftn.models` is imported."""
 
 import sys
 from typing import Any
@@ -10,7 +10,7 @@ from mftn.models.backbones import own_arguments
 from mftn.models.mftn import MFTN, Baseline, Network
 
 CONVNEXT_SIZES = ("atto", "femto", "pico", "nano", "tiny", "small", "base", "large")
-"""Sizes of ConvNeXt for which `mftn_SIZE` and `baseline_SIZE` are registered."""
+"""ConvNeXt sizes for which `mftn_SIZE` and `baseline_SIZE` are registered."""
 
 
 def _register(name: str, network: type[Network], backbone: str, **defaults: Any) -> None:

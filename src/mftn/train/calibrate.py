@@ -1,4 +1,4 @@
-"""The temperatures of a network, and its scores on the validation split."""
+"""Fits the temperatures of a network and computes its scores on the validation split."""
 
 import json
 from collections.abc import Sequence
@@ -19,13 +19,13 @@ from mftn.models import Network, load_model, save_model
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """A checkpoint on the validation split; what metrics.json of a run holds.
+    """A checkpoint's results on the validation split; the content of a run's metrics.json.
 
     Attributes:
-        images: How many the split has.
-        temperature: That was fitted on it.
-        scores: Of every image shown once, by protocol, or by "label" where nobody voted.
-        unreadable: Training images that were skipped because they cannot be read.
+        images: Number of images in the split.
+        temperature: The temperature fitted on it.
+        scores: Scores without the horizontal flip, by protocol, or by "label" if there are no votes.
+        unreadable: Training images that were skipped because they could not be read.
     """
 
     images: int
@@ -34,20 +34,20 @@ class Validation:
     unreadable: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, object]:
-        """What metrics.json holds."""
+        """The content of metrics.json."""
         scores: dict[str, object] = to_json(self.scores)
         return {"images": self.images, "temperature": self.temperature, **scores, "unreadable": list(self.unreadable)}
 
     @classmethod
     def read(cls, path: Path) -> "Validation":
-        """From the metrics.json of a run."""
+        """Read the metrics.json of a run."""
         values = json.loads(path.read_text(encoding="utf-8"))
         images, temperature, unreadable = (values.pop(name) for name in ("images", "temperature", "unreadable"))
         scores = {protocol: Scores.from_json(row) for protocol, row in values.items()}
         return cls(images, temperature, scores, tuple(unreadable))
 
     def lines(self) -> list[str]:
-        """A sentence per protocol."""
+        """One line per protocol."""
         return [
             f"{'labels' if protocol == 'label' else f'{protocol} protocol'}, {scores}"
             for protocol, scores in self.scores.items()
@@ -62,18 +62,18 @@ def calibrate(
     unreadable: Sequence[str] = (),
     device: torch.device | str = "cpu",
 ) -> Validation:
-    """Fit the temperatures of a checkpoint on the validation split and store them there with the scores.
+    """Fit a checkpoint's temperatures on the validation split and store them with the scores in the checkpoint.
 
-    They are those of the mean over the image and its horizontal flip, which is what `mftn predict` gives.
+    They are fitted for the mean over the image and its horizontal flip, as in `mftn predict`.
 
     Args:
-        path: The checkpoint; metrics.json is written beside it.
+        path: The checkpoint; metrics.json is written next to it.
         valid_set: The validation split.
-        adjustment: τ of post-hoc logit adjustment (Menon et al., Long-tail learning via logit adjustment, 2021): adds
-            τ·log(share) to every class's calibrated logit; a checkpoint that has it already is left as it is.
-        counts: (K,) images of every class in the training split, for the shares.
+        adjustment: τ of post-hoc logit adjustment (Menon et al., Long-tail learning via logit adjustment, 2021), which
+            adds τ·log(share) to every class's calibrated logit; a checkpoint that already has one keeps it.
+        counts: Training images per class, (K,), for the shares.
         unreadable: Training images that were skipped.
-        device: Where the network runs.
+        device: Device of the network.
     """
     model = load_model(path).to(device)
     spec = model.described()
@@ -105,7 +105,7 @@ def calibrate(
 
 @torch.no_grad()
 def shift_logits(model: Network, shift: Tensor) -> None:
-    """Add `shift` (K,) to the fused logits, by equal parts in the biases of the heads."""
+    """Add `shift` (K,) to the fused logits, split equally between the biases of the heads."""
     heads = model.heads()
     for head in heads:
         head.bias += shift / len(heads)  # type: ignore[operator]

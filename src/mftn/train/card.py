@@ -1,4 +1,4 @@
-"""The model card of a run: README.md with figures, settings and how to use the weights."""
+"""Writes the model card of a run: README.md with scores, settings and how to use the weights."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,8 +26,8 @@ Recognises {classes} from an aligned face of {size}×{size} pixels, {channels}.
 ## Data
 
 {data}: {licence}
-Trained on its training split; epoch {epoch} of {epochs} was chosen on its validation split, on which the figures below
-are measured too: expect somewhat less on data that chose nothing. {unreadable}
+Trained on its training split. Epoch {epoch} of {epochs} was chosen on its validation split, on which the figures below
+were also measured: expect somewhat lower accuracy on independent data. {unreadable}
 
 ## Figures
 
@@ -41,13 +41,13 @@ are measured too: expect somewhat less on data that chose nothing. {unreadable}
 ![curves](curves.png)
 
 Probabilities are calibrated by temperature scaling (T = {temperature:.3f}), fitted on the same split for the mean
-over a face and its horizontal flip, which is what `mftn predict` gives; the figures above are without the flip.
+over a face and its horizontal flip, as in `mftn predict`; the figures above are without the flip.
 
 ## Intended use and limits
 
-Research on expressions, and counting shown expressions where people have agreed to it. An expression is not a feeling;
-the labels are what raters saw. Data sets of this kind show some ages, skin tones and cultures far more than others, and
-rare classes are recognised worst: see the table. Not for judging people.
+Research on expressions, and counting visible expressions with people's consent. An expression is not a feeling; the
+labels record what raters saw. Data sets of this kind show some ages, skin tones and cultures far more than others, and
+rare classes are recognised least well: see the table. Not for judging people.
 
 ## Use
 
@@ -58,8 +58,8 @@ network = load_model("best.safetensors")
 print(network.spec)  # labels, size, mean, std, template, temperature
 ```
 
-`mftn export best.safetensors --out model.onnx` makes the file that `mftn predict --model` takes.
-`config.json` holds every setting, `environment.json` the versions, the machine and the data's fingerprint.
+`mftn export best.safetensors --out model.onnx` writes a file for `mftn predict --model`. `config.json` contains every
+setting, `environment.json` the versions, the machine and the data's fingerprint.
 """
 
 
@@ -98,7 +98,7 @@ def write_card(out: Path, config: TrainConfig, validation: Validation, rows: lis
 
 
 def _metadata(config: TrainConfig, about: Mapping[str, Any], validation: Validation) -> str:
-    """The card's YAML, as model hubs read it: what it is, and the figures with their data set and protocol."""
+    """The card's YAML for model hubs: the model, and its scores with their data set and protocol."""
     name = str(about.get("name") or config.data.folder.name)
     found = [
         EvalResult(

@@ -1,4 +1,4 @@
-"""Settings that contradict each other, the data or the machine are refused before anything is written."""
+"""Rejects settings that contradict each other, the data or the machine, before anything is written."""
 
 import math
 from pathlib import Path
@@ -31,18 +31,18 @@ _RANGES = {
     "augmentation.low_resolution_side": _COUNT, "augmentation.jpeg": _SHARE, "augmentation.jpeg_quality": (1, 100),
     "augmentation.erasing": _SHARE, "augmentation.erasing_area": _SHARE, "data.mean": _SHARE,
 }  # fmt: skip
-"""Lowest and highest value of every number."""
+"""Lowest and highest allowed value of every number."""
 _ABOVE_ZERO = {"data.view": 1.0, "data.std": math.inf, "optimizer.decay": 1.0, "optimizer.layer_decay": 1.0}
-"""The highest value of numbers that must not be 0."""
+"""Highest allowed value of numbers that must be above 0."""
 
 
 def check_settings(config: TrainConfig) -> None:
-    """Refuse now what would otherwise fail, or mislead, after an epoch."""
+    """Reject now what would otherwise fail, or give misleading results, after an epoch."""
     _check_numbers(config)
     check_processes(config)
     if config.data.unaligned_share and not config.data.unaligned:
         raise ConfigError(
-            f"--data.unaligned-share is {config.data.unaligned_share}, but --data.unaligned names no data set; "
+            f"--data.unaligned-share is {config.data.unaligned_share}, but --data.unaligned is not set; "
             "make it with `mftn prepare … --detector none`"
         )
     if config.init_from and not Path(config.init_from).is_file() and not _is_timm(config.init_from):
@@ -55,13 +55,13 @@ def check_settings(config: TrainConfig) -> None:
         raise ConfigError(f"--model.architecture {config.model.architecture}: neither MFTN nor a baseline; {hint}")
     if config.small_epochs >= config.epochs:
         raise ConfigError(
-            f"--small-epochs is {config.small_epochs} of {config.epochs} epochs; the last must see images of "
+            f"--small-epochs is {config.small_epochs} of {config.epochs} epochs; at least the last epoch must use "
             "--model.size"
         )
     if config.model.channels not in (1, 3):
         raise ConfigError(f"--model.channels is {config.model.channels}; it must be 1 (grey) or 3 (colour)")
     if config.model.mstn_depths and (len(config.model.mstn_depths) != 3 or "baseline" in config.model.architecture):
-        raise ConfigError("--model.mstn-depths: give the blocks on each of MFTN's three maps; a baseline has none")
+        raise ConfigError("--model.mstn-depths: give the blocks for each of MFTN's three maps; a baseline has none")
     for name, values in (("mean", config.data.mean), ("std", config.data.std)):
         if len(values) not in (1, config.model.channels):
             raise ConfigError(f"--data.{name} has {len(values)} numbers for {config.model.channels} channels")
@@ -69,7 +69,7 @@ def check_settings(config: TrainConfig) -> None:
         low, high = getattr(config.augmentation, name)
         if low > high:
             option = _option(f"augmentation.{name}")
-            raise ConfigError(f"{option} is {low:g} to {high:g}; give the smaller one first")
+            raise ConfigError(f"{option} is {low:g} to {high:g}; give the smaller number first")
 
 
 def _check_numbers(config: TrainConfig) -> None:
@@ -93,7 +93,7 @@ def _option(name: str) -> str:
 
 
 def check_data(config: TrainConfig, train_set: FaceDataset, processes: int) -> None:
-    """Refuse settings that the data or the processes contradict."""
+    """Reject settings that do not fit the data or the number of processes."""
     classes, folder = train_set.targets.shape[1], config.data.folder
     if config.model.num_classes != classes:
         raise ConfigError(f"--model.num-classes is {config.model.num_classes}, but {folder} has {classes}")
@@ -101,16 +101,16 @@ def check_data(config: TrainConfig, train_set: FaceDataset, processes: int) -> N
         raise ConfigError(f"--batch-size is {config.batch_size}, but {folder} has {len(train_set)} training images")
     if config.batch_size % (processes * config.accumulate):
         raise ConfigError(
-            f"--batch-size is {config.batch_size}, which {processes} processes × --accumulate {config.accumulate} "
-            "do not divide"
+            f"--batch-size is {config.batch_size}, which is not divisible by {processes} processes × --accumulate "
+            f"{config.accumulate}"
         )
     check_network(config, config.batch_size // (processes * config.accumulate))
 
 
 def check_network(config: TrainConfig, images: int) -> None:
-    """Refuse a network that cannot learn from this many images at once, of the sizes that it will see.
+    """Reject a network that cannot learn from this many images at once, at the sizes used in training.
 
-    The forward pass runs on the meta device: it computes shapes only.
+    The forward pass runs on the meta device, which only computes shapes.
     """
     with torch.device("meta"):
         model = build_model(config).train()
@@ -118,10 +118,10 @@ def check_network(config: TrainConfig, images: int) -> None:
             option = "--model.size" if size == config.model.size else "--small-size"
             try:
                 model(torch.empty(images, config.model.channels, size, size))
-            except ValueError as error:  # batch norm has no variance of one value
+            except ValueError as error:  # batch norm cannot compute the variance of one value
                 raise ConfigError(
                     f"--batch-size is {config.batch_size}, which is {images} image at a time; "
-                    f"{config.model.architecture} needs at least 2 for its batch norm: raise it, "
+                    f"{config.model.architecture} needs at least 2 for its batch norm: increase it, "
                     "or use fewer processes or a smaller --accumulate"
                 ) from error
             except RuntimeError as error:

@@ -1,5 +1,7 @@
-"""What a training run is made of. A recipe (YAML) names what differs from these defaults, or from the recipe it
-`extends`; flags override both."""
+"""The configuration of a training run.
+
+A recipe (YAML) sets what differs from these defaults, or from the recipe it `extends`; flags override both.
+"""
 
 import dataclasses
 import re
@@ -17,7 +19,7 @@ from mftn.spec import LAMBDA_MSTN, Part
 from mftn.train.mapping import from_mapping
 
 BASELINE = "_baseline"
-"""What a recipe's name and its run folder end with where its baseline is trained."""
+"""Suffix of a recipe's name and of its run folder when its baseline is trained."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,17 +28,17 @@ class DataConfig:
 
     Attributes:
         folder: A prepared data set (`mftn prepare`).
-        protocol: Which images count, and their class.
-        soft_targets: Learn the raters' distribution in place of one class.
-        view: The network's share of the stored crop's side.
-        mean: Mean of each channel, or one for all, on the scale 0 to 1.
-        std: Standard deviation, given like `mean`.
-        workers: Loader processes; the crops lie in memory, so none is usually fastest.
-        balance: 0 draws images as they are, 1 draws every class equally often; between, by count^(−balance).
+        protocol: Determines which images count, and their class.
+        soft_targets: Learn the raters' distribution instead of a single class.
+        view: The network's input as a share of the stored crop's side.
+        mean: Mean of each channel, or one for all, on a scale from 0 to 1.
+        std: Standard deviation, in the same form as `mean`.
+        workers: Loader processes; the crops are held in memory, so 0 is usually fastest.
+        balance: 0 draws all images equally often, 1 draws all classes equally often; in between, images are weighted
+            by count^(−balance).
         unaligned: The same data set prepared with `--detector none`; empty for none.
-        unaligned_share: Share of training images taken from there, so that the network also handles faces that
-            are not aligned.
-        drop_copies: Omit training images that are also, exactly or nearly, in the validation split.
+        unaligned_share: Share of training images taken from it, so that the network also handles unaligned faces.
+        drop_copies: Omit training images with exact or near duplicates in the validation split.
     """
 
     folder: Annotated[Path, tyro.conf.arg(aliases=["--data"])] = Path("data/ferplus")
@@ -54,7 +56,7 @@ class DataConfig:
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """What is trained.
+    """The network.
 
     Attributes:
         architecture: A registered name, such as mftn_face or baseline_face.
@@ -63,9 +65,8 @@ class ModelConfig:
         size: Side of the input in pixels.
         drop_rate: Dropout before the backbone's classifier.
         drop_path_rate: Stochastic depth of the last block.
-        grad_checkpointing: Recompute activations in the backward pass: less memory, about a third slower.
-        mstn_depths: Transformer blocks on each of the three maps, such as 3 2 1; the architecture's own where none is
-            given.
+        grad_checkpointing: Recompute activations in the backward pass: less memory, but about a third slower.
+        mstn_depths: Transformer blocks on each of the three maps, such as 3 2 1; by default the architecture's own.
     """
 
     architecture: str = "mftn_face"
@@ -80,19 +81,19 @@ class ModelConfig:
 
 @dataclass(frozen=True, slots=True)
 class OptimizerConfig:
-    """How the weights move.
+    """The optimizer and the learning-rate schedule.
 
     Attributes:
         name: The optimizer, or SAM's inner one.
         sam_rho: Radius of sharpness-aware minimisation; 0 is off.
-        lr: Highest learning rate.
-        weight_decay: Decoupled for AdamW; norms and biases are left alone.
+        lr: Peak learning rate.
+        weight_decay: Weight decay, decoupled for AdamW; norms and biases are excluded.
         schedule: cosine falls to zero; exponential multiplies by `decay` after each epoch.
         decay: Factor per epoch of the exponential schedule.
-        warmup_epochs: The learning rate rises linearly over these; fractions of an epoch count.
-        clip_norm: Gradients longer than this are shortened; 0 is off.
+        warmup_epochs: Epochs, or a fraction of one, over which the learning rate rises linearly.
+        clip_norm: Largest gradient norm; longer gradients are clipped. 0 is off.
         layer_decay: Factor of the learning rate from each layer of the backbone to the one before it; 1 is off.
-        freeze_epochs: For this many epochs only the heads learn; the backbone's body keeps its initial weights.
+        freeze_epochs: Epochs at the start in which only the heads learn and the backbone's trunk is frozen.
     """
 
     name: Literal["adamw", "adam", "sgd"] = "adamw"
@@ -112,39 +113,39 @@ class TrainConfig:
     """A training run.
 
     Attributes:
-        out: The run folder to make.
+        out: The run folder to create.
         data: The training data.
-        model: What is trained.
-        optimizer: How the weights move.
+        model: The network.
+        optimizer: The optimizer and the learning-rate schedule.
         init_from: Initial weights: a file (ours, the release's, a bare backbone), or a timm model's name, whose
-            backbone is fetched; empty starts at random.
-        init_part: What is taken from a file: all, the backbone with its classifier, or its trunk without it.
-        augmentation: What training changes at random.
-        mixup: α of the Beta distribution that blends pairs of images; 0 is off.
-        cutmix: α of the Beta distribution for pasting rectangles between pairs; 0 is off. With both, one is drawn per
-            batch.
+            backbone is downloaded; empty for random weights.
+        init_part: Part to load from a file: all, the backbone with its classifier, or its trunk without it.
+        augmentation: Random changes to training images.
+        mixup: α of the Beta distribution for blending pairs of images; 0 is off.
+        cutmix: α of the Beta distribution for pasting rectangles between pairs; 0 is off. If both are on, one is drawn
+            for each batch.
         mix_probability: Share of batches that are mixed.
         teachers: Checkpoints of trained networks whose mean output is part of the target.
-        distillation: The teachers' share of the target; the raters have the rest.
+        distillation: The teachers' share of the target; the rest comes from the raters.
         epochs: Passes over the training split.
         batch_size: Images per step, over all processes.
-        accumulate: Parts in which a step's images go through the network, for less memory.
-        small_epochs: The first epochs see images of `small_size`, which is faster.
-        small_size: Side of the input in the first epochs, in pixels.
+        accumulate: Number of parts that a step's images are split into, to save memory.
+        small_epochs: Number of first epochs that use images of `small_size`, which is faster.
+        small_size: Side of the input in those epochs, in pixels.
         lambda_mstn: λ of the joint loss.
         label_smoothing: Probability mass spread evenly over the classes.
-        ema_decay: Decay per step of the weights' moving average, which is what is evaluated and kept; 0 is off.
-        logit_adjustment: τ: after training, every class's logit rises by τ·log(its share of the training split), which
-            gives back part of the frequencies that `data.balance` takes away (Menon et al., 2021); 0 is off.
+        ema_decay: Decay per step of the weights' moving average, which is what is evaluated and saved; 0 is off.
+        logit_adjustment: τ: after training, τ·log(its share of the training split) is added to every class's logit,
+            which restores part of the class frequencies that `data.balance` removes (Menon et al., 2021); 0 is off.
         seed: Seed of all random numbers.
-        precision: fp32, bf16 mixed precision, or auto: bf16 where the GPU or the processor has its instructions, fp32
-            elsewhere, where bf16 would be a hundred times slower.
-        channels_last: Keep maps channels-last in memory.
-        compile: Compile the network with torch.compile, which takes a minute and a C++ compiler or a GPU.
-        save_minutes: Minutes between saves of the state that resuming needs, inside an epoch.
-        devices: Processes on each machine.
-        nodes: Machines.
-        accelerator: What to compute on.
+        precision: fp32, bf16 mixed precision, or auto: bf16 if the GPU or the CPU supports it, otherwise fp32, because
+            bf16 would be a hundred times slower.
+        channels_last: Store feature maps channels-last in memory.
+        compile: Compile the network with torch.compile, which takes a minute and needs a C++ compiler or a GPU.
+        save_minutes: Minutes between saves, within an epoch, of the state for resuming.
+        devices: Processes per machine.
+        nodes: Number of machines.
+        accelerator: Hardware to train on.
     """
 
     out: Path = Path("runs/mftn")
@@ -179,27 +180,27 @@ class TrainConfig:
 
 
 def recipes() -> list[str]:
-    """Names of the recipes that ship."""
+    """Names of the included recipes."""
     folder = files("mftn.train") / "recipes"
     return sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
 
 
 def load_config(recipe: str | Path, baseline: bool = False) -> TrainConfig:
-    """A recipe by its name, or from a YAML file.
+    """Load a recipe by its name or from a YAML file.
 
     Args:
         recipe: The name or the file; a name with `_baseline` appended is the recipe's baseline.
-        baseline: Of the recipe, the published comparison's baseline; see `as_baseline`.
+        baseline: Return the recipe's baseline for the published comparison; see `as_baseline`.
 
     Raises:
-        ConfigError: There is no such recipe, it holds an unknown key, or it has no baseline.
+        ConfigError: There is no such recipe, it has an unknown key, or it has no baseline.
     """
     config = from_mapping(TrainConfig, _read_recipe(str(recipe)), str(recipe))
     return as_baseline(config) if baseline else config
 
 
 def as_baseline(config: TrainConfig) -> TrainConfig:
-    """The published comparison's baseline: the same backbone with its own head alone, in a run folder of its own.
+    """The published comparison's baseline: the same backbone with only its own head, in a separate run folder.
 
     Raises:
         ConfigError: The architecture has none.
@@ -214,7 +215,7 @@ def as_baseline(config: TrainConfig) -> TrainConfig:
 
 
 def _read_recipe(recipe: str, extending: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The recipe's values on top of those of the recipe it `extends`; `extending` are those on top of it."""
+    """The recipe's values, merged over those of the recipe it `extends`; `extending` are the recipes that extend it."""
     import yaml
 
     if recipe.endswith(BASELINE) and recipe.removesuffix(BASELINE) in recipes():
@@ -223,7 +224,7 @@ def _read_recipe(recipe: str, extending: tuple[str, ...] = ()) -> dict[str, Any]
         raise ConfigError(f"{recipe}: extends itself")
     try:
         values = yaml.load(_text(recipe), _yaml_loader()) or {}
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date that is none
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or an invalid date
         raise ConfigError(f"{recipe}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{recipe}: needs keys and values, not {values!r}")
@@ -235,7 +236,7 @@ def _read_recipe(recipe: str, extending: tuple[str, ...] = ()) -> dict[str, Any]
 
 
 def _yaml_loader() -> Any:
-    """PyYAML's safe loader with the numbers of YAML 1.2 and JSON too: it takes 1e-3 for a word."""
+    """PyYAML's safe loader that also reads numbers of YAML 1.2 and JSON such as 1e-3, which it takes for strings."""
     import yaml
 
     class Loader(yaml.SafeLoader):

@@ -1,4 +1,4 @@
-"""A run's log as a figure."""
+"""Draws a run's log as a figure."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from mftn.train.run_folder import Row
 
 
 def draw_curves(rows: list[Row], path: Path) -> None:
-    """Losses, accuracies and the learning rate over the epochs, as PNG."""
+    """Draw losses, accuracies and the learning rate over the epochs, as a PNG."""
     epochs = [row["epoch"] for row in rows]
     figure = new_figure(10.0, 3.2)
     losses, accuracies, rates = figure.subplots(1, 3)
@@ -24,7 +24,7 @@ def draw_curves(rows: list[Row], path: Path) -> None:
     }
     for name, label in names.items():
         accuracies.plot(epochs, [100 * row[name] for row in rows], label=label)
-    of_last_size = [row for row in rows if row["size"] == rows[-1]["size"]]  # which best.safetensors is one of
+    of_last_size = [row for row in rows if row["size"] == rows[-1]["size"]]  # best.safetensors is one of these
     best = max(of_last_size, key=lambda row: row["valid_accuracy"])
     accuracies.plot(best["epoch"], 100 * best["valid_accuracy"], "o", color="black", label="best", zorder=3)
     accuracies.set(title="Accuracy (%)", xlabel="epoch")

@@ -1,7 +1,7 @@
-"""Distillation: a student learns the outputs of trained networks beside the votes of raters.
+"""Distillation: a student learns from the outputs of trained networks as well as from raters' votes.
 
-Source: Hinton et al., Distilling the knowledge in a neural network, 2015. The teachers see each augmented image as
-the student does, so that their outputs fit it.
+Source: Hinton et al., Distilling the knowledge in a neural network, 2015. The teachers see the same augmented images
+as the student, so that their outputs match.
 """
 
 import numpy as np
@@ -16,19 +16,19 @@ from mftn.spec import ModelSpec
 from mftn.train.config import TrainConfig
 
 TEMPLATE_TOLERANCE = 0.01
-"""How far, in sides of the input, a teacher's landmarks may lie from the student's."""
+"""Largest distance between a teacher's and the student's landmarks, in sides of the input."""
 
 
 class Teachers:
     """An ensemble of trained networks.
 
     Args:
-        fabric: Where they run.
-        config: The student's run; `teachers` names their checkpoints.
+        fabric: The processes and device.
+        config: The student's run, whose `teachers` are their checkpoints.
         student: The student's description.
 
     Raises:
-        ConfigError: A teacher knows other classes, or sees faces framed differently or in other colours.
+        ConfigError: A teacher's classes, channels or framing of faces differ from the student's.
         ModelError: A teacher's file cannot be read.
     """
 
@@ -43,11 +43,9 @@ class Teachers:
             spec = network.described()
             theirs, own = (spec.labels, spec.channels), (tuple(student.labels), student.channels)
             if theirs != own:
-                raise ConfigError(f"teachers: {path}: has classes and channels {theirs}, the student {own}")
+                raise ConfigError(f"teachers: {path}: has classes and channels {theirs}, but the student has {own}")
             if np.abs(np.asarray(spec.template) - np.asarray(student.template)).max() > TEMPLATE_TOLERANCE:
-                raise ConfigError(
-                    f"teachers: {path}: sees faces framed differently from the student; use its data.view"
-                )
+                raise ConfigError(f"teachers: {path}: frames faces differently from the student; use its data.view")
             network.eval().requires_grad_(False)
             network.to(memory_format=torch.channels_last)
             self.networks.append((fabric.to_device(network), spec))

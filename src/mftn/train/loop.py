@@ -1,7 +1,7 @@
 """The training loop, from a configuration to a run folder.
 
-Validation selects; its metrics come from unaugmented images and the weights that are kept. Every random number
-follows from the seed, the step and the process, so that a run can be resumed from any step as if it had never stopped.
+The best epoch is chosen by validation, on unaugmented images and with the weights that are saved. All random numbers
+derive from the seed, the step and the process, so a run can be resumed from any step as if it had never stopped.
 """
 
 import dataclasses
@@ -47,12 +47,12 @@ MAX_UNREADABLE = 0.01
 
 @dataclass(frozen=True, slots=True)
 class StepReport:
-    """What `on_step` is told.
+    """The argument of `on_step`.
 
     Attributes:
-        done: Steps done in the whole run.
-        steps: Steps in all.
-        epoch: The epoch at hand, counted from 1.
+        done: Steps completed in the whole run.
+        steps: Total number of steps.
+        epoch: The current epoch, counted from 1.
         rate: The learning rate.
         result: Losses and accuracy of the step, over all processes.
     """
@@ -72,9 +72,9 @@ def train(
 ) -> Path:
     """Train a network and return the file of its best weights, calibrated on the validation split.
 
-    Of several processes the first calibrates; it returns when the file is complete, the others before.
-    The first Ctrl-C or SIGTERM ends the run after the step or the validation at hand, with all saved, by
-    KeyboardInterrupt or SystemExit(143).
+    If there are several processes, the first calibrates and returns when the file is complete; the others return
+    earlier. On the first Ctrl-C or SIGTERM, the run finishes the current step or validation, saves everything and
+    raises KeyboardInterrupt or SystemExit(143).
 
     Args:
         config: The run.
@@ -83,14 +83,14 @@ def train(
         on_epoch: Called with each row of the log, in the first process.
 
     Raises:
-        ConfigError: Settings contradict each other or the data, or the run folder holds another run, or none to
+        ConfigError: Settings contradict each other or the data, or the run folder contains another run, or none to
             resume.
         DataError: The data set is missing or incomplete, or more than 1 % of its training images are unreadable.
-        MFTNError: The loss, or what the network predicts of validation images, is not a number.
+        MFTNError: The loss or the logits of validation images are not finite.
     """
     config = dataclasses.replace(config, precision=choose_precision(config))
     check_settings(config)
-    fabric = launch(config)  # waits for other machines, which any signal may end
+    fabric = launch(config)  # waits for other machines; any signal may end that
     with StopRequest() as stop:
         run = _Run(fabric, config, resume, stop, on_step, on_epoch)
         for epoch in range(run.progress.epoch, config.epochs):
@@ -101,7 +101,7 @@ def train(
 
 
 class _Run:
-    """What a run sets up once, and its epochs."""
+    """A run: its setup and its epochs."""
 
     def __init__(
         self,
@@ -120,7 +120,7 @@ class _Run:
         teachers = _teachers(fabric, config)
         check_run(config, resume)
         self.model = make_model(config, fabric)
-        fabric.barrier()  # every process has looked before one of them writes
+        fabric.barrier()  # every process has checked the folder before one of them writes
         if fabric.is_global_zero and not resume:
             open_run(config)
 
@@ -140,7 +140,7 @@ class _Run:
         self.saved_at = time.perf_counter()
 
     def train_epoch(self, epoch: int) -> None:
-        """All steps of an epoch, or those that are left of it."""
+        """Run the steps of an epoch that are still to do."""
         config, progress, steps = self.config, self.progress, len(self.sampler)
         self._wrap(epoch)
         assert self.network is not None
@@ -183,7 +183,7 @@ class _Run:
                 self._save()
 
     def end_epoch(self, epoch: int) -> None:
-        """Validate, log, keep the weights, and save what resuming needs."""
+        """Validate, write the log, and save the weights and the state for resuming."""
         config, progress, out = self.config, self.progress, self.out
         start = time.perf_counter()
         size = self._size(epoch)
@@ -211,17 +211,17 @@ class _Run:
             with SummaryWriter(str(out / "tensorboard"), purge_step=epoch + 1) as writer:
                 for name in row.keys() - {"epoch"}:
                     writer.add_scalar(name, row[name], epoch + 1)
-            self._save()  # last: where one of the above fails, a resumed run does it again
+            self._save()  # last: if one of the above fails, a resumed run repeats it
         if self.on_epoch:
             self.on_epoch(row)
 
     def stop_if_asked(self) -> None:
-        """Heed a signal that came after the epoch's last step."""
+        """Stop on a signal that arrived after the epoch's last step."""
         if stopped := join_signal(self.fabric, self.stop.signal):
             raise_stopped(stopped)
 
     def finish(self) -> Path:
-        """Calibrate the best weights, draw the curves, write the card; other processes do not wait for the first."""
+        """Calibrate the best weights, draw the curves and write the card; only the first process does so."""
         best = self.out / "best.safetensors"
         if self.fabric.is_global_zero:
             counts = self.train_set.labels.bincount(minlength=self.config.model.num_classes)
@@ -235,7 +235,7 @@ class _Run:
         return self.config.small_size if epoch < self.config.small_epochs else self.config.model.size
 
     def _wrap(self, epoch: int) -> None:
-        """Wrap the network for its processes, again when the backbone's body thaws: DDP counts gradients once."""
+        """Wrap the network for its processes, and again when the trunk is unfrozen: DDP counts gradients only once."""
         frozen = epoch < self.config.optimizer.freeze_epochs
         if self.network is not None and epoch != self.config.optimizer.freeze_epochs:
             return
@@ -244,7 +244,7 @@ class _Run:
             if name.startswith("backbone.") and name not in heads:
                 parameter.requires_grad_(not frozen)
         self.optimizer.zero_grad()
-        # Each input size is compiled for itself: one program for all would be slower.
+        # Each input size is compiled separately: one program for all would be slower.
         module = torch.compile(self.model, dynamic=False) if self.config.compile else self.model
         self.network = self.fabric.setup_module(module, move_to_device=False)  # type: ignore[arg-type]
 
@@ -271,7 +271,7 @@ class _Run:
 
 
 def _seed_of(seed: int, rank: int, step: int) -> int:
-    """The seed of one step's random numbers on one process."""
+    """The random seed of one step on one process."""
     return int(np.random.SeedSequence((seed, rank, step)).generate_state(1, np.uint64)[0] >> 1)
 
 

@@ -1,4 +1,4 @@
-"""Typed configurations from what YAML or JSON holds."""
+"""Builds typed configurations from YAML or JSON content."""
 
 import dataclasses
 import typing
@@ -12,10 +12,10 @@ Config = TypeVar("Config")
 
 
 def from_mapping(cls: type[Config], values: Mapping[str, Any], source: str) -> Config:
-    """A config from nested mappings; what they omit keeps its default.
+    """A config from nested mappings; omitted keys keep their defaults.
 
     Raises:
-        ConfigError: A key is unknown (the nearest known one is named), or a value has the wrong form.
+        ConfigError: A key is unknown (the message suggests the closest), or a value has the wrong type.
     """
     types = typing.get_type_hints(cls)
     arguments: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""The network of a run: built, given its initial weights, and described for its checkpoint."""
+"""Builds the network of a run, loads its initial weights, and describes it for its checkpoint."""
 
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,13 @@ from mftn.train.config import TrainConfig, to_mapping
 
 
 def build_model(config: TrainConfig) -> Network:
-    """A fresh network as configured."""
+    """Build the configured network."""
     model: Network = timm.create_model(config.model.architecture, **_arguments(config))
     return model
 
 
 def load_initial_weights(model: Network, config: TrainConfig) -> None:
-    """Fill it, or the part that `init_part` says, with the weights that `init_from` names."""
+    """Load the weights from `init_from` into the network, or into the part in `init_part`."""
     if Path(config.init_from).is_file():
         load_checkpoint(model, config.init_from, config.init_part)
     else:
@@ -29,7 +29,7 @@ def load_initial_weights(model: Network, config: TrainConfig) -> None:
 
 
 def describe(config: TrainConfig, epoch: int) -> ModelSpec:
-    """What goes into a checkpoint beside the weights: all that prediction needs, and where they come from."""
+    """The description stored in a checkpoint: everything that prediction needs, and the weights' provenance."""
     settings = read_description(config.data.folder)
     centred = (np.asarray(settings["preparation"]["template"]) - 0.5) / config.data.view
     return ModelSpec(
@@ -46,7 +46,7 @@ def describe(config: TrainConfig, epoch: int) -> ModelSpec:
 
 
 def _without_folders(settings: Any) -> Any:
-    """The settings with the last name of absolute paths alone: a checkpoint travels, its maker's folders do not."""
+    """The settings with absolute paths cut to their last name: shared checkpoints should not expose local folders."""
     if isinstance(settings, dict):
         return {key: _without_folders(value) for key, value in settings.items()}
     if isinstance(settings, list | tuple):

@@ -14,10 +14,10 @@ from mftn.train.config import OptimizerConfig
 
 
 def build_optimizer(model: nn.Module, config: OptimizerConfig) -> Optimizer:
-    """The configured optimizer, inside SAM (not adaptive) where `sam_rho` is above 0.
+    """Build the configured optimizer, wrapped in (non-adaptive) SAM if `sam_rho` is above 0.
 
-    Matrices and kernels decay; norms, biases and what `model.no_weight_decay` names do not. With a layer decay each
-    group also has "lr_scale", its factor on the rate.
+    Weight decay applies to matrices and kernels, but not to norms, biases and the parameters in
+    `model.no_weight_decay`. With a layer decay, each group also has "lr_scale", its factor of the learning rate.
     """
     from pytorch_optimizer import SAM
 
@@ -32,7 +32,7 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> Optimizer:
         "sgd": torch.optim.SGD,
     }
     options: dict[str, Any] = {"lr": config.lr}
-    if config.name == "sgd":  # not fused: that fails on the first step after a part of the weights was frozen
+    if config.name == "sgd":  # not fused: that fails on the first step after some weights were frozen
         options |= {"momentum": 0.9, "nesterov": True}
     else:
         options["fused"] = True
@@ -42,18 +42,18 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> Optimizer:
 
 
 def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
-    """Give every group its share of the rate."""
+    """Set every group's learning rate, scaled by its "lr_scale"."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group.get("lr_scale", 1.0)
 
 
 def learning_rate(config: OptimizerConfig, epoch: float, epochs: int) -> float:
-    """The rate at a moment of the run.
+    """The learning rate at one point of the run.
 
     Args:
         config: The schedule.
-        epoch: Epochs done so far; 1.5 is the middle of the second.
-        epochs: Epochs in all.
+        epoch: Epochs completed so far; 1.5 is the middle of the second.
+        epochs: Total number of epochs.
     """
     warmup = min(1.0, epoch / config.warmup_epochs) if config.warmup_epochs else 1.0
     if config.schedule == "exponential":

@@ -1,4 +1,4 @@
-"""The processes of a run: whether there are those that its settings name, and what they tell each other."""
+"""The processes of a run: checks that they match the settings, and communication between them."""
 
 import os
 from dataclasses import astuple
@@ -16,10 +16,10 @@ from mftn.train.step import StepResult
 
 
 def check_processes(config: TrainConfig) -> None:
-    """Refuse what would wait for ever, or train several times into one folder.
+    """Reject setups that would wait forever, or train several times into one folder.
 
     Raises:
-        ConfigError: A launcher started another number of processes, machines cannot find each other, or GPUs are
+        ConfigError: A launcher started a different number of processes, machines cannot find each other, or GPUs are
             missing.
     """
     processes = str(config.devices * config.nodes)
@@ -43,12 +43,12 @@ def check_processes(config: TrainConfig) -> None:
 
 
 def join_step(fabric: Fabric, own: StepResult, signal: int, names: list[str]) -> tuple[StepResult, int, list[str]]:
-    """What every process has to know after a step: it decides alike, so that none waits for another.
+    """Share a step's outcome between all processes, so that all decide alike and none waits for another.
 
     Args:
         fabric: The processes.
-        own: The step's result here.
-        signal: The signal that this process got; 0 is none.
+        own: The step's result on this process.
+        signal: The signal that this process received; 0 is none.
         names: Images that this process could not read.
 
     Returns:
@@ -63,13 +63,13 @@ def join_step(fabric: Fabric, own: StepResult, signal: int, names: list[str]) ->
 
 
 def join_signal(fabric: Fabric, signal: int) -> int:
-    """A signal that any process got; 0 is none."""
+    """A signal that any process received; 0 is none."""
     signals = fabric.all_reduce(torch.tensor(int(bool(signal)), device=fabric.device), reduce_op="sum")
     return signal or (SIGINT if signals else 0)
 
 
 def join_names(names: list[str]) -> list[str]:
-    """The names of all processes."""
+    """The names from all processes."""
     lists: list[list[str]] = [[]] * distributed.get_world_size()
     distributed.all_gather_object(lists, names)
     return list(chain.from_iterable(lists))

@@ -1,8 +1,8 @@
 """The files of a run; each write is atomic.
 
 config.json, environment.json (versions, git state, data fingerprint), log.csv (one row per epoch) and tensorboard/,
-last.safetensors and best.safetensors (weights as they are evaluated, with all that prediction needs), state.pt (what
-resuming needs), metrics.json (validation figures of the best), curves.png, confusion.png, README.md (the model card).
+last.safetensors and best.safetensors (the evaluated weights, with everything that prediction needs), state.pt (for
+resuming), metrics.json (validation scores of the best), curves.png, confusion.png, README.md (the model card).
 """
 
 import hashlib
@@ -29,21 +29,21 @@ Row = dict[str, float]
 """One row of log.csv."""
 
 MAY_CHANGE = ("out", "devices", "nodes", "accelerator", "compile", "channels_last", "save_minutes")
-"""Settings that a resumed run may have otherwise: they change where and how fast it runs, not what it computes."""
+"""Settings that may differ in a resumed run: they change where and how fast it runs, not what it computes."""
 
 PACKAGES = ("mftn", "torch", "torchvision", "timm", "lightning-fabric", "pytorch-optimizer", "numpy")
 
 
 @dataclass(slots=True)
 class Progress:
-    """Where a run is.
+    """The progress of a run.
 
     Attributes:
-        epoch: Epochs done.
-        step: Steps done of the epoch after those.
-        sums: Of that epoch so far: loss, loss of the backbone's head, of the MsTN's, accuracy, seconds.
+        epoch: Number of completed epochs.
+        step: Number of completed steps in the current epoch.
+        sums: Sums over these steps: loss, loss of the backbone's head, loss of the MsTN's head, accuracy, seconds.
         rows: The log.
-        unreadable: Images omitted because they cannot be read.
+        unreadable: Images omitted because they could not be read.
     """
 
     epoch: int = 0
@@ -54,15 +54,15 @@ class Progress:
 
 
 def check_run(config: TrainConfig, resume: bool) -> None:
-    """Refuse to overwrite a run, or to resume one with other settings or other data.
+    """Refuse to overwrite a run, or to resume one with different settings or data.
 
     Raises:
-        ConfigError: The folder holds another run, or none to resume.
+        ConfigError: The folder contains another run, or none to resume.
     """
     file = config.out / "config.json"
     if not resume:
         if file.exists():
-            raise ConfigError(f"{config.out}: holds a run already; add --resume to continue it, or give another --out")
+            raise ConfigError(f"{config.out}: contains a run; add --resume to continue it, or give another --out")
         if left := [name for name in ("state.pt", "best.safetensors") if (config.out / name).exists()]:
             raise ConfigError(f"{config.out / left[0]}: left by a run without its config.json; give another --out")
         return
@@ -77,23 +77,23 @@ def check_run(config: TrainConfig, resume: bool) -> None:
     if others := [f"{name} was {old}" for name, old in _differences(before, now)]:
         raise ConfigError(
             f"{file}: the run to resume was started with other settings ({', '.join(sorted(others))}); "
-            "give the same, or another --out"
+            "use the same settings, or give another --out"
         )
     known = _read_json(config.out / "environment.json").get("data", {})
     for name, folder in _folders(config).items():
         if known.get(name) != data_fingerprint(folder):
-            raise ConfigError(f"{folder}: not the data that {config.out} was started with (another manifest)")
+            raise ConfigError(f"{folder}: not the data that {config.out} was started with (the manifest differs)")
 
 
 def open_run(config: TrainConfig) -> None:
-    """Make the run folder and write how the run was started."""
+    """Create the run folder and record how the run was started."""
     config.out.mkdir(parents=True, exist_ok=True)
     write_text(config.out / "environment.json", json.dumps(_environment(config), indent=1))
     write_text(config.out / "config.json", json.dumps(to_mapping(config), indent=1))
 
 
 def data_fingerprint(folder: Path) -> str:
-    """SHA-256 of the manifest, which holds that of every crop."""
+    """SHA-256 of the manifest, which contains the SHA-256 of every crop."""
     return hashlib.sha256((folder / "manifest.parquet").read_bytes()).hexdigest()
 
 
@@ -108,7 +108,7 @@ def _read_json(file: Path) -> dict[str, Any]:
 
 
 def _differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "--") -> Iterator[tuple[str, Any]]:
-    """Options whose values differ, as they are typed, with their former value."""
+    """Options whose values differ, as typed on the command line, with their previous values."""
     for key in before.keys() | now.keys():
         option, old, new = f"{prefix}{key.replace('_', '-')}", before.get(key), now.get(key)
         if isinstance(old, dict) and isinstance(new, dict):
@@ -118,7 +118,7 @@ def _differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "--"
 
 
 def _folders(config: TrainConfig) -> dict[str, Path]:
-    """The training data sets, by the key of their fingerprint."""
+    """The training data sets, by the name of their fingerprint."""
     folders = {"manifest_sha256": config.data.folder}
     if config.data.unaligned_share:
         folders["unaligned_manifest_sha256"] = Path(config.data.unaligned)
@@ -144,7 +144,7 @@ def _environment(config: TrainConfig) -> dict[str, Any]:
 
 
 def _git_state() -> dict[str, Any] | None:
-    """Commit and whether files differ from it, where the package lies in a git checkout."""
+    """The commit, and whether files differ from it, if the package is in a git checkout."""
     here = Path(__file__)
 
     def git(*words: str) -> str:
@@ -152,7 +152,7 @@ def _git_state() -> dict[str, Any] | None:
         return done.stdout.strip()
 
     try:
-        git("ls-files", "--error-unmatch", here.name)  # an environment inside somebody's repository is none of it
+        git("ls-files", "--error-unmatch", here.name)  # not if it is installed inside another repository
         commit, changes = git("rev-parse", "HEAD"), git("status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.CalledProcessError):
         return None
@@ -160,7 +160,7 @@ def _git_state() -> dict[str, Any] | None:
 
 
 def save_state(path: Path, model: Network, ema: ModelEmaV3 | None, optimizer: Any, progress: Progress) -> None:
-    """Write all that `load_state` needs to continue; random numbers follow from seed, step and process alone."""
+    """Write everything that `load_state` needs; random numbers derive from seed, step and process only."""
     state = {
         "model": model.state_dict(),
         "ema": ema.module.state_dict() if ema else None,
@@ -172,10 +172,10 @@ def save_state(path: Path, model: Network, ema: ModelEmaV3 | None, optimizer: An
 
 
 def load_state(path: Path, model: Network, ema: ModelEmaV3 | None, optimizer: Any) -> Progress:
-    """Put everything back as `save_state` found it; without a file, nothing.
+    """Restore what `save_state` saved; without a file, change nothing.
 
     Raises:
-        ModelError: The file cannot be read, or holds something else.
+        ModelError: The file cannot be read, or does not belong to this run.
     """
     if not path.is_file():
         return Progress()

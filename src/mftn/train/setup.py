@@ -1,4 +1,4 @@
-"""What a run needs before its first step: processes, batches, a network on its device."""
+"""Sets up a run before its first step: processes, batches, and a network on its device."""
 
 import logging
 from typing import Any
@@ -19,7 +19,7 @@ from mftn.train.precision import spare_strided_depthwise
 
 
 def launch(config: TrainConfig) -> Fabric:
-    """Start the processes, each of which returns from here."""
+    """Start the processes; each of them returns from this function."""
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     fabric = Fabric(
         accelerator=config.accelerator,
@@ -32,7 +32,7 @@ def launch(config: TrainConfig) -> Fabric:
 
 
 def make_splits(config: TrainConfig) -> tuple[FaceDataset, FaceDataset]:
-    """The training and the validation split."""
+    """The training and validation splits."""
     data, channels = config.data, config.model.channels
     train_set = FaceDataset(
         data.folder,
@@ -47,7 +47,7 @@ def make_splits(config: TrainConfig) -> tuple[FaceDataset, FaceDataset]:
 
 
 def make_preprocess(config: TrainConfig, size: int) -> Preprocess:
-    """From crops to the network's input, with augmentation in training mode."""
+    """The conversion of crops to the network's input, with augmentation in training mode."""
     return Preprocess(size, config.data.view, config.data.mean, config.data.std, config.augmentation)
 
 
@@ -73,7 +73,7 @@ def make_loader(config: TrainConfig, train_set: FaceDataset, fabric: Fabric) -> 
 
 
 def make_model(config: TrainConfig, fabric: Fabric) -> Network:
-    """The network with its initial weights, on its device; the seed alone decides what is random in it."""
+    """The network with its initial weights, on its device; random weights depend only on the seed."""
     torch.manual_seed(config.seed)
     model = build_model(config)
     if fabric.device.type == "cpu" and config.precision == "bf16":
@@ -83,7 +83,7 @@ def make_model(config: TrainConfig, fabric: Fabric) -> Network:
     if config.channels_last:
         model = model.to(memory_format=torch.channels_last)
     if fabric.world_size > 1 and fabric.device.type == "cuda":
-        model = convert_sync_batchnorm(model)  # timm's: torch's would drop the activations inside its batch norms
+        model = convert_sync_batchnorm(model)  # from timm: torch's would drop the activations inside timm's batch norms
     if config.model.grad_checkpointing:
         if not hasattr(model.backbone, "set_grad_checkpointing"):
             raise ConfigError(
@@ -95,4 +95,4 @@ def make_model(config: TrainConfig, fabric: Fabric) -> Network:
 
 
 def _whole_batch(batch: Any) -> Any:
-    return batch  # FaceDataset hands out whole batches already
+    return batch  # FaceDataset already returns whole batches

@@ -1,4 +1,4 @@
-"""One optimisation step: both heads' losses, gradient accumulation, mixing, SAM's two passes."""
+"""One optimisation step: both heads' losses, gradient accumulation, mixup and CutMix, SAM's two passes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ from mftn.train.distill import Teachers
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What a step saw before the weights moved, on this process.
+    """Figures of a step on this process, from before the weight update.
 
     Attributes:
         loss: The joint loss.
@@ -34,16 +34,16 @@ class StepResult:
 
 
 class Step:
-    """Moves the weights by one batch.
+    """Updates the weights with one batch.
 
-    SAM's perturbation comes from the gradient averaged over all processes and over the parts of an accumulated batch.
-    Its second pass leaves the running statistics of batch norm alone and is not reported.
+    SAM's perturbation comes from the gradient averaged over all processes and all parts of an accumulated batch.
+    Its second pass does not change batch norm's running statistics and is not reported.
 
     Args:
-        fabric: Where it runs.
-        optimizer: As `build_optimizer` makes it.
+        fabric: The processes and device.
+        optimizer: From `build_optimizer`.
         config: The run.
-        teachers: Whose outputs take the share `config.distillation` of the target; None for none.
+        teachers: Networks whose outputs make up the share `config.distillation` of the target; None for none.
     """
 
     def __init__(self, fabric: Fabric, optimizer: Any, config: TrainConfig, teachers: Teachers | None = None) -> None:
@@ -58,7 +58,7 @@ class Step:
         """Take the step.
 
         Args:
-            network: As fabric wraps it.
+            network: The network, wrapped by fabric.
             x: Normalised images (B, C, H, W) of this process.
             target: Class indices (B,) or distributions (B, K).
         """
@@ -81,7 +81,7 @@ class Step:
         return StepResult(*result.tolist())
 
     def _gradients(self, network: nn.Module, x: Tensor, target: Tensor) -> Tensor:
-        """Put the batch's mean gradient in place; loss, both heads' losses and the accuracy as (4,)."""
+        """Compute the batch's mean gradient; return the loss, both heads' losses and the accuracy as (4,)."""
         self.optimizer.zero_grad()
         total = torch.zeros(4, device=x.device)
         parts = list(zip(x.chunk(self.parts), target.chunk(self.parts), strict=True))
@@ -91,7 +91,7 @@ class Step:
                 logits: Logits = network(x_part)
                 losses = self.loss_of.heads(logits, target_part)
                 loss = self.loss_of.join(*losses)
-                with still_batch_norm(network):  # recomputed activations have been counted
+                with still_batch_norm(network):  # recomputed activations were already counted
                     self.fabric.backward(share * loss)
             classes = target_part if target_part.ndim == 1 else target_part.argmax(dim=1)
             accuracy = (logits.fused.argmax(dim=1) == classes).float().mean()
@@ -104,7 +104,7 @@ class Mixer:
     """Mixup (Zhang et al., 2018) and CutMix (Yun et al., 2019), one λ per batch.
 
     Args:
-        mixup: α of the Beta distribution of mixup's λ; 0 is off.
+        mixup: α of the Beta distribution for mixup's λ; 0 is off.
         cutmix: The same for CutMix.
         probability: Share of batches that are mixed.
         num_classes: K.
@@ -131,7 +131,7 @@ class Mixer:
 
 @contextmanager
 def still_batch_norm(network: nn.Module) -> Iterator[None]:
-    """Batch norm normalises by the batch but keeps its running statistics."""
+    """Let batch norm normalise by the batch without updating its running statistics."""
     norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:

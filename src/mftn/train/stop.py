@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, as a training loop wants them: after the step at hand."""
+"""Delays Ctrl-C and SIGTERM until a training loop has finished its current step."""
 
 import signal
 import threading
@@ -7,9 +7,9 @@ from typing import Any
 
 
 class StopRequest:
-    """Within this context, the first Ctrl-C or SIGTERM is noted in `signal`; a second Ctrl-C interrupts at once.
+    """Within this context, the first Ctrl-C or SIGTERM is recorded in `signal`; a second Ctrl-C interrupts at once.
 
-    Outside the main thread signals are left alone, as Python demands.
+    Outside the main thread, signals are unaffected, as Python requires.
     """
 
     def __init__(self) -> None:
@@ -34,11 +34,12 @@ class StopRequest:
 
 
 SAVED = "everything so far is saved"
-"""What a KeyboardInterrupt carries after the step at hand; Python ends by the signal for this very class alone."""
+"""Message of the KeyboardInterrupt after the current step. It is not a subclass: Python exits by the signal only for
+KeyboardInterrupt itself."""
 
 
 def raise_stopped(number: int) -> None:
-    """End as the signal would have, all saved: KeyboardInterrupt on Ctrl-C, SystemExit(143) on SIGTERM."""
+    """End as the signal would have, now that all is saved: KeyboardInterrupt on Ctrl-C, SystemExit(143) on SIGTERM."""
     if number == signal.SIGTERM:
         raise SystemExit(128 + signal.SIGTERM)
     raise KeyboardInterrupt(SAVED)

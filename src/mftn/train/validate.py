@@ -1,4 +1,4 @@
-"""Validation, shared by all processes."""
+"""Validation, split over all processes."""
 
 import numpy as np
 import torch
@@ -14,17 +14,17 @@ from mftn.train.run_folder import Row
 
 
 def validate(fabric: Fabric, model: Network, valid_set: FaceDataset, preprocess: Preprocess, epoch: int) -> Row:
-    """Accuracy and macro recall; each process has its share of the images, each image once, and may have none.
+    """Accuracy and macro recall; each image is evaluated by one process, and a process may have none.
 
     Args:
-        fabric: Where it runs.
-        model: What is evaluated.
+        fabric: The processes and device.
+        model: The network to evaluate.
         valid_set: The validation split.
-        preprocess: From crops to the network's input.
-        epoch: The epoch at hand, counted from 1.
+        preprocess: Converts crops to the network's input.
+        epoch: The current epoch, counted from 1.
 
     Raises:
-        MFTNError: Logits are no numbers.
+        MFTNError: Logits are not finite.
     """
     rank, processes = fabric.global_rank, fabric.world_size
     if processes > 1:
@@ -39,9 +39,9 @@ def validate(fabric: Fabric, model: Network, valid_set: FaceDataset, preprocess:
         own = torch.tensor([*counts.ravel(), lost], device=fabric.device)
         *cells, lost = fabric.all_reduce(own, reduce_op="sum").tolist()  # type: ignore[union-attr]
         counts = np.array(cells).reshape(counts.shape)
-    if lost:  # known to every process at once, so that none waits for another
+    if lost:  # known to every process at the same time, so that none waits for another
         raise MFTNError(
-            f"the network gives no finite logits for {lost:,} validation images after epoch {epoch}; "
+            f"the network gives non-finite logits for {lost:,} validation images after epoch {epoch}; "
             "lower --optimizer.lr and start again"
         )
     return {

@@ -1,4 +1,4 @@
-"""Clips and webcams: frames with timestamps that never fall, annotated copies with the sound; needs `mftn[video]`."""
+"""Clips and webcams: frames with increasing timestamps, annotated copies with sound; needs `mftn[video]`."""
 
 from mftn.video.clip import Clip, Frame
 from mftn.video.writer import SAVED_SUFFIXES, VideoWriter, video_writer

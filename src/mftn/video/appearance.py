@@ -1,4 +1,4 @@
-"""What a face looks like, to tell from frame to frame whether it is still the same person's."""
+"""The appearance of a face, to decide from frame to frame whether it is still the same person."""
 
 from __future__ import annotations
 
@@ -14,17 +14,16 @@ CELLS = 24
 """Rows and columns of the thumbnails that are compared."""
 
 MIN_KNOWN_SHARE = 0.4
-"""Share of the cells that must be known in both."""
-
+"""Share of the cells that must be known in both thumbnails."""
 
 SURE_CORRELATION = 0.8
-"""Correlation of aligned crops from which nothing else is compared."""
+"""Correlation of aligned crops that makes further comparisons unnecessary."""
 
 CONTEXT_MARGIN = 0.25
-"""Border around a box that is compared too, in box sides: hair and collars differ more than faces."""
+"""Border around a box that is also compared, in box sides: hair and collars differ more than faces."""
 
 BOX_PENALTY = 0.15
-"""Subtracted from the correlation of boxes: boxes of different persons resemble each other more than aligned crops."""
+"""Subtracted from the correlation of boxes, because boxes of different persons are more alike than aligned crops."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,9 +31,9 @@ class Appearance:
     """A face as two thumbnails, NaN where they are black or white.
 
     Attributes:
-        aligned: 24×24 brightness of the aligned crop; landmarks may jitter while the box is steady.
+        aligned: 24×24 brightness of the aligned crop; its landmarks may jitter even if the box is steady.
         boxed: 24×24 brightness of the box and its context.
-        box: Where that was.
+        box: The face's box.
     """
 
     aligned: NDArray[np.float32]
@@ -43,12 +42,12 @@ class Appearance:
 
 
 def appearance(image: Image, face: Detection, crop: Image) -> Appearance:
-    """What a face looks like; unknown where the face extends beyond the image.
+    """The appearance of a face; unknown if the face extends beyond the image.
 
     Args:
-        image: H×W×3.
-        face: In the image.
-        crop: Its aligned crop.
+        image: The image, H×W×3.
+        face: A face in it.
+        crop: The face's aligned crop.
     """
     left, top, right, bottom = face.box
     if left < 0 or top < 0 or right > image.shape[1] or bottom > image.shape[0]:
@@ -58,14 +57,14 @@ def appearance(image: Image, face: Detection, crop: Image) -> Appearance:
 
 
 def alike(before: Appearance, now: Appearance, image: Image) -> float | None:
-    """Correlation of a face's earlier appearance and a face now, -1 to 1; None where too little is known.
+    """Correlation of a face's earlier and current appearance, -1 to 1; None where too little is known.
 
-    The best of three: aligned; by the boxes; and, for a face that did not move, at the earlier location.
+    The highest of three: of the aligned crops, of the boxes, and, if the face did not move, at the earlier location.
 
     Args:
         before: The earlier appearance.
-        now: The face now.
-        image: The image now, H×W×3.
+        now: The current appearance.
+        image: The current image, H×W×3.
     """
     aligned = _correlation(before.aligned, now.aligned)
     if aligned is not None and aligned >= SURE_CORRELATION:

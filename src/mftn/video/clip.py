@@ -1,4 +1,4 @@
-"""Reading of clips and webcams: upright frames with square pixels, timed by one clock."""
+"""Reads clips and webcams: upright frames with square pixels, timed by one clock."""
 
 from __future__ import annotations
 
@@ -25,11 +25,10 @@ BROKEN_CLOCK_GAP_S, LONGEST_GAP_S = 10.0, 86400.0
 """Longest plausible gap in seconds: for formats and cameras whose timestamps may jump, and for all others."""
 
 LONGEST_LOSS_S, FIRST_WAIT_S, LONGEST_WAIT_S = 600.0, 1.0, 30.0
-"""Seconds after which a lost stream is given up; waits between tries begin with the second and double to the third."""
-
+"""Seconds until a lost stream is abandoned; the first wait between attempts, which doubles; and the longest wait."""
 
 PLAYLISTS = ("hls", "dash")
-"""Formats whose files have a length in bytes and name streams that may not end."""
+"""Formats whose files have a size in bytes but refer to streams that may be endless."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,8 +36,8 @@ class Frame:
     """One frame of a clip.
 
     Attributes:
-        number: From 0, counting every frame of the clip, also those before the start.
-        time: Its timestamp in seconds from the clip's first frame; later than that of the frame before.
+        number: Position in the clip from 0, also counting frames before the start.
+        time: Timestamp in seconds from the clip's first frame; later than the previous frame's.
         image: Upright, H×W×3, with square pixels.
     """
 
@@ -51,28 +50,28 @@ class Clip:
     """A clip or a webcam, read frame by frame.
 
     Args:
-        source: A file, a webcam's number, or an address; with `file` its name alone.
-        start: Time in seconds of the first frame to give.
-        end: Time in seconds of the last frame to give; None for all.
-        every: Give every Nth frame.
-        fps: Instead, give the frames nearest to this many evenly spaced times a second.
-        file: The content from a stranger, open for reading in binary mode and seekable.
-        most_pixels: Pixels of the largest frame that is decoded; None for any.
-        before_packet: Called before each packet, also before the start; what it raises ends the clip.
-        tell: Takes a line when a live stream is lost.
+        source: A file, a webcam's number, or an address; with `file`, only its name.
+        start: Earliest time in seconds of the frames to read.
+        end: Latest time in seconds of the frames to read; None for no limit.
+        every: Read every Nth frame.
+        fps: Instead, read the frames nearest to this many evenly spaced times per second.
+        file: Untrusted content, open for reading in binary mode and seekable.
+        most_pixels: Largest number of pixels in a decoded frame; None for no limit.
+        before_packet: Called before each packet, also before the start; an exception from it ends the clip.
+        tell: Called with a message when a live stream is lost.
 
     Attributes:
         path: The file, webcam or address.
-        source: The same as tables and messages show it.
+        source: The same, as shown in tables and messages.
         live: Whether it is a webcam or a live stream.
         frames: Number of frames according to the file; 0 if unknown.
-        rate: Frames per second on average.
-        damaged: Packets that could not be decoded so far.
+        rate: Average frames per second.
+        damaged: Number of packets so far that could not be decoded.
         clock: The clock of all decoded frames.
-        sound: The first audio stream, once `keep_sound` was called.
+        sound: The first audio stream, once `keep_sound` has been called.
 
     Raises:
-        ImageError: It cannot be opened, holds no images, or holds them in a codec that has no decoder.
+        ImageError: It cannot be opened, contains no video, or its codec has no decoder.
         MissingExtraError: PyAV is not installed.
     """
 
@@ -110,16 +109,16 @@ class Clip:
         self._number = -1  # of the latest frame
         self._ended_by_choice = False
         self._reached = 0.0  # the latest raw timestamp in any stream, seconds
-        self._stalled: float | None = None  # when a read began that took all the time that it may
+        self._stalled: float | None = None  # when the last read that timed out began
         self._broken_last: dict[int, bool] = {}  # stream → whether its latest packet is incomplete
 
     @property
     def shown_s(self) -> float:
-        """Seconds for which a frame that is given stands, usually."""
+        """Usual time in seconds from one frame read to the next."""
         return 1 / self.fps if self.fps else self.clock.step * self.every
 
     def _images(self) -> Any:
-        """The first stream of images of the container."""
+        """The container's first video stream."""
         stream = self.container.streams.video[0]
         stream.thread_type = "AUTO"
         if self._most_pixels:
@@ -127,7 +126,7 @@ class Clip:
         return stream
 
     def keep_sound(self) -> Sound | None:
-        """Read the sound along with the frames; None where there is none. Call it before the first frame."""
+        """Read the sound along with the frames; None if there is none. Call it before reading the first frame."""
         if self.sound is None and not self.live and self.container.streams.audio:
             self.sound = Sound(self.container.streams.audio[0], self.clock, self.start, self.end)
         return self.sound
@@ -136,8 +135,8 @@ class Clip:
         """Frames in order; those that cannot be decoded are skipped and counted.
 
         Raises:
-            ImageError: At the end, if there was no frame to give.
-            TooManyPixelsError: A frame would have more than `most_pixels` once its pixels are square.
+            ImageError: At the end, if there was no frame.
+            TooManyPixelsError: A frame has more than `most_pixels` with square pixels.
         """
         given, chosen = 0, self._timed()
         if self.fps:
@@ -173,7 +172,7 @@ class Clip:
         return "no frame lies between start and end"
 
     def cut_off(self) -> str | None:
-        """After the last frame: how the file was cut off, or None if it is complete."""
+        """After the last frame: how the file was truncated, or None if it is complete."""
         if self.jumps or self._ended_by_choice or self.clock.time is None:
             return None
         missing = self._declared - self._reached
@@ -189,7 +188,7 @@ class Clip:
         self.container.close()
 
     def _decoded(self) -> Iterator[Any]:
-        """Frames as PyAV has them."""
+        """PyAV's decoded frames."""
         if self.live:
             yield from self._decoded_live()
         packets, first = self._image_packets(), None
@@ -202,12 +201,12 @@ class Clip:
                 yield raw
 
     def _decoded_live(self) -> Iterator[Any]:
-        """Frames of a live source, which is opened again when it is lost.
+        """Frames of a live source, which is reopened when it is lost.
 
         Raises:
-            ImageError: It did not come back, or gives no frame any more.
+            ImageError: It did not come back, or delivers no more frames.
         """
-        lost: float | None = None  # since when there is no frame
+        lost: float | None = None  # when the last frame was lost
         while True:
             for raw in self._decode(self._image_packets()):
                 if lost is not None:
@@ -222,7 +221,7 @@ class Clip:
             wait = self._reconnect(lost, wait)
 
     def _reconnect(self, lost: float, wait: float) -> float:
-        """Open a live source again, after longer and longer waits; the next wait in seconds."""
+        """Reopen a live source, with increasing waits between attempts; the next wait in seconds."""
         self.container.close()
         while True:
             time.sleep(wait)
@@ -259,7 +258,7 @@ class Clip:
                 yield packet
 
     def _packets(self) -> Iterator[Any]:
-        """Packets of all streams until the file ends; those of sound are collected on the way."""
+        """Packets of all streams until the file ends; sound packets are also collected."""
         av = load_av()
         packets = self.container.demux()
         while True:
@@ -272,7 +271,7 @@ class Clip:
             except av.FFmpegError:  # the file ends in the middle
                 self.damaged += not self.live
                 self._broken_last[-1] = True
-                packet = av.Packet()  # without content, as at every end: the decoder gives the frames that it holds
+                packet = av.Packet()  # empty, as at every end: it flushes the frames that the decoder still holds
                 packet.stream, packet.time_base = self.stream, self.stream.time_base
             if time.monotonic() - asked >= READ_TIMEOUT_S:
                 self._stalled = asked
@@ -285,7 +284,7 @@ class Clip:
             yield packet
 
     def _read_sound_to_the_end(self) -> None:
-        """Read on: sound may be stored later in the file than the frames it belongs to."""
+        """Keep reading: sound may be stored later in the file than the frames it belongs to."""
         assert self.sound is not None and self.end is not None
         limit = self._reached + BROKEN_CLOCK_GAP_S
         for _ in self._packets():
@@ -293,9 +292,9 @@ class Clip:
                 return
 
     def _pixel_shape(self) -> float:
-        """Width of a pixel divided by its height; broadcasts change it along with the programme.
+        """Width of a pixel divided by its height; broadcasts change it from programme to programme.
 
-        A frame does not tell it, but its decoder does, a frame or two early; what only the container says stays.
+        Frames do not carry it. The decoder does, a frame or two early; until it changes, the container's value counts.
         """
         now = self.stream.codec_context.sample_aspect_ratio
         return float((now if now != self._first_shape else self.stream.sample_aspect_ratio) or 1)
@@ -304,16 +303,16 @@ class Clip:
         """The frame's pixels, upright and square."""
         shape = self._pixel_shape()
         width, height = raw.width, raw.height
-        if 0.25 <= shape <= 4 and shape != 1:  # others are mistakes
+        if 0.25 <= shape <= 4 and shape != 1:  # other values are mistakes
             width, height = (round(width * shape), height) if shape > 1 else (width, round(height / shape))
-        if self._most_pixels and width * height > self._most_pixels:  # FFmpeg's own limit sees those that are stored
+        if self._most_pixels and width * height > self._most_pixels:  # FFmpeg's own limit applies to stored pixels
             size = f"{width}×{height} pixels once they are square"
             raise TooManyPixelsError(f"{self.source}: its frames have {size}, and the limit is {self._most_pixels}")
         return _upright(raw.to_ndarray(width=width, height=height, format="rgb24"), raw)
 
 
 def _upright(pixels: Image, raw: Any) -> Image:
-    """The pixels of a frame turned and mirrored as its file says."""
+    """The pixels of a frame, rotated and flipped as its file specifies."""
     matrix = raw.side_data.get("DISPLAYMATRIX")
     if matrix is None:
         return pixels
@@ -324,20 +323,20 @@ def _upright(pixels: Image, raw: Any) -> Image:
 
 
 def _is_file(container: Any) -> bool:
-    """Whether what an address gives has an end: a length in time or, over HTTP, in bytes; or it is one image."""
+    """Whether the content at an address is finite: it has a duration or, over HTTP, a size; or it is one image."""
     name = container.format.name
     return bool(container.duration) or name.endswith("_pipe") or (container.size > 0 and name not in PLAYLISTS)
 
 
 def _declared_end(container: Any, stream: Any) -> float:
     """The last timestamp in seconds according to the file's header; 0 if it has none."""
-    if container.format.name == "avi" and stream.average_rate:  # the duration is guessed from the file's size
+    if container.format.name == "avi" and stream.average_rate:  # the duration is only estimated from the file's size
         return float(stream.frames / stream.average_rate)
-    begin = container.start_time or 0 if container.format.name == MP4 else 0  # others count it in
+    begin = container.start_time or 0 if container.format.name == MP4 else 0  # other formats' durations include it
     return (begin + (container.duration or 0)) / 1e6
 
 
 def _sensible_rate(stream: Any) -> Fraction:
-    """Frames per second; 25 if the file's own figure is missing or implausible."""
+    """Frames per second; 25 if the file's own value is missing or implausible."""
     rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
     return rate if Fraction(1, 3600) <= rate <= 1000 else Fraction(25)

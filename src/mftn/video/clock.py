@@ -7,26 +7,25 @@ from math import isfinite
 from statistics import median
 
 RESTART_TOLERANCE_S = 0.2
-"""Seconds a timestamp may fall behind its predecessor before it counts as a restarted clock."""
-
+"""Seconds that a timestamp may fall behind its predecessor before the clock counts as restarted."""
 
 SHORTEST_STEP_S = 1e-6
-"""Smallest plausible time between two frames in seconds; less is rounding."""
+"""Smallest plausible time between two frames in seconds; anything less is rounding."""
 
 
 class Clock:
     """A clock that follows raw timestamps while they are plausible, and continues by itself where they are not.
 
-    A gap stays a gap. A timestamp that is missing, that falls back, or that jumps further than `max_gap` becomes one
-    usual step. After a restart (two recordings in one file, a camera that was reset) the clock goes on from there.
+    A gap stays a gap. A timestamp that is missing, falls back, or jumps further than `max_gap` is replaced by one
+    usual step. After a restart (two recordings in one file, a reset camera) the clock continues from there.
 
     Args:
-        step: Seconds from frame to frame, until the timestamps show it.
+        step: Seconds from frame to frame, until the timestamps reveal it.
         max_gap: The longest plausible gap in seconds.
 
     Attributes:
         time: Seconds of the latest frame; None before the first.
-        offset: What to add to a raw timestamp now to get its time; None before the first timestamp.
+        offset: Current difference between time and raw timestamp; None before the first timestamp.
     """
 
     def __init__(self, step: float, max_gap: float) -> None:
@@ -41,20 +40,20 @@ class Clock:
         return median(self._steps)
 
     def tick(self, raw: float | None) -> float:
-        """The time of the next frame in seconds, after that of the one before.
+        """The time of the next frame in seconds, always later than the previous frame's.
 
         Args:
-            raw: Its timestamp in seconds as the source has it; None where it has none.
+            raw: Its timestamp in seconds from the source; None where it has none.
         """
         self.time = self._next(raw if raw is not None and isfinite(raw) else None)
         return self.time
 
     def set(self, other: Clock) -> None:
-        """Show what another clock shows."""
+        """Copy the state of another clock."""
         self.time, self.offset, self._steps = other.time, other.offset, deque(other._steps, maxlen=9)
 
     def resume(self, gap: float) -> None:
-        """Go on after a loss: the next timestamp, whatever it is, comes this many seconds after the latest one."""
+        """Continue after a loss: the next frame comes this many seconds after the latest, whatever its timestamp."""
         if self.time is not None:
             self.time = max(self.time, self.time + gap - self.step)
         self.offset = None
@@ -74,4 +73,4 @@ class Clock:
         if ahead > SHORTEST_STEP_S:
             self._steps.append(ahead)
             return shifted
-        return self.time + min(self.step, RESTART_TOLERANCE_S / 2)  # the same timestamp twice: later ones catch up
+        return self.time + min(self.step, RESTART_TOLERANCE_S / 2)  # a repeated timestamp: later ones catch up

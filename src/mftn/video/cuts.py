@@ -1,7 +1,7 @@
-"""Shot cuts: whether a frame shows another scene than one shortly before it.
+"""Shot cuts: whether a frame shows a different scene from one shortly before it.
 
-Two grey thumbnails are compared by their structure after the camera's movement between them is undone. Gradual changes
-of brightness are removed, and black or white counts as unknown, so that a flash, a fade or a pan is not a cut.
+The structure of two grey thumbnails is compared after undoing the camera's movement between them. Gradual changes of
+brightness are removed, and black or white counts as unknown, so that a flash, a fade or a pan is not a cut.
 """
 
 from dataclasses import dataclass
@@ -16,16 +16,16 @@ HEIGHT, WIDTH = 36, 64
 """Pixels of a thumbnail, whatever the frame's shape."""
 
 MAX_SHIFT = (9, 16)
-"""Largest movement of the camera from frame to frame in rows and columns: a quarter of the image."""
+"""Largest camera movement from frame to frame in rows and columns: a quarter of the image."""
 
 SAME_SCENE_CORRELATION = 0.65
-"""Correlation of structure from which two thumbnails show the same scene."""
+"""Lowest structural correlation at which two thumbnails show the same scene."""
 
 BLOCK_SHAPE = (6, 8)
 """Rows and columns of a block."""
 
 SAME_BLOCK_CORRELATION, SAME_BLOCKS_SHARE = 0.9, 0.3
-"""The scene is also the same if this share of blocks has this correlation: a caption or a passer-by hides the rest."""
+"""The scene is also the same if this share of blocks has this correlation; a caption or passer-by may hide the rest."""
 
 MIN_CONTRAST = 0.02
 """Standard deviation (of brightness 0 to 1) below which an image or block has too little structure to compare."""
@@ -36,7 +36,7 @@ class Thumbnail:
     """The structure of an image.
 
     Attributes:
-        structure: 36×64 brightness without its slow changes; 0 where unknown.
+        structure: 36×64 brightness without gradual changes; 0 where unknown.
         spectrum: Fourier transform of `structure`, zero-padded to twice its sides.
         plain: Whether it has too little structure to compare.
     """
@@ -51,8 +51,8 @@ class Comparison:
     """Two thumbnails compared.
 
     Attributes:
-        same: Whether they may show the same scene; also True if one of them has too little structure to tell.
-        shift: How far the scene moved from the first to the second, as (x, y) fractions of the frame's sides.
+        same: Whether they may show the same scene; also True if one of them has too little structure to compare.
+        shift: Movement of the scene from the first to the second, as (x, y) fractions of the frame's sides.
     """
 
     same: bool

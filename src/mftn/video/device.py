@@ -1,4 +1,4 @@
-"""Opening of files, cameras and addresses."""
+"""Opens files, cameras and addresses."""
 
 from __future__ import annotations
 
@@ -10,18 +10,17 @@ from mftn.errors import ImageError, MissingExtraError
 from mftn.sources import Kind, Source
 
 OPEN_TIMEOUT_S, READ_TIMEOUT_S = 15.0, 15.0
-"""Seconds without an answer, or without data, after which an address counts as lost."""
-
+"""Seconds without a connection, or without data, after which an address counts as lost."""
 
 CLIENT_OPTIONS = {
     "format_whitelist": "mov,matroska,avi,mpeg,mpegts,asf",
     "protocol_whitelist": "none",
 }
-"""FFmpeg's options for a stranger's clip: no playlists, which would open the files and addresses that they name."""
+"""FFmpeg's options for an untrusted clip: no playlists, which could open other files and addresses."""
 
 
 def load_av() -> Any:
-    """PyAV.
+    """Import PyAV.
 
     Raises:
         MissingExtraError: It is not installed.
@@ -34,10 +33,10 @@ def load_av() -> Any:
 
 
 def open_container(source: Source, file: IO[bytes] | None = None) -> Any:
-    """PyAV's container of a file, a camera or an address, or of a stranger's content.
+    """PyAV's container for a file, a camera or an address, or for untrusted content.
 
     Raises:
-        ImageError: It cannot be opened, holds no images, or holds them in a codec that has no decoder.
+        ImageError: It cannot be opened, contains no video, or its codec has no decoder.
         MissingExtraError: PyAV is not installed.
     """
     av = load_av()
@@ -50,13 +49,13 @@ def open_container(source: Source, file: IO[bytes] | None = None) -> Any:
             options = {"rtsp_transport": "tcp"} if source.path.lower().startswith("rtsp") else {}
             container = av.open(source.path, options=options, timeout=(OPEN_TIMEOUT_S, READ_TIMEOUT_S))
         else:
-            container = av.open(os.path.abspath(source.path))  # noqa: PTH100 (FFmpeg takes 12:30.mp4 for a protocol)
+            container = av.open(os.path.abspath(source.path))  # noqa: PTH100 (to FFmpeg, 12:30.mp4 is a protocol)
     except (av.FFmpegError, OSError) as error:
-        reason = error.strerror or type(error).__name__  # its whole text would show an address's password
+        reason = error.strerror or type(error).__name__  # its full text could contain a password from the address
         raise ImageError(f"{source.name}: cannot be opened as a video ({reason}); check that it plays") from error
     if not container.streams.video:
         container.close()
-        raise ImageError(f"{source.name}: holds no images; is it sound alone?")
+        raise ImageError(f"{source.name}: contains no video; is it audio only?")
     if container.streams.video[0].codec_context is None:
         container.close()
         raise ImageError(f"{source.name}: its codec cannot be decoded; convert it to H.264")
@@ -64,7 +63,7 @@ def open_container(source: Source, file: IO[bytes] | None = None) -> Any:
 
 
 def _open_camera(path: str) -> Any:
-    """A webcam by its number, or by its file on Linux."""
+    """Open a webcam by its number, or on Linux by its device file."""
     av = load_av()
     if sys.platform == "darwin":
         return av.open(path, format="avfoundation", options={"framerate": "30"})

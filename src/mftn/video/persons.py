@@ -1,4 +1,4 @@
-"""A summary of each person in a video, in bounded memory however long it is."""
+"""A summary of each person in a video, in bounded memory whatever the video's length."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from mftn.types import Face, Prediction
 from mftn.video.clock import Clock
 
 MAX_BINS = 2048
-"""Most time bins; when a video outgrows them, pairs are merged."""
+"""Largest number of time bins; when a video needs more, pairs are merged."""
 
 FIRST_BIN_S = 0.05
 """Initial width of a bin in seconds."""
 
 PRESENCE_GAP_S = 1.0
-"""Longest absence in seconds that still counts as presence; two and a half frames where frames are further apart."""
+"""Longest absence in seconds that still counts as presence; at least two and a half frame intervals."""
 
 MAX_PERSONS = 1000
-"""Most persons kept apart; beyond this, those seen in the fewest frames are counted together."""
+"""Largest number of persons kept separately; beyond it, those seen in the fewest frames are only counted."""
 
 RECENT_S = 60.0
-"""Seconds after which an absent person may be counted with the others."""
+"""Seconds of absence after which a person may be merged into that count."""
 
 
 @dataclass(slots=True)
@@ -33,9 +33,9 @@ class Person:
     Attributes:
         first: Time in seconds of the first frame.
         last: Time in seconds of the latest frame.
-        frames: Number of frames it was seen in.
+        frames: Number of frames in which it was seen.
         wins: Number of frames in which each class was the most probable, (K,).
-        bins: Sum of the probabilities and their number in each time bin, (K + 1,).
+        bins: For each time bin, the sum of the probabilities and the number of frames, (K + 1,).
     """
 
     first: float
@@ -49,11 +49,11 @@ class Persons:
     """Summarises the predictions of a video, frame by frame.
 
     Attributes:
-        by_track: The persons kept apart, by track number.
-        others: How many more there were.
+        by_track: The persons kept separately, by track number.
+        others: Number of further persons.
         width: Width of a time bin in seconds.
         labels: The classes.
-        begin: Time in seconds of the first frame; None before it.
+        begin: Time in seconds of the first frame; None until then.
         end: Time in seconds of the latest frame.
     """
 
@@ -90,7 +90,7 @@ class Persons:
         here = int(time / self.width)
         gap = max(PRESENCE_GAP_S, 2.5 * self._clock.step)
         begin = int(person.last / self.width) + 1 if person.frames and time - person.last <= gap else here
-        for k in range(min(begin, here), here + 1):  # fill the bins between two frames of a slow video
+        for k in range(min(begin, here), here + 1):  # also fill the bins between two frames of a slow video
             person.bins.setdefault(k, np.zeros(len(row) + 1))[:] += (*row, 1)
         person.last, person.frames = time, person.frames + 1
         person.wins[row.argmax()] += 1

@@ -11,7 +11,7 @@ from mftn.video.clock import Clock
 T = TypeVar("T")
 
 ROUNDING_S = 1e-6
-"""Seconds by which a time may miss a multiple and still be it."""
+"""Seconds by which a time may miss a multiple and still count as equal to it."""
 
 
 def nearest(
@@ -19,20 +19,20 @@ def nearest(
 ) -> Iterator[tuple[int, float, T]]:
     """The frame nearest to each multiple of 1/rate seconds, from `start` on; each frame at most once.
 
-    A frame is held until the next one has come, which may be nearer.
+    A frame is held until the next one arrives, which may be nearer.
 
     Args:
-        frames: (number, time in seconds, what it is), in order.
+        frames: (number, time in seconds, content), in order.
         rate: Frames per second.
-        start: Seconds.
-        clock: Of the frames; at their end it knows how long the last one lasts.
+        start: Earliest time in seconds.
+        clock: The clock of the frames, which at the end gives the duration of the last one.
     """
     wanted = ceil((start - ROUNDING_S) * rate)
     last: tuple[int, float, T] | None = None
     given = -1
     for frame in frames:
         latest = floor((frame[1] + ROUNDING_S) * rate)
-        for multiple in sorted({wanted, latest}) if latest >= wanted else ():  # those between are nearest to the same
+        for multiple in sorted({wanted, latest}) if latest >= wanted else ():  # others share a frame with these
             ahead = frame[1] - multiple / rate
             closest = last if last and multiple / rate - last[1] <= ahead + ROUNDING_S else frame
             if closest[0] > given:

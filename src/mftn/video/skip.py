@@ -1,4 +1,4 @@
-"""Skipping to a start: packets before it are counted and timed, not decoded."""
+"""Skipping to a start time: packets before it are counted and timed, but not decoded."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 from mftn.video.clock import Clock
 
 MP4 = "mov,mp4,m4a,3gp,3g2,mj2"
-"""FFmpeg's name of the family of .mp4 and .mov."""
+"""FFmpeg's name for the family of .mp4 and .mov formats."""
 
 CONTAINERS = (MP4, "matroska,webm", "mpegts")
-"""Containers whose packets hold one frame each, with its timestamp; some frames are never shown."""
+"""Containers whose packets hold one frame each, with its timestamp; some of these frames are never shown."""
 
 MAX_HELD_BYTES = 64_000_000
-"""Most bytes of packets that are held; where keyframes are further apart, decoding begins early."""
+"""Largest total size of held packets in bytes; if keyframes are further apart, decoding begins early."""
 
 VP8_SHOWN = 0x10
 """The bit of the first byte of a VP8 frame that says whether it is shown (RFC 6386, 9.1)."""
@@ -24,13 +24,13 @@ VP8_SHOWN = 0x10
 
 @dataclass
 class _Group:
-    """A keyframe's packet and those up to the next one.
+    """A keyframe's packet and those up to the next keyframe.
 
     Attributes:
-        number: Of its first frame.
-        clock: The clock before it.
-        packets: In the order of the file.
-        size: Of them, in bytes.
+        number: Number of its first frame.
+        clock: State of the clock before it.
+        packets: In file order.
+        size: Total size of the packets in bytes.
     """
 
     number: int
@@ -39,18 +39,18 @@ class _Group:
     size: int = 0
 
     def times(self) -> list[float]:
-        """The timestamps of its frames in seconds, in the order in which they are shown."""
+        """The timestamps of its frames in seconds, in display order."""
         return sorted(float(packet.pts * packet.time_base) for packet in self.packets if _is_shown(packet))
 
 
 @dataclass(frozen=True)
 class Skipped:
-    """What `skip` leaves to decode.
+    """The result of `skip`.
 
     Attributes:
-        packets: Those that were read and must be decoded.
-        frames: How many frames were skipped.
-        first: Timestamp in seconds of the first frame that was not; a decoder may give earlier ones.
+        packets: Packets that were read but still need decoding.
+        frames: Number of frames skipped.
+        first: Timestamp in seconds of the first frame not skipped; a decoder may output earlier ones.
     """
 
     packets: list[Any]
@@ -59,15 +59,15 @@ class Skipped:
 
 
 def skip(packets: Iterator[Any], clock: Clock, start: float) -> Skipped:
-    """Read packets up to a start; the frames from there on are as if all had been decoded.
+    """Read packets up to a start time; the frames from there on are the same as if all had been decoded.
 
-    The group of frames that contains the start is kept, and the one before: what is shown before a keyframe but
-    stored after it needs that one too.
+    The group of frames that contains the start is kept, and also the one before it, which is needed by frames that are
+    shown before a keyframe but stored after it.
 
     Args:
-        packets: Of the images, in the order of the file.
-        clock: It is set to the last frame that was skipped.
-        start: Seconds.
+        packets: Packets of the video stream, in file order.
+        clock: Set to the last skipped frame.
+        start: Start time in seconds.
     """
     before: _Group | None = None
     current: _Group | None = None
@@ -75,7 +75,7 @@ def skip(packets: Iterator[Any], clock: Clock, start: float) -> Skipped:
         countable = packet.pts is not None and packet.size and not packet.is_corrupt
         if not countable or (current is None and not packet.is_keyframe):
             return _leave(before, current, [packet], clock)
-        if current and not before and packet.pts < current.packets[0].pts:  # the file may lack what this frame needs
+        if current and not before and packet.pts < current.packets[0].pts:  # frames it needs may be missing
             return _leave(before, current, [packet], clock)
         if current is None:
             current = _Group(0, deepcopy(clock))
@@ -95,7 +95,7 @@ def skip(packets: Iterator[Any], clock: Clock, start: float) -> Skipped:
 
 
 def _is_shown(packet: Any) -> bool:
-    """Whether a packet holds a frame that is shown: in VP8, some hold what only other frames refer to."""
+    """Whether a packet holds a frame that is shown: in VP8, some hold only reference data for other frames."""
     hidden = packet.stream.codec_context.name == "vp8" and not memoryview(packet)[0] & VP8_SHOWN
     return not (packet.is_discard or hidden)
 
@@ -107,7 +107,7 @@ def _leave(before: _Group | None, current: _Group | None, rest: list[Any], clock
         return Skipped(kept, 0, None)
     key = groups[0].packets[0]
     first = float(key.pts * key.time_base)
-    earlier = [time for time in groups[0].times() if time < first]  # they need packets that are gone
+    earlier = [time for time in groups[0].times() if time < first]  # they need packets that were dropped
     clock.set(groups[0].clock)
     for time in earlier:
         clock.tick(time)

@@ -1,4 +1,4 @@
-"""Smoothing of a file's probabilities: centred on each frame, so that nothing lags; within one track only."""
+"""Smoothing of a video file's probabilities within each track, centred on each frame to avoid lag."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mftn.types import Face
 T = TypeVar("T")
 
 SHORTEST_HALF_WINDOW_S = 1e-6
-"""Smallest half width of the window in seconds; less is no smoothing."""
+"""Smallest half-width of the window in seconds; anything less means no smoothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +28,11 @@ class _Pending(Generic[T]):
 class CentredSmoother(Generic[T]):
     """Averages each track's probabilities over the frames around every frame.
 
-    Weights fall from the frame itself to 0 at `seconds` before and after it. A frame therefore comes out that much
-    later than it went in.
+    Weights fall linearly to 0 at `seconds` before and after the frame, so each frame is returned with that delay.
 
     Args:
         seconds: Half the window's width; 0 turns smoothing off.
-        most: Most frames that wait, 0 for no limit; with more in the window it narrows, on both sides.
+        most: Largest number of waiting frames, 0 for no limit; above it, the window narrows on both sides.
     """
 
     def __init__(self, seconds: float, most: int = 0) -> None:
@@ -45,7 +44,7 @@ class CentredSmoother(Generic[T]):
         """Add a frame and yield the frames that are ready.
 
         Args:
-            time: Its timestamp in seconds, later than the one before.
+            time: Its timestamp in seconds, later than the previous frame's.
             faces: Its faces, with tracks and unsmoothed probabilities.
             carried: Returned along with its faces.
         """

@@ -1,4 +1,4 @@
-"""The sound of a clip: its packets timed on the clock of the frames."""
+"""The sound of a clip: its packets, timed by the clock of the frames."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from typing import Any
 from mftn.video.clock import RESTART_TOLERANCE_S, Clock
 
 MAX_WAITING_PACKETS = 2000
-"""Most packets (about forty seconds) that wait for the frames' clock; older ones are dropped."""
+"""Largest number of packets (about forty seconds) that wait for the frames' clock; older ones are dropped."""
 
 
 class Sound:
     """Packets of one audio stream, each with its time in seconds on the frames' clock.
 
-    Packets of sound show a restart of the clock before the first frame after it is decoded; they wait until the frames'
-    clock has followed.
+    After a restart of the clock, sound packets may arrive before the first frame is decoded; they wait until the
+    frames' clock has followed.
 
     Args:
         stream: The audio stream.
         clock: The clock of the frames.
-        start: Time in seconds of the first sound to keep.
-        end: Time in seconds of the last sound to keep; None for all.
+        start: Earliest time in seconds to keep.
+        end: Latest time in seconds to keep; None for no limit.
 
     Attributes:
         ready: Packets and their times, oldest first; the consumer removes them.
-        complete: Whether sound after `end` has been read.
+        complete: Whether sound later than `end` has been read.
     """
 
     def __init__(self, stream: Any, clock: Clock, start: float, end: float | None) -> None:

@@ -14,11 +14,10 @@ from mftn.labels import COLOURS
 from mftn.video.persons import Person, Persons
 
 MAX_BANDS = 6
-"""Most persons shown: those seen in the most frames."""
-
+"""Largest number of persons shown: those seen in the most frames."""
 
 UNSEEN = "#E4E4E4"
-"""Colour of the time in which a person is not seen."""
+"""Colour of periods in which a person is not seen."""
 
 
 def draw_timeline(persons: Persons, path: Path, title: str = "") -> None:
@@ -26,8 +25,8 @@ def draw_timeline(persons: Persons, path: Path, title: str = "") -> None:
 
     Args:
         persons: The persons of the video.
-        title: The video's name; how many persons are shown is added.
-        path: Its suffix chooses the format: .png, .pdf, .svg, .jpg, .jpeg or .webp.
+        title: The video's name; if some persons are left out, their number is added.
+        path: Its suffix determines the format: .png, .pdf, .svg, .jpg, .jpeg or .webp.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -68,7 +67,7 @@ def draw_timeline(persons: Persons, path: Path, title: str = "") -> None:
 
 
 def shortened(title: str, longest: int = 90) -> str:
-    """A path that fits above a figure: its end, if it is long."""
+    """A title that fits above a figure: if it is long, only its end."""
     return title if len(title) <= longest else f"…{title[-longest + 1 :]}"
 
 

@@ -1,4 +1,4 @@
-"""Writing of annotated copies: each frame at its own time, with the clip's sound."""
+"""Writes annotated copies: each frame at its own time, with the clip's sound."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ TICKS_PER_S = 90000
 """Ticks per second of the copy's clock."""
 
 LONGEST_SHOWN_S = 3600.0
-"""Seconds for which one frame is shown; over a longer gap it is repeated, as .mp4 and .mov cannot hold 6.6 hours."""
+"""Longest time in seconds that one frame is shown; longer gaps repeat it, as .mp4 and .mov cannot hold 6.6 hours."""
 
 PRIMING_SAMPLES = 2112
-"""Samples of sound that encoders put before the first frame; players skip them."""
+"""Audio samples that encoders insert before the first frame; players skip them."""
 
 SOUND_OVERLAP_S = 0.001
-"""Seconds by which pieces of sound may overlap, for rounding."""
+"""Seconds by which sound packets may overlap because of rounding."""
 
 AAC_RATES = (48000, 96000, 88200, 64000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
 """Sample rates that AAC supports; the first is used for all others."""
 
 SAVED_SUFFIXES = (".mp4", ".mov", ".mkv")
-"""File endings of copies."""
+"""File extensions of copies."""
 
 
 @contextmanager
 def video_writer(path: Path, clip: Clip) -> Iterator[VideoWriter]:
-    """Write a copy that gets its name when the block ends, even by Ctrl-C.
+    """Write a copy, which appears under its name when the block ends, even by Ctrl-C.
 
     Args:
         path: A file with one of `SAVED_SUFFIXES`.
-        clip: The clip whose rate and sound it gets.
+        clip: The clip that provides its rate and sound.
 
     Raises:
         ImageError: The block wrote no frame.
@@ -65,12 +65,12 @@ class VideoWriter:
     """Writes frames and the clip's sound to a file; see `video_writer`.
 
     Args:
-        path: Where to write.
-        clip: The clip whose rate and sound it gets; its frames are read meanwhile.
+        path: The file to write.
+        clip: The clip that provides the rate and the sound; the caller reads its frames meanwhile.
     """
 
     def __init__(self, path: Path, clip: Clip) -> None:
-        self.output = load_av().open(str(path.absolute()), "w")  # FFmpeg takes a relative 12:30.mp4 for a protocol
+        self.output = load_av().open(str(path.absolute()), "w")  # to FFmpeg, a relative 12:30.mp4 is a protocol
         self.output.metadata["comment"] = PROGRAM
         self.path, self.clip, self.sound = path, clip, clip.keep_sound()
         self.stream: Any = None
@@ -83,7 +83,7 @@ class VideoWriter:
         """Add a frame.
 
         Args:
-            image: Of any size; all are fitted to the size of the first.
+            image: An image of any size; all are fitted to the size of the first.
             time: Its timestamp in seconds, on the clip's clock.
         """
         av = load_av()
@@ -100,7 +100,7 @@ class VideoWriter:
         """Finish the file."""
         if self.stream is not None and not self.broken:
             for packet in self.stream.encode(None):
-                if packet.pts == self.last:  # the last frame is shown as long as the others
+                if packet.pts == self.last:  # the last frame lasts as long as the others
                     packet.duration = round(self.clip.shown_s * TICKS_PER_S)
                 self.mux(packet)
             self._mux_sound(float("inf"))
@@ -142,7 +142,7 @@ class VideoWriter:
 
 
 class _Voice:
-    """The sound of a copy: the packets as they are where the container can hold them, otherwise AAC.
+    """The sound of a copy: the original packets if the container can hold them, otherwise AAC.
 
     Args:
         writer: The writer of the copy.
@@ -151,7 +151,7 @@ class _Voice:
 
     def __init__(self, writer: VideoWriter, source: Any) -> None:
         self.writer, output = writer, writer.output
-        self.next = float("-inf")  # end of the sound so far in seconds
+        self.next = float("-inf")  # end of the sound so far, in seconds
         self.copies = _can_hold(output.format.name, writer.clip.path)
         if self.copies:
             self.stream = output.add_stream_from_template(source)
@@ -160,7 +160,7 @@ class _Voice:
             self.stream.codec_context.layout = "mono" if source.channels == 1 else "stereo"
 
     def write(self, packet: Any, time: float) -> None:
-        """Add a packet at a time in seconds on the clip's clock; it is omitted if it overlaps with the sound before."""
+        """Add a packet at a time in seconds on the clip's clock; it is omitted if it overlaps the preceding sound."""
         shift = time - self.writer.begin - float(packet.dts * packet.time_base)
         if self.copies:
             ticks = round(shift / packet.time_base)
@@ -192,7 +192,7 @@ class _Voice:
 
 
 def _can_hold(container: str, path: str) -> bool:
-    """Whether a container can hold a clip's sound unchanged, tried in memory with its first packets."""
+    """Whether a container can hold a clip's sound unchanged, tested in memory with its first packets."""
     av = load_av()
     try:
         with open_container(classify(path)) as clip, av.open(io.BytesIO(), "w", format=container) as trial:
@@ -208,7 +208,7 @@ def _can_hold(container: str, path: str) -> bool:
 
 
 def _fitted(image: PillowImage.Image, size: tuple[int, int]) -> PillowImage.Image:
-    """An image of the copy's size: cropped by the odd pixel, or, where the clip changes its size, scaled into it."""
+    """Fit an image to the copy's size: crop an odd pixel or, if the clip's size has changed, scale and pad."""
     from PIL import ImageOps
 
     if all(0 <= own - wanted <= 1 for own, wanted in zip(image.size, size, strict=True)):
