@@ -1,4 +1,4 @@
-# Two commands do all the set-up: `make demo` (light install, photographs to a table and annotated images) and `make test`.
+# Two commands do all the setup: `make demo` (light install; a table and annotated images from photographs) and `make test`.
 PYTHON ?= python3
 SHARED ?= $(wildcard ../shared)
 COVERAGE ?=
@@ -30,7 +30,7 @@ docs: .venv/installed
 	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build
 	@echo "open it: .venv/bin/python -m http.server --directory build/site"
 
-# The wheel is tried as a stranger would: in an environment of its own, from another folder, on a copy of the photographs.
+# Tests the wheel as a new user would: in a separate environment, from another folder, on a copy of the photographs.
 dist: .venv/installed
 	rm -rf dist build/dist
 	.venv/bin/python -m build --no-isolation --outdir dist

@@ -1,4 +1,4 @@
-"""Put MFTN on another timm network and look at its outputs; needs mftn[train].
+"""Build MFTN on another timm network and look at its outputs; needs mftn[train].
 
 python examples/own_backbone.py
 """

@@ -1,4 +1,4 @@
-"""Fixtures: public-domain photographs, made data sets, and the shared data where it is present."""
+"""Fixtures: public-domain photographs, synthetic data sets, and the shared data where it is present."""
 
 import os
 from pathlib import Path
@@ -12,7 +12,7 @@ from mftn.types import Image
 
 ROOT = Path(__file__).parents[1]
 
-# Time says how busy the machine is, not whether the code is right.
+# Run time shows how busy the machine is, not whether the code is correct.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")
 
@@ -31,7 +31,7 @@ def astronaut(photos: Path) -> Image:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder with the data that never goes into the repository; the test is skipped without it."""
+    """The folder with data that is never committed to the repository; without it, the test is skipped."""
     folder = Path(os.environ.get("MFTN_SHARED", ROOT.parent / "shared")) / "data"
     if not (folder / "photos.tar").is_file():
         pytest.skip("no shared data here; set MFTN_SHARED")
@@ -40,7 +40,7 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def ferplus_root(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path:
-    """A made FERPlus of 24 + 8 images: two faces, turned, shifted and lit differently, and two without a face."""
+    """A synthetic FERPlus of 24 + 8 images: two faces, rotated and shifted differently, and two without a face."""
     root = tmp_path_factory.mktemp("ferplus")
     rng = np.random.default_rng(0)
     faces = [
@@ -69,7 +69,7 @@ def ferplus_root(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path
 
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory, ferplus_root: Path) -> Path:
-    """The made FERPlus, prepared."""
+    """The synthetic FERPlus, prepared."""
     from mftn.data.prepare import ferplus_preparation, prepare
     from mftn.data.readers import read_records
 

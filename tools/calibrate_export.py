@@ -1,9 +1,10 @@
-"""Fit the general temperature of an exported model anew, and write it into the file.
+"""Refit the general temperature of an exported model and write it into the file.
 
     python tools/calibrate_export.py MODEL.onnx DATA
 
-DATA is a prepared data set; its validation split decides, with horizontal-flip test-time augmentation. `mftn train`
-and `tools/average_weights.py` do this for checkpoints, and `mftn export` keeps it: this is for files without one.
+It is fitted on the validation split of DATA, a prepared data set, with horizontal-flip test-time augmentation. `mftn
+train` and `tools/average_weights.py` do this for checkpoints, and `mftn export` keeps it; this tool is for files
+without one.
 """
 
 import argparse

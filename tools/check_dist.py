@@ -1,4 +1,4 @@
-"""Check what `make dist` built: one sdist and one wheel, complete, of one version, not too large.
+"""Check the output of `make dist`: one sdist and one wheel, complete, of the same version, and not too large.
 
 python tools/check_dist.py dist
 """
@@ -13,13 +13,13 @@ from mftn import __version__
 
 ROOT = Path(__file__).parents[1]
 WHEEL_LIMIT, SDIST_LIMIT = 30e6, 40e6
-"""Bytes; the weights are at most 20 MB (tests/test_package.py)."""
+"""Size limits in bytes; the weights are at most 20 MB (tests/test_package.py)."""
 ALSO = ("CONTRIBUTING.md", "CHANGELOG.md", "CITATION.cff", "LICENSE", "Makefile", "README.md", "SECURITY.md",
         "THIRD_PARTY.md", "main.py", "mkdocs.yml", "pyproject.toml")  # fmt: skip
 
 
 def kept(*folders: str) -> set[str]:
-    """Files in folders of the repository that git does not ignore."""
+    """Files in folders of the repository, except those ignored by git."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", *folders]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     return {name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()}
@@ -34,7 +34,7 @@ def faults(folder: Path) -> list[str]:
 
 
 def wheel_faults(path: Path) -> list[str]:
-    """The wheel holds the package's files that git does not ignore and its licences, and nothing else."""
+    """Check that the wheel contains the package's files and its licences, and nothing else."""
     with zipfile.ZipFile(path) as archive:
         names = set(archive.namelist())
     info = f"mftn-{__version__}.dist-info/"
@@ -45,7 +45,7 @@ def wheel_faults(path: Path) -> list[str]:
 
 
 def sdist_faults(path: Path) -> list[str]:
-    """The sdist holds all that building, testing and documenting need."""
+    """Check that the sdist contains everything for building, testing and documentation."""
     with tarfile.open(path) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     wanted = kept("src", "tests", "docs", "examples", "tools", "benchmarks") | set(ALSO)
@@ -67,7 +67,7 @@ def _size(path: Path, limit: float) -> list[str]:
 
 
 def main() -> int:
-    """Print the faults, or the sizes of what is good."""
+    """Print the faults, or the sizes if there are none."""
     folder = Path(sys.argv[1])
     found = faults(folder)
     for line in found:

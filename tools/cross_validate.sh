@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Five folds of FERPlus's training split: does its validation split flatter? The short budget of compare_baseline.sh.
+# Five folds of FERPlus's training split: is its validation split too easy? With the short budget of compare_baseline.sh.
 #
 #   npm pack @vladmandic/human@3.3.6
 #   tools/cross_validate.sh FERPLUS vladmandic-human-3.3.6.tgz OUT [flags for every `mftn train`]
 #
-# FERPLUS is a folder with FER2013Train and FER2013Valid, or an archive of them. In place of the package it takes the
-# weights that tools/convert_face_backbone.py made of it. Every run goes on where it was stopped; `python
-# benchmarks/folds.py OUT` makes the table, also of what there is so far.
+# FERPLUS is a folder with FER2013Train and FER2013Valid, or an archive of them. Instead of the package, you can give the
+# weights that tools/convert_face_backbone.py made from it. Stopped runs continue where they were; `python
+# benchmarks/folds.py OUT` prints the table, even before all runs are complete.
 set -euo pipefail
 [ $# -ge 3 ] || { sed -n '2,9p' "$0" >&2; exit 2; }
 mkdir -p "$3"

@@ -1,4 +1,4 @@
-"""Draw the figures of docs/network.md: the network, and its attention (SVG, no other program needed).
+"""Draw the figures of docs/network.md as SVG: the network, and its attention.
 
 python tools/draw_network.py
 """
@@ -27,7 +27,7 @@ class Drawing:
         ]
 
     def box(self, x: float, y: float, width: float, height: float, colour: str, *lines: str) -> None:
-        """A box around a middle, its first line bold."""
+        """A box centred on (x, y), its first line bold."""
         self.parts.append(
             f'<rect x="{x - width / 2:g}" y="{y - height / 2:g}" width="{width:g}" height="{height:g}" rx="7" '
             f'fill="{colour}" stroke="{DIM}"/>'
@@ -36,29 +36,29 @@ class Drawing:
             self.text(x, y + 18 * (number - (len(lines) - 1) / 2) + 5, line, bold=number == 0)
 
     def text(self, x: float, y: float, line: str, bold: bool = False, colour: str = INK) -> None:
-        """One line, its middle at x."""
+        """One line of text, centred on x."""
         weight = ' font-weight="600"' if bold else ""
         self.parts.append(f'<text x="{x:g}" y="{y:g}" font-size="14"{weight} fill="{colour}">{escape(line)}</text>')
 
     def arrow(self, *points: Point) -> None:
-        """A line through points, with a tip at the last."""
+        """A line through points, with an arrowhead at the last."""
         path = " ".join(f"{x:g},{y:g}" for x, y in points)
         self.parts.append(
             f'<polyline points="{path}" fill="none" stroke="{DIM}" stroke-width="1.6" marker-end="url(#tip)"/>'
         )
 
     def plus(self, x: float, y: float, sign: str = "+") -> None:
-        """A small circle with a sign."""
+        """A small circle around a sign."""
         self.parts.append(f'<circle cx="{x:g}" cy="{y:g}" r="13" fill="{PAPER}" stroke="{DIM}"/>')
         self.text(x, y + 5, sign, bold=True)
 
     def svg(self) -> str:
-        """The file's text."""
+        """The content of the SVG file."""
         return "\n".join([*self.parts, "</svg>\n"])
 
 
 def draw_network(widths: Sequence[int] = (128, 256, 512, 1024), size: int = 224, fused: int = 512) -> str:
-    """MFTN on a ConvNeXt: four stages downwards, MsTN on the last three to the right, the sum of both heads below."""
+    """MFTN on a ConvNeXt: four stages downwards, the MsTN to the right of the last three, both heads' sum below."""
     drawing = Drawing(690, 660, "MFTN-FER: a backbone, MsTN on its last three stages, and the sum of both heads")
     drawing.box(90, 65, 140, 54, PAPER, "aligned face", f"3×{size}×{size}")
     drawing.text(90, 25, "backbone", colour=DIM)
@@ -86,7 +86,7 @@ def draw_network(widths: Sequence[int] = (128, 256, 512, 1024), size: int = 224,
 
 
 def _draw_branch(drawing: Drawing, y: float, width: int, tokens: int, fused: int) -> None:
-    """From a stage's map to one vector, which joins the sum at the right."""
+    """Draw the path from a stage's map to one vector, which is added to the sum on the right."""
     drawing.arrow((160, y), (205, y))
     drawing.box(255, y, 100, 54, TOKENS, "tokens", f"{tokens}×{width}")
     drawing.arrow((305, y), (335, y))

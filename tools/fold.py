@@ -2,10 +2,9 @@
 
     python tools/fold.py OUT --data ALIGNED WHOLE --fold K [--folds 5]
 
-ALIGNED is a data set prepared as usual, WHOLE the same prepared with `--detector none`. OUT gets `aligned` and `whole`,
-whose validation split is the K-th of `--folds` parts of the training images, drawn at random and counted from 0; their
-test split is the validation split of `--data`. Near duplicates are always in the same part. Images are linked, not
-copied.
+ALIGNED is a data set prepared as usual, WHOLE the same data set prepared with `--detector none`. OUT gets `aligned` and
+`whole`. Their validation split is the K-th of `--folds` random parts of the training images, counted from 0; their test
+split is the validation split of `--data`. Near duplicates are always in the same part. Images are linked, not copied.
 """
 
 import argparse
@@ -24,7 +23,7 @@ from mftn.files import write_text
 
 
 def part_of_each(folders: list[Path], folds: int) -> dict[str, int]:
-    """The part of every training image, by its path; a pair that is near in one of the folders is not divided."""
+    """The part of every training image, by its path; near duplicates in either folder stay together."""
     hashes = [
         {row["path"]: row["phash"] for row in read_manifest(folder).to_pylist() if row["split"] == "train"}
         for folder in folders

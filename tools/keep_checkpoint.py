@@ -1,4 +1,4 @@
-"""Keep a training run's moving average in half precision: a file of half the size that training can start from.
+"""Store a training run's moving average in half precision: half the size, and still usable as initial weights.
 
 python tools/keep_checkpoint.py runs/accurate/ferplus_facenet/last.safetensors OUT.safetensors
 """
@@ -11,7 +11,7 @@ from mftn.models import load_model, save_model
 
 
 def main(source: str, out: str) -> None:
-    """Write the checkpoint with its description and print what it is."""
+    """Write the checkpoint with its description, and print its architecture and epoch."""
     network = load_model(source)
     save_model(network, out, network.spec, torch.float16)
     print(f"{out}: {network.described().architecture}, epoch {network.described().provenance['epoch']}")

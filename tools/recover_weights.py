@@ -1,9 +1,9 @@
-"""Turn an exported model back into a checkpoint from which training goes on.
+"""Turn an exported model back into a checkpoint for further training.
 
     python tools/recover_weights.py MODEL DATA OUT.safetensors
 
-MODEL is an installed model or an exported file; DATA a prepared data set, of which every eighth training image (at most
-4,096) gives the batch norms that export folded away their statistics again.
+MODEL is an installed model or an exported file, DATA a prepared data set. Every eighth of its training images (at most
+4,096) is used to recompute the statistics of the batch norms that the export folded away.
 """
 
 import argparse

@@ -1,7 +1,7 @@
-"""Pages of the documentation's site that are made when it is built, and links that lead out of docs/ (mkdocs hooks).
+"""MkDocs hooks that generate pages of the documentation site and rewrite links that lead out of docs/.
 
-The command line's pages are the real help texts, the API's pages name every public module, and the model cards,
-CONTRIBUTING, CHANGELOG and THIRD_PARTY are shown from their own files, so nothing is kept twice.
+The pages of the command line contain the real help texts, and those of the API cover every public module. The model
+cards, CONTRIBUTING, CHANGELOG and THIRD_PARTY are included from their own files, so nothing is duplicated.
 """
 
 import io
@@ -22,7 +22,7 @@ from mkdocs.structure.pages import Page
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "mftn"
 CARDS = [*sorted((PACKAGE / "engines" / "weights").glob("*.md")), *sorted((ROOT / "weights").glob("*/*/*.md"))]
-"""The models that ship, then those of add-on packages in this repository; each has its fields in a .json beside it."""
+"""Cards of the shipped models, then of add-on packages in this repository; the .json beside each has its fields."""
 RESULTS = sorted((ROOT / "benchmarks" / "results").glob("*.csv"))
 PUBLISHED = {
     "CONTRIBUTING.md": "contributing.md",
@@ -34,7 +34,7 @@ PUBLISHED = {
 }
 PUBLISHED |= {card.relative_to(ROOT).as_posix(): f"models/{card.name}" for card in CARDS}
 PUBLISHED |= {table.relative_to(ROOT).as_posix(): table.name for table in RESULTS}
-"""Files outside docs/ that the site shows: path in the repository, path in the site."""
+"""Files outside docs/ that the site includes: path in the repository → path in the site."""
 NOT_API = {"__init__", "__main__", "cli"}
 SUBCOMMAND = re.compile(r"^  (\w+) +\S", re.MULTILINE)
 LINK = re.compile(r"(\]\()(?![a-z]+:|#|/)([^)#\s]+)(#[^)\s]*)?(\))")
@@ -42,7 +42,7 @@ MODEL_TABLE = "<!-- the table of models -->"
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Name the made pages in the navigation, where it has a folder in place of a page."""
+    """List the generated pages in the navigation wherever it has a folder instead of a page."""
     made: dict[str, list[Any]] = {
         "models/": [{card.stem: f"models/{card.name}"} for card in CARDS],
         "cli/": ["cli/index.md", *({f"mftn {name}": f"cli/{name}.md"} for name in subcommands())],
@@ -53,7 +53,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 
 def _filled(entry: Any, made: Mapping[str, list[Any]]) -> Any:
-    """A part of the navigation with the made pages in place of their folders."""
+    """A part of the navigation, with folders replaced by their generated pages."""
     if isinstance(entry, dict):
         return {title: _filled(below, made) for title, below in entry.items()}
     if isinstance(entry, list):
@@ -62,7 +62,7 @@ def _filled(entry: Any, made: Mapping[str, list[Any]]) -> Any:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the made pages and the files from outside docs/."""
+    """Add the generated pages and the files from outside docs/."""
     pages = {"cli/index.md": cli_overview(), "api/index.md": api_overview()}
     pages |= {f"cli/{name}.md": cli_page(name) for name in subcommands()}
     pages |= {f"api/{name}.md": api_page(name, modules) for name, modules in api_pages().items()}
@@ -74,7 +74,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001
-    """Lead links between files of the repository to the pages that show them, and fill in the table of models."""
+    """Point links between files of the repository to the corresponding pages, and fill in the table of models."""
     shown = {site: inside for inside, site in PUBLISHED.items()}
     folder = posixpath.dirname(shown.get(page.file.src_uri, f"docs/{page.file.src_uri}"))
     here = posixpath.dirname(page.file.src_uri)
@@ -91,7 +91,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def help_text(*arguments: str) -> str:
-    """What `mftn … --help` prints on a terminal of 100 columns."""
+    """The output of `mftn … --help` on a terminal with 100 columns."""
     from mftn.cli import main
 
     buffer, width = io.BytesIO(), os.environ.get("COLUMNS")
@@ -110,17 +110,17 @@ def help_text(*arguments: str) -> str:
 
 
 def subcommands() -> list[str]:
-    """Their names, as `mftn --help` lists them."""
+    """The names of the subcommands, from `mftn --help`."""
     return SUBCOMMAND.findall(help_text().split("options:")[0])
 
 
 def cli_overview() -> str:
     """The page of `mftn` itself."""
-    return f"# The command line\n\nWhat `mftn --help` prints:\n\n```text\n{help_text().rstrip()}\n```\n"
+    return f"# The command line\n\nThe output of `mftn --help`:\n\n```text\n{help_text().rstrip()}\n```\n"
 
 
 def cli_page(name: str) -> str:
-    """The page of a subcommand: a heading for each of its help text's boxes, a definition for each option."""
+    """The page of a subcommand: a heading for each box of its help text, and a definition for each option."""
     usage, description, *boxes = help_text(name).split("\n\n", 2)
     lines = [f"# mftn {name}", "", description, "", "```text", usage, "```", ""]
     for line in "".join(boxes).splitlines():
@@ -139,7 +139,7 @@ def cli_page(name: str) -> str:
 
 
 def api_pages() -> dict[str, list[str]]:
-    """The public modules by the module or package of `mftn` that they lie in."""
+    """The public modules, grouped by the top-level module or package of `mftn`."""
     pages: dict[str, list[str]] = {}
     for path in sorted(PACKAGE.rglob("*.py")):
         *folders, name = path.relative_to(PACKAGE).with_suffix("").parts
@@ -150,14 +150,14 @@ def api_pages() -> dict[str, list[str]]:
 
 
 def api_page(name: str, modules: list[str]) -> str:
-    """The page of a module, or of a package and then its modules."""
+    """The page of a module, or of a package followed by its modules."""
     first, *others = modules
     rest = "\n".join(f"## {module} {{ #module-{module} }}\n\n::: {module}\n" for module in others)
     return f"# mftn.{name}\n\n{_directive(first)}\n{rest}"
 
 
 def _directive(module: str) -> str:
-    """What a module defines, and a list of what else it hands on of its modules, which follow."""
+    """A directive for what a module defines itself, and a list of all names that can be imported from it."""
     loaded = import_module(module)
     names = list(getattr(loaded, "__all__", ()))
     if not names:
@@ -169,15 +169,15 @@ def _directive(module: str) -> str:
 
 
 def api_overview() -> str:
-    """What most programs need, and where the rest lies."""
+    """The page with the names that most programs need, and a list of all modules."""
     import mftn
 
     names = "\n".join(f"- [`mftn.{name}`][{_home(name)}]" for name in sorted(mftn.__all__, key=str.lower))
     rows = "\n".join(f"| [mftn.{name}]({name}.md) | {_summary(modules[0])} |" for name, modules in api_pages().items())
     return (
         "# The Python interface\n\n"
-        "`import mftn` costs nothing: each name is loaded when it is first used. Most programs need these alone:\n\n"
-        f"{names}\n\nEverything else lies in its module:\n\n| module | holds |\n|---|---|\n{rows}\n"
+        "`import mftn` is cheap: each name is loaded when it is first used. Most programs need only these:\n\n"
+        f"{names}\n\nEverything else is in its module:\n\n| module | contents |\n|---|---|\n{rows}\n"
     )
 
 
@@ -193,7 +193,7 @@ def _summary(module: str) -> str:
 
 
 def model_table() -> str:
-    """The models, from the cards that `mftn models` prints once they are installed."""
+    """The table of models, from the same cards that `mftn models` prints."""
     from mftn.engines import ModelCard
 
     cards = [ModelCard(**json.loads(card.with_suffix(".json").read_text(encoding="utf-8"))) for card in CARDS]

@@ -1,17 +1,19 @@
-"""Make the data a student learns from: raters' distributions blended with a teacher's, and faces nobody labelled.
+"""Make a student's training data: raters' distributions blended with teachers' outputs, and unlabelled faces.
 
     python tools/soft_labels.py OUT --teachers MODEL... --data ALIGNED WHOLE [--share 0.5]
                                 [--faces ALIGNED WHOLE [--most-per-class N]]
 
-ALIGNED is a data set prepared as usual, WHOLE the same prepared with `--detector none`. Teachers are installed models
-or exported files; their output is the mean of their calibrated probabilities over aligned and whole crops and their
-horizontal flips, without augmentation, in bfloat16 where OpenVINO and the processor have it. A share of 0 leaves
-labelled images to the raters. Of the faces that the teachers put into one class, at most N are kept, drawn at random:
-most faces that nobody chose are neutral or happy.
+ALIGNED is a data set prepared as usual, WHOLE the same data set prepared with `--detector none`. Teachers are installed
+models or exported files. Their output is the mean of their calibrated probabilities over aligned and whole crops and
+their horizontal flips, without augmentation, in bfloat16 if OpenVINO and the CPU support it. With a share of 0, targets
+of labelled images come only from the raters. Of the faces that the teachers assign to one class, at most N are kept,
+drawn at random, because most unselected faces are neutral or happy.
+
 OUT gets `aligned` and `whole`, two prepared data sets with the same rows: the training images of `--data` with targets
-(1 − share) · raters + share · teachers, the images of `--faces` with the teachers' alone, and the validation split as
-it was. Training images that are also in the validation split are omitted, and so are images of `--faces` that are also,
-exactly or nearly, in the validation or test split of `--data`. Votes count in thousandths.
+(1 − share) · raters + share · teachers, the images of `--faces` with the teachers' outputs as targets, and the
+unchanged validation split. Training images that are also in the validation split are omitted, and so are images of
+`--faces` with exact or near duplicates in the validation or test split of `--data`. Targets are stored as votes in
+thousandths.
 
 Source: Hinton et al., Distilling the knowledge in a neural network, 2015; Xie et al., Self-training with noisy student,
 2020.
@@ -42,7 +44,7 @@ from mftn.files import write_text
 from mftn.labels import EXPRESSIONS
 
 SCALE = 1000
-"""Votes that stand for certainty."""
+"""Number of votes for a probability of 1."""
 
 
 def teach(teachers: list[Engine], faces: FaceDataset) -> NDArray[np.float64]:
@@ -71,7 +73,7 @@ def targets_by_path(
 
 
 def at_most(most: int, targets: dict[str, list[int]]) -> dict[str, list[int]]:
-    """The targets without those of a class beyond `most`, drawn at random, in their order."""
+    """At most `most` targets of each class, drawn at random, in their original order."""
     paths, classes = np.array(list(targets)), np.array([int(np.argmax(votes)) for votes in targets.values()])
     rng, kept = np.random.default_rng(0), set[str]()
     for members in (paths[classes == label] for label in np.unique(classes)):
@@ -82,9 +84,9 @@ def at_most(most: int, targets: dict[str, list[int]]) -> dict[str, list[int]]:
 def without_copies(
     targets: dict[str, list[int]], faces: Sequence[Path], labelled: Sequence[Path]
 ) -> dict[str, list[int]]:
-    """The targets without those of images that are, exactly or nearly, in the labelled data's validation or test split.
+    """The targets without images that have exact or near duplicates in the labelled data's validation or test split.
 
-    Both kinds of crops are compared: a face may be found in one copy of a photograph and not in the other.
+    Both kinds of crops are compared, because a face may be found in one copy of a photograph but not in the other.
     """
     copies = set[str]()
     for folder, other in zip(faces, labelled, strict=True):
@@ -102,13 +104,13 @@ def rows_of(
 ) -> list[dict[str, Any]]:
     """A data set's rows for the manifest in `out`, whose folder `name` becomes a link to the data set.
 
-    Only images with targets are trained on; the validation split is kept where it has labels.
+    Only images with targets are used for training; the validation split is kept if `validation` is true.
     """
     (out / name).unlink(missing_ok=True)
     (out / name).symlink_to(os.path.relpath(folder, out), target_is_directory=True)
     rows = []
     for row in read_manifest(folder).to_pylist():
-        if votes := targets.get(row["path"]):  # in the training split of the aligned crops; here it may differ
+        if votes := targets.get(row["path"]):  # in the aligned crops' training split; the split here may differ
             label = EXPRESSIONS[int(np.argmax(votes[: len(EXPRESSIONS)]))]
             row |= {"votes": votes, "label": label, "split": "train"}
         elif row["split"] == "train" or not validation:

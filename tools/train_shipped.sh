@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Makes the default weights, mftn_mobile_ferplus, from start to end: data in, one half-precision file of 10 MB out.
+# Trains the default weights, mftn_mobile_ferplus, from start to finish, and exports one half-precision file of 10 MB.
 #
 #   npm pack @vladmandic/human@3.3.6
 #   tools/train_shipped.sh FERPLUS vladmandic-human-3.3.6.tgz OUT [flags for every `mftn train`]
 #
-# FERPLUS is a folder with FER2013Train and FER2013Valid, or an archive of them. In place of the package it takes the
-# weights that tools/convert_face_backbone.py made of it. Stopped, the same command goes on where it was.
+# FERPLUS is a folder with FER2013Train and FER2013Valid, or an archive of them. Instead of the package, you can give the
+# weights that tools/convert_face_backbone.py made from it. If stopped, run the same command again to continue.
 set -euo pipefail
 [ $# -ge 3 ] || { sed -n '2,8p' "$0" >&2; exit 2; }
 mkdir -p "$3"

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Makes mftn_mobile_robust, a student of the default and the accurate model: the default weights go on learning from the
-# raters and from faces without labels, under corruptions.
+# Trains mftn_mobile_robust, a student of the default and the accurate model: the default weights are trained further on
+# the raters' votes and on unlabelled faces, with corruptions.
 #
 #   tools/train_student.sh FERPLUS FACES OUT [flags for `mftn train`]
 #
-# FERPLUS is a folder with FER2013Train and FER2013Valid, FACES one of face crops that nobody labelled; either may be an
-# archive. The teachers are the default model and weights/mftn_facenet_ferplus, or the models that TEACHERS names. The
-# result is OUT/mftn_mobile_robust.onnx. Stopped, the same command goes on where it was.
+# FERPLUS is a folder with FER2013Train and FER2013Valid, FACES a folder of unlabelled face crops; either may be an
+# archive. The teachers are the default model and weights/mftn_facenet_ferplus, or the models in TEACHERS. The result is
+# OUT/mftn_mobile_robust.onnx. If stopped, run the same command again to continue.
 set -euo pipefail
 [ $# -ge 3 ] || { sed -n '2,9p' "$0" >&2; exit 2; }
 mkdir -p "$3"

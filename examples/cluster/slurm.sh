@@ -1,6 +1,6 @@
 #!/bin/bash
-# A job for Slurm: `sbatch slurm.sh SOURCE OUTPUT`, both on a share or in a store. The same command after a time limit or a
-# lost node goes on where it was.
+# A Slurm job: `sbatch slurm.sh SOURCE OUTPUT`, both on a shared file system or in an object store. After a time limit or
+# a lost node, run the same command again to continue.
 #SBATCH --job-name=mftn
 #SBATCH --nodes=4
 #SBATCH --ntasks-per-node=1
@@ -8,6 +8,6 @@
 #SBATCH --time=12:00:00
 set -euo pipefail
 head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-export RAY_TMPDIR="/tmp/ray-$SLURM_JOB_ID"  # a disk of the node's own
+export RAY_TMPDIR="/tmp/ray-$SLURM_JOB_ID"  # on a local disk of the node
 srun --kill-on-bad-exit=0 ray symmetric-run --address "$head:6379" --min-nodes "$SLURM_JOB_NUM_NODES" \
     --num-cpus "$SLURM_CPUS_PER_TASK" -- mftn predict "$1" --cluster auto --output "$2"

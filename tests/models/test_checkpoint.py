@@ -131,7 +131,7 @@ def test_a_network_saved_for_the_hub_comes_back_with_its_description(tmp_path: P
 def test_timm_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     source = timm.create_model("convnext_femto", num_classes=5)
     timm.models.save_for_hf(source, tmp_path / "timm", model_config={"num_classes": 5})
-    with pytest.raises(ModelError, match="not the network"):
+    with pytest.raises(ModelError, match="does not match the backbone"):
         load_timm(timm.create_model("mftn_atto"), f"local-dir:{tmp_path / 'timm'}")
     with pytest.raises(ModelError, match="cannot be loaded"):
         load_timm(timm.create_model("mftn_atto"), f"local-dir:{tmp_path / 'nothing'}")

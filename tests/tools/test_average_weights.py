@@ -49,7 +49,7 @@ def test_networks_that_differ_are_named(prepared: Path, tmp_path: Path) -> None:
     other = untrained(tmp_path / "other.safetensors", prepared, 1, mean=(0.4,), std=(0.2,))
     done = run(tmp_path / "mean.safetensors", prepared, first, other)
     assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert f"{other}: has another mean and std than {first}" in done.stderr
+    assert f"{other}: its mean and std differ from those of {first}" in done.stderr
     assert not (tmp_path / "mean.safetensors").exists()
 
 
@@ -59,7 +59,7 @@ def test_adjusted_weights_are_not_averaged_with_others_and_a_source_is_not_repla
     first = untrained(tmp_path / "first.safetensors", prepared, 0)
     adjusted = untrained(tmp_path / "adjusted.safetensors", prepared, 1, logit_adjustment=0.15)
     done = run(tmp_path / "mean.safetensors", prepared, first, adjusted)
-    assert done.returncode == 2 and f"{adjusted}: has another logit_adjustment than {first}" in done.stderr
+    assert done.returncode == 2 and f"{adjusted}: its logit_adjustment differs from that of {first}" in done.stderr
     before = first.read_bytes()
     done = run(first, prepared, first, untrained(tmp_path / "second.safetensors", prepared, 2))
-    assert done.returncode == 2 and f"{first}: is a source" in done.stderr and first.read_bytes() == before
+    assert done.returncode == 2 and f"{first}: is one of the inputs" in done.stderr and first.read_bytes() == before

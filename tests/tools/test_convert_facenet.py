@@ -125,7 +125,7 @@ def test_the_keras_file_is_read_and_what_does_not_fit_is_named(
     arrays = tool.read_arrays(tmp_path / "facenet_keras.h5")
     assert arrays.keys() - graph.arrays.keys() == {"Bottleneck/kernel"}
     tool.convert(arrays)
-    with pytest.raises(ValueError, match="no place for: Block99"):
+    with pytest.raises(ValueError, match="does not use: Block99"):
         tool.convert(arrays | {"Block99/kernel": torch.zeros(1)})
     wrong = arrays | {"Block8_1_Conv2d_1x1/bias": torch.zeros(7)}
     with pytest.raises(ValueError, match=r"Block8_1_Conv2d_1x1/bias: has shape \(7,\)"):
