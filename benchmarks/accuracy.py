@@ -1,17 +1,17 @@
-"""Accuracy of a shipped model through the whole pipeline: read, detect, align, classify.
+"""Accuracy of a shipped model over the whole pipeline: read, detect, align, classify.
 
     python benchmarks/accuracy.py ferplus FOLDER [--split valid] [--detector yunet|none] [--model NAME] [--no-flip]
                                          [--without-copies PREPARED]
     python benchmarks/accuracy.py photos FOLDER_WITH_labels.csv
     python benchmarks/accuracy.py portraits FOLDER_WITH_people.csv
 
-`ferplus` takes the official folders and measures both protocols; an image in which no face is found is taken whole.
-With a prepared data set of the same images, it also prints both without those that are, exactly or nearly, in the
-training split too.
-`photos` takes images under a folder with labels.csv (image, expression); the largest, most central face counts, and an
-image without a face is wrong. `portraits` takes a neutral and a smiling portrait of each person, with people.csv
-(image, person, pose). Probabilities are those for images like the training data's with `ferplus`, and for faces from
-anywhere with the others, unless `--calibration` says otherwise.
+`ferplus` reads the official folders and measures both protocols; if no face is found, the whole image is used. With a
+prepared data set of the same images, it also prints both protocols without images that have exact or near duplicates in
+the training split.
+`photos` reads images under a folder with labels.csv (image, expression); the largest, most central face counts, and an
+image without a face counts as wrong. `portraits` reads a neutral and a smiling portrait of each person, with people.csv
+(image, person, pose). Unless `--calibration` is given, probabilities are calibrated for images like the training data
+with `ferplus`, and for faces from anywhere with the others.
 """
 
 import argparse
@@ -40,27 +40,27 @@ from mftn.images import read_image
 from mftn.labels import EXPRESSIONS
 
 MIN_IMAGES = 60
-"""Images that a class of the photographs needs to be judged."""
+"""Smallest number of photographs for a class to be evaluated."""
 
 
 class Classify(Protocol):
-    """What `probabilities` does once model, detector and engine are chosen."""
+    """`probabilities` with a given model, detector and engine."""
 
     def __call__(self, paths: list[Path], *, whole: bool) -> tuple[NDArray[np.float64], int]:
-        """(n, 8) probabilities and the number of faces found."""
+        """Probabilities (n, 8) and the number of images with a face."""
         ...
 
 
 def probabilities(
     paths: list[Path], whole: bool, detector: DetectorName, how: dict[str, Any]
 ) -> tuple[NDArray[np.float64], int]:
-    """(n, 8) probabilities, zeros where no face is found, and the faces found; `whole` then takes the image.
+    """Probabilities (n, 8), zeros where there is no face, and the number of images in which a face was found.
 
     Args:
         paths: The images.
-        whole: Take an image in which no face is found as one face.
-        detector: Finds faces.
-        how: Further arguments of `mftn.load`.
+        whole: If no face is found, use the whole image as a face.
+        detector: The face detector.
+        how: Further arguments for `mftn.load`.
     """
     min_score = 0.3 if detector != "none" else None
     recognizer = mftn.load(detector=detector, min_score=min_score, **how)
@@ -78,19 +78,19 @@ def probabilities(
 
 
 def print_scores(name: str, labels: NDArray[np.int64], rows: NDArray[np.float64]) -> None:
-    """Print the scores of (n, 8) probabilities; a row of zeros is a missed face and wrong."""
+    """Print the scores of probabilities (n, 8); a row of zeros is a missed face and counts as wrong."""
     scores = Scores.of(rows, labels)
     print(f"{name}: {scores}")
     print(f"  recall {json.dumps(dict(zip(EXPRESSIONS, np.round(scores.recall, 3).tolist(), strict=True)))}")
     print(f"  confusion {json.dumps(scores.confusion)}")
-    answers = rows.argmax(axis=1)
-    shares, counted = (np.bincount(each, minlength=len(EXPRESSIONS)) / len(each) for each in (labels, answers))
+    predicted = rows.argmax(axis=1)
+    shares, counted = (np.bincount(each, minlength=len(EXPRESSIONS)) / len(each) for each in (labels, predicted))
     averaged, counting = (50 * np.abs(shares - found).sum() for found in (rows.mean(axis=0), counted))
     print(f"  shares of the expressions: off by {averaged:.1f} points by mean probability, {counting:.1f} by counting")
 
 
 def measure_ferplus(arguments: argparse.Namespace, classify: Classify) -> None:
-    """Both protocols on a split of the official folders; an image without a face is taken whole."""
+    """Measure both protocols on a split of the official folders; if no face is found, the whole image is used."""
     records = [record for record in read_records("ferplus", arguments.folder) if record.split == arguments.split]
     kept = hard_labels(np.array([record.votes for record in records]), "argmax") >= 0
     records = [record for record, keep in zip(records, kept, strict=True) if keep]
@@ -108,19 +108,19 @@ def measure_ferplus(arguments: argparse.Namespace, classify: Classify) -> None:
 
 
 def names_without_copies(prepared: Path, split: Split) -> set[str]:
-    """Names of a split's images that are not, exactly or nearly, in the training split."""
+    """Names of a split's images that have no exact or near duplicate in the training split."""
     paths = set(FaceDataset(prepared, split, without_copies_of="train", in_memory=False).paths)
     rows = read_manifest(prepared, ["path", "source"]).to_pylist()
     return {Path(row["source"]).name for row in rows if row["path"] in paths}
 
 
 def measure_photos(arguments: argparse.Namespace, classify: Classify) -> None:
-    """Photographs under a folder with labels.csv: all classes, and those with enough images to judge."""
+    """Measure photographs under a folder with labels.csv: all classes, and those with enough images."""
     (table,) = arguments.folder.rglob("labels.csv")
     entries = list(csv.DictReader(table.open(newline="")))
     where = {path.name: path for path in table.parent.rglob("*") if path.is_file()}
     if missing := [entry["image"] for entry in entries if entry["image"] not in where]:
-        sys.exit(f"{table}: names images that are not there: {missing[:5]}")
+        sys.exit(f"{table}: lists images that do not exist: {missing[:5]}")
     rows, found = classify([where[entry["image"]] for entry in entries], whole=False)
     labels = np.array([EXPRESSIONS.index(entry["expression"]) for entry in entries])
     print(f"photographs, detector {arguments.detector}: face found in {found:,} of {len(entries):,}")
@@ -130,7 +130,7 @@ def measure_photos(arguments: argparse.Namespace, classify: Classify) -> None:
 
 
 def measure_portraits(arguments: argparse.Namespace, classify: Classify) -> None:
-    """Portraits with people.csv, each person neutral and smiling: is the smile seen, and seen to rise?"""
+    """Measure portraits with people.csv, neutral and smiling: are smiles recognised, and does happiness rise?"""
     (table,) = arguments.folder.rglob("people.csv")
     entries = list(csv.DictReader(table.open(newline="")))
     rows, found = classify([table.parent / entry["image"] for entry in entries], whole=False)

@@ -1,10 +1,10 @@
-"""The gain of averaging outputs: single heads, horizontal flips, whole crops beside aligned ones, several networks.
+"""The gain from averaging outputs: of both heads, horizontal flips, aligned and whole crops, and several networks.
 
     python benchmarks/averages.py DATA DATA_WHOLE MODEL... [--split valid]
 
-DATA is a FERPlus prepared as usual, DATA_WHOLE the same prepared with `--detector none`; a MODEL is a checkpoint or
-an exported file. Probabilities are calibrated with each model's temperature before they are averaged. Prints a table of
-accuracy and macro recall under both protocols.
+DATA is FERPlus prepared as usual, DATA_WHOLE the same prepared with `--detector none`; a MODEL is a checkpoint or an
+exported file. Probabilities are calibrated with each model's temperature before averaging. Prints a table of accuracy
+and macro recall for both protocols.
 """
 
 import argparse
@@ -35,7 +35,7 @@ def report(name: str, faces: FaceDataset, probabilities: Probabilities) -> None:
 
 
 def reader(path: str, framed_as: FaceDataset) -> Callable[[FaceDataset, bool], tuple[Logits, Tensor]]:
-    """A model's logits and calibrated probabilities (n, K) of faces, or of their horizontal flips."""
+    """A function for a model's logits and calibrated probabilities (n, K) of faces, or of their horizontal flips."""
     network = load_network(path)
     preprocess = preprocess_for(network.described(), framed_as)
 

@@ -1,11 +1,12 @@
-"""Is MFTN better than its baseline? The runs of tools/compare_baseline.sh, image by image.
+"""Is MFTN better than its baseline? Compares the runs of tools/compare_baseline.sh image by image.
 
     python benchmarks/baseline.py DATA RUNS [--against baseline]
 
-DATA is the prepared FERPlus, RUNS a folder with runs named VARIANT-SEED. Each run's last weights (no epoch is chosen)
-see the validation images without a copy in the training split once. Prints, for both protocols and every variant, the
-accuracy of each seed and their mean, and the difference from the reference over the seeds that both have: each seed's
-with the p of McNemar's exact test, and their mean with a 95 % interval from a bootstrap of seeds and images together.
+DATA is the prepared FERPlus, RUNS a folder with runs named VARIANT-SEED. Each run's last weights (no epoch is selected)
+are evaluated, without flips, on the validation images without a copy in the training split. Prints, for both protocols
+and every variant, the accuracy of each seed and their mean, and the difference from the reference over the seeds that
+both have: for each seed with the p-value of McNemar's exact test, and their mean with a 95 % interval from a bootstrap
+over both seeds and images.
 """
 
 import argparse
@@ -26,7 +27,7 @@ SAMPLES = 10_000
 
 
 def paired_interval(first: NDArray[Any], second: NDArray[Any]) -> tuple[float, float]:
-    """95 % bootstrap interval of the mean of second − first, (seeds, n) each: seeds and images are drawn anew."""
+    """95 % bootstrap interval of the mean of second − first, (seeds, n) each, resampling both seeds and images."""
     rng = np.random.default_rng(0)
     differences = second.astype(float) - first.astype(float)
     seeds, images = differences.shape
@@ -56,7 +57,7 @@ def main() -> None:
             kept = labels >= 0
             right[protocol][variant][seed] = logits[kept].argmax(axis=1) == labels[kept]
     for protocol, variants in right.items():
-        reference = variants.get(options.against, {})  # its first run may not be finished yet
+        reference = variants.get(options.against, {})  # empty while its first run is unfinished
         print(f"\n{protocol} protocol, {(protocols[protocol] >= 0).sum():,} images")
         print(f"| variant | accuracy by seed | mean | minus {options.against}, by seed (p) | mean (95 % interval) |")
         print("|---|---|---|---|---|")

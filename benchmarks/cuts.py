@@ -1,4 +1,4 @@
-"""Shot cuts found and false alarms, on scenes made of photographs: pairs of frames, and changes that are no cut.
+"""Detected shot cuts and false alarms, on pairs of scenes made from photographs and on changes that are not cuts.
 
 python benchmarks/cuts.py FOLDER_OF_PHOTOGRAPHS [FOLDER_OF_PORTRAITS] --count 40
 """
@@ -70,12 +70,12 @@ def make_scenes(photographs: Path, portraits: Path, rng: np.random.Generator) ->
 
 
 def as_pixels(make: Callable[[], Image.Image]) -> Pixels:
-    """A scene as floating-point numbers."""
+    """A scene as a floating-point array."""
     return np.asarray(make(), float)
 
 
 def changes(rng: np.random.Generator) -> dict[str, Change]:
-    """Two frames of one shot, made of one scene (and, for fades and pans, of another)."""
+    """Functions that make two frames of one shot from a scene (and, for dissolves and pans, a second scene)."""
     return {
         "still": lambda scene, _: (scene, scene),
         "flash ×2": lambda scene, _: (scene, scene * 2),
@@ -110,7 +110,7 @@ def pan(rng: np.random.Generator, pixels: int, scene: Pixels, other: Pixels) -> 
 
 
 def local_flash(rng: np.random.Generator, scene: Pixels, _: Pixels) -> tuple[Pixels, Pixels]:
-    """A flash lights a part of the scene."""
+    """A flash lights up part of the scene."""
     y, x = np.mgrid[: SIZE[1], : SIZE[0]]
     distance = np.hypot(x - rng.uniform(0, SIZE[0]), y - rng.uniform(0, SIZE[1]))
     return scene, scene * (1 + 3 * np.exp(-((distance / 150) ** 2)))[..., None]

@@ -1,18 +1,18 @@
-"""Both face detectors on photographs of one person each, and on images made of them.
+"""Compare both face detectors on photographs of one person each, and on images composed of them.
 
     python benchmarks/detectors.py ARCHIVE [--only TABLE,…] [--step N]
 
 ARCHIVE is a tar file of photographs (*.jpg at any depth). Tables:
 
-- found: the share with a face found, the images with several faces, and the median time per image;
-- nested: the photographs enlarged: images in which more than the one face is found; and pairs, the second face partly
-  behind a larger one: images in which both are found;
+- found: the share of images with a face found, the number with several faces, and the median time per image;
+- nested: enlarged photographs in which more than one face is found, and pairs of faces, the second partly behind a
+  larger one, in which both are found;
 - small: 40 faces in images of 24 and 20 megapixels: faces found by their height in pixels;
-- time: milliseconds and memory by the image's size;
-- turned: the photographs turned by quarters: faces found, those whose landmarks are those of the upright face, and
-  those that keep the expression they have upright.
+- time: milliseconds and memory by image size;
+- turned: photographs rotated by multiples of 90°: faces found, those with the landmarks of the upright face, and those
+  with the same expression as upright.
 
-Times are processor time with one thread, which other programs disturb little.
+Times are CPU time with one thread, which other programs hardly affect.
 """
 
 import argparse
@@ -41,7 +41,7 @@ from mftn.types import Box, Detection, Image
 
 GREY = (118, 118, 118)
 Portrait = tuple[Image, Detection]
-"""A photograph and its face, as YuNet finds it upright."""
+"""A photograph and its face, as found by YuNet in the upright image."""
 
 
 def main() -> None:
@@ -65,14 +65,14 @@ def main() -> None:
 
 
 def machine() -> str:
-    """Processor, cores and system."""
+    """CPU, cores and system."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     model = next((line.split(": ")[1] for line in lines if line.startswith("model name")), platform.processor())
     return f"{model}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}"
 
 
 def found(portraits: list[Portrait]) -> None:
-    """Faces found in the photographs as they are, and how far both detectors' landmarks lie apart."""
+    """Faces found in the unchanged photographs, and the distance between both detectors' landmarks."""
     print("detector  face found  several faces  median ms")
     chosen: dict[str, list[Detection | None]] = {}
     for name in DETECTORS:
@@ -95,7 +95,7 @@ def found(portraits: list[Portrait]) -> None:
 
 
 def nested(portraits: list[Portrait]) -> None:
-    """One face in enlarged portraits; both faces where there are two."""
+    """Enlarged portraits with one face, and pairs of faces."""
     some = portraits[:: max(1, len(portraits) // 120)][:120]
     for name in DETECTORS:
         detector = load_detector(name)
@@ -127,7 +127,7 @@ def small(portraits: list[Portrait]) -> None:
 
 
 def timing(portraits: list[Portrait]) -> None:
-    """Time and memory by size, for an image with a face."""
+    """Time and memory by image size, for an image with one face."""
     photograph = portraits[0][0]
     for name in DETECTORS:
         detector = load_detector(name)
@@ -140,7 +140,7 @@ def timing(portraits: list[Portrait]) -> None:
 
 
 def turned(portraits: list[Portrait]) -> None:
-    """Photographs turned by quarters."""
+    """Photographs rotated by multiples of 90°."""
     for name in DETECTORS:
         recognizer = mftn.load(detector=name, threads=1)
         some = portraits if name == "yunet" else portraits[::4]
@@ -175,7 +175,7 @@ TABLES: dict[str, Callable[[list[Portrait]], None]] = {
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """Processor time of some work."""
+    """CPU seconds of a call."""
     start = time.process_time()
     work()
     return time.process_time() - start
@@ -188,7 +188,7 @@ def enlarged(image: Image, factor: float) -> Image:
 
 
 def scaled_to_face(portrait: Portrait, height: float) -> tuple[PillowImage.Image, np.ndarray]:
-    """A photograph scaled so that its face is so high, and the face's box."""
+    """A photograph scaled so that its face has the given height, and the face's box."""
     photograph, face = portrait
     scale = height / (face.box[3] - face.box[1])
     size = round(photograph.shape[1] * scale), round(photograph.shape[0] * scale)
@@ -197,7 +197,7 @@ def scaled_to_face(portrait: Portrait, height: float) -> tuple[PillowImage.Image
 
 
 def pair(front: Portrait, back: Portrait, size: float, hidden: float) -> tuple[Image, list[Box]]:
-    """A head, and beside it a face, `size` times as high, whose box it hides by a share of its width."""
+    """A head next to a face that is `size` times as high, of whose box it hides the share `hidden` of the width."""
     side = 400
     head, box = scaled_to_face(front, side)
     other, behind = scaled_to_face(back, side * size)
@@ -215,7 +215,7 @@ def pair(front: Portrait, back: Portrait, size: float, hidden: float) -> tuple[I
 
 
 def group(portraits: list[Portrait], width: int, height: int, side: int) -> tuple[Image, list[Box]]:
-    """An image of so many pixels with all portraits, their faces `side` pixels high, at irregular locations."""
+    """An image of the given size with all portraits at irregular locations, their faces `side` pixels high."""
     columns = round((len(portraits) * width / height) ** 0.5)
     rows = -(-len(portraits) // columns)
     canvas, rng, boxes = PillowImage.new("RGB", (width, height), GREY), np.random.default_rng(0), []
@@ -230,12 +230,12 @@ def group(portraits: list[Portrait], width: int, height: int, side: int) -> tupl
 
 
 def is_found(faces: list[Detection], box: Box) -> bool:
-    """Whether a face lies about where it is expected."""
+    """Whether a face overlaps its expected box sufficiently."""
     return any(overlap(face.box, box) > 0.4 for face in faces)
 
 
 def same_landmarks(found: Detection, upright: Detection, turns: int, shape: tuple[int, ...]) -> bool:
-    """Whether landmarks found in a turned image are the upright ones turned, in their order."""
+    """Whether landmarks in a rotated image are the rotated upright landmarks, in the same order."""
     expected, (height, width) = upright.landmarks, shape[:2]
     assert expected is not None and found.landmarks is not None
     for _ in range(turns):

@@ -1,12 +1,12 @@
-"""Engines and precisions side by side, in one run on this machine.
+"""Compare engines and precisions in one run on this machine.
 
     python benchmarks/engines.py MODEL [MODEL …] [--data data/ferplus]
     python benchmarks/engines.py --base
 
-With model names or files: faces a second in batches of 32 on all cores and what the machine's measured matrix peak
-would allow; with a prepared data set also accuracy on its validation faces, and how many labels agree with the first
-row. `--base` takes `mftn_base` at 224×224 in batches of 8 with random weights, and compares its int8 file with torch in
-fp32.
+With model names or files: faces per second in batches of 32 on all cores, and the rate that the machine's measured
+matrix peak would allow; with a prepared data set, also accuracy on its validation faces, and the share of labels that
+agree with the first row. `--base` compares the int8 file of `mftn_base` (224×224, batches of 8, random weights) with
+torch in fp32.
 """
 
 import argparse
@@ -41,7 +41,7 @@ BATCH, BASE_BATCH, TURNS = 32, 8, 7
 
 
 def medians(rows: Mapping[str, Callable[[], object]], turns: int = TURNS) -> dict[str, float]:
-    """Median seconds of each row; the rows take turns, so that what else the machine does meets all alike."""
+    """Median seconds of each row; the rows alternate, so that other load on the machine affects all equally."""
     took: dict[str, list[float]] = {name: [] for name in rows}
     for turn in range(turns + 1):
         for name, work in rows.items():
@@ -53,7 +53,7 @@ def medians(rows: Mapping[str, Callable[[], object]], turns: int = TURNS) -> dic
 
 
 def matrix_peak() -> float:
-    """GFLOP a second of a large float32 matrix product in torch, the median of several."""
+    """GFLOP/s of a large float32 matrix product in torch, the median of several."""
     a = torch.randn(2048, 2048)
     return 2 * 2048**3 / medians({"product": lambda: a @ a})["product"] / 1e9
 
@@ -69,7 +69,7 @@ def operations(model: str) -> float:
 
 
 def compare_models(models: list[str], data: Path | None) -> None:
-    """Speed of every model on every engine in every precision, and agreement with the first."""
+    """Print the speed of every model on every engine in every precision, and the agreement with the first."""
     engines: dict[str, Engine] = {}
     for model, engine in product(models, installed_engines()):
         for precision in get_args(Precision) if engine == "openvino" else ("exact",):
@@ -94,14 +94,14 @@ def compare_models(models: list[str], data: Path | None) -> None:
 
 
 def compare_labels(engines: Mapping[str, Engine], faces: FaceDataset) -> None:
-    """How often the engines give the first one's labels and the data set's, with flips as prediction does it."""
+    """Print how often each engine agrees with the first one's labels and the data set's, with flips."""
     truth, first = faces.labels.numpy(), None
     for name, engine in engines.items():
         outputs = classify(Flipped(engine).probabilities, dataset_crops(engine.spec, faces, len(faces)))
         first = outputs if first is None else first
         labels, difference = outputs.argmax(axis=1), np.abs(outputs - first)
         print(
-            f"{name}: accuracy {np.mean(labels == truth):.2%}, labels as the first "
+            f"{name}: accuracy {np.mean(labels == truth):.2%}, same label as the first "
             f"{np.mean(labels == first.argmax(axis=1)):.2%}, probabilities: mean difference {difference.mean():.1e}, "
             f"largest {difference.max():.1e} ({len(faces)} crops)"
         )
@@ -113,7 +113,7 @@ def classify(run: Callable[[NDArray[np.uint8]], NDArray[np.float32]], crops: NDA
 
 
 def compare_base() -> None:
-    """mftn_base with random weights: its files on each engine against torch."""
+    """Compare exported files of mftn_base with random weights on each engine with torch."""
     network = timm.create_model("mftn_base", num_classes=8).eval()
     template = tuple((x, y) for x, y in ARCFACE.tolist())
     spec = ModelSpec("mftn_base", LABEL_SETS[8], (224, 224), template, channels=3, arguments={"num_classes": 8})

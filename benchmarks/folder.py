@@ -1,6 +1,6 @@
 """Images per second and peak memory of `mftn predict` on a folder, by the folder's size.
 
-The folder holds photographs of 350×350 pixels with one face each, or group photographs, or very large ones:
+The folder contains photographs of 350×350 pixels with one face each, group photographs, or very large photographs:
 
 python benchmarks/folder.py [--images 1000 10000]
 python benchmarks/folder.py --faces 48 --images 20
@@ -26,7 +26,7 @@ DIFFERENT = 50
 
 
 def make_folder(folder: Path, images: int) -> None:
-    """Cut-outs of the public-domain photographs, all different in the first fifty, then links to these."""
+    """Write fifty different crops of the public-domain photographs, then links to these."""
     folder.mkdir()
     rng = np.random.default_rng(0)
     photos = [Image.open(path).convert("RGB") for path in sorted(PHOTOS.glob("*.jpg"))]
@@ -41,7 +41,7 @@ def make_folder(folder: Path, images: int) -> None:
 
 
 def make_large_folder(folder: Path, images: int, faces: int, megapixels: float) -> None:
-    """Links to one image: a face of 75×95 pixels, so many times, on grey that fills so many megapixels."""
+    """Write one image, with copies of a 75×95 face on a grey background of the given size, and links to it."""
     folder.mkdir()
     face = Image.open(PHOTOS / "astronaut.jpg").convert("RGB").crop((150, 30, 300, 220)).resize((75, 95))
     columns = math.ceil(math.sqrt(faces))
@@ -74,7 +74,7 @@ def main() -> None:
             subprocess.run([*command, "--engine", arguments.engine], check=True, stderr=subprocess.DEVNULL)
             seconds = time.perf_counter() - start
             lines = (Path(work) / "faces.jsonl").read_text().splitlines()
-        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024  # of the largest so far: folders grow
+        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024  # maximum so far: folders grow
         faces = sum(len(json.loads(line)["faces"]) for line in lines)
         rate = len(lines) / seconds
         print(f"{len(lines):,} images, {faces:,} faces: {rate:.1f} images/s with the start, peak memory {peak:.0f} MB")

@@ -1,11 +1,11 @@
-"""Do the training split and the validation split say the same? The folds of tools/cross_validate.sh.
+"""Do held-out training images and the validation split give the same accuracy? The folds of tools/cross_validate.sh.
 
     python benchmarks/folds.py OUT
 
-Each fold's last weights (no epoch is chosen) see the images that the fold held out of the training split, and the
-validation images without a copy in what it trained on. Prints both accuracies of every fold, for both protocols, and
-over all folds their difference with a 95 % interval over images: each held-out image was seen by one network, each
-validation image by all of them.
+Each fold's last weights (no epoch is selected) are evaluated on the images that the fold held out of the training
+split, and on the validation images without a copy in its training data. Prints both accuracies of every fold, for both
+protocols, and their difference over all folds with a 95 % interval over images: each held-out image is evaluated by one
+network, each validation image by all of them.
 """
 
 import argparse
@@ -22,15 +22,15 @@ from mftn.evaluate.inference import predict_logits, preprocess_for
 from mftn.models import load_model
 
 SPLITS: tuple[Split, Split] = ("valid", "test")
-"""Of a fold: what it held out, and the validation split of the data set."""
+"""A fold's splits: the held-out images, and the validation split of the data set."""
 
 
 def difference(held_out: list[NDArray[Any]], validation: list[dict[str, bool]]) -> tuple[float, float]:
-    """Held-out minus validation accuracy, and half of its 95 % interval.
+    """Held-out minus validation accuracy, and half the width of its 95 % interval.
 
     Args:
-        held_out: Of each fold, whether the answers are right, (n,).
-        validation: Of each fold, the same by image.
+        held_out: For each fold, whether its predictions are correct, (n,).
+        validation: For each fold, the same by image.
     """
     first = np.concatenate(held_out).astype(float)
     by_image = defaultdict(list)
@@ -54,10 +54,11 @@ def main() -> None:
         network = load_model(run / "last.safetensors")
         for split in SPLITS:
             faces = FaceDataset(out / "folds" / run.name / "aligned", split, without_copies_of="train")
-            answers = predict_logits(network, faces, preprocess_for(network.described(), faces)).fused.numpy().argmax(1)
+            logits = predict_logits(network, faces, preprocess_for(network.described(), faces)).fused
+            predicted = logits.numpy().argmax(axis=1)
             for protocol, labels in faces.protocols().items():
-                answered = zip(faces.paths, labels.tolist(), answers.tolist(), strict=True)
-                right[protocol][split].append({path: label == answer for path, label, answer in answered if label >= 0})
+                rows = zip(faces.paths, labels.tolist(), predicted.tolist(), strict=True)
+                right[protocol][split].append({path: label == found for path, label, found in rows if label >= 0})
     for protocol, by_split in right.items():
         print(f"\n{protocol} protocol")
         print("| fold | held out | images | validation | images |")

@@ -1,9 +1,9 @@
-"""The audit that misleads: smiles of women and of men, as they are and with the smiles' strength in the model.
+"""A misleading audit: smiles of women and men, compared directly and with adjustment for the smiles' strength.
 
 The portraits are the Face Research Lab London Set (DeBruine & Jones 2017, doi 10.6084/m9.figshare.5047666, CC BY 4.0):
 102 adults, neutral and smiling, with self-reported age, gender and ethnicity. groups_portraits.csv rates each smile
-from 0 (none to be seen) to 4 (broad, teeth shown, cheeks raised): one rating, in random order and before any prediction
-was seen, by a vision-language model and not by people, so rough.
+from 0 (not visible) to 4 (broad, teeth shown, cheeks raised). Each has one rating, made in random order and before any
+prediction was seen, by a vision-language model and not by people, so the ratings are rough.
 
 python benchmarks/groups_portraits.py london.tar [--out FOLDER]
 """
@@ -20,7 +20,7 @@ RATINGS = Path(__file__).with_suffix(".csv")
 
 
 def write_people(portraits: Path) -> Path:
-    """people.csv of the portraits with a column strength, empty for a neutral face."""
+    """Write a copy of people.csv with the column strength, empty for neutral faces."""
     with RATINGS.open(newline="") as file:
         strength = {row["person"]: row["strength"] for row in csv.DictReader(file)}
     with (portraits / "people.csv").open(newline="") as file:
@@ -34,7 +34,7 @@ def write_people(portraits: Path) -> Path:
 
 
 def audit(archive: Path, out: Path, *adjust: str) -> None:
-    """Predict the portraits and compare the groups; writes and prints the report."""
+    """Predict the portraits and compare the groups; write and print the report."""
     with tempfile.TemporaryDirectory() as temporary:
         portraits = Path(temporary)
         with tarfile.open(archive) as tar:
@@ -49,7 +49,7 @@ def audit(archive: Path, out: Path, *adjust: str) -> None:
 
 
 def main() -> None:
-    """Both audits: without and with strength."""
+    """Run both audits, without and with strength."""
     parser = argparse.ArgumentParser()
     parser.add_argument("archive", type=Path)
     parser.add_argument("--out", type=Path, default=Path("portraits_report"))

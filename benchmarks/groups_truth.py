@@ -1,8 +1,8 @@
-"""Whether `mftn evaluate --groups` finds a gap that is planted, and how often it finds one where there is none.
+"""Does `mftn evaluate --groups` find a simulated gap, and how often does it report one where there is none?
 
 Each draw is an audit of simulated people: two groups, an expression's strength from 0 to 4 that makes an image easy or
-hard, images of one person that go together, and a gap in log odds at equal strength (0: the model treats both alike).
-Beside the report's verdict stands what comparing the shares of images alone (a χ² test) would have found.
+hard, correlated images of the same person, and a gap in log odds at equal strength (0: the model treats both alike).
+The report's verdict is compared with a χ² test on the shares of images.
 
 python benchmarks/groups_truth.py [--draws 500]
 """
@@ -21,18 +21,18 @@ from mftn.evaluate.groups.sheet import LabelledImages
 
 @dataclass(frozen=True)
 class Audit:
-    """What is simulated.
+    """The parameters of a simulation.
 
     Attributes:
-        name: In the table.
-        people: How many.
-        images: Of each person.
-        share: Of people in the first group.
-        gap: In log odds at equal strength, against the second group.
-        uneven: By how many standard deviations the first group's strength is higher.
-        slope: Log odds by a step of strength.
+        name: Name in the table.
+        people: Number of people.
+        images: Number of images per person.
+        share: Share of people in the first group.
+        gap: Difference in log odds from the second group at equal strength.
+        uneven: How many standard deviations higher the first group's strength is.
+        slope: Log odds per step of strength.
         own: Standard deviation of people's own log odds.
-        adjusted: Whether strength is in the model.
+        adjusted: Whether the model adjusts for strength.
     """
 
     name: str
@@ -64,7 +64,7 @@ AUDITS = (
 
 
 def simulate(audit: Audit, rng: np.random.Generator) -> LabelledImages:
-    """One audit's images."""
+    """Simulate one audit's images."""
     first = np.arange(audit.people) < round(audit.share * audit.people)
     people = np.repeat(np.arange(audit.people), audit.images)
     inside = first[people]
@@ -84,21 +84,21 @@ def simulate(audit: Audit, rng: np.random.Generator) -> LabelledImages:
 
 
 def shares_alone(images: LabelledImages) -> float:
-    """p of a χ² test of images by group and right or wrong."""
+    """The p-value of a χ² test of images by group and correctness."""
     inside = images.groups["group"] == "first"
     table = [[(images.right & side).sum(), (~images.right & side).sum()] for side in (inside, ~inside)]
     return 1.0 if 0 in np.sum(table, axis=0) else float(scipy.stats.chi2_contingency(table, correction=False).pvalue)
 
 
 def found(results: GroupResults) -> bool:
-    """Whether the report calls a difference, adjusted or not."""
+    """Whether the report finds a difference, adjusted or not."""
     return any(one.verdict.startswith("difference") for one in results.comparisons)
 
 
 def rates(audit: Audit, draws: int, seed: int) -> tuple[float, float, float]:
-    """Shares of draws: the report calls a difference, χ² does, and the interval of the odds ratio holds the truth.
+    """Shares of draws in which the report finds a difference, χ² does, and the odds ratio's interval covers the truth.
 
-    The last is NaN where people have their own odds, since a model of all people has another odds ratio then.
+    The last is NaN if people have their own odds, because a population-level model then has a different odds ratio.
     """
     rng = np.random.default_rng(seed)
     called, naive, covered = [], [], []
@@ -123,7 +123,7 @@ def main() -> None:
     for audit in AUDITS:
         called, naive, covered = rates(audit, options.draws, 1)
         print(f"{audit.name:<52} {called:18.1%} {naive:13.1%} {covered:21.1%}", flush=True)
-    print(f"{options.draws} draws each, {time.process_time() - start:.0f} s of processor time")
+    print(f"{options.draws} draws each, {time.process_time() - start:.0f} s of CPU time")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Install the light package into a fresh environment and print its size, package by package.
+"""Install the light package into a new environment and print its size, package by package.
 
 python benchmarks/install_size.py
 """
@@ -18,7 +18,7 @@ def megabytes(folder: Path) -> float:
 
 
 def main() -> None:
-    """Install, measure, print."""
+    """Install, measure and print."""
     with tempfile.TemporaryDirectory() as folder:
         venv.create(folder, with_pip=True)
         python = Path(folder) / ("Scripts" if sys.platform == "win32" else "bin") / "python"
@@ -28,7 +28,7 @@ def main() -> None:
         sizes = {item.name: megabytes(item) for item in site.iterdir() if item.is_dir() and "-info" not in item.name}
         for name, size in sorted(sizes.items(), key=lambda entry: -entry[1])[:12]:
             print(f"{size:7.1f} MB  {name}")
-        print(f"{megabytes(site) - before:7.1f} MB  in all, beside pip and what a new environment brings")
+        print(f"{megabytes(site) - before:7.1f} MB  in total, without the contents of a new environment")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Memory and speed of a long video: a day of made predictions through smoothing and summaries, and a made film.
+"""Memory and speed with long videos: a day of simulated predictions, smoothed and summarised, and a synthetic video.
 
 python benchmarks/long_video.py --hours 24 --rate 25
 python benchmarks/long_video.py --hours 2 --film
@@ -31,21 +31,21 @@ PHOTO = Path(__file__).parents[1] / "examples" / "photos" / "astronaut.jpg"
 
 
 class Nowhere(io.StringIO):
-    """Forgets what is written."""
+    """Discards what is written."""
 
     def write(self, text: str) -> int:
-        """Drop a text."""
+        """Discard a text."""
         return len(text)
 
 
 def megabytes(process: int | str = "self") -> float:
-    """Memory that a process holds now."""
+    """Current memory of a process."""
     pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
     return pages * 4096 / 1e6
 
 
 def simulate(hours: int, rate: int) -> None:
-    """Two persons at a time who change every minute, without images, and the clock restarting every hour."""
+    """Simulate two persons at a time, replaced every minute, without images; the clock restarts every hour."""
     clock, smoother, persons = Clock(1 / rate, 10.0), CentredSmoother[Prediction](0.3), Persons()
     table = CsvWriter(Nowhere())
     drawn = np.random.default_rng(0).dirichlet(np.ones(len(EXPRESSIONS)), 1000).tolist()
@@ -75,9 +75,9 @@ def simulate(hours: int, rate: int) -> None:
 
 
 def film(hours: float, rate: int) -> None:
-    """`mftn predict` with every output on a made film, watched from outside: memory and frames a second on the way.
+    """Run `mftn predict` with every output on a synthetic video, and monitor its memory and frames per second.
 
-    Every two minutes: one person, two, one again, none.
+    The video repeats every two minutes: one person, two, one again, none.
     """
     with tempfile.TemporaryDirectory() as folder:
         part, whole, rows = Path(folder) / "part.ts", Path(folder) / "whole.ts", Path(folder) / "rows.csv"
@@ -111,7 +111,7 @@ def film(hours: float, rate: int) -> None:
 
 
 def frames_in(journal: Path) -> int:
-    """The last frame that an unfinished run has written down."""
+    """The last frame in the journal of an unfinished run."""
     if not journal.exists():
         return 0
     with journal.open("rb") as file:
@@ -123,8 +123,8 @@ def frames_in(journal: Path) -> int:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hours", type=float, default=24)
-    parser.add_argument("--rate", type=int, default=25, help="frames a second")
-    parser.add_argument("--film", action="store_true", help="decode and recognise a film of that length")
+    parser.add_argument("--rate", type=int, default=25, help="frames per second")
+    parser.add_argument("--film", action="store_true", help="decode and predict a synthetic video of that length")
     chosen = parser.parse_args()
     if chosen.film:
         film(chosen.hours, chosen.rate)

@@ -1,4 +1,4 @@
-"""Many clips in one command, against one command per clip: wall time, processor time, and that the rows are equal.
+"""Many clips in one command compared with one command per clip: wall time, CPU time, and whether the rows are equal.
 
 python benchmarks/many_videos.py --clips 40 --seconds 60
 """
@@ -20,7 +20,7 @@ PHOTO = Path(__file__).parents[1] / "examples" / "photos" / "astronaut.jpg"
 
 
 def make_clip(path: Path, seconds: int, shift: int) -> None:
-    """One person who moves over a grey ground, 640×360 at 25 frames a second."""
+    """Write a clip of one person who moves over a grey background, 640×360 at 25 frames per second."""
     photo = Image.open(PHOTO).convert("RGB").resize((300, 300))
     with av.open(str(path), "w") as out:
         stream = out.add_stream("libx264", rate=Fraction(25))
@@ -34,7 +34,7 @@ def make_clip(path: Path, seconds: int, shift: int) -> None:
 
 
 def run(sources: list[Path], output: Path) -> tuple[float, float]:
-    """Wall and processor seconds of one command."""
+    """Wall and CPU seconds of one command."""
     command = [sys.executable, "-m", "mftn", "predict", *map(str, sources), "--output", str(output)]
     wall, before = time.perf_counter(), os.times()
     subprocess.run(command, check=True)
@@ -44,7 +44,7 @@ def run(sources: list[Path], output: Path) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Make the clips, run both ways, print."""
+    """Make the clips, run both ways, and print the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clips", type=int, default=40)
     parser.add_argument("--seconds", type=int, default=60)
@@ -60,7 +60,7 @@ def main() -> None:
         expected = [row for clip in clips for row in clip.with_suffix(".csv").read_text().splitlines()[1:]]
         print(f"{chosen.clips} clips of {chosen.seconds} s, {len(rows):,} rows, equal: {rows == expected}")
         for name, (wall, spent) in (("one command", together), ("one by one", alone)):
-            print(f"{name}: {wall:.1f} s, {spent:.1f} s of processor time")
+            print(f"{name}: {wall:.1f} s, {spent:.1f} s of CPU time")
 
 
 if __name__ == "__main__":

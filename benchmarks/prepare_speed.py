@@ -1,7 +1,7 @@
-"""Faces per second that `mftn prepare` cuts from 640×480 photographs, with one and two processes, and where time goes.
+"""Faces per second that `mftn prepare` crops from 640×480 photographs with one and two processes, and where time goes.
 
     python benchmarks/prepare_speed.py [--images 1280] [--repeats 3] [--detectors yunet mtcnn]
-    python benchmarks/prepare_speed.py --memory 100000    # peak memory for so many images, without detection
+    python benchmarks/prepare_speed.py --memory 100000    # peak memory for this many images, without detection
 
 Images are made from the public-domain photographs of examples/: one face each, about 150 pixels wide, JPEG 92.
 """
@@ -30,7 +30,7 @@ PHOTOS = Path(__file__).parents[1] / "examples" / "photos"
 
 
 def make_images(root: Path, count: int) -> None:
-    """A class folder of 640×480 photographs that differ in scale and location of the face."""
+    """Write a class folder of 640×480 photographs that differ in the scale and location of the face."""
     rng = np.random.default_rng(0)
     photos = [PillowImage.open(path).convert("RGB") for path in sorted(PHOTOS.glob("*.jpg"))]
     (root / "neutral").mkdir(parents=True)
@@ -43,7 +43,7 @@ def make_images(root: Path, count: int) -> None:
 
 
 def rate(root: Path, folder: Path, workers: int, detector: str, count: int) -> float:
-    """Faces per second of a whole run, the start of the processes included."""
+    """Faces per second of a whole run, including the start of the processes."""
     start = time.perf_counter()
     preparation = arcface_preparation(112, detector=detector, format="jpg")
     prepare(read_records("folder", root), folder, preparation, workers=workers)
@@ -76,7 +76,7 @@ def shares(root: Path, name: DetectorName, images: int = 60) -> dict[str, float]
 
 
 def memory(count: int) -> float:
-    """Peak megabytes of this process and two workers, each at its own peak, for 48×48 images held in a table."""
+    """Sum of the peak memory in MB of this process and two workers, for 48×48 images from a table."""
     rng = np.random.default_rng(0)
 
     def records() -> Iterator[Record]:

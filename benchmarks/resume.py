@@ -1,10 +1,9 @@
-"""Kill `mftn predict --resume` again and again, and compare the finished table with that of an undisturbed run.
+"""Kill `mftn predict --resume` repeatedly, and compare the finished table with that of an undisturbed run.
 
     python benchmarks/resume.py [--images 10000] [--kills 10] [--format parquet] [--seed 0]
 
-The images are crops of the photographs in examples/, each turned by another angle, in a folder tree that is made and
-removed again. The kills fall at random moments of the whole; three of four are SIGKILL, the others SIGTERM, SIGHUP or
-SIGINT.
+The images are crops of a photograph in examples/, each rotated by a different angle, in a temporary folder tree. The
+kills come at random times; three of four are SIGKILL, the others SIGTERM, SIGHUP or SIGINT.
 """
 
 import argparse
@@ -25,7 +24,7 @@ SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
 
 def make_images(folder: Path, count: int) -> None:
-    """A tree of a hundred images to the folder."""
+    """Write a tree of folders with a hundred images each."""
     face = PillowImage.open(PHOTOS / "astronaut.jpg").crop((150, 40, 300, 210))
     for number in range(count):
         place = folder / f"{number // 100:03}"
@@ -39,7 +38,7 @@ def digest(file: Path) -> str:
 
 
 def main() -> None:
-    """Make, run, kill, go on, compare."""
+    """Make the images, run, kill, resume and compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--kills", type=int, default=10)
@@ -76,7 +75,7 @@ def main() -> None:
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1000
         same = digest(killed) == digest(undisturbed)
         left = [path.name for path in Path(temporary).iterdir() if path not in (folder, killed, undisturbed)]
-        left = [name for name in left if not name.endswith((".meta.json", ".resume"))]  # both are meant to stay
+        left = [name for name in left if not name.endswith((".meta.json", ".resume"))]  # both are supposed to stay
         print(f"killed {kills} times: {took:.0f} s in all, exit status {status}, peak memory {peak:.0f} MB")
         print(f"the tables are {'equal to the last byte' if same else 'DIFFERENT'}; left over: {left or 'nothing'}")
     sys.exit(not same or bool(left) or status)

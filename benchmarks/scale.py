@@ -1,9 +1,9 @@
-"""Prediction on many machines: speed of two nodes, overhead per image, memory and time of the program for millions.
+"""Prediction on many machines: speed of two nodes, overhead per image, and memory and time for millions of images.
 
-Two nodes of one core each, both on this machine, against `Recognizer.stream` on one of these cores; the photographs are
-those of benchmarks/folder.py. Where other work runs beside, processor time per image, of all processes, tells more than
-images per second. The memory is that of the program that starts a run, for a table of so many paths: they are listed,
-planned and scheduled for real. What recognises is a stand-in there, which writes parts without rows:
+`speed` compares two nodes of one core each, both on this machine, with `Recognizer.stream` on one of these cores, on
+the photographs of benchmarks/folder.py. If the machine is busy, the CPU time per image over all processes is more
+meaningful than images per second. `memory` measures the program that starts a run for a table of paths: they are really
+listed, planned and scheduled, but the workers are stand-ins that write parts without rows:
 
 python benchmarks/scale.py speed [--images 3000]
 python benchmarks/scale.py memory [--paths 10000000]
@@ -32,14 +32,14 @@ from mftn.scale.worker import Outcome, ShardWorker, counted, load_recognizer
 
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # otherwise Ray writes a token into the home folder
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_worker_niceness", "0")  # as the processes that it is compared with
+os.environ.setdefault("RAY_worker_niceness", "0")  # same as in the processes it is compared with
 STORE_BYTES = 100_000_000
 WARM_UP = 60
-"""Images before a measurement."""
+"""Images processed before a measurement."""
 
 
 class StandIn(ShardWorker):
-    """Takes the place of the network: writes parts without rows, so that what is left is everything else."""
+    """A worker without a network: writes parts without rows, so that only everything else is measured."""
 
     def __init__(self, work: Any) -> None:
         super().__init__(replace(work, settings=replace(work.settings, detector="none")))
@@ -53,7 +53,7 @@ class StandIn(ShardWorker):
 
 @contextmanager
 def cluster(cores: list[int]) -> Iterator[None]:
-    """A head without processors, and a node on each of these cores, to which this process is connected."""
+    """Connect this process to a head without CPUs and a node on each of these cores."""
     import ray
     from ray.cluster_utils import Cluster
 
@@ -73,7 +73,7 @@ def cluster(cores: list[int]) -> Iterator[None]:
 
 
 class Rate(NamedTuple):
-    """Images per second, and processor milliseconds per image."""
+    """Images per second, and CPU milliseconds per image."""
 
     images: float
     cost: float
@@ -93,7 +93,7 @@ def stream_rate(folder: str, core: int, ready: Any, rates: Any) -> None:
 
 
 def stream_rates(folder: Path, cores: list[int]) -> list[Rate]:
-    """The rates of processes that run at the same time, one on each core."""
+    """The rates of processes that run simultaneously, one on each core."""
     context = multiprocessing.get_context("spawn")
     ready, rates = context.Barrier(len(cores)), context.Queue()
     processes = [context.Process(target=stream_rate, args=(str(folder), core, ready, rates)) for core in cores]
@@ -106,7 +106,7 @@ def stream_rates(folder: Path, cores: list[int]) -> list[Rate]:
 
 
 def busy_seconds() -> float:
-    """Processor seconds of this process and of those that it has started, Ray's among them (on Linux)."""
+    """CPU seconds of this process and of all that it has started, including Ray's (on Linux)."""
     stats = dict[int, list[str]]()
     for path in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):  # it has ended
@@ -115,14 +115,14 @@ def busy_seconds() -> float:
     while new:
         ours |= new
         new = {pid for pid, stat in stats.items() if int(stat[1]) in new}
-    # Those that have ended count with the process that waited for them
+    # Processes that have ended count towards the process that waited for them
     return sum(int(time) for pid in ours for time in stats[pid][11:15]) / os.sysconf("SC_CLK_TCK")
 
 
 def write_rates(folder: Path, cores: list[int], shard_images: int) -> tuple[float, Rate]:
-    """Images per second of a run with its start, and its rate once all nodes work (from each one's second shard on)."""
+    """Images per second of a run including its start, and its rate once all nodes work (from their second shards)."""
     times = list[tuple[float, Outcome]]()
-    costs = list[tuple[int, float]]()  # images so far and processor seconds, from when all nodes have begun
+    costs = list[tuple[int, float]]()  # images so far and CPU seconds, once all nodes have begun
     with cluster(cores), tempfile.TemporaryDirectory() as work:
         start = time.perf_counter()
         for output in ("warm", "out"):  # the first run fills the system's file cache
@@ -167,15 +167,15 @@ def measure_speed(images: int, shard_images: int, repeats: int) -> None:
         Rate(*(median(values) for values in zip(*rates, strict=True))) for rates in found.values()
     )
     for name, rate in (("stream on one core", stream), ("stream on both", both), ("one node", one), ("two nodes", two)):
-        print(f"{name}: {rate.images:.1f} images/s, {rate.cost:.1f} ms of a processor per image")
+        print(f"{name}: {rate.images:.1f} images/s, {rate.cost:.1f} ms of CPU time per image")
     print(f"two nodes with their start: {median(whole):.1f} images/s")
     print(f"two nodes, of twice one core: {two.images / (2 * stream.images):.2f} by images/s, ", end="")
-    print(f"{stream.cost / two.cost:.2f} by processor time; of both at once: {two.images / both.images:.2f}")
-    print(f"overhead: {two.cost - both.cost:.1f} ms of a processor per image ({two.cost / both.cost - 1:.1%})")
+    print(f"{stream.cost / two.cost:.2f} by CPU time; of both at once: {two.images / both.images:.2f}")
+    print(f"overhead: {two.cost - both.cost:.1f} ms of CPU time per image ({two.cost / both.cost - 1:.1%})")
 
 
 def measure_memory(paths: int, shard_images: int) -> None:
-    """Print the memory and the seconds of the program for a table of so many paths."""
+    """Print the memory and time of the program for a table with the given number of paths."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

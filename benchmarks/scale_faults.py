@@ -1,9 +1,9 @@
-"""Losses in the middle of runs on two nodes: ten random moments each, and whether a row is lost or doubled.
+"""Faults during runs on two nodes, at ten random times each: is any row lost or duplicated?
 
-Every run has its fault once, at a moment after the first worker has begun; where the program itself ends or the run is
-incomplete, the same command goes on. The rows are compared with those of an undisturbed run by the sha256 of the sorted
-rows. The store is moto's S3 server behind a relay on loopback. A disk that is full for one node is a tmpfs that only
-this node sees, where its files would begin; mounting it needs the rights of root:
+Every run has one fault, at a random time after the first worker has begun. If the program itself is killed or the run
+is incomplete, the same command is run again. The rows are compared with those of an undisturbed run by the SHA-256 of
+the sorted rows. The store is moto's S3 server behind a relay on the loopback interface. A full disk is simulated by a
+tmpfs that only one node sees, in place of its folder for partial files; mounting it needs root:
 
 python benchmarks/scale_faults.py [--faults actor node driver disk store] [--times 10] [--images 240]
 """
@@ -39,7 +39,7 @@ from mftn.scale import Summary, write
 SURROUNDINGS = {
     "RAY_AUTH_MODE": "disabled",  # otherwise Ray writes a token into the home folder
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_worker_niceness": "0",  # on a busy machine they would starve
+    "RAY_worker_niceness": "0",  # otherwise workers would starve on a busy machine
     "AWS_ACCESS_KEY_ID": "test",
     "AWS_SECRET_ACCESS_KEY": "test",
     "AWS_EC2_METADATA_DISABLED": "true",
@@ -56,7 +56,7 @@ write(sys.argv[2], sys.argv[3], shard_images=int(sys.argv[4]))
 
 
 class Nodes:
-    """A head without processors and two nodes of one processor; nodes can be lost and added."""
+    """A head without CPUs and two nodes with one CPU each; nodes can be removed and added."""
 
     def __init__(self) -> None:
         from ray.cluster_utils import Cluster
@@ -70,35 +70,35 @@ class Nodes:
         return self.cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
 
     def lose(self) -> bool:
-        """End a node as a power failure would."""
+        """Remove a node abruptly, as in a power failure."""
         self.cluster.remove_node(self.nodes.pop(random.randrange(2)), allow_graceful=False)
         return True
 
     def restore(self) -> None:
-        """Add what was lost."""
+        """Add nodes until there are two again."""
         while len(self.nodes) < 2:
             self.nodes.append(self._new())
 
 
 def digest(tables: Iterator[pa.Table]) -> tuple[int, str]:
-    """How many rows there are, and the sha256 of the sorted rows."""
+    """The number of rows, and the SHA-256 of the sorted rows."""
     rows = sorted(json.dumps(row, sort_keys=True) for table in tables for row in table.to_pylist())
     return len(rows), hashlib.sha256("\n".join(rows).encode()).hexdigest()
 
 
 def parts(output: Path) -> Iterator[pa.Table]:
-    """The parts of a folder."""
+    """The Parquet parts in a folder."""
     return (pq.read_table(path) for path in sorted(output.glob("*.parquet")))
 
 
 def attempts(output: Path) -> list[Path]:
-    """The marks of shards that workers have begun."""
+    """The marker files of shards that workers have begun."""
     return list(output.glob("_mftn/attempts/*/*"))
 
 
 @contextmanager
 def later(action: Callable[[], bool], begun: Callable[[], Any], seconds: float) -> Iterator[list[bool]]:
-    """Do something during the block, so many seconds after it has begun; whether it was done while the block ran."""
+    """Run an action during the block, `seconds` after `begun` is true; the list gets its result if it ran in time."""
     hit, ended = list[bool](), threading.Event()
 
     def act() -> None:
@@ -115,10 +115,10 @@ def later(action: Callable[[], bool], begun: Callable[[], Any], seconds: float) 
 
 
 def kill_worker(output: Path) -> bool:
-    """Kill -9 the worker that began a shard last; whether there was one."""
+    """Kill -9 the worker that most recently began a shard; return whether there was one."""
     marks = list[Any]()
     for path in attempts(output):
-        with suppress(FileNotFoundError, ValueError):  # it is written or deleted just now
+        with suppress(FileNotFoundError, ValueError):  # it is being written or deleted
             marks.append(json.loads(path.read_text()))
     with suppress(ProcessLookupError, ValueError):
         os.kill(max(marks, key=lambda mark: mark["time"])["pid"], signal.SIGKILL)
@@ -127,7 +127,7 @@ def kill_worker(output: Path) -> bool:
 
 
 def run_program(nodes: Nodes, folder: Path, output: Path, seconds: float) -> bool:
-    """A run whose program is killed so many seconds after a worker has begun; whether it was still running."""
+    """Start a run and kill its program `seconds` after a worker has begun; return whether it was still running."""
     command = [sys.executable, "-c", PROGRAM, nodes.cluster.address, str(folder), str(output), str(SHARD_IMAGES)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as program:
         while program.poll() is None and not attempts(output):
@@ -139,7 +139,7 @@ def run_program(nodes: Nodes, folder: Path, output: Path, seconds: float) -> boo
 
 
 def until_complete(again: Callable[[], Summary]) -> int:
-    """How many further runs complete the output."""
+    """Run again until the output is complete; return the number of runs."""
     for number in range(1, 6):
         try:
             if again().complete:
@@ -151,7 +151,7 @@ def until_complete(again: Callable[[], Summary]) -> int:
 
 @contextmanager
 def full_disk(nodes: Nodes, output: Path, seconds: float) -> Iterator[None]:
-    """In place of a node, one for which the disk is full so many seconds after a worker has begun."""
+    """Replace a node by one whose disk is full from `seconds` after a worker has begun."""
     partial = output / "_mftn" / "partial"
     partial.mkdir(parents=True)
     nodes.lose()
@@ -175,7 +175,7 @@ def full_disk(nodes: Nodes, output: Path, seconds: float) -> Iterator[None]:
 
 
 def try_local(nodes: Nodes, fault: str, folder: Path, output: Path, longest: float) -> tuple[float, int] | None:
-    """A run into a folder with a fault at a random moment: the moment, and further runs; None if the run was faster."""
+    """A run into a folder with a fault at a random time: the time, and further runs; None if the run ended before."""
     moment, notes = random.uniform(0, longest), list[str]()
 
     def again() -> Summary:
@@ -194,7 +194,7 @@ def try_local(nodes: Nodes, fault: str, folder: Path, output: Path, longest: flo
 
 
 def try_store(folder: Path, server: int, longest: float) -> tuple[float, int, tuple[int, str]] | None:
-    """A run whose store is out of reach for a while: the moment, further runs, the rows; None if the run was faster."""
+    """A run with a temporary outage of the store: the time, further runs, the rows; None if the run ended before."""
     import boto3
 
     s3 = boto3.resource("s3", endpoint_url=f"http://127.0.0.1:{server}", region_name="us-east-1")
@@ -226,7 +226,7 @@ def try_store(folder: Path, server: int, longest: float) -> tuple[float, int, tu
 
 
 def main() -> None:
-    """Run and print a line per fault."""
+    """Run, and print a line per fault."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     known = ("actor", "node", "driver", "disk", "store")
     parser.add_argument("--faults", nargs="+", choices=known, default=known)

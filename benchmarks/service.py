@@ -1,8 +1,8 @@
-"""The service against its targets: latency, throughput, start, memory, the camera, its end, damaged uploads.
+"""Measure the service: latency, throughput, startup, memory, the camera, shutdown, damaged uploads.
 
-Everything goes over the loopback interface, to a server that this program starts and ends:
+All requests go over the loopback interface to a server that this program starts and stops:
 
-python benchmarks/service.py                    # all of it, about ten minutes on two cores
+python benchmarks/service.py                    # everything, about ten minutes on two cores
 python benchmarks/service.py --only one many    # the names are in SECTIONS
 """
 
@@ -38,9 +38,9 @@ class Server:
     """A running server.
 
     Attributes:
-        port: On the loopback interface.
-        pid: Of the process.
-        seconds: From the start of the process to /readyz.
+        port: Port on the loopback interface.
+        pid: Process ID.
+        seconds: Time from the start of the process until /readyz succeeds.
     """
 
     port: int
@@ -50,7 +50,7 @@ class Server:
 
 @contextmanager
 def running(engine: str, *options: str) -> Iterator[Server]:
-    """`mftn serve`, ended when the block ends."""
+    """Run `mftn serve` until the block ends."""
     start = time.perf_counter()
     command = [sys.executable, "-m", "mftn", "serve", "--port", "0", "--engine", engine, *options]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
@@ -72,7 +72,7 @@ def running(engine: str, *options: str) -> Iterator[Server]:
 
 
 def ask(port: int, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
-    """One request on a connection of its own: status and body."""
+    """Send one request on a new connection; return status and body."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         return asked(connection, method, path, body)
@@ -81,14 +81,14 @@ def ask(port: int, method: str, path: str, body: bytes | None = None) -> tuple[i
 
 
 def asked(connection: http.client.HTTPConnection, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
-    """One request on a connection that stays open."""
+    """Send one request on a connection that stays open; return status and body."""
     connection.request(method, path, body, {"Content-Type": "application/octet-stream"} if body else {})
-    answer = connection.getresponse()
-    return answer.status, answer.read()
+    response = connection.getresponse()
+    return response.status, response.read()
 
 
 def photographs(count: int, side: int) -> list[bytes]:
-    """Different cut-outs of the public-domain photographs, each with a face."""
+    """Different crops of the public-domain photographs, each with a face."""
     rng = np.random.default_rng(0)
     photos = [Image.open(path).convert("RGB") for path in sorted(PHOTOS.glob("*.jpg"))]
     made = []
@@ -102,7 +102,7 @@ def photographs(count: int, side: int) -> list[bytes]:
 
 
 def load(port: int, clients: int, uploads: Sequence[bytes], path: str) -> tuple[list[float], Counter[int]]:
-    """Send uploads from so many clients at once: seconds of each request, and how often each status came."""
+    """Send uploads from several clients at once; return the seconds per request and the number of each status."""
     waiting, lock = iter(uploads), threading.Lock()
     seconds: list[float] = []
     statuses: Counter[int] = Counter()
@@ -129,14 +129,14 @@ def load(port: int, clients: int, uploads: Sequence[bytes], path: str) -> tuple[
 
 
 def megabytes(pid: int, name: str) -> float:
-    """Resident memory of a process from /proc: VmRSS now, VmHWM at its highest."""
+    """Resident memory of a process from /proc: VmRSS is the current value, VmHWM the peak."""
     found = re.search(rf"{name}:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
     assert found
     return int(found[1]) / 1024
 
 
 def start_up(engine: str) -> None:
-    """From the start of the process to the first /readyz that answers 200."""
+    """Time from the start of the process to the first /readyz with status 200."""
     seconds = []
     for _ in range(5):
         with running(engine) as server:
@@ -145,7 +145,7 @@ def start_up(engine: str) -> None:
 
 
 def one_client(engine: str) -> None:
-    """One request after another, in turn with Recognizer.predict in this process."""
+    """One request after another, alternating with Recognizer.predict in this process."""
     import mftn
 
     recognizer = mftn.load(engine=engine)  # type: ignore[arg-type]
@@ -169,7 +169,7 @@ def one_client(engine: str) -> None:
 
 
 def many_clients(engine: str) -> None:
-    """32 clients at once, against `stream` on the same images in a process of its own; three rounds of each."""
+    """32 clients at once, compared with `stream` on the same images in a separate process; three rounds of each."""
     uploads = photographs(50, 512) * 12
     rates, streams, seconds = [], [], list[float]()
     statuses: Counter[int] = Counter()
@@ -200,7 +200,7 @@ def many_clients(engine: str) -> None:
 
 
 def camera(engine: str) -> None:
-    """The page's live camera in Chromium on the same cores, as the page itself shows it after ten seconds."""
+    """The live camera's rate in Chromium on the same cores, as shown by the page after ten seconds."""
     sys.path.insert(0, str(ROOT / "tests"))
     from chromium import chromium, moving, write_y4m  # type: ignore[import-not-found]
 
@@ -217,7 +217,7 @@ def camera(engine: str) -> None:
 
 
 def stop(engine: str) -> None:
-    """SIGTERM under the load of 16 clients: what happened to every request that was sent whole."""
+    """SIGTERM under the load of 16 clients: the outcome of every request."""
     photo = (PHOTOS / "astronaut.jpg").read_bytes()
     outcomes: Counter[str] = Counter()
     lock = threading.Lock()
@@ -249,7 +249,7 @@ def stop(engine: str) -> None:
 
 
 def mutated(engine: str, count: int) -> None:
-    """Damaged images of many formats: bytes changed, parts cut out, doubled, cut off."""
+    """Damaged images of many formats: bytes changed, parts removed, repeated or truncated."""
     rng = np.random.default_rng(0)
     seeds = []
     with Image.open(PHOTOS / "astronaut.jpg") as photo:
@@ -262,12 +262,12 @@ def mutated(engine: str, count: int) -> None:
         _, statuses = load(server.port, 8, uploads, "/v1/predict?flip=false")
         alive = ask(server.port, "GET", "/readyz")[0] == 200
     print(
-        f"{count:,} mutated uploads: {dict(sorted(statuses.items()))}; the server {'answers' if alive else 'is gone'}"
+        f"{count:,} mutated uploads: {dict(sorted(statuses.items()))}; the server {'responds' if alive else 'is gone'}"
     )
 
 
 def damaged(content: bytes, rng: np.random.Generator) -> bytes:
-    """A copy that is damaged in one or more ways."""
+    """A copy with one or more kinds of damage."""
     data = bytearray(content)
     reach = len(data) if rng.random() < 0.5 else min(len(data), 200)  # often the header
     for _ in range(int(rng.integers(1, 9))):
@@ -284,7 +284,7 @@ def damaged(content: bytes, rng: np.random.Generator) -> bytes:
 
 
 def large(engine: str) -> None:
-    """One photograph of 49 megapixels: its time, and the memory at its highest and afterwards."""
+    """One photograph of 49 megapixels: its time, and the memory at the peak and afterwards."""
     out = io.BytesIO()
     with Image.open(PHOTOS / "astronaut.jpg") as photo:
         photo.resize((7000, 7000)).save(out, "JPEG", quality=85)
@@ -299,7 +299,7 @@ def large(engine: str) -> None:
 
 
 def memory(engine: str, count: int) -> None:
-    """Resident memory over many requests: photographs and annotated copies, a text now and then."""
+    """Resident memory over many requests: photographs, annotated copies, and an occasional file that is no image."""
     uploads = [*photographs(40, 256), b"no image"]
     with running(engine) as server:
         steps = []
@@ -318,8 +318,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS)
     parser.add_argument("--engine", default="onnxruntime", choices=("onnxruntime", "openvino"))
-    parser.add_argument("--requests", type=int, default=20_000, help="of the memory's section")
-    parser.add_argument("--uploads", type=int, default=10_000, help="mutated ones")
+    parser.add_argument("--requests", type=int, default=20_000, help="requests of the section memory")
+    parser.add_argument("--uploads", type=int, default=10_000, help="uploads of the section mutated")
     arguments = parser.parse_args()
     engine: str = arguments.engine
     sections: dict[str, Callable[[], None]] = {

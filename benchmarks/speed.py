@@ -1,11 +1,11 @@
-"""This source tree beside an earlier one, in one run: a photograph, a folder, the classifier, the cold command line.
+"""Compare this source tree with an earlier one: a photograph, a folder, the classifier, the cold command line.
 
     git worktree add /tmp/before COMMIT
     python benchmarks/speed.py /tmp/before/src PHOTOS --csv benchmarks/results/speed.csv
 
-Every task runs in fresh processes of both trees in turn, so that what else the machine does meets both alike. PHOTOS is
-a folder of photographs with one face each; the single photograph is examples/photos/astronaut.jpg, 512×512. The command
-line starts with the interpreter --light, whose environment should hold a light installation's packages alone.
+Every task runs in new processes of both trees in turn, so that other load on the machine affects both equally. PHOTOS
+is a folder of photographs with one face each; the single photograph is examples/photos/astronaut.jpg, 512×512. The
+command line runs with the interpreter given by --light, whose environment should contain only a light installation.
 """
 
 import argparse
@@ -31,7 +31,7 @@ COLD = "command line, cold"
 
 
 def milliseconds(work: Callable[[], object], runs: int) -> float:
-    """Median duration."""
+    """Median duration in milliseconds."""
     took = []
     for _ in range(runs):
         start = time.perf_counter()
@@ -51,7 +51,7 @@ def photograph(options: dict[str, Any], _photos: list[str]) -> float:
 
 
 def folder(options: dict[str, Any], photos: list[str]) -> float:
-    """Photographs a second."""
+    """Photographs per second."""
     import mftn
 
     recognizer = mftn.load(**options)
@@ -64,7 +64,7 @@ def folder(options: dict[str, Any], photos: list[str]) -> float:
 
 
 def classifier(options: dict[str, Any], _photos: list[str]) -> float:
-    """Faces a second, in batches of 32 without flips."""
+    """Faces per second, in batches of 32 without flips."""
     import numpy as np
 
     import mftn
@@ -84,7 +84,7 @@ TASKS: dict[str, tuple[Callable[[dict[str, Any], list[str]], float], dict[str, A
 
 
 def run_task(name: str, tree: Path, options: dict[str, Any], photos: list[str]) -> float:
-    """What a task measures in a new process of a source tree."""
+    """Run a task in a new process with a source tree and return its measurement."""
     task = json.dumps({"name": name, "options": TASKS[name][1] | options, "photos": photos})
     environment = {**os.environ, "PYTHONPATH": str(tree)}
     command = [sys.executable, "-P", __file__, "--worker"]
@@ -102,7 +102,7 @@ def run_command(interpreter: Path, tree: Path) -> float:
 
 
 def measure(before: Path, photos: list[str], rounds: int, light: Path) -> list[dict[str, Any]]:
-    """A row per task and engine: the median of its rounds before, after and, where there is one, in fast precision."""
+    """One row per task and engine: the medians before, after and, where available, after in fast precision."""
     from mftn.engines import installed_engines
 
     trees = {"before": (before, {}), "after": (ROOT / "src", {}), "fast": (ROOT / "src", {"precision": "fast"})}
@@ -123,7 +123,7 @@ def measure(before: Path, photos: list[str], rounds: int, light: Path) -> list[d
 
 
 def processor() -> str:
-    """The processor's name."""
+    """The CPU's name."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())

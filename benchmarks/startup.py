@@ -1,8 +1,8 @@
-"""How long a user waits: the help text, the import, and a cold process to its first output.
+"""Startup times: the help text, the import, and the first prediction of a cold process.
 
     python benchmarks/startup.py [--runs 11]
 
-Prints medians over fresh processes. Run it with the interpreter of a light installation.
+Prints medians over new processes. Run it with the interpreter of a light installation.
 """
 
 import argparse
@@ -22,7 +22,7 @@ CASES = {
 
 
 def main() -> None:
-    """Time every case in turn, round by round, so that noise falls on all alike."""
+    """Time the cases in turn, round by round, so that noise affects all equally."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=11)
     runs = parser.parse_args().runs

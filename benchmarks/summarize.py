@@ -1,4 +1,4 @@
-"""Seconds and peak memory of `mftn summarize` on a made table: 100 hours at 30 frames a second, 10.8 million rows.
+"""Time and peak memory of `mftn summarize` on a synthetic table: 100 hours at 30 frames per second, 10.8 million rows.
 
 python benchmarks/summarize.py [--hours 100] [--format parquet]
 """
@@ -25,7 +25,7 @@ ROWS_OF_A_GROUP = 1000  # as `mftn predict` writes them
 
 
 def one_hour(rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """A person who mostly looks neutral, smiles now and then, and turns away for a second here and there."""
+    """One hour of a person who mostly looks neutral, smiles occasionally, and sometimes turns away for a second."""
     n = RATE * SECONDS
     strength = np.full((n, len(EXPRESSIONS)), -3.0)
     strength[:, 0] = 2.0
@@ -39,7 +39,7 @@ def one_hour(rng: np.random.Generator) -> dict[str, np.ndarray]:
 
 
 def table(number: int, hour: dict[str, np.ndarray]) -> pa.Table:
-    """One recording, with the documented columns."""
+    """The table of one recording, with the documented columns."""
     n = RATE * SECONDS
     probabilities = np.roll(hour["probabilities"], 997 * number, axis=0).astype(np.float32)
     unseen = np.zeros(n, bool)
@@ -67,7 +67,7 @@ def table(number: int, hour: dict[str, np.ndarray]) -> pa.Table:
 
 
 def write(path: Path, hours: int) -> None:
-    """The made table."""
+    """Write the synthetic table."""
     hour = one_hour(np.random.default_rng(0))
     first = table(0, hour)
     writer = (pq.ParquetWriter if path.suffix == ".parquet" else pa.csv.CSVWriter)(path, first.schema)
@@ -79,7 +79,7 @@ def write(path: Path, hours: int) -> None:
 
 
 def main() -> None:
-    """Make the table, run the command as a user would, and print."""
+    """Make the table, run the command as a user would, and print the results."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--hours", type=int, default=100)
     parser.add_argument("--format", choices=("parquet", "csv"), default="parquet")
@@ -97,7 +97,7 @@ def main() -> None:
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
         print(
             f"{options.hours} h, {options.hours * RATE * SECONDS:,} rows, {path.stat().st_size / 1e6:,.0f} MB of "
-            f"{options.format}: {seconds:.1f} s ({usage.ru_utime + usage.ru_stime:.1f} s of processor time), "
+            f"{options.format}: {seconds:.1f} s ({usage.ru_utime + usage.ru_stime:.1f} s of CPU time), "
             f"peak {usage.ru_maxrss / 1024:.0f} MB, {os.cpu_count()} cores"
         )
 

@@ -1,8 +1,8 @@
-"""Whether the tests between conditions are right at their level where nothing differs, and find what does.
+"""Do the tests between conditions keep their level where nothing differs, and do they detect real differences?
 
-Each draw is a study: people with their own level, whose frames hang together over time (an autoregressive course);
-values are skewed, as probabilities are. Beside each test stands what a t test over frames would have found: why frames
-are never treated as independent.
+Each draw is a simulated study of people with their own levels, whose frames are autocorrelated; values are skewed, as
+probabilities are. Each test is compared with a t test over frames, to show why frames must not be treated as
+independent.
 
 python benchmarks/summarize_null.py [--draws 2000] [--studies 2000]
 """
@@ -24,7 +24,7 @@ PERMUTATIONS, FRAMES, LEVEL = 999, 100, 0.05
 
 
 def courses(rng: np.random.Generator, people: int, draws: int) -> np.ndarray:
-    """(people, FRAMES, draws) probabilities: skewed levels of people, and slow changes around them."""
+    """Probabilities (people, FRAMES, draws): skewed, and changing slowly over time."""
     noise = rng.normal(0, 1, (people, FRAMES, draws))
     for frame in range(1, FRAMES):
         noise[:, frame] = 0.95 * noise[:, frame - 1] + np.sqrt(1 - 0.95**2) * noise[:, frame]
@@ -32,13 +32,13 @@ def courses(rng: np.random.Generator, people: int, draws: int) -> np.ndarray:
 
 
 def naive(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(draws,) p of Welch's t over all frames, as if each were another person."""
+    """p-values (draws,) of Welch's t test over all frames, as if each were a different person."""
     flat = [values.reshape(-1, values.shape[-1]) for values in (a, b)]
     return np.asarray(scipy.stats.ttest_ind(*flat, equal_var=False).pvalue)
 
 
 def designs(draws: int, effect: float, seed: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """name → (draws,) p of the test, and p over frames. The effect moves people's logits."""
+    """By design, the p-values (draws,) of the test and of the t test over frames. The effect shifts people's logits."""
     rng = np.random.default_rng(seed)
 
     def group(people: int, shift: float, own: np.ndarray | None = None) -> np.ndarray:
@@ -73,9 +73,9 @@ def designs(draws: int, effect: float, seed: int) -> dict[str, tuple[np.ndarray,
 
 
 def mixed(draws: int, effect: float, seed: int, within: bool) -> np.ndarray:
-    """(draws,) p of the mixed model over 12 people with four stretches each; NaN where it does not converge.
+    """p-values (draws,) of the mixed model over 12 people with four stretches each; NaN where it does not converge.
 
-    People differ in their level, and within in how much they respond: by as much as the effect is large.
+    People differ in their level and, with `within`, in their response to the condition.
     """
     rng = np.random.default_rng(seed)
     people = np.repeat(np.arange(12), 4)
@@ -96,7 +96,7 @@ def mixed(draws: int, effect: float, seed: int, within: bool) -> np.ndarray:
 
 
 def study(rng: np.random.Generator, effect: float) -> pd.DataFrame:
-    """A table of faces: 14 recordings of 20 s at 5 frames a second; every other person is treated."""
+    """A table of faces: 14 recordings of 20 s at 5 frames per second; every other person is treated."""
     base = courses(rng, 14, 8) + 0.02
     base = base * np.exp(rng.normal(0, 0.5, (14, 1, 8)))
     base[1::2, :, 1] *= np.exp(effect)
@@ -111,10 +111,10 @@ def study(rng: np.random.Generator, effect: float) -> pd.DataFrame:
 
 
 def whole(studies: int, effect: float, seed: int) -> tuple[float, float, float]:
-    """From tables of faces to conditions: shares of p ≤ 0.05.
+    """Run the whole analysis, from tables of faces to conditions, and compute the shares of p ≤ 0.05.
 
     Returns:
-        Over the eight expressions; of happiness alone; of studies in which any expression's corrected p is.
+        The share over the eight expressions, for happiness only, and of studies with any corrected p ≤ 0.05.
     """
     rng = np.random.default_rng(seed)
     sources = [f"P{number}.mp4" for number in range(14)]
@@ -150,7 +150,7 @@ def main() -> None:
             each, happiness, any_corrected = whole(options.studies, effect, 11)
             print(f"  whole way, {options.studies:,} studies: {each:.1%} of the expressions, {happiness:.1%} of")
             print(f"    happiness, {any_corrected:.1%} of studies with any after Holm's correction", flush=True)
-    print(f"{time.process_time() - start:.0f} s of processor time")
+    print(f"{time.process_time() - start:.0f} s of CPU time")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""`mftn summarize` against films whose truth is known: who smiles from when to when, who is away, at five frame rates.
+"""Test `mftn summarize` on videos with known ground truth: who smiles when and who is away, at five frame rates.
 
-The films are made from portraits of consenting adults, neutral and smiling (Face Research Lab London Set, DeBruine &
+The videos are made from neutral and smiling portraits of consenting adults (Face Research Lab London Set, DeBruine &
 Jones 2017, doi 10.6084/m9.figshare.5047666), which are not part of this project:
 
 python benchmarks/summarize_truth.py london.tar
@@ -30,13 +30,13 @@ LENGTH = 12.0
 
 @dataclass(frozen=True)
 class Part:
-    """What one person does for a while; between parts they are away.
+    """A stretch of time in which one person is visible; between parts they are away.
 
     Attributes:
-        start: Seconds.
-        end: Seconds.
+        start: Start in seconds.
+        end: End in seconds.
         pose: neutral or smile.
-        column: Where in the frame, 0 or 1.
+        column: Side of the frame, 0 or 1.
     """
 
     start: float
@@ -50,7 +50,7 @@ SCRIPT: Mapping[str, Sequence[Part]] = {
         Part(0, 2, "neutral", 0),
         Part(2, 4.5, "smile", 0),
         Part(4.5, 7, "neutral", 0),
-        Part(8.5, 9, "neutral", 1),  # after a cut to an empty room both have changed places
+        Part(8.5, 9, "neutral", 1),  # after a cut to an empty room, both have changed places
         Part(9, 10, "smile", 1),
         Part(10, LENGTH, "neutral", 1),
     ),
@@ -58,7 +58,7 @@ SCRIPT: Mapping[str, Sequence[Part]] = {
         Part(0, 1, "neutral", 1),
         Part(1, 3, "smile", 1),
         Part(3, 4, "neutral", 1),
-        Part(5.5, 7, "neutral", 1),  # was away for a second and a half
+        Part(5.5, 7, "neutral", 1),  # after being away for a second and a half
         Part(8.5, 10.5, "smile", 0),
         Part(10.5, LENGTH, "neutral", 0),
     ),
@@ -83,7 +83,7 @@ def portraits(archive: Path, names: Sequence[str] | None = None) -> dict[tuple[s
 
 
 def frame_times(rate: Fraction | None) -> Iterator[Fraction]:
-    """Each frame's moment; without a rate, intervals from 15 to 120 ms."""
+    """The time of each frame in seconds; without a rate, at intervals from 15 to 120 ms."""
     rng = np.random.default_rng(5)
     time = Fraction(0)
     while time < LENGTH:
@@ -92,7 +92,7 @@ def frame_times(rate: Fraction | None) -> Iterator[Fraction]:
 
 
 def make_film(path: Path, poses: Mapping[tuple[str, str], Image.Image], rate: Fraction | None) -> None:
-    """A film of the script.
+    """Make a video of the script.
 
     Args:
         path: An .mp4 file.
@@ -105,19 +105,19 @@ def make_film(path: Path, poses: Mapping[tuple[str, str], Image.Image], rate: Fr
         stream.width, stream.height, stream.pix_fmt = 2 * SIDE, SIDE, "yuv420p"
         stream.codec_context.time_base = Fraction(1, 30000)
         for time in frame_times(rate):
-            picture = Image.new("RGB", (2 * SIDE, SIDE), (70, 80, 90))
+            image = Image.new("RGB", (2 * SIDE, SIDE), (70, 80, 90))
             for person, parts in SCRIPT.items():
                 for part in parts:
                     if part.start <= time < part.end:
-                        picture.paste(scaled[person, part.pose], (SIDE * part.column, 0))
-            frame = av.VideoFrame.from_ndarray(np.asarray(picture), format="rgb24")
+                        image.paste(scaled[person, part.pose], (SIDE * part.column, 0))
+            frame = av.VideoFrame.from_ndarray(np.asarray(image), format="rgb24")
             frame.time_base, frame.pts = Fraction(1, 30000), round(time * 30000)
             out.mux(stream.encode(frame))
         out.mux(stream.encode(None))
 
 
 def who_is_who(faces: pd.DataFrame) -> pd.DataFrame:
-    """track → person, from where each track is and when, as a person who knows the film would write it down."""
+    """The person of each track, from its position and time, as someone who knows the video would record it."""
     rows = []
     for track, seen in faces.dropna(subset="track").groupby("track"):
         time, column = seen["time"].median(), int((seen["left"] + seen["right"]).median() / 2 > SIDE)
@@ -127,26 +127,26 @@ def who_is_who(faces: pd.DataFrame) -> pd.DataFrame:
 
 
 def smiles(person: str) -> list[tuple[float, float]]:
-    """When somebody smiles."""
+    """The start and end of each of a person's smiles."""
     return [(part.start, part.end) for part in SCRIPT[person] if part.pose == "smile"]
 
 
 def seconds(person: str, start: float, end: float, pose: str | None = None) -> float:
-    """How long somebody is there in a stretch, or shows a pose."""
+    """How long a person is visible within an interval, or shows a pose in it."""
     parts = [part for part in SCRIPT[person] if pose in (None, part.pose)]
     return sum(max(min(part.end, end) - max(part.start, start), 0.0) for part in parts)
 
 
 @dataclass(frozen=True)
 class Errors:
-    """How far off a summary is.
+    """The errors of a summary.
 
     Attributes:
-        found: Events of happiness that were found.
-        scripted: That there are.
+        found: Number of happiness events found.
+        scripted: Number of happiness events in the script.
         onset: Largest error of an onset in seconds.
-        offset: Largest error of an offset.
-        share: Largest error of the share of time as happiness, in points.
+        offset: Largest error of an offset in seconds.
+        share: Largest error of the share of time with happiness, in percentage points.
         missing: Largest error of missing time in seconds.
     """
 
@@ -181,7 +181,7 @@ def judge(summary: mftn.Summary) -> Errors:
 
 
 def measure(poses: Mapping[tuple[str, str], Image.Image], rate: Fraction | None, *how: str) -> Errors:
-    """Make a film, predict with these options, summarise, judge."""
+    """Make a video, predict with these options, summarise, and compare with the script."""
     with tempfile.TemporaryDirectory() as folder:
         film, faces = Path(folder) / "film.mp4", Path(folder) / "faces.parquet"
         make_film(film, poses, rate)
@@ -191,7 +191,7 @@ def measure(poses: Mapping[tuple[str, str], Image.Image], rate: Fraction | None,
 
 
 def own_baseline(archive: Path) -> tuple[int, int, int]:
-    """(people, whose happiness rises above their own neutral, whom the label calls happy) over all portraits."""
+    """Over all portraits: people, those whose happiness rises above their own neutral, and those labelled happy."""
     found = portraits(archive)
     recognizer = mftn.load()
     rows = []
@@ -209,10 +209,10 @@ def own_baseline(archive: Path) -> tuple[int, int, int]:
 
 
 def main() -> None:
-    """Print the table of errors and the count of baselines."""
+    """Print the table of errors and the results with people's own baselines."""
     parser = argparse.ArgumentParser()
     parser.add_argument("archive", type=Path)
-    parser.add_argument("--people", nargs=2, default=["001", "010"], help="two whose smile the model calls happiness")
+    parser.add_argument("--people", nargs=2, default=["001", "010"], help="two whose smiles are labelled happiness")
     options = parser.parse_args()
     print(f"{'predict':<30} {'rate':<9} {'events':<7} {'onset':<8} {'offset':<8} {'share':<11} missing")
     found = portraits(options.archive, options.people)

@@ -1,14 +1,14 @@
-"""Can a temperature that knows no label of the photographs make a model's probabilities on them honest?
+"""Can a temperature fitted without the photographs' labels calibrate a model's probabilities on them?
 
     python benchmarks/temperature.py PREPARED_FERPLUS PHOTOS UNLABELLED [--model NAME] [--second NAME]
 
-Fits temperatures on top of the model's own in three ways, and prints the expected calibration error (15 bins) of each
-on FERPlus validation and on the photographs (a folder with labels.csv):
+Fits an additional temperature in three ways, and prints the expected calibration error (15 bins) of each on FERPlus
+validation and on the photographs (a folder with labels.csv):
 
-- rare classes count as much as frequent ones: on validation, every class with the same weight;
-- corrupted images: on validation images under the nine corruptions of `mftn evaluate`, at all strengths;
-- agreement: the mean confidence on unlabelled faces becomes the share of them that a second, independent model names
-  alike (Jiang et al., Assessing generalization of SGD via disagreement, 2022).
+- rare classes count as much as frequent ones: on validation, with the same weight for every class;
+- corrupted images: on validation images with the nine corruptions of `mftn evaluate`, at all strengths;
+- agreement: so that the mean confidence on unlabelled faces equals the share of them on which a second, independent
+  model agrees (Jiang et al., Assessing generalization of SGD via disagreement, 2022).
 """
 
 import argparse
@@ -49,7 +49,7 @@ def fitted(probabilities: Probabilities, labels: NDArray[Any], weights: NDArray[
 
 
 def recognised(model: str | None, paths: Iterable[Path]) -> Probabilities:
-    """(n, 8) probabilities of the most central face, zeros where none is found."""
+    """Probabilities (n, 8) of the most central face, zeros where none is found."""
     rows = []
     for prediction in mftn.load(model, calibration="training").stream(paths):
         face = choose_face(list(prediction.faces), read_image(prediction.source)) if prediction.faces else None

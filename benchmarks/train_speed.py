@@ -1,11 +1,11 @@
-"""Images per second, peak memory and waiting for data: MFTN against the bare timm backbone, in one loop and one run.
+"""Images per second, peak memory and waiting time for data: MFTN compared with the bare timm backbone in one run.
 
     python benchmarks/train_speed.py                     # atto and base at 224×224
     python benchmarks/train_speed.py --sam --data DATA   # both of SAM's passes; how long a run waits for its data
     python benchmarks/train_speed.py --profile mftn_atto
 
-Networks take turns, step by step, so that a noisy machine is noisy to all; the median of the steps counts. With a GPU
-the batch is swept, in bf16, and the share of the card's measured matrix peak printed.
+Networks alternate step by step, so that noise on the machine affects all equally; results are medians over steps. On a
+GPU, several batch sizes are measured in bf16, with the share of the GPU's measured matrix peak.
 """
 
 import subprocess
@@ -29,17 +29,17 @@ from mftn.train.optimizer import build_optimizer
 
 @dataclass(frozen=True)
 class Arguments:
-    """What is measured.
+    """What to measure.
 
     Attributes:
         sizes: ConvNeXt sizes.
-        pixels: Side of the input.
-        batch: Images per step on a CPU; on a GPU powers of two from 16 up are swept.
-        steps: Steps of each network.
-        sam: Take SAM's two passes.
-        data: A prepared data set: also measure how long training waits for it, with the recipe's workers.
-        profile: Print where one network's time goes, and stop.
-        memory: Print one network's peak memory, and stop (a process of its own for each).
+        pixels: Side of the input in pixels.
+        batch: Images per step on a CPU; on a GPU, powers of two from 16 upwards are measured.
+        steps: Steps per network.
+        sam: Use SAM's two passes.
+        data: A prepared data set; if given, also measure how long training waits for it, with the recipe's workers.
+        profile: Only print where the time of this network goes.
+        memory: Only print the peak memory of this network (used in a separate process for each).
     """
 
     sizes: tuple[str, ...] = ("atto", "base")
@@ -91,9 +91,9 @@ class Trainee:
         return time.perf_counter() - start
 
     def operations(self) -> float:
-        """Floating-point operations of one step's passes: a backward pass takes two forward passes' worth.
+        """Floating-point operations of one step, where a backward pass counts as two forward passes.
 
-        The forward pass alone is counted; torch's counter overestimates the backward pass of grouped convolutions.
+        Only the forward pass is measured; torch's counter overestimates the backward pass of grouped convolutions.
         """
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             self.loss()
@@ -101,7 +101,7 @@ class Trainee:
 
 
 def compare(size: str, batch: int, arguments: Arguments) -> None:
-    """Print a row for each of the bare backbone, the baseline and MFTN."""
+    """Print one row each for the bare backbone, the baseline and MFTN."""
     names = (f"convnext_{size}", f"baseline_{size}", f"mftn_{size}")
     trainees = {name: Trainee(name, batch, arguments.pixels, arguments.sam) for name in names}
     seconds: dict[str, list[float]] = {name: [] for name in names}
@@ -131,13 +131,13 @@ def _memory(name: str, batch: int, arguments: Arguments) -> str:
 
 
 def _peak_memory() -> int:
-    """Bytes; getrusage would count what the process was before it became this program."""
+    """Peak memory in bytes; getrusage would include memory from before this process executed the program."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
 
 def _matrix_peak() -> float:
-    """Operations a second of a large matrix product in the precision that is trained in."""
+    """Operations per second of a large matrix product in the training precision."""
     device, n = ("cuda", 8192) if torch.cuda.is_available() else ("cpu", 2048)
     a = torch.randn(n, n, device=device, dtype=torch.bfloat16 if device == "cuda" else torch.float32)
     best = float("inf")
@@ -151,7 +151,7 @@ def _matrix_peak() -> float:
 
 
 def data_wait(folder: Path, pixels: int, size: str, sam: bool) -> None:
-    """Print the share of an epoch's first steps that waits for the loader, with the default workers."""
+    """Print the share of time in an epoch's first steps spent waiting for the loader, with the recipe's workers."""
     from torch.utils.data import DataLoader
 
     from mftn.data.dataset import FaceDataset

@@ -1,4 +1,4 @@
-"""Frames per second of `mftn predict` on a made clip of 720p with one or two persons, and where the time goes.
+"""Frames per second of `mftn predict` on a synthetic 720p clip with one or two persons, and where the time goes.
 
 python benchmarks/video_speed.py
 """
@@ -22,7 +22,7 @@ FRAMES, RUNS = 100, 3
 
 
 def make_clip(path: Path, persons: int) -> None:
-    """Public-domain photographs that move over a grey ground."""
+    """Write a clip of public-domain photographs that move over a grey background."""
     photos = [Image.open(PHOTOS / name).convert("RGB") for name in ("astronaut.jpg", "grace_hopper.jpg")]
     with av.open(str(path), "w") as out:
         stream = out.add_stream("libx264", rate=Fraction(30))
@@ -36,8 +36,8 @@ def make_clip(path: Path, persons: int) -> None:
 
 
 def main() -> None:
-    """Measure and print medians of the runs."""
-    recognizer = load(flip=False)  # as `mftn predict` has it for videos
+    """Measure, and print the medians of the runs."""
+    recognizer = load(flip=False)  # the default of `mftn predict` for videos
     with tempfile.TemporaryDirectory() as folder:
         for persons in (1, 2):
             path = Path(folder) / f"{persons}.mp4"

@@ -1,8 +1,8 @@
-"""Contact sheets of the photographs that a model gets wrong, to be looked at: what it says, and what their label says.
+"""Contact sheets of the photographs that a model gets wrong, with their labels and predictions, for inspection.
 
     python benchmarks/wrong_photos.py FOLDER_WITH_labels.csv OUT [--model NAME] [--count 50] [--seed 0]
 
-Draws `count` of the wrong ones and writes OUT-1.png, OUT-2.png, … with 25 each, and a table of all wrong ones, OUT.csv.
+Draws `count` of the errors at random, and writes OUT-1.png, OUT-2.png, … with 25 each and a table of all, OUT.csv.
 """
 
 import argparse
@@ -34,7 +34,7 @@ def tile(row: dict[str, str]) -> Image.Image:
 
 
 def main() -> None:
-    """Recognise, draw, write."""
+    """Predict, draw and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("out", type=Path)
@@ -50,11 +50,11 @@ def main() -> None:
     for entry, prediction in zip(entries, found, strict=True):
         face = choose_face(list(prediction.faces), read_image(prediction.source))
         assert face is None or isinstance(face, Face)
-        said = face.expression if face else "no face"
-        if said != entry["expression"]:
+        predicted = face.expression if face else "no face"
+        if predicted != entry["expression"]:
             probability = face.probability if face else ""
-            row = {"image": entry["image"], "label": entry["expression"], "predicted": said, "probability": probability}
-            wrong.append({key: str(value) for key, value in (row | {"path": prediction.source}).items()})
+            row = {"image": entry["image"], "label": entry["expression"], "predicted": predicted}
+            wrong.append(row | {"probability": str(probability), "path": str(prediction.source)})
     print(f"{len(wrong)} of {len(entries)} are wrong")
     write_csv(options.out.with_suffix(".csv"), wrong)
     chosen = np.random.default_rng(options.seed).permutation(len(wrong))[: options.count]
