@@ -67,9 +67,9 @@ def main() -> None:
         whole_once = read(whole, False)[1]
         whole_flipped = (whole_once + read(whole, True)[1]) / 2
         report(f"{path}: sum of the heads", aligned, once.numpy())
-        report("backbone's head alone", aligned, logits.backbone.numpy())
+        report("backbone's head only", aligned, logits.backbone.numpy())
         if logits.mstn is not None:
-            report("MsTN's head alone", aligned, logits.mstn.numpy())
+            report("MsTN's head only", aligned, logits.mstn.numpy())
         report("mean with the horizontal flip", aligned, flipped.numpy())
         report("whole crops", aligned, whole_once.numpy())
         report("mean of aligned and whole", aligned, (once + whole_once).numpy())

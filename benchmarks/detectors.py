@@ -161,7 +161,7 @@ def turned(portraits: list[Portrait]) -> None:
             each = 1e3 * (time.process_time() - start) / len(some)
             print(
                 f"{name:8} {turns * 90:3}°: of {len(some)}: {hits} found, {right} with the upright face's landmarks, "
-                f"{kept} with its expression; {each:.1f} ms an image"
+                f"{kept} with its expression; {each:.1f} ms per image"
             )
 
 

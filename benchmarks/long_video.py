@@ -103,7 +103,7 @@ def film(hours: float, rate: int) -> None:
             if done >= (shown + 1) * frames / parts - rate * 30:  # the last rows come before the last frames
                 shown += 1
                 print(
-                    f"{done:,} frames: {megabytes(process.pid):.0f} MB, {done / seconds:.1f} frames a second so far",
+                    f"{done:,} frames: {megabytes(process.pid):.0f} MB, {done / seconds:.1f} frames/s so far",
                     flush=True,
                 )
         seconds = time.perf_counter() - begin

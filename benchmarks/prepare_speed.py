@@ -111,7 +111,7 @@ def main() -> None:
                     out = Path(folder) / f"{detector}-{workers}-{repeat}"
                     measured.append(rate(root, out, workers, detector, arguments.images))
             one, two = (median(measured) for measured in rates.values())
-            print(f"{detector}: one process {one:.0f} a second, two {two:.0f}, efficiency {two / one / 2:.2f}")
+            print(f"{detector}: one process {one:.0f} faces/s, two {two:.0f}, efficiency {two / one / 2:.2f}")
             spent = shares(root, detector)
             whole = sum(spent.values())
             print("  " + ", ".join(f"{step} {ms:.1f} ms ({ms / whole:.0%})" for step, ms in spent.items()))

@@ -54,7 +54,7 @@ def main() -> None:
         start = time.perf_counter()
         subprocess.run([*command, str(undisturbed)], check=True)
         alone = time.perf_counter() - start
-        print(f"{options.images:,} images, undisturbed: {alone:.0f} s, {options.images / alone:.0f} images a second")
+        print(f"{options.images:,} images, undisturbed: {alone:.0f} s, {options.images / alone:.0f} images/s")
         start, kills = time.perf_counter(), 0
         while True:
             process = subprocess.Popen([*command, str(killed), "--resume"])

@@ -82,7 +82,7 @@ def test_several_need_a_name_for_the_file(capsys: pytest.CaptureFixture[str]) ->
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"labels": tuple("edcba")}, "name different classes"),
+        ({"labels": tuple("edcba")}, "have different classes"),
         ({"template": ((0.2, 0.3),) * 5}, "align faces differently"),
     ],
 )

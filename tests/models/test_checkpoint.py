@@ -60,7 +60,7 @@ def test_the_trunk_loads_whatever_the_class_count(tmp_path: Path) -> None:
     torch.save(source.backbone.state_dict(), tmp_path / "b.pth")
     model = network(2)
     with pytest.raises(
-        ModelError, match=r"other shape: backbone.head.fc.weight is \(9, 320\), the network has \(5, 320\)"
+        ModelError, match=r"different shape: backbone.head.fc.weight is \(9, 320\), the network has \(5, 320\)"
     ):
         load_checkpoint(model, tmp_path / "b.pth", part="backbone")
     load_checkpoint(model, tmp_path / "b.pth", part="trunk")
@@ -80,7 +80,7 @@ def test_a_mismatch_names_every_tensor_and_changes_nothing(tmp_path: Path) -> No
     message = str(error.value)
     assert "missing: mstn.head.bias (5,)" in message
     assert "unexpected: stranger (3,)" in message
-    assert "other shape: mstn.head.weight is (2, 2)" in message
+    assert "different shape: mstn.head.weight is (2, 2)" in message
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 

@@ -37,7 +37,7 @@ def test_flags_files_and_defaults(tmp_path: Path) -> None:
     [
         ("epoch: 3", "unknown key epoch; did you mean epochs"),
         ("optimizer: {lrr: 1}", "optimizer: unknown key lrr; did you mean lr"),
-        ("optimizer: 3", "optimizer needs keys of its own"),
+        ("optimizer: 3", "optimizer needs keys and values"),
         ("epochs: many", "epochs: needs int, not 'many'"),
         ("epochs: true", "epochs: needs int, not True"),
         ("precision: fp17", "'fp17' is not one of auto, fp32, bf16"),

@@ -287,7 +287,7 @@ def test_resuming_names_each_changed_setting_and_a_corrupted_file(prepared: Path
     part, content = state.read_bytes()[:1000], torch.load(state, weights_only=True)
     for other in ({"weights": torch.zeros(2)}, content | {"model": {}}, content | {"progress": {"place": 1}}):
         torch.save(other, state)
-        with pytest.raises(ModelError, match="state.pt: corrupted, or not this run's"):
+        with pytest.raises(ModelError, match="state.pt: corrupted or from another run"):
             train(config, resume=True)
     state.write_bytes(part)
     with pytest.raises(ModelError, match="state.pt: corrupted"):

@@ -235,7 +235,7 @@ def test_a_run_is_not_overwritten_and_not_resumed_with_other_settings(prepared: 
         train(dataclasses.replace(config, epochs=5), resume=True)
     (config.out / "config.json").unlink()
     for left in ("state.pt", "best.safetensors"):
-        with pytest.raises(ConfigError, match=f"{left}: left by a run without its config.json"):
+        with pytest.raises(ConfigError, match=f"{left}: there is no config.json next to it"):
             train(dataclasses.replace(config, seed=1))
         (config.out / left).unlink()
 
@@ -247,9 +247,9 @@ def test_a_run_is_not_overwritten_and_not_resumed_with_other_settings(prepared: 
         ({"model": ModelConfig(num_classes=7)}, "--model.num-classes is 7, but .* has 8"),
         ({"batch_size": 100}, "--batch-size is 100, but .* has 24"),
         ({"accumulate": 3}, "is not divisible by 1 processes × --accumulate 3"),
-        ({"nodes": 2}, "--nodes is 2, but nothing says where the others are"),
+        ({"nodes": 2}, "--nodes is 2, but the machines cannot find each other"),
         ({"accelerator": "cuda", "devices": 99}, "this machine has .* GPUs for --devices 99"),
-        ({"init_from": "convnext_bace"}, "--init-from convnext_bace: no such file, and no timm model"),
+        ({"init_from": "convnext_bace"}, "--init-from convnext_bace: neither a file nor a timm model"),
     ],
 )
 def test_contradictions_are_refused_before_anything_is_written(

@@ -139,7 +139,7 @@ def test_a_stream_that_opens_without_an_image_is_given_up(tmp_path: Path, monkey
     with serving(answer) as port:
         clip = Clip(f"http://127.0.0.1:{port}/live", tell=said.append)
         found: list[Frame] = []
-        with pytest.raises(ImageError, match="has given no image for 1 s"):
+        with pytest.raises(ImageError, match="has delivered no frame for 1 s"):
             found.extend(clip)
         clip.close()
     assert len(found) == 50 and len(said) == 1 and next(asked) > 2

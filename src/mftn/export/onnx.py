@@ -143,7 +143,7 @@ def common_spec(specs: Sequence[ModelSpec]) -> ModelSpec:
         return first
     for other in others:
         if other.labels != first.labels or other.template != first.template:
-            what = "name different classes, or order them differently"
+            what = "have different classes, or list them in a different order"
             if other.labels == first.labels:
                 what = "align faces differently"
             raise ConfigError(f"{first.name or first.architecture} and {other.name or other.architecture} {what}")

@@ -59,7 +59,7 @@ def load_checkpoint(model: Network, path: str | Path, part: Part = "all") -> Non
     problems = [f"missing: {key} {tuple(wanted[key].shape)}" for key in wanted.keys() - found.keys()]
     problems += [f"unexpected: {key} {tuple(found[key].shape)}" for key in found.keys() - wanted.keys()]
     problems += [
-        f"other shape: {key} is {tuple(found[key].shape)}, the network has {tuple(wanted[key].shape)}"
+        f"different shape: {key} is {tuple(found[key].shape)}, the network has {tuple(wanted[key].shape)}"
         for key in wanted.keys() & found.keys()
         if found[key].shape != wanted[key].shape
     ]

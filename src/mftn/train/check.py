@@ -46,7 +46,7 @@ def check_settings(config: TrainConfig) -> None:
             "make it with `mftn prepare … --detector none`"
         )
     if config.init_from and not Path(config.init_from).is_file() and not _is_timm(config.init_from):
-        raise ConfigError(f"--init-from {config.init_from}: no such file, and no timm model with weights")
+        raise ConfigError(f"--init-from {config.init_from}: neither a file nor a timm model with weights")
     if missing := [path for path in config.teachers if not Path(path).is_file()]:
         raise ConfigError(f"--teachers {missing[0]}: no such file")
     known = timm.list_models(["mftn_*", "baseline_*"])

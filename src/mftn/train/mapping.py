@@ -25,7 +25,7 @@ def from_mapping(cls: type[Config], values: Mapping[str, Any], source: str) -> C
         kind = types[key]
         if dataclasses.is_dataclass(kind):
             if not isinstance(value, Mapping):
-                raise ConfigError(f"{source}: {key} needs keys of its own, not {value!r}")
+                raise ConfigError(f"{source}: {key} needs keys and values, not {value!r}")
             arguments[key] = from_mapping(kind, value, f"{source}: {key}")  # type: ignore[arg-type]
         else:
             arguments[key] = _checked(kind, value, f"{source}: {key}")

@@ -27,12 +27,12 @@ def check_processes(config: TrainConfig) -> None:
     if launched != processes:
         raise ConfigError(
             f"{launched} processes were launched, but --devices {config.devices} × --nodes {config.nodes} make "
-            f"{processes}; give the same numbers to both"
+            f"{processes}; use the same number in both places"
         )
     schedulers = (SLURMEnvironment, LSFEnvironment, MPIEnvironment)
     if config.nodes > 1 and "MASTER_ADDR" not in os.environ and not any(each.detect() for each in schedulers):
         raise ConfigError(
-            f"--nodes is {config.nodes}, but nothing says where the others are; start each with torchrun or srun"
+            f"--nodes is {config.nodes}, but the machines cannot find each other; start each with torchrun or srun"
         )
     gpus = torch.cuda.device_count()
     if gpus < config.devices and (config.accelerator == "cuda" or (config.accelerator == "auto" and gpus)):

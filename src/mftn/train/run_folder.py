@@ -64,7 +64,7 @@ def check_run(config: TrainConfig, resume: bool) -> None:
         if file.exists():
             raise ConfigError(f"{config.out}: contains a run; add --resume to continue it, or give another --out")
         if left := [name for name in ("state.pt", "best.safetensors") if (config.out / name).exists()]:
-            raise ConfigError(f"{config.out / left[0]}: left by a run without its config.json; give another --out")
+            raise ConfigError(f"{config.out / left[0]}: there is no config.json next to it; give another --out")
         return
     if not file.is_file():
         raise ConfigError(f"{config.out}: no run to resume; omit --resume to start one")
@@ -188,6 +188,6 @@ def load_state(path: Path, model: Network, ema: ModelEmaV3 | None, optimizer: An
         return Progress(**state["progress"])
     except Exception as error:  # torch raises pickle, zip, key, type, value and runtime errors here
         raise ModelError(
-            f"{path}: corrupted, or not this run's ({type(error).__name__}), so the run cannot continue; give another "
+            f"{path}: corrupted or from another run ({type(error).__name__}), so the run cannot continue; give another "
             f"--out, and --init-from {path.with_name('last.safetensors')} to start from its weights"
         ) from error

@@ -169,7 +169,7 @@ class Clip:
         length = (self.clock.time or 0.0) + self.clock.step
         if self.start >= length and not self._ended_by_choice:
             return f"the start at {self.start:g} s is beyond the end of the clip at {length:.1f} s"
-        return "no frame lies between start and end"
+        return "no frame between start and end"
 
     def cut_off(self) -> str | None:
         """After the last frame: how the file was truncated, or None if it is complete."""
@@ -215,9 +215,9 @@ class Clip:
                 yield raw
             if lost is None:
                 lost, wait, self._stalled = self._stalled or time.monotonic(), FIRST_WAIT_S, None
-                self._tell(f"{self.source}: the connection was lost; trying to get it back for {LONGEST_LOSS_S:.0f} s")
+                self._tell(f"{self.source}: the connection was lost; trying to reconnect for {LONGEST_LOSS_S:.0f} s")
             elif time.monotonic() - lost > LONGEST_LOSS_S:
-                raise ImageError(f"{self.source}: can be opened, but has given no image for {LONGEST_LOSS_S:.0f} s")
+                raise ImageError(f"{self.source}: can be opened, but has delivered no frame for {LONGEST_LOSS_S:.0f} s")
             wait = self._reconnect(lost, wait)
 
     def _reconnect(self, lost: float, wait: float) -> float:
