@@ -130,7 +130,7 @@ class TrainConfig:
         epochs: Passes over the training split.
         batch_size: Images per step, over all processes.
         accumulate: Number of parts that a step's images are split into, to save memory.
-        small_epochs: Number of first epochs that use images of `small_size`, which is faster.
+        small_epochs: Number of epochs at the start that use images of `small_size`, which is faster.
         small_size: Side of the input in those epochs, in pixels.
         lambda_mstn: λ of the joint loss.
         label_smoothing: Probability mass spread evenly over the classes.
@@ -236,7 +236,7 @@ def _read_recipe(recipe: str, extending: tuple[str, ...] = ()) -> dict[str, Any]
 
 
 def _yaml_loader() -> Any:
-    """PyYAML's safe loader that also reads numbers of YAML 1.2 and JSON such as 1e-3, which it takes for strings."""
+    """PyYAML's safe loader, extended to numbers of YAML 1.2 and JSON such as 1e-3, which it would read as strings."""
     import yaml
 
     class Loader(yaml.SafeLoader):

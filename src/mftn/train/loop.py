@@ -140,7 +140,7 @@ class _Run:
         self.saved_at = time.perf_counter()
 
     def train_epoch(self, epoch: int) -> None:
-        """Run the steps of an epoch that are still to do."""
+        """Run the remaining steps of an epoch."""
         config, progress, steps = self.config, self.progress, len(self.sampler)
         self._wrap(epoch)
         assert self.network is not None

@@ -206,7 +206,7 @@ class Clip:
         Raises:
             ImageError: It did not come back, or delivers no more frames.
         """
-        lost: float | None = None  # when the last frame was lost
+        lost: float | None = None  # when the source was lost
         while True:
             for raw in self._decode(self._image_packets()):
                 if lost is not None:
