@@ -338,7 +338,7 @@ def test_a_second_stage_starts_from_given_weights_and_resumes_exactly(
 
 
 def test_missing_first_weights_are_named_before_the_run_folder_is_made(prepared: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"--init-from nowhere.safetensors: no such file"):
+    with pytest.raises(ConfigError, match=r"--init-from nowhere.safetensors: neither a file nor a timm model"):
         train(run(prepared, tmp_path / "run", init_from="nowhere.safetensors"))
     assert not (tmp_path / "run").exists()
 
