@@ -160,7 +160,7 @@ def test_wrong_names_say_what_there_is(tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(b"no model")
     with pytest.raises(ModelError, match=r"m\.onnx: not a complete ONNX model"):
         mftn.load(tmp_path / "m.onnx")
-    with pytest.raises(ModelError, match="no export of mftn"):
+    with pytest.raises(ModelError, match="not exported by mftn"):
         mftn.load(Path(mftn.__file__).parent / "faces" / "weights" / "yunet.onnx")
 
 

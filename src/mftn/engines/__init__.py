@@ -37,13 +37,13 @@ EngineName = Literal["auto", "onnxruntime", "openvino"]
 """What runs an exported model; auto is OpenVINO, the faster one (docs/speed.md), where it is installed."""
 
 Precision = Literal["exact", "fast"]
-"""exact computes in float32; fast in bfloat16 where OpenVINO and the processor can, with about two digits."""
+"""exact computes in float32; fast in bfloat16 (about two digits) where OpenVINO and the processor support it."""
 
 Calibration = Literal["general", "training"]
-"""What probabilities are calibrated for: faces from anywhere, or images like those that the model was trained on."""
+"""What probabilities are calibrated for: faces from anywhere, or images like the model's training images."""
 
 BATCH = 32
-"""Most crops per run of the network: more need more memory and are hardly faster."""
+"""Largest batch of crops: larger ones need more memory and are hardly faster."""
 
 
 class Engine(Protocol):
@@ -63,11 +63,11 @@ class Engine(Protocol):
 
 
 def check_shapes(spec: ModelSpec, shapes: Mapping[str, tuple[int | None, ...]], source: str) -> None:
-    """Refuse a file whose network is not the one that its description describes.
+    """Check that a network has the inputs and outputs that its description states.
 
     Args:
         spec: The description.
-        shapes: Of the network's inputs and outputs by name; None for a dimension of any size.
+        shapes: Shapes of the network's inputs and outputs by name; None for a dynamic dimension.
         source: The file, for messages.
 
     Raises:
@@ -78,8 +78,8 @@ def check_shapes(spec: ModelSpec, shapes: Mapping[str, tuple[int | None, ...]], 
         fits = len(found) == len(described) and all(a in (None, b) for a, b in zip(found, described, strict=True))
         if batch is not None or not fits:
             raise ModelError(
-                f"{source}: its description says {name} of shape (any, {', '.join(map(str, described))}), and its "
-                f"network has {shapes.get(name, 'none')}; export it again"
+                f"{source}: its description says that {name} has the shape (any, {', '.join(map(str, described))}), "
+                f"but the network has {shapes.get(name, 'none')}; export it again"
             )
 
 
@@ -92,9 +92,9 @@ def in_batches(
 
 
 def tempered(probabilities: NDArray[np.floating[Any]], temperature: float) -> NDArray[np.floating[Any]]:
-    """Probabilities (n, K) of a softmax whose logits are divided by a temperature; rows of zeros stay.
+    """Rescale softmax probabilities (n, K) as if the logits were divided by a temperature; rows of zeros stay zero.
 
-    Above 1 they are less sure; their order stays.
+    A temperature above 1 makes them less confident; their order does not change.
     """
     if temperature == 1:
         return probabilities
@@ -107,7 +107,7 @@ class Flipped:
     """An engine with horizontal-flip test-time augmentation: the mean of its outputs for a crop and the flipped crop.
 
     Args:
-        engine: Runs on both.
+        engine: The engine that runs on both.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -136,11 +136,12 @@ def load_engine(
         model: Name or path; the default model if None.
         threads: Processor threads; 0 for all cores.
         engine: The engine that runs it.
-        precision: "fast" allows bfloat16; only OpenVINO has it, and uses it where the processor has its instructions.
+        precision: "fast" needs OpenVINO, and uses bfloat16 if the processor has instructions for it.
 
     Raises:
-        ModelError: There is no such model, or the file is no export of this package.
-        ConfigError: Engine or precision is none of those listed, or not installed, or cannot do what was asked.
+        ModelError: There is no such model, or the file was not exported by this package.
+        ConfigError: Engine or precision is not one of those listed, or the engine is not installed or does not
+            support the precision.
     """
     check_choice("engine", engine, get_args(EngineName))
     check_choice("precision", precision, get_args(Precision))

@@ -38,8 +38,8 @@ class ModelCard:
         input: Size and colour of its crops.
         parameters: Number of weights.
         megabytes: Size of its file.
-        accuracy: Measured shares by what they were measured on.
-        licence: Of the weights.
+        accuracy: Measured accuracy, 0 to 1, by test data.
+        licence: Licence of the weights.
     """
 
     name: str
@@ -68,12 +68,12 @@ class Unreadable:
 
 
 def list_models() -> list[ModelCard]:
-    """Cards of the installed models: first those that ship, then those of add-on packages, each by name."""
+    """Cards of the installed models: first the shipped ones, then those of add-on packages, each sorted by name."""
     return scan_models()[0]
 
 
 def scan_models() -> tuple[list[ModelCard], list[Unreadable]]:
-    """Cards of the installed models, as `list_models` gives them, and what of add-on packages cannot be read."""
+    """The cards that `list_models` returns, and the add-on packages and cards that cannot be read."""
     cards = {path.stem: _read_card(path.with_suffix(".json")) for path in _models_in(_shipped_folder())}
     unreadable: list[Unreadable] = []
     added: dict[str, ModelCard] = {}
@@ -91,10 +91,10 @@ def scan_models() -> tuple[list[ModelCard], list[Unreadable]]:
 def find_model(model: str | Path | None = None) -> Path:
     """The file of an installed model, by its name, or the path itself.
 
-    A name means a model that ships, then a file, then a model of an add-on package.
+    A name is looked up first among the shipped models, then as a file, then in add-on packages.
 
     Raises:
-        UnknownModelError: There is none.
+        UnknownModelError: There is no such model or file.
     """
     name = str(DEFAULT_MODEL if model is None else model)
     is_name = Path(name).name == name
@@ -116,12 +116,12 @@ def is_shipped(path: Path) -> bool:
 
 
 def _unknown(name: str, added: list[Path | Unreadable]) -> str:
-    """What is said of a name that is neither a file nor an installed model."""
+    """The message for a name that is neither a file nor an installed model."""
     installed = [path.stem for path in [*_models_in(_shipped_folder()), *added] if isinstance(path, Path)]
     names = ", ".join(dict.fromkeys(installed))
     message = f"{name or EMPTY_NAME}: neither a model file nor an installed model (installed: {names})"
     if name in IN_THE_CLONE:
-        message += f"; it is a package of its own: in a clone of the repository, pip install ./{IN_THE_CLONE[name]}"
+        message += f"; it is a separate package: in a clone of the repository, pip install ./{IN_THE_CLONE[name]}"
     return "; ".join([message, *(str(found) for found in added if isinstance(found, Unreadable))])
 
 

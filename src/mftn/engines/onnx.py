@@ -18,7 +18,7 @@ class OnnxEngine:
         threads: Processor threads; 0 for all cores.
 
     Raises:
-        ModelError: The bytes are no ONNX model, or of another network than its description says.
+        ModelError: The bytes are not an ONNX model, or the network does not match its description.
     """
 
     name: EngineName = "onnxruntime"
@@ -30,7 +30,7 @@ class OnnxEngine:
             raise ModelError(f"{source}: not a complete ONNX model ({str(error).strip()[:200]})") from error
         metadata = self.session.metadata
         if "mftn" not in metadata:
-            raise ModelError(f"{source}: an ONNX model, but no export of mftn: it has no description of its labels")
+            raise ModelError(f"{source}: an ONNX model, but not exported by mftn: it has no description of its labels")
         self.spec = ModelSpec.from_json(metadata["mftn"], source)
         check_shapes(self.spec, self.session.shapes, source)
 

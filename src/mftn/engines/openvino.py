@@ -19,7 +19,7 @@ from mftn.runtime import PerProcess
 from mftn.spec import ModelSpec
 
 STREAMS = 2
-"""Requests at once."""
+"""Inference requests that run in parallel."""
 
 
 class OpenVinoEngine:
@@ -33,7 +33,7 @@ class OpenVinoEngine:
 
     Raises:
         ConfigError: OpenVINO is not installed.
-        ModelError: The bytes are no ONNX model, or of another network than its description says.
+        ModelError: The bytes are not an ONNX model, or the network does not match its description.
     """
 
     name: EngineName = "openvino"
@@ -54,10 +54,10 @@ class _Stack(ctypes.Structure):
 
 @contextmanager
 def _restore_signal_stack() -> Iterator[None]:
-    """Leave this thread the stack that its signal handlers had before.
+    """Restore this thread's signal stack afterwards.
 
-    On processors with AMX, OpenVINO gives the thread that compiles a network another one, and frees it with the
-    network. If another thread does that, the next signal crashes the first, Ctrl-C included (2026.4).
+    On processors with AMX, OpenVINO replaces the signal stack of the thread that compiles a network, and frees it with
+    the network. If another thread frees it, the next signal, Ctrl-C included, crashes the first thread (2026.4).
     """
     if sys.platform != "linux":
         yield
@@ -71,10 +71,10 @@ def _restore_signal_stack() -> Iterator[None]:
 
 
 class _Network:
-    """A compiled network and the lock on its requests, whose buffers callers would share.
+    """A compiled network, with a lock because callers share the buffers of its requests.
 
-    Crops are divided among `STREAMS` requests, each with its share of the threads: a face and its horizontal flip are
-    computed at once, and threads wait for each other less than where all of them share every layer.
+    Crops are divided among `STREAMS` requests, each with its share of the threads: a face and its horizontal flip run
+    in parallel, and threads wait for each other less than if all of them worked on every layer.
     """
 
     @_restore_signal_stack()
@@ -88,7 +88,7 @@ class _Network:
             network = core.read_model(model)
             self.metadata: str = network.get_rt_info(["framework", "mftn"]).astype(str)
         except RuntimeError as error:
-            raise ModelError(f"{source}: not a complete ONNX model, or no export of mftn") from error
+            raise ModelError(f"{source}: not a complete ONNX model, or not exported by mftn") from error
         self.shapes = {
             port.any_name: tuple(None if each.is_dynamic else each.get_length() for each in port.partial_shape)
             for port in (*network.inputs, *network.outputs)
@@ -100,7 +100,7 @@ class _Network:
             "INFERENCE_NUM_THREADS": threads,
             "ENABLE_CPU_PINNING": False,
         }
-        # Left to itself OpenVINO rounds to bfloat16 where it can, and gives other results than ONNX Runtime.
+        # By default, OpenVINO computes in bfloat16 where it can, and its results differ from ONNX Runtime's.
         if precision == "exact" or "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             options["INFERENCE_PRECISION_HINT"] = "f32"
         else:
@@ -125,10 +125,10 @@ class _Network:
 
 
 def _unpack_weights(network: Any) -> None:
-    """Turn weights that are stored in 8 bits into float32, as the file says.
+    """Convert 8-bit weights to float32, as the file specifies.
 
-    OpenVINO would multiply by them as they are and round what it multiplies, too. In 2026.4 that gives wrong results
-    for `mftn_face_ferplus` where a request has one thread, and in bfloat16 it ends the process (division by zero).
+    OpenVINO would multiply in 8 bits and quantise the other operand too. In 2026.4 that gives wrong results for
+    `mftn_face_ferplus` if a request has one thread, and in bfloat16 it crashes the process (division by zero).
     """
     from openvino import opset8
 

@@ -6,13 +6,13 @@ from mftn.limits import check_choice, check_range
 from mftn.types import Detection, Image
 
 DetectorName = Literal["yunet", "mtcnn", "none"]
-"""What finds faces; "none" takes each image as one face."""
+"""Face detectors; "none" treats each image as one face."""
 
 DETECTORS: tuple[Literal["yunet", "mtcnn"], ...] = ("yunet", "mtcnn")
-"""The names that do find faces."""
+"""The detectors that search for faces: all but "none"."""
 
 SMALLEST_SIZE = 64
-"""Pixels of the longer side below which no detector finds a face."""
+"""Smallest `detect_size` in pixels; below it no detector finds a face."""
 
 
 class Detector(Protocol):
@@ -24,7 +24,7 @@ class Detector(Protocol):
 
 
 class WholeImage:
-    """Takes each image as one face, for images that are face crops already."""
+    """Treats each image as one face, for images that are already face crops."""
 
     def detect(self, image: Image) -> list[Detection]:
         """One face whose box is the H×W×3 image; it has neither score nor landmarks."""
@@ -38,7 +38,7 @@ def load_detector(
     """Load a face detector.
 
     Args:
-        name: "yunet" (default, fast), "mtcnn" (the published alignment), or "none" to take each image as one face.
+        name: "yunet" (default, fast), "mtcnn" (the published alignment), or "none" to treat each image as one face.
         min_score: Lowest score of a face, 0 to 1; if None, 0.5 for YuNet and 0.8 for MTCNN.
         threads: Processor threads; 0 for all cores.
         detect_size: Largest size, in pixels of the longer side, at which images are searched for faces; smaller is

@@ -1,7 +1,7 @@
-"""Alignment: faces moved to where the network expects their eyes, nose and mouth.
+"""Alignment: move faces so that eyes, nose and mouth are where the network expects them.
 
-The template of face.evoLVe (ArcFace's): a least-squares similarity transform, bilinear, black border. A
-transform never flips a face, and large faces are shrunk first, so that nothing aliases.
+The template is face.evoLVe's (ArcFace's). A least-squares similarity transform, which never flips a face, is applied
+with bilinear interpolation and a black border; large faces are shrunk first to avoid aliasing.
 """
 
 import numpy as np
@@ -23,7 +23,7 @@ ARCFACE = np.array(
 
 
 def similarity_transform(source: ArrayLike, target: ArrayLike) -> NDArray[np.float64]:
-    """The rotation, uniform scale and shift that bring `source` nearest to `target`, without reflection.
+    """The rotation, uniform scale and shift that bring `source` closest to `target`, without reflection.
 
     Source: Umeyama, Least-squares estimation of transformation parameters between two point patterns, 1991.
 
@@ -52,7 +52,7 @@ def similarity_transform(source: ArrayLike, target: ArrayLike) -> NDArray[np.flo
 
 
 def align(image: Image, landmarks: ArrayLike, size: int | tuple[int, int], template: ArrayLike = ARCFACE) -> Image:
-    """Cut a face out of an image so that its landmarks lie on the template.
+    """Crop a face from an image so that its landmarks lie on the template.
 
     Args:
         image: H×W×3.
@@ -68,7 +68,7 @@ def align(image: Image, landmarks: ArrayLike, size: int | tuple[int, int], templ
     target = np.asarray(template, np.float64) * side + ((width - side) / 2, (height - side) / 2)
     to_source = _invert(similarity_transform(landmarks, target))
 
-    # Keep the neighbourhood the crop is taken from, and shrink it by a whole factor where the face is large.
+    # Keep only the region that the crop comes from, and shrink it by an integer factor if the face is large.
     corners = np.array([(0, 0), (width, 0), (0, height), (width, height)]) @ to_source[:, :2].T + to_source[:, 2]
     left, top = np.clip(np.floor(corners.min(axis=0)).astype(int) - 2, 0, (image.shape[1] - 1, image.shape[0] - 1))
     right, bottom = np.clip(np.ceil(corners.max(axis=0)).astype(int) + 2, (left + 1, top + 1), image.shape[1::-1])

@@ -1,4 +1,4 @@
-"""The geometry of boxes: overlap, suppression, detection around a known box, the choice of one face."""
+"""Box geometry: overlap, suppression, detection around a known box, choice of the main face."""
 
 from collections.abc import Iterable
 from typing import Literal
@@ -13,16 +13,16 @@ Over = Literal["union", "smaller"]
 """What an intersection is divided by: the union of both areas, or the smaller area."""
 
 NESTED_REACH, NESTED_AREA = 0.9, 0.6
-"""Limits of a false face within a larger one: the distance of its centre from the larger one's, in half sides of the
-larger box, and its share of the larger area."""
+"""Limits for a false face inside a larger one: the distance between the centres in half sides of the larger box, and
+the share of the larger area."""
 
 
 def overlap(first: ArrayLike, second: ArrayLike, over: Over = "union") -> NDArray[np.floating]:
-    """Share of the boxes' area that they have in common, 0 to 1; 0 for boxes without an area.
+    """Shared area of boxes as a fraction of their area, 0 to 1; 0 for boxes without area.
 
     Args:
         first: A box (left, top, right, bottom), or an array of boxes (…, 4).
-        second: The same; both are broadcast against each other.
+        second: As `first`; both are broadcast against each other.
         over: What the intersection is divided by.
 
     Returns:
@@ -67,10 +67,10 @@ def non_maximum_suppression(
 
 
 def without_nested(boxes: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Which boxes (n, 4), sorted from the best to the worst, do not lie in a better one as features lie in a face.
+    """Mask (n,) of the boxes (n, 4), sorted from best to worst, that are not part of a better face.
 
-    On a large face, an eye, a cheek or teeth may be taken for a face of their own. Their box is much smaller and its
-    centre well inside the face; that of a person beside or behind is near the edge of the larger box or outside.
+    On a large face, an eye, a cheek or teeth may be detected as a separate face. Such a box is much smaller and its
+    centre is well inside the face; that of a person beside or behind is near the edge of the larger box or outside.
     """
     centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2
     within = (np.abs(centre[:, None] - centre) < NESTED_REACH * half).all(axis=-1)  # row in column
@@ -86,7 +86,7 @@ def shift(face: Detection, x: float, y: float) -> Detection:
 
 
 def turn_points(points: NDArray[np.floating], turns: int, shape: tuple[int, ...]) -> NDArray[np.floating]:
-    """Points (…, 2) found in `np.rot90(image, turns)` in the coordinates of the image, whose shape is (H, W, …)."""
+    """Map points (…, 2) in `np.rot90(image, turns)` back to the image, whose shape is (H, W, …)."""
     x, y = points[..., 0], points[..., 1]
     height, width = shape[:2]
     back = [(x, y), (width - y, x), (width - x, height - y), (y, height - x)]
@@ -94,7 +94,7 @@ def turn_points(points: NDArray[np.floating], turns: int, shape: tuple[int, ...]
 
 
 def turns_upright(face: Detection) -> int:
-    """The quarter turns counterclockwise, 0 to 3, that bring a face nearest to upright."""
+    """Number of counterclockwise quarter turns, 0 to 3, that bring a face closest to upright."""
     if face.landmarks is None:
         return 0
     x, y = face.landmarks[1] - face.landmarks[0]
@@ -104,7 +104,7 @@ def turns_upright(face: Detection) -> int:
 def detect_near(
     detector: Detector, image: Image, box: Box, *, margin: float, min_overlap: float, turns: int = 0
 ) -> Detection | None:
-    """The face that overlaps a known box best, searched only around that box.
+    """The face that best overlaps a known box, searched for only around that box.
 
     Args:
         detector: Finds faces.
@@ -112,7 +112,7 @@ def detect_near(
         box: The expected location of the face; it may extend beyond the image.
         margin: Width of the searched border around the box, in units of its longer side.
         min_overlap: Lowest intersection over union of the box and the face.
-        turns: Quarter turns counterclockwise that bring the face upright.
+        turns: Counterclockwise quarter turns that bring the face upright.
 
     Returns:
         The face in the image's coordinates; None if there is none.

@@ -1,4 +1,4 @@
-"""Scales of an image and their parts: tiles, reduced copies, borders, and faces placed back into the source."""
+"""Scales of an image: reduced copies, tiles, borders, and faces mapped back to the source."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ Rows = NDArray[np.float32]
 """Faces (n, 15): left, top, right, bottom, five landmarks (x, y), score."""
 
 TILE, TILE_OVERLAP = 576, 128
-"""Pixels of a tile's longest side, whose features still fit the processor's cache, and of what neighbours share: a face
-larger than that is found on the next smaller scale too."""
+"""Longest side of a tile in pixels, whose features still fit the processor's cache, and the overlap of neighbours: a
+face larger than the overlap is also found on the next smaller scale."""
 
 TILE_EDGE = 0.1
-"""Distance of a box from a tile's cut, in units of its longer side, below which it may show half a face."""
+"""Distance of a box from a tile's cut edge, in units of its longer side, below which its face may be incomplete."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +27,9 @@ class Level:
 
     Attributes:
         image: Its pixels.
-        corner: Where it begins in the source, (x, y).
-        factor: The source's pixels per pixel in x and y.
-        uncut: The box inside which faces are whole, in its pixels: a tile's borders cut others in two.
+        corner: Its top left corner in the source, (x, y).
+        factor: Source pixels per pixel in x and y.
+        uncut: The box, in its pixels, inside which faces are complete: a tile's edges cut off others.
         smallest: Whether it is the smallest scale of its image.
     """
 
@@ -40,7 +40,7 @@ class Level:
     smallest: bool = False
 
     def part(self, left: int, top: int, right: int, bottom: int) -> "Level":
-        """A cut-out in pixels of this scale."""
+        """The part inside a box in pixels of this scale."""
         height, width = self.image.shape[:2]
         corner = self.corner + np.array([left, top], np.float32) * self.factor
         uncut = (
@@ -52,7 +52,7 @@ class Level:
         return Level(self.image[top:bottom, left:right], corner, self.factor, uncut)
 
     def whole(self, rows: Rows) -> Rows:
-        """The faces that no border of a tile cuts."""
+        """The faces that no edge of a tile cuts off."""
         near = TILE_EDGE * (rows[:, 2:4] - rows[:, :2]).max(axis=1, keepdims=True)
         first, last = np.array(self.uncut[:2]), np.array(self.uncut[2:])
         return rows[((rows[:, :2] - near >= first) & (rows[:, 2:4] + near <= last)).all(axis=1)]
@@ -64,7 +64,7 @@ class Level:
 
 
 def shrink(image: Image, factor: int, run: Callable[[Callable[[int], None], list[int]], Iterable[None]]) -> Image:
-    """An H×W×3 image reduced by a whole factor, in bands, so that no second copy of a large image is made."""
+    """An H×W×3 image reduced by an integer factor, in bands, so that a large image is never copied whole."""
     if factor <= 1:
         return image
     height, width = image.shape[:2]
@@ -81,13 +81,13 @@ def shrink(image: Image, factor: int, run: Callable[[Callable[[int], None], list
 
 
 def tiles(level: Level) -> list[Level]:
-    """Parts of a level that overlap and together cover it."""
+    """Overlapping parts that cover a level."""
     height, width = level.image.shape[:2]
     return [level.part(left, top, right, bottom) for top, bottom in _spans(height) for left, right in _spans(width)]
 
 
 def _spans(length: int) -> list[tuple[int, int]]:
-    """Where tiles begin and end along one side; all are about as long."""
+    """Where tiles begin and end along one side; all have about the same length."""
     count = max(ceil((length - TILE_OVERLAP) / (TILE - TILE_OVERLAP)), 1)
     tile = ceil((length + (count - 1) * TILE_OVERLAP) / count)
     starts = np.linspace(0, length - tile, count).round().astype(int).tolist()
@@ -95,7 +95,7 @@ def _spans(length: int) -> list[tuple[int, int]]:
 
 
 def bordered(image: Image, border: int) -> Image:
-    """An image inside a black border, where a face that fills it has surroundings."""
+    """An image with a black border, which gives a face that fills it some surroundings."""
     height, width = image.shape[:2]
     canvas = np.zeros((height + 2 * border, width + 2 * border, 3), np.uint8)
     canvas[border : border + height, border : border + width] = image

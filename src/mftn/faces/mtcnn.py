@@ -1,8 +1,8 @@
 """MTCNN, the cascade behind the published alignment, on onnxruntime (weights: the package mtcnn, MIT).
 
-Three networks refine one another: P-Net proposes boxes over an image pyramid, R-Net refines them on 24×24
-patches, O-Net on 48×48 patches, where it also places five landmarks. Source: Zhang et al., Joint face detection
-and alignment using multi-task cascaded convolutional networks, 2016.
+P-Net proposes boxes over an image pyramid, R-Net refines them on 24×24 patches, and O-Net on 48×48 patches, where it
+also predicts five landmarks. Source: Zhang et al., Joint face detection and alignment using multi-task cascaded
+convolutional networks, 2016.
 """
 
 from importlib.resources import files
@@ -27,7 +27,7 @@ class MTCNN(SearchingDetector):
     Args:
         min_score: Lowest score of the last network, 0 to 1; 0.8 if None.
         min_face: Side in pixels of the smallest face found at the largest scale; smaller takes longer.
-        thresholds: Lowest scores that P-Net and R-Net let through.
+        thresholds: Lowest scores that pass P-Net and R-Net.
         pyramid: Factor between two levels of the pyramid, 0 to 1.
         threads: Processor threads; 0 for all cores.
         detect_size: Pixels of the image's longer side on the largest scale; chosen from its size if None.
@@ -52,7 +52,7 @@ class MTCNN(SearchingDetector):
             max_overlap=0.45,
             detect_size=detect_size,
             turned=turned,
-            threads=1,  # the networks use more
+            threads=1,  # the networks use `threads` instead
         )
         weights = files("mftn.faces") / "weights"
         self.proposal, self.refinement, self.output = (
@@ -92,7 +92,7 @@ class MTCNN(SearchingDetector):
         return np.column_stack([boxes, landmarks.reshape(-1, 10), scores])[chosen]
 
     def _propose(self, image: PillowImage.Image) -> NDArray[np.float32]:
-        """Square boxes (n, 4) that P-Net thinks may be faces."""
+        """Square candidate boxes (n, 4) from P-Net."""
         found, offsets = [np.empty((0, 4), np.float32)], [np.empty((0, 4), np.float32)]
         scores = [np.empty(0, np.float32)]
         scale = CELL / self.min_face

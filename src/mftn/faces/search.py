@@ -1,4 +1,4 @@
-"""The search for faces of every size and turn, shared by all detectors.
+"""The search for faces of every size and rotation, shared by all detectors.
 
 A detector's network finds upright faces within a range of sizes. An image is therefore searched on several scales,
 large scales in tiles, and the faces of all scales are merged. Where a face is doubtful or none was found, the image is
@@ -31,21 +31,21 @@ SCALE_STEP = 2.75
 """Largest factor between two scales that are searched in tiles."""
 
 STRICTER = 0.1
-"""How much higher faces must score where an image has many scales or is turned, as a share of the way from the lowest
-score to 1: the more is searched, the more false positives there are."""
+"""How much higher faces must score on additional scales or in a rotated image, as a fraction of the range from the
+lowest score to 1: the larger the search, the more false positives."""
 
 UNLIKE_A_FACE = 0.08
 """Root mean square distance of landmarks from the alignment template, in sides of the crop, above which a face is
 doubtful."""
 
 MOST_FACES = 2000
-"""Most faces reported per image, the best ones: with a minimum score near 0 nearly every location would be a face."""
+"""Most faces reported per image, best first: with a minimum score near 0 nearly every location would be a face."""
 
 MOST_TURNED = 1000
-"""Most doubtful faces per image that are searched again in quarter turns, the best ones."""
+"""Most doubtful faces per image that are searched again in quarter turns, best first."""
 
 TURNED_SIDE, TURNED_MARGIN = 160, 0.6
-"""Pixels to which a doubtful face and its surroundings are scaled, and how far these extend, in sides of the box."""
+"""Side in pixels to which a doubtful face and its margin are scaled, and the margin's width in sides of the box."""
 
 
 class SearchingDetector(ABC):
@@ -53,7 +53,7 @@ class SearchingDetector(ABC):
 
     Args:
         min_score: Lowest score to report, 0 to 1; `default_score` if None.
-        max_overlap: Of two boxes that overlap more than this (intersection over union) the better stays.
+        max_overlap: Of two boxes that overlap by more than this (intersection over union), the better is kept.
         detect_size: Pixels of the image's longer side on the largest scale; chosen from the image's size if None.
         turned: Detect again in quarter turns where a face is doubtful or none was found.
         threads: Parts of an image processed at once; 0 for as many as there are cores.
@@ -64,7 +64,7 @@ class SearchingDetector(ABC):
     whole_side: ClassVar[int]
     """Largest longer side in pixels of a scale that is searched without tiles."""
     finest: ClassVar[float]
-    """Share of a large image's resolution that the largest scale has."""
+    """Resolution of the largest scale of a large image, as a fraction of the image's."""
     enlarges: ClassVar[bool]
     """Whether images smaller than the first scale are enlarged to it."""
     default_score: ClassVar[float]
@@ -112,12 +112,12 @@ class SearchingDetector(ABC):
         return [first, *(round(first * (last / first) ** (step / steps)) for step in range(1, steps + 1))]
 
     def _levels(self, image: Image, sides: list[int], corner: tuple[int, int] = (0, 0)) -> Iterator[Level]:
-        """The image, which begins at a corner of a larger one, on all scales, from the largest to the smallest.
+        """The image on all scales, from the largest to the smallest; `corner` is where it begins in a larger image.
 
-        Each is made when it is asked for, so that one can be searched while the next is made.
+        They are made lazily, so that one can be searched while the next is made.
         """
         height, width = image.shape[:2]
-        pillow: PillowImage.Image | None = None  # the image as Pillow's, once it has been converted
+        pillow: PillowImage.Image | None = None  # the image as a Pillow image, once converted
         for side in reversed(sides):  # each from the next larger one
             scale = side / max(height, width)
             size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -130,7 +130,7 @@ class SearchingDetector(ABC):
             yield Level(image, np.array(corner, np.float32), factor, smallest=side == sides[0])
 
     def _search(self, levels: Iterable[Level], turns: int = 0) -> Rows:
-        """Faces on all levels, turned by quarters counterclockwise; in the source's pixels, not merged."""
+        """Faces on all levels rotated by counterclockwise quarter turns; in the source's pixels, not merged."""
         strict = self.min_score + STRICTER * (1 - self.min_score)
 
         def run(level: Level, least: float) -> Rows:
@@ -149,7 +149,7 @@ class SearchingDetector(ABC):
         return np.concatenate([rows for level in reversed(found) for rows in level])
 
     def _run(self, work: Callable[[T], R], items: list[T]) -> Iterator[R]:
-        """Begin work on all items; the results in their order."""
+        """Start work on all items; yields the results in order."""
         return self.pool.map(work, items) if self.pool else map(work, items)
 
     def _merged(self, rows: Rows) -> Rows:
@@ -158,7 +158,7 @@ class SearchingDetector(ABC):
         return rows[without_nested(rows[:, :4])]
 
     def _detect_turned(self, image: Image, rows: Rows) -> Rows:
-        """Correct faces that were wrongly taken for upright, and search in quarter turns where nothing was found."""
+        """Correct faces wrongly detected as upright, and search in quarter turns if nothing was found."""
         rows, turns = rows.copy(), set() if len(rows) else {1, 2, 3}
         for index in np.flatnonzero(self._is_doubtful(rows))[:MOST_TURNED]:
             found = self._detect_around(image, rows[index])
@@ -175,7 +175,7 @@ class SearchingDetector(ABC):
         return (rows[:, 14] < self.sure_score) | (unlike > UNLIKE_A_FACE)
 
     def _detect_around(self, image: Image, row: Rows) -> tuple[int, Rows] | None:
-        """The turn in which a face scores higher than upright, and the face found in it."""
+        """The rotation in which a face scores higher than upright, and the face found in it; None if there is none."""
         left, top, right, bottom = row[:4]
         reach = TURNED_MARGIN * max(right - left, bottom - top)
         x, y = max(int(left - reach), 0), max(int(top - reach), 0)
@@ -192,9 +192,9 @@ class SearchingDetector(ABC):
 
 
 def turn_back(rows: Rows, turns: int, shape: tuple[int, ...]) -> Rows:
-    """Faces found in `np.rot90(image, turns)` in the coordinates of an image of this shape.
+    """Map faces found in `np.rot90(image, turns)` back to an image of this shape.
 
-    Landmarks keep their order: the left eye stays the one that was left in the turned image.
+    Landmarks keep their order: the left eye is the one on the left in the rotated image.
     """
     points = turn_points(rows[:, :14].reshape(-1, 7, 2), turns, shape)
     corners = np.sort(points[:, :2], axis=1).reshape(-1, 4)

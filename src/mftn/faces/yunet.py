@@ -1,8 +1,8 @@
 """YuNet, a small face detector with five landmarks, on onnxruntime (weights: OpenCV Zoo, MIT).
 
-The first scale shows the image at 256 pixels inside a black border, where faces that fill it are found and landmarks
-hold (they drift on faces above about 300 pixels). Source: Wu et al., YuNet: a tiny millisecond-level face detector,
-2023.
+On the first scale, the image has 256 pixels inside a black border: faces that fill it are found there, with reliable
+landmarks (they drift on faces above about 300 pixels). Source: Wu et al., YuNet: a tiny millisecond-level face
+detector, 2023.
 """
 
 from importlib.resources import files
@@ -24,7 +24,7 @@ class YuNet(SearchingDetector):
 
     Args:
         min_score: Lowest score to report, 0 to 1; 0.5 if None.
-        max_overlap: Of two boxes that overlap more than this (intersection over union) the better stays.
+        max_overlap: Of two boxes that overlap by more than this (intersection over union), the better is kept.
         threads: Parts of an image processed at once; 0 for as many as there are cores.
         detect_size: Pixels of the image's longer side on the largest scale; chosen from its size if None.
         turned: Detect again in quarter turns where a face is doubtful or none was found.
@@ -45,11 +45,11 @@ class YuNet(SearchingDetector):
             min_score=min_score, max_overlap=max_overlap, detect_size=detect_size, turned=turned, threads=threads
         )
         weights = files("mftn.faces") / "weights" / "yunet.onnx"
-        # One thread per pass: a pass is too small to share, and two passes at once are twice as fast.
+        # One thread per pass: a pass is too small to split, and two passes in parallel are twice as fast.
         self.session = Session(weights.read_bytes(), 1)
 
     def detect_on_first_scale(self, image: Image) -> Rows:
-        """Faces of a small H×W×3 image, those that fill it included: a black border gives them surroundings."""
+        """Faces of a small H×W×3 image, including faces that fill it: a black border gives them surroundings."""
         border = max(image.shape[:2]) // 4
         rows = self.detect_on_scale(image, border)
         rows[:, :14] -= border
