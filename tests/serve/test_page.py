@@ -125,8 +125,8 @@ def test_what_is_refused_says_why_and_the_rest_is_shown(page: Page, photos: Path
     names = ("notes.txt", "large.png", "damaged.jpg", "pixels.png")
     add(page, *(tmp_path / name for name in names), photos / "astronaut.jpg")
     messages = [message.inner_text() for message in page.locator(".card .message").all()]
-    assert messages[0].startswith("This is not an image that can be read")
-    assert messages[1] == "2 MB is more than this server takes (2 MB)."
+    assert messages[0].startswith("This file is not a readable image")
+    assert messages[1] == "2 MB is more than this server accepts (2 MB)."
     assert messages[2].startswith("The image is damaged or incomplete: damaged.jpg")
     assert "has 5 megapixels, and the limit is 4" in messages[3]
     assert page.inner_text("#images-status") == "1 photograph, 1 faces; 4 could not be read"
@@ -232,7 +232,7 @@ def test_the_camera_shows_faces_and_is_released(page: Page) -> None:
     page.click("#camera-start")
     page.wait_for_selector("#camera-faces .face")
     page.wait_for_selector("#camera-rate[data-rate]")
-    assert "frames a second" in page.inner_text("#camera-rate")
+    assert "frames per second" in page.inner_text("#camera-rate")
     assert set(bars(page, "#camera-bars")) == set(EXPRESSIONS)
     track = page.evaluate_handle("document.querySelector('#camera-view').srcObject.getTracks()[0]")
     assert track.evaluate("track => track.readyState") == "live"
@@ -328,7 +328,7 @@ def test_tabs_and_limits_work_by_keyboard(page: Page) -> None:
     assert page.is_visible("#camera") and not page.is_visible("#images")
     page.focus("#limits-open")
     page.keyboard.press("Enter")
-    assert "no legal advice" in page.inner_text("#limits")
+    assert "not legal advice" in page.inner_text("#limits")
     assert not grave_violations(page)
     page.keyboard.press("Escape")
     assert not page.is_visible("#limits")
@@ -337,7 +337,7 @@ def test_tabs_and_limits_work_by_keyboard(page: Page) -> None:
 def test_a_server_that_is_gone_is_named(page: Page, photos: Path) -> None:
     page.route("**/v1/predict*", lambda route: route.abort())
     page.set_input_files("#files", photos / "astronaut.jpg")
-    page.wait_for_selector(".message:text('The server does not answer')")
+    page.wait_for_selector(".message:text('The server does not respond')")
     page.unroute("**/v1/predict*")
 
 

@@ -74,7 +74,7 @@ def test_a_taken_port_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert main(["serve", "--port", str(port)]) == 2
-    assert f"--port {port} is taken" in capsys.readouterr().err
+    assert f"--port {port} is in use" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -151,7 +151,7 @@ def test_a_malformed_multipart_body_is_refused(client: TestClient, kind: str, bo
 def test_a_missing_boundary_is_named(client: TestClient, astronaut_jpeg: bytes) -> None:
     body = b"--x\r\nContent-Disposition: form-data; filename=a\r\n\r\n" + astronaut_jpeg + b"\r\n--x--\r\n"
     answer = client.post("/v1/predict", content=body, headers={"content-type": "multipart/form-data"})
-    assert code(answer, 400) == "bad_multipart" and "names no boundary" in answer.json()["error"]["message"]
+    assert code(answer, 400) == "bad_multipart" and "has no boundary" in answer.json()["error"]["message"]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Around every request: its number, who may ask, the headers of the answer, the log and the counters."""
+"""Middleware around every request: request id, access control, response headers, log and counters."""
 
 from __future__ import annotations
 
@@ -34,24 +34,24 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
 }
-"""Of every answer, unless it has its own."""
+"""Headers of every response, unless it sets its own."""
 
 
 CLIENT_LEFT = 499
-"""Status in the log of a request whose client left before the answer."""
+"""Status logged for a request whose client disconnected before the response."""
 
 LONGEST_DRAIN_S = 2.0
-"""Seconds for which the rest of a refused upload is read and dropped: a client that is cut off sees no answer."""
+"""Seconds for which the rest of a refused upload is read and discarded: a client that is cut off sees no response."""
 
 
 class Access:
-    """Around the application.
+    """Middleware around the application.
 
     Args:
         app: The application.
-        metrics: What is counted.
-        api_key: Asked of every request but health; None for no key.
-        cors: Origins whose pages may ask.
+        metrics: The counters to update.
+        api_key: Key required for every request except the health checks; None for no key.
+        cors: Origins whose pages may send requests.
         root_path: The path under which a proxy serves this.
     """
 
@@ -62,13 +62,13 @@ class Access:
         self.key = _digest(api_key.encode()) if api_key else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Handle one request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         scope["root_path"] = self.root_path
         exchange = _Exchange(scope, receive, send)
-        if scope["method"] == "HEAD":  # as GET; the server, which has the scope itself, sends the headers alone
+        if scope["method"] == "HEAD":  # handled as GET; the server keeps the original scope and sends only the headers
             scope = {**scope, "method": "GET"}
         scope.setdefault("state", {})["request_id"] = exchange.request_id
         start = time.perf_counter()
@@ -82,30 +82,31 @@ class Access:
         except Exception:
             LOG.exception("a request failed", extra={"request": exchange.request_id})
             if exchange.status:
-                raise  # the answer has begun: the connection is closed
-            await exchange.refuse(RefusedError(500, "failed", "the server failed; its log says why"))
+                raise  # the response has begun: the connection is closed
+            await exchange.refuse(RefusedError(500, "failed", "internal error; see the server's log"))
         finally:
             self._note(scope, exchange, time.perf_counter() - start)
 
     def _check(self, scope: Scope, headers: Headers) -> None:
-        """Refuse requests without the key, and those that other sites' pages send from a reader's browser."""
+        """Refuse requests without the key, and cross-site requests from a browser."""
         if self.key and scope["path"].removeprefix(self.root_path) not in HEALTH:
             given = _given_key(headers)
             if not hmac.compare_digest(_digest(given), self.key):
-                ask = {"WWW-Authenticate": 'Basic realm="mftn", charset="UTF-8"'}
-                raise RefusedError(401, "no_key", "give the key: Authorization: Bearer KEY", ask)
+                challenge = {"WWW-Authenticate": 'Basic realm="mftn", charset="UTF-8"'}
+                raise RefusedError(401, "no_key", "send the key as Authorization: Bearer KEY", challenge)
         if scope["method"] != "GET" and not self._may_ask(scope.get("scheme", "http"), headers):
-            raise RefusedError(403, "other_site", "pages of other sites may not ask; start the server with --cors")
+            message = "requests from other sites are refused; allow this origin with --cors"
+            raise RefusedError(403, "other_site", message)
 
     def _may_ask(self, scheme: str, headers: Headers) -> bool:
-        """Whether a request comes from this server's page, from one that --cors names, or from no page at all."""
+        """Whether a request comes from this server's page, from an origin in --cors, or from no page at all."""
         origin, site = headers.get("origin"), headers.get("sec-fetch-site")
         if origin in self.cors or "*" in self.cors:
             return True
-        if site:  # the browser compares what it sees, whatever a proxy makes of Host
+        if site:  # the browser compares the origins itself, even if a proxy rewrites Host
             return site in ("same-origin", "none")
         host = headers.get("host")
-        return origin is None or origin in (f"{scheme}://{host}", f"https://{host}")  # a proxy may have undone HTTPS
+        return origin is None or origin in (f"{scheme}://{host}", f"https://{host}")  # a proxy may terminate HTTPS
 
     def _note(self, scope: Scope, exchange: _Exchange, seconds: float) -> None:
         route, status = getattr(scope.get("route"), "path", "other"), exchange.status or CLIENT_LEFT
@@ -117,13 +118,13 @@ class Access:
 
 
 class _Exchange:
-    """A request and its answer.
+    """A request and its response.
 
     Attributes:
-        headers: Of the request.
-        request_id: In the answer's header and in the log.
-        method: In the log.
-        status: Of the answer; 0 until it begins.
+        headers: Headers of the request.
+        request_id: Its id, in the response's headers and in the log.
+        method: Its method, as logged.
+        status: Status of the response; 0 until it begins.
     """
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -139,15 +140,15 @@ class _Exchange:
         return message
 
     async def send(self, message: Message) -> None:
-        """Send a part of the answer; if it comes before the end of the upload, the rest of this is dropped."""
+        """Send a part of the response; if it ends before the upload does, the rest of the upload is discarded."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            answer = MutableHeaders(scope=message)
-            answer["X-Request-ID"] = self.request_id
+            headers = MutableHeaders(scope=message)
+            headers["X-Request-ID"] = self.request_id
             if self._unread:
-                answer["Connection"] = "close"
+                headers["Connection"] = "close"
             for name, value in HEADERS.items():
-                answer.setdefault(name, value)
+                headers.setdefault(name, value)
         elif self._unread and not message.get("more_body", False):
             await self._send({**message, "more_body": True})
             with suppress(TimeoutError):
@@ -158,18 +159,18 @@ class _Exchange:
         await self._send(message)
 
     async def refuse(self, refusal: RefusedError) -> None:
-        """Answer with a refusal, unless an answer has begun."""
+        """Respond with a refusal, unless a response has begun."""
         if not self.status:
             await refusal.response(self.request_id)(self._scope, self.receive, self.send)
 
 
 def note(request: Request, **values: object) -> None:
-    """Add to a request's line in the log: numbers, never a file's name."""
+    """Add values to a request's log line: numbers, never a file name."""
     request.scope["state"].setdefault("log", {}).update(values)
 
 
 def _request_id(headers: Headers) -> str:
-    """The client's own number where it is plain, or a new one."""
+    """The client's request id if it is well-formed, otherwise a new one."""
     given = headers.get("x-request-id", "")
     return given if re.fullmatch(r"[A-Za-z0-9._-]{1,64}", given) else uuid4().hex
 
@@ -179,7 +180,7 @@ def _method(scope: Scope) -> str:
 
 
 def _given_key(headers: Headers) -> bytes:
-    """The key in the headers: Authorization: Bearer, X-API-Key, or the password that a browser asked its reader for."""
+    """The key in the headers: Authorization: Bearer, X-API-Key, or the password of a browser's login prompt."""
     scheme, _, value = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         return value.strip().encode("latin-1", "replace")
@@ -190,15 +191,15 @@ def _given_key(headers: Headers) -> bytes:
 
 
 def _digest(key: bytes) -> bytes:
-    """Of one length for every key, so that the comparison tells nothing of it."""
+    """A digest of fixed length, so that the comparison reveals nothing about the key."""
     return hashlib.sha256(key).digest()
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line."""
+    """Formats log records as one JSON object per line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line for a record: its time, level, message, and what it was given besides."""
+        """The line for a record: its time, level, message and extra fields."""
         line = {"time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"), "level": record.levelname.lower()}
         line["message"] = record.getMessage()
         for name in ("request", "method", "route", "status", "ms", "images", "faces", "bytes"):

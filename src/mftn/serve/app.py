@@ -51,7 +51,7 @@ FILES = {"schema": {"type": "object", "properties": {"file": {"type": "array", "
 IMAGES: dict[str, Any] = {
     "requestBody": {"required": True, "content": {"multipart/form-data": FILES, "application/octet-stream": BODY}}
 }
-"""The bodies that a route takes, for the API's description."""
+"""The request bodies that a route accepts, for the API description."""
 
 REFUSALS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorAnswer, "description": reason}
@@ -69,10 +69,10 @@ NO_VIDEOS: dict[str, Any] = {"model": ErrorAnswer, "description": "the extra vid
 
 
 class Service:
-    """What the routes share.
+    """State shared by the routes.
 
     Args:
-        settings: How it was started.
+        settings: Settings of the service.
         recognizers: The networks and detectors.
     """
 
@@ -87,9 +87,9 @@ class Service:
         self.ready = False
 
     async def predict_all(self, choice: Choice, uploads: Sequence[Upload]) -> list[Prediction | ImageError]:
-        """The prediction of each file, or why there is none; as many at once as there are threads for them."""
+        """The prediction for each file, or its error; as many files at once as there are worker threads."""
         recognizer = await asyncio.to_thread(self.recognizers.get, choice)
-        turns = asyncio.Semaphore(self.pipeline.workers)  # many files of one request leave room for others
+        turns = asyncio.Semaphore(self.pipeline.workers)  # a request with many files leaves room for others
 
         async def one(upload: Upload) -> Prediction | ImageError:
             async with turns:
@@ -101,7 +101,7 @@ class Service:
         return await asyncio.gather(*map(one, uploads))
 
     def annotated(self, upload: Upload, prediction: Prediction, options: AnnotateOptions) -> bytes:
-        """An annotated copy; the image is decoded again, since many of them would not fit the memory as they wait."""
+        """An annotated copy; the image is decoded again, as a queue of decoded images would not fit in memory."""
         copy = annotate(read_image(upload.content), prediction.faces, options.top)
         out = io.BytesIO()
         if options.format == "png":
@@ -115,8 +115,8 @@ def create_app(settings: Settings, recognizers: Recognizers) -> FastAPI:
     """The service as an ASGI application.
 
     Args:
-        settings: How it is started.
-        recognizers: The networks and detectors, made with the same settings.
+        settings: Settings of the service.
+        recognizers: The networks and detectors, created with the same settings.
     """
     service = Service(settings, recognizers)
 
@@ -131,7 +131,7 @@ def create_app(settings: Settings, recognizers: Recognizers) -> FastAPI:
     app = FastAPI(
         title="MFTN",
         version=__version__,
-        description="Facial expression recognition. Options are query parameters; a request that is refused gets "
+        description="Facial expression recognition. Options are query parameters; a refused request gets "
         '`{"error": {"code", "message", "request_id"}}`.',
         lifespan=lifespan,
         docs_url=None,
@@ -174,9 +174,9 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
         tags=["images"],
     )
     async def predict(request: Request, options: Annotated[PredictOptions, Query()]) -> Response:
-        """One image is the body itself; several are files of multipart/form-data.
+        """Send one image as the body itself, or several as files of multipart/form-data.
 
-        One that cannot be read is refused; among several it becomes a prediction with `error`.
+        A single image that cannot be read is refused; one of several becomes a prediction with `error`.
         """
         async with _time_limit(limits.seconds):
             with service.gate.admit() as body:
@@ -209,7 +209,7 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
                 try:
                     content = await asyncio.wrap_future(drawn)
                 except ImageError as error:
-                    raise RefusedError(422, "no_such_copy", f"{error}; ask for format=png") from error
+                    raise RefusedError(422, "no_such_copy", f"{error}; use format=png") from error
         service.metrics.images.inc()
         service.metrics.faces.inc(len(prediction.faces))
         note(request, images=1, faces=len(prediction.faces), bytes=body.size)
@@ -224,9 +224,9 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
         tags=["videos"],
     )
     async def video(request: Request, options: Annotated[VideoOptions, Query()]) -> Response:
-        """One video, as the body itself or as a file of multipart/form-data; one line of JSON a frame, as it is ready.
+        """One video, as the body itself or as a file of multipart/form-data; streams one line of JSON per frame.
 
-        Where the video is cut off, by its file or by the limits, the last line has no frame and says so in `error`.
+        If the file is truncated or a limit ends the video, the last line has no frame and gives the reason in `error`.
         """
         with ExitStack() as stack:
             stack.enter_context(service.films.seat())
@@ -258,14 +258,15 @@ def _add_descriptions(app: FastAPI, service: Service) -> None:
             limits=LimitsAnswer.model_validate(limits, from_attributes=True),
         )
 
-    @app.get("/healthz", summary="Whether the process answers", tags=["operation"])
+    @app.get("/healthz", summary="Whether the process is running", tags=["operation"])
     async def healthz() -> dict[str, str]:
         return {"status": "ok"}
 
     @app.get("/readyz", summary="Whether the model is loaded", tags=["operation"])
     async def readyz() -> dict[str, str]:
         if not service.ready:
-            raise RefusedError(503, "not_ready", "the model is being loaded, or the server stops", {"Retry-After": "1"})
+            message = "the model is still loading, or the server is stopping"
+            raise RefusedError(503, "not_ready", message, {"Retry-After": "1"})
         return {"status": "ready"}
 
     @app.get("/metrics", summary="Counters for Prometheus", tags=["operation"], response_class=Response)
@@ -305,7 +306,7 @@ def _choice(options: Any) -> Choice:
 
 
 def _answered(upload: Upload, found: Prediction | ImageError, alone: bool) -> Prediction:
-    """A prediction; a file that cannot be read is refused where it came alone."""
+    """A prediction; a single file that cannot be read is refused."""
     if isinstance(found, Prediction):
         return found
     if not alone:

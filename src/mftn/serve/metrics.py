@@ -1,4 +1,4 @@
-"""What the service counts, for Prometheus."""
+"""The service's metrics, for Prometheus."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ class Metrics:
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         self.requests = Counter(
-            "mftn_requests", "Requests that were answered.", ["route", "method", "status"], registry=self._registry
+            "mftn_requests", "Completed requests.", ["route", "method", "status"], registry=self._registry
         )
         self.seconds = Histogram(
             "mftn_request_seconds",
-            "Time from a request's headers to the end of its answer.",
+            "Time from a request's headers to the end of its response.",
             ["route"],
             buckets=SECONDS,
             registry=self._registry,
         )
-        self.images = Counter("mftn_images", "Images and frames that were recognised.", registry=self._registry)
-        self.faces = Counter("mftn_faces", "Faces that were recognised.", registry=self._registry)
+        self.images = Counter("mftn_images", "Images and frames processed.", registry=self._registry)
+        self.faces = Counter("mftn_faces", "Faces classified.", registry=self._registry)
         self.batch = Histogram(
             "mftn_batch_faces", "Faces per run of the network.", buckets=(1, 2, 4, 8, 16, 32), registry=self._registry
         )
-        self.waiting = Gauge("mftn_waiting_requests", "Requests that are worked on.", registry=self._registry)
+        self.waiting = Gauge("mftn_waiting_requests", "Requests in progress.", registry=self._registry)
         self.held = Gauge("mftn_held_bytes", "Bytes of uploads in memory.", registry=self._registry)
 
     def text(self) -> bytes:
-        """All of them as Prometheus reads them."""
+        """All metrics in Prometheus' text format."""
         return generate_latest(self._registry)

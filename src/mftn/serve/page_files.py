@@ -21,7 +21,7 @@ class PageFile:
     Attributes:
         content: Its bytes.
         kind: Its media type.
-        tag: Changes with its content.
+        tag: Its ETag, which changes with its content.
     """
 
     content: bytes
@@ -30,7 +30,7 @@ class PageFile:
 
 
 def page_files() -> dict[str, PageFile]:
-    """All of them by name."""
+    """All files of the page by name."""
     found = {}
     for item in (files("mftn.serve") / "page").iterdir():
         suffix = f".{item.name.rpartition('.')[2]}"
@@ -40,12 +40,12 @@ def page_files() -> dict[str, PageFile]:
 
 
 def swagger_files() -> dict[str, PageFile]:
-    """Swagger UI, which shows the API's description, from the package that brings its files."""
+    """Swagger UI, which shows the API description, from the package that contains its files."""
     folder = files("fastapi_swagger") / "resources"
     names = ("swagger-ui-bundle.js", "swagger-ui.css")
     return {name: page_file((folder / name).read_bytes(), f".{name.rpartition('.')[2]}") for name in names}
 
 
 def page_file(content: bytes, suffix: str) -> PageFile:
-    """One of them."""
+    """A file of the page with this content."""
     return PageFile(content, TYPES[suffix], f'"{hashlib.sha256(content).hexdigest()[:16]}"')

@@ -1,4 +1,4 @@
-"""Many clients, one network: threads locate the faces of images, and one thread classifies those that are ready."""
+"""Many clients share one network: several threads detect faces, and one thread classifies them in batches."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from mftn.serve.uploads import Upload
 from mftn.types import Prediction
 
 LARGE_PIXELS = 8_000_000
-"""Pixels from which an image waits for a thread of its own, so that small ones need not wait for it."""
+"""Images with more pixels have a thread of their own, so that small ones need not wait for them."""
 
 LONGEST_WAIT_S = 0.01
-"""Seconds for which faces wait for those of images that are being searched; with none the network starts at once."""
+"""Seconds that faces wait for images still in detection, to share a batch; if there are none, they do not wait."""
 
 R = TypeVar("R")
 
 
 @dataclass(slots=True)
 class _Job:
-    """An image on its way.
+    """An image in the pipeline.
 
     Attributes:
-        recognizer: What recognises it.
+        recognizer: The recognizer that predicts it.
         upload: The file.
-        located: Its faces, once they were searched.
+        located: Its faces, once detected.
         future: Its prediction.
     """
 
@@ -51,7 +51,7 @@ class Pipeline:
     Args:
         workers: Threads that read and detect; 0 for one per core.
         most_pixels: Pixels of the largest image that is decoded.
-        on_batch: Called with the number of faces of every run of the network.
+        on_batch: Called with the number of faces of every batch.
     """
 
     def __init__(self, workers: int, most_pixels: int, on_batch: Callable[[int], object]) -> None:
@@ -67,8 +67,8 @@ class Pipeline:
     def predict(self, recognizer: Recognizer, upload: Upload) -> Future[Prediction]:
         """The prediction for a file.
 
-        Its future raises ImageError where the file cannot be read, and TooManyPixelsError where it is too large. One
-        that is cancelled before its turn is passed over.
+        The future raises ImageError if the file cannot be read, and TooManyPixelsError if it is too large. If it is
+        cancelled before its turn, it is skipped.
         """
         job = _Job(recognizer, upload)
         self._count(1)
@@ -76,11 +76,11 @@ class Pipeline:
         return job.future
 
     def run(self, function: Callable[[], R], pixels: int) -> Future[R]:
-        """Other work on an image, in the threads for images of so many pixels."""
+        """Run other work on an image, in the threads for images of this size."""
         return (self._large if pixels > LARGE_PIXELS else self._threads).submit(function)
 
     def close(self) -> None:
-        """Finish what was accepted, and stop."""
+        """Finish accepted work, then stop."""
         self._threads.shutdown()
         self._large.shutdown()
         self._ready.put(None)
@@ -91,7 +91,7 @@ class Pipeline:
             self._locating += change
 
     def _measure(self, job: _Job) -> None:
-        """Locate the faces here, or where large images are."""
+        """Locate the faces in this thread, or in the one for large images."""
         try:
             if job.future.cancelled():
                 return
@@ -121,7 +121,7 @@ class Pipeline:
             if 0 < len(job.located.faces) <= BATCH:
                 self._ready.put(job)
                 return
-            (prediction,) = job.recognizer.classify([job.located])  # none, or so many that others would wait
+            (prediction,) = job.recognizer.classify([job.located])  # none, or more than a batch
             job.future.set_result(prediction)
         except Exception as error:
             job.future.set_exception(_named(error, job.upload))
@@ -135,7 +135,7 @@ class Pipeline:
                 _classify(recognizer, [job for job in batch if id(job.recognizer.engine) == engine])
 
     def _gather(self, first: _Job) -> list[_Job]:
-        """The images that are ready, and those that will be in a moment."""
+        """The images that are ready, and those that soon will be."""
         batch, faces, until = [first], _faces(first), time.monotonic() + LONGEST_WAIT_S
         while faces < BATCH:
             try:
@@ -167,7 +167,7 @@ def _classify(recognizer: Recognizer, jobs: Iterable[_Job]) -> None:
 
 
 def _named(error: Exception, upload: Upload) -> Exception:
-    """An error that begins with the client's name for the file."""
+    """The error with the client's file name in front."""
     if not isinstance(error, ImageError):
         return error
     return type(error)(f"{upload.name}: {str(error).removeprefix('the image: ')}")

@@ -1,4 +1,4 @@
-"""HTTP/1.1 as uvicorn speaks it, with time limits on headers and on reading, and errors of the service's shape."""
+"""uvicorn's HTTP/1.1 protocol with time limits on headers and on reading, and errors in the service's format."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 LONGEST_HEADERS_S = 15.0
-"""Seconds for the headers of a request; uvicorn alone would wait for ever."""
+"""Seconds for the headers of a request; uvicorn itself would wait forever."""
 
 LONGEST_STALL_S = 60.0
-"""Seconds for which a client may leave an answer unread; uvicorn alone would wait for ever."""
+"""Seconds for which a client may leave a response unread; uvicorn itself would wait forever."""
 
 REFUSED_FOR_S = 1.0
-"""Seconds for which more is read and dropped after what is no HTTP: a client that is cut off sees no answer."""
+"""Seconds for which input is read and discarded after malformed HTTP: a client that is cut off sees no response."""
 
 FIRST_REQUEST_S = 1.0
-"""Seconds that a new connection has for its request when the service stops: it was accepted, and the request is on its
-way. Uvicorn alone would close it unanswered."""
+"""Seconds that a new connection has for its request when the service stops: it was accepted, so a request may be on
+its way. uvicorn itself would close it without a response."""
 
 
 class Protocol(H11Protocol):
@@ -37,7 +37,7 @@ class Protocol(H11Protocol):
         self._watch()
 
     def data_received(self, data: bytes) -> None:
-        """Read on; headers that have begun must end in time."""
+        """Handle received data; headers must be complete in time."""
         if self._refused:
             return
         super().data_received(data)
@@ -46,7 +46,7 @@ class Protocol(H11Protocol):
         self._watch()
 
     def shutdown(self) -> None:
-        """Answer what was asked, then close."""
+        """Complete the current request, then close."""
         if self.cycle or self._refused:
             super().shutdown()
         else:
@@ -54,25 +54,25 @@ class Protocol(H11Protocol):
             self.loop.call_later(FIRST_REQUEST_S, self._close_unasked)
 
     def pause_writing(self) -> None:
-        """Wait until the client reads; the connection of one that does not is cut, as closing it would wait too."""
+        """Wait until the client reads; if it does not, abort the connection, because closing it would wait too."""
         super().pause_writing()
         self._stalled = self.loop.call_later(LONGEST_STALL_S, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """Go on with the answer."""
+        """Continue the response."""
         if self._stalled:
             self._stalled.cancel()
         super().resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the clocks."""
+        """Cancel the timers."""
         self._unwatch()
         if self._stalled:
             self._stalled.cancel()
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP, or has too long headers."""
+        """Respond to malformed HTTP, or to headers that are too long."""
         if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             self.transport.close()
             return

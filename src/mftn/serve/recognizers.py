@@ -1,4 +1,4 @@
-"""The networks and detectors that requests name, loaded once."""
+"""The networks and detectors that requests choose, loaded once."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from mftn.serve.refusals import RefusedError
 from mftn.serve.settings import Settings
 
 MOST_DETECTORS = 8
-"""Detectors that are kept: one for each detector, score and size that requests name."""
+"""Detectors that are kept: one per combination of detector, score and size that requests choose."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What a request may choose; None for the server's own.
+    """What a request may choose; None for the server's default.
 
     Attributes:
         model: Name of an installed model; never a path.
@@ -40,13 +40,13 @@ class Choice:
 
 
 class Recognizers:
-    """Loads what requests name, and keeps it. Threads may share it.
+    """Loads what requests choose, and keeps it. Thread-safe.
 
     Args:
-        settings: The server's own choices.
+        settings: The server's defaults.
 
     Attributes:
-        default: What clients call the server's own model: a name, or a file's name without its folder.
+        default: Name of the server's default model for clients; of a file, its name without the folder.
         names: The installed models.
     """
 
@@ -58,7 +58,7 @@ class Recognizers:
         self.names = [card.name for card in list_models()]
 
     def get(self, choice: Choice) -> Recognizer:
-        """The recognizer for a request; the first time this takes up to a second.
+        """The recognizer for a request; loading it takes up to a second the first time.
 
         Raises:
             RefusedError: 422, there is no such model.
@@ -75,7 +75,7 @@ class Recognizers:
             return Recognizer(self._engine(name, choice.flip), self._detector(detector, score, size))
 
     def warm_up(self) -> Recognizer:
-        """Load the server's own model and run it once, so that the first request does not wait."""
+        """Load the server's default model and run it once, so that the first request does not wait."""
         recognizer = self.get(Choice())
         crop = np.zeros((1, *recognizer.engine.spec.size, 3), np.uint8)
         recognizer.engine.probabilities(crop)

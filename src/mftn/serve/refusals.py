@@ -1,4 +1,4 @@
-"""Why a request is refused: one shape for every error."""
+"""Refused requests: one format for every error."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from starlette.responses import JSONResponse
 
 
 class RefusedError(Exception):
-    """A request that is not answered, and why.
+    """A request is refused.
 
     Args:
-        status: Of HTTP.
+        status: HTTP status.
         code: One word for programs, such as too_large.
         message: What is wrong and what to do, for people.
-        headers: More headers of the answer.
+        headers: Additional response headers.
     """
 
     def __init__(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
@@ -22,7 +22,7 @@ class RefusedError(Exception):
         self.status, self.code, self.message, self.headers = status, code, message, dict(headers or {})
 
     def response(self, request_id: str) -> JSONResponse:
-        """The answer: {"error": {"code": …, "message": …, "request_id": …}}."""
+        """The response: {"error": {"code": …, "message": …, "request_id": …}}."""
         error = {"code": self.code, "message": self.message, "request_id": request_id}
         return JSONResponse({"error": error}, self.status, self.headers)
 
@@ -33,5 +33,5 @@ def busy(message: str) -> RefusedError:
 
 
 def too_large(message: str) -> RefusedError:
-    """413."""
+    """413: larger than a limit."""
     return RefusedError(413, "too_large", message)

@@ -1,6 +1,6 @@
-"""What requests may ask and what answers look like, for checking and for the API's description.
+"""Models of requests and responses, for validation and for the API description.
 
-The answers are `Prediction.to_dict`; the tests compare them with these models.
+Predictions are written by `Prediction.to_dict`; the tests compare it with these models.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from mftn.faces import SMALLEST_SIZE, DetectorName
 
 
 class PredictionOptions(BaseModel):
-    """What a request may choose, as query parameters."""
+    """Query parameters of all predictions."""
 
     model_config = ConfigDict(extra="forbid")
 
     model: str | None = Field(None, max_length=200, description="name of an installed model (GET v1/models)")
-    detector: DetectorName | None = Field(None, description="finds faces; none takes each image as one face crop")
+    detector: DetectorName | None = Field(None, description="face detector; none treats each image as one face crop")
     min_score: float | None = Field(None, ge=0, le=1, description="lowest detector score of a face")
     detect_size: int | None = Field(
         None, ge=SMALLEST_SIZE, le=100_000, description="largest size in pixels at which images are searched for faces"
@@ -27,26 +27,26 @@ class PredictionOptions(BaseModel):
 
 
 class ImageOptions(PredictionOptions):
-    """Of images."""
+    """Query parameters for images."""
 
     flip: bool = Field(True, description="average with the horizontal flip: more accurate, twice the network's work")
 
 
 class PredictOptions(ImageOptions):
-    """Of v1/predict."""
+    """Query parameters of v1/predict."""
 
     format: Literal["json", "jsonl", "csv"] = Field("json", description="as `mftn predict --format` writes it")
 
 
 class AnnotateOptions(ImageOptions):
-    """Of v1/annotate."""
+    """Query parameters of v1/annotate."""
 
     top: int = Field(3, ge=1, le=8, description="expressions shown per face")
-    format: Literal["png", "jpeg"] = Field("png", description="of the answer")
+    format: Literal["png", "jpeg"] = Field("png", description="of the annotated copy")
 
 
 class VideoOptions(PredictionOptions):
-    """Of v1/video."""
+    """Query parameters of v1/video."""
 
     start: float = Field(0.0, ge=0, allow_inf_nan=False, description="timestamp in seconds of the first frame")
     end: float | None = Field(None, ge=0, allow_inf_nan=False, description="timestamp in seconds of the last frame")
@@ -107,7 +107,7 @@ class ErrorBody(BaseModel):
 
 
 class ErrorAnswer(BaseModel):
-    """The answer to every request that is refused."""
+    """The response to every refused request."""
 
     error: ErrorBody
 
@@ -132,7 +132,7 @@ class ModelsAnswer(BaseModel):
 
 
 class LimitsAnswer(BaseModel):
-    """What the server takes on."""
+    """The server's limits."""
 
     upload: int
     pixels: int
@@ -146,6 +146,6 @@ class AboutAnswer(BaseModel):
 
     version: str
     colours: dict[str, str]
-    columns: list[str] = Field(description="of CSV")
-    video: bool = Field(description="whether v1/video is there")
+    columns: list[str] = Field(description="of the CSV format")
+    video: bool = Field(description="whether v1/video is available")
     limits: LimitsAnswer

@@ -1,4 +1,4 @@
-"""The process: one socket, one server, an end that answers what was accepted."""
+"""The server process: one socket, one server, and a shutdown that completes accepted requests."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ WAITING_CONNECTIONS = 1024
 
 
 def open_socket(host: str, port: int) -> socket.socket:
-    """A socket that listens.
+    """A listening socket.
 
     Args:
         host: Name or address.
-        port: 0 for any that is free.
+        port: 0 for any free port.
 
     Raises:
         ConfigError: The port is taken, or the address is not this machine's.
@@ -31,34 +31,35 @@ def open_socket(host: str, port: int) -> socket.socket:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except (socket.gaierror, UnicodeError) as error:
-        raise ConfigError(f"--host {host}: no such address ({error}); 127.0.0.1 serves this machine alone") from error
+        raise ConfigError(f"--host {host}: no such address ({error}); use 127.0.0.1 for this machine only") from error
     listener = socket.socket(family, kind, protocol)
     try:
-        if sys.platform != "win32":  # there it would share a port that is taken
+        if sys.platform != "win32":  # there it would share a port that is in use
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
         listener.listen(WAITING_CONNECTIONS)
     except OSError as error:
         listener.close()
         if error.errno == errno.EADDRINUSE:
-            raise ConfigError(f"--port {port} is taken: stop what listens there, or give another --port") from error
+            message = f"--port {port} is in use: stop the program that listens there, or choose another --port"
+            raise ConfigError(message) from error
         raise ConfigError(f"--host {host} --port {port}: cannot listen there ({error.strerror})") from error
     return listener
 
 
 def serve(settings: Settings, listener: socket.socket) -> None:
-    """Serve until SIGTERM or Ctrl-C; requests that were accepted are answered first.
+    """Serve until SIGTERM or Ctrl-C; accepted requests are completed first.
 
     Args:
-        settings: How.
-        listener: Where; it is closed at the end.
+        settings: Settings of the service.
+        listener: The listening socket; it is closed at the end.
 
     Raises:
         MFTNError: The model cannot be loaded.
     """
     with ThreadPoolExecutor(1) as pool:
         loading = pool.submit(_load, settings)
-        import uvicorn  # while the model is loaded: each takes half a second
+        import uvicorn  # imported while the model loads: each takes half a second
 
         from mftn.serve.access import JsonLines
         from mftn.serve.app import create_app
@@ -76,7 +77,7 @@ def serve(settings: Settings, listener: socket.socket) -> None:
         timeout_keep_alive=30,
         timeout_graceful_shutdown=int(settings.limits.seconds) + 5,
     )
-    before = signal.signal(signal.SIGTERM, _stay)  # uvicorn raises its signal again when it has stopped
+    before = signal.signal(signal.SIGTERM, _stay)  # uvicorn raises the signal again after it has stopped
     try:
         uvicorn.Server(config).run(sockets=[listener])
     except KeyboardInterrupt:
@@ -100,7 +101,7 @@ def _log_with(formatter: logging.Formatter) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(formatter)
     levels = {"": logging.WARNING, "mftn.serve": logging.INFO, "uvicorn": logging.WARNING, "asyncio": logging.ERROR}
-    levels["python_multipart"] = logging.ERROR  # it warns of malformed bodies, which the line of the request says
+    levels["python_multipart"] = logging.ERROR  # it warns of malformed bodies, which the request's log line shows
     for name, level in levels.items():
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False

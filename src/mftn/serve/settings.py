@@ -1,4 +1,4 @@
-"""What the service is started with."""
+"""Settings of the service."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ MEGABYTE = 1_000_000
 
 @dataclass(frozen=True)
 class Limits:
-    """What the service takes on; more is refused.
+    """Limits of the service; requests beyond them are refused.
 
     Attributes:
-        upload: Bytes of a request's body; videos have a limit of their own.
+        upload: Bytes of a request's body; videos have a separate limit.
         pixels: Pixels of an image.
-        files: Images of a request.
-        waiting: Requests at once; the next gets 503.
-        held: Bytes of all bodies at once; the next gets 503.
+        files: Images per request.
+        waiting: Concurrent requests; further ones get 503.
+        held: Total bytes of all bodies in memory; further requests get 503.
         upload_seconds: Time that an upload may take.
-        seconds: Time of a request, from its first byte to its answer; videos have a limit of their own.
+        seconds: Time of a request, from its first byte to its response; videos have a separate limit.
         video: Bytes of a video, which is held in memory.
         video_upload_seconds: Time that the upload of a video may take.
         video_seconds: Seconds of a video that are processed.
-        video_work_seconds: Time that a video may take.
-        videos: Videos at once; the next gets 503.
+        video_work_seconds: Time that processing a video may take.
+        videos: Videos processed at once; further ones get 503.
     """
 
     upload: int = 20 * MEGABYTE
@@ -45,20 +45,20 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How the service predicts, whom it answers, and its limits.
+    """How the service predicts, who may use it, and its limits.
 
     Attributes:
         model: Name of an installed model, or an exported file; the default model if None.
         detector: As in `mftn.load`, like the next four.
-        min_score: None for the detector's own.
+        min_score: None for the detector's default.
         detect_size: None to choose by the image's size.
         engine: Runs the network.
         threads: Processor threads of the network and of a detection; 0 for all cores.
         workers: Threads that read and detect; 0 for one per core.
-        api_key: Asked of every request but health; None for no key.
-        cors: Origins whose pages may read the answers.
+        api_key: Key required for every request except the health checks; None for no key.
+        cors: Origins whose pages may use the service.
         root_path: The path under which a proxy serves this.
-        limits: What is refused.
+        limits: Limits beyond which requests are refused.
     """
 
     model: str | None = None

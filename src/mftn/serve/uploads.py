@@ -1,4 +1,4 @@
-"""Bodies of requests, held in memory within limits that are checked while they are read."""
+"""Request bodies, held in memory; limits are checked while they are read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from starlette.requests import Request
 from mftn.serve.refusals import RefusedError, busy, too_large
 
 LONGEST_NAME = 255
-"""Characters of a file's name that are kept."""
+"""Characters of a file name that are kept."""
 
 LARGEST_PART_HEADERS = 8192
 """Bytes of the headers of one part of a multipart body."""
@@ -25,7 +25,7 @@ class Upload:
     """A file that a client sent.
 
     Attributes:
-        name: As the client calls it; it is text in an answer and never a path.
+        name: The client's name for it; only returned as text, never used as a path.
         content: Its bytes.
     """
 
@@ -34,7 +34,7 @@ class Upload:
 
 
 class Gate:
-    """Counts the requests that are worked on and the bytes of their bodies; above a limit it refuses the next.
+    """Counts requests in progress and the bytes of their bodies; refuses requests above a limit.
 
     Args:
         requests: Most requests at once.
@@ -47,13 +47,13 @@ class Gate:
 
     @contextmanager
     def admit(self) -> Iterator[Body]:
-        """One request, for as long as the block.
+        """Admit one request for the duration of the block.
 
         Raises:
-            RefusedError: 503, there are too many.
+            RefusedError: 503, there are too many requests.
         """
         if self.requests >= self._most:
-            raise busy(f"{self.requests} requests are waiting already; try again in a moment")
+            raise busy(f"{self.requests} requests are already waiting; try again in a moment")
         self.requests += 1
         body = Body(self)
         try:
@@ -63,13 +63,13 @@ class Gate:
             self.held -= body.size
 
     def take(self, size: int) -> None:
-        """Hold more bytes.
+        """Count more bytes.
 
         Raises:
-            RefusedError: 503, there are too many.
+            RefusedError: 503, there are too many bytes.
         """
         if self.held + size > self._largest:
-            raise busy("the uploads of other requests fill the memory for uploads; try again in a moment")
+            raise busy("other uploads fill the memory for uploads; try again in a moment")
         self.held += size
 
 
@@ -77,7 +77,7 @@ class Body:
     """The body of one request.
 
     Attributes:
-        size: Bytes that were read so far.
+        size: Bytes read so far.
     """
 
     def __init__(self, gate: Gate) -> None:
@@ -85,7 +85,7 @@ class Body:
         self.size = 0
 
     async def files(self, request: Request, limit: int, most: int, seconds: float) -> list[Upload]:
-        """The files of a multipart body, or a body that is a file itself.
+        """The files of a multipart body, or the body itself as one file.
 
         Args:
             request: The request.
@@ -94,7 +94,7 @@ class Body:
             seconds: Most seconds.
 
         Raises:
-            RefusedError: It is larger, slower, malformed, or holds no file.
+            RefusedError: The body is too large, too slow or malformed, or contains no file.
         """
         kind, parameters = parse_options_header(request.headers.get("content-type"))
         chunks = self._chunks(request, limit)
@@ -107,7 +107,7 @@ class Body:
         except TimeoutError as error:
             raise RefusedError(408, "too_slow", f"the upload took more than {seconds:g} seconds") from error
         if not files or not any(file.content for file in files):
-            raise RefusedError(400, "no_file", "no file came; send one as the body, or several as multipart/form-data")
+            raise RefusedError(400, "no_file", "no file sent; send one as the body, or several as multipart/form-data")
         return files
 
     async def _chunks(self, request: Request, limit: int) -> AsyncIterator[bytes]:
@@ -126,7 +126,7 @@ class Body:
 async def _parts(chunks: AsyncIterator[bytes], boundary: bytes, most: int) -> list[Upload]:
     """The files of a multipart body."""
     if not boundary:
-        message = "Content-Type names no boundary; leave this header to the library that writes the body"
+        message = "Content-Type has no boundary; let the library that writes the body set this header"
         raise RefusedError(400, "bad_multipart", message)
     collected = _Parts(most)
     try:
@@ -153,7 +153,7 @@ async def _parts(chunks: AsyncIterator[bytes], boundary: bytes, most: int) -> li
 
 
 class _Parts:
-    """What the parser of multipart bodies calls; parts without a file name are passed over."""
+    """Callbacks of the multipart parser; parts without a file name are skipped."""
 
     def __init__(self, most: int) -> None:
         self.most, self.complete = most, False

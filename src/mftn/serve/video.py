@@ -1,4 +1,4 @@
-"""Videos in, a line of JSON for each frame out, as they are ready; the video stays in memory."""
+"""Videos as requests, one line of JSON per frame as responses; the video is held in memory."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ from mftn.types import Prediction
 from mftn.video import Clip
 
 LAST_LINES_S = 60.0
-"""Seconds that a client has to read what is left when the time for the work on its video is over."""
+"""Seconds that a client has to read the remaining lines after the processing time of its video is over."""
 
 
 class Film:
-    """A video on its way through the tracker.
+    """A video being processed.
 
     Args:
         upload: The file.
         recognizer: Detects and classifies.
-        options: What the request chose.
-        limits: Where it is cut off.
-        threads: Where the work is done.
+        options: The request's options.
+        limits: Limits at which it is cut off.
+        threads: Executor of the work.
 
     Raises:
-        ImageError: It is no video.
+        ImageError: It is not a video.
         MissingExtraError: PyAV is not installed.
     """
 
@@ -70,14 +70,14 @@ class Film:
         self._predictions = self._recognise()
 
     async def __aiter__(self) -> AsyncIterator[Prediction]:
-        """The predictions; what ends the video too early is the error of the last."""
+        """The predictions; if the video ends too early, the last one has the reason as its error."""
         loop = asyncio.get_running_loop()
         while (prediction := await loop.run_in_executor(self._threads, next, self._predictions, None)) is not None:
             yield prediction
 
     def close(self) -> None:
-        """Let go of the video, once the work on a frame has ended."""
-        self._until = float("-inf")  # nobody waits for the frames any more, nor for those before the start
+        """Release the video after the current frame."""
+        self._until = float("-inf")  # stop decoding, even before the first frame
         self._threads.submit(self._clip.close)
 
     def _recognise(self) -> Iterator[Prediction]:
@@ -105,10 +105,10 @@ class Film:
 
 
 class Films:
-    """The videos that are worked on.
+    """The videos in progress.
 
     Args:
-        limits: How many, and how long.
+        limits: How many videos, and how long.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -117,13 +117,13 @@ class Films:
 
     @contextmanager
     def seat(self) -> Iterator[None]:
-        """Room for one video, from its upload to its last line.
+        """Reserve a place for one video, from its upload to its last line.
 
         Raises:
-            RefusedError: 503, there is none.
+            RefusedError: 503, there is no place left.
         """
         if self._seated >= self._limits.videos:
-            raise busy(f"{self._seated} videos are worked on already; try again later")
+            raise busy(f"already processing as many videos as the server allows ({self._seated}); try again later")
         self._seated += 1
         try:
             yield
@@ -131,10 +131,10 @@ class Films:
             self._seated -= 1
 
     async def open(self, upload: Upload, recognizer: Recognizer, options: VideoOptions) -> Film:
-        """A video that was uploaded.
+        """Open an uploaded video.
 
         Raises:
-            RefusedError: It is none, or PyAV is not installed.
+            RefusedError: It is not a video, or PyAV is not installed.
         """
         loop = asyncio.get_running_loop()
         try:
@@ -147,18 +147,18 @@ class Films:
             raise RefusedError(501, "no_videos", str(error)) from error
 
     def close(self) -> None:
-        """Finish the work on a frame."""
+        """Finish the current frame, then stop."""
         self._threads.shutdown(cancel_futures=True)
 
 
 class FilmAnswer(StreamingResponse):
-    """The lines of a film, which is let go when they are sent, or when the client leaves or reads too slowly.
+    """The lines of a film, which is released when they are sent, or if the client disconnects or reads too slowly.
 
     Args:
         film: The film.
-        held: What is let go along with it.
-        metrics: What is counted.
-        seconds: Time for the work on the film; the client has LAST_LINES_S more to read.
+        held: Resources released with it.
+        metrics: The counters to update.
+        seconds: Processing time of the film; the client has LAST_LINES_S more to read.
     """
 
     def __init__(self, film: Film, held: ExitStack, metrics: Metrics, seconds: float) -> None:
@@ -166,7 +166,7 @@ class FilmAnswer(StreamingResponse):
         self._film, self._held, self._metrics, self._seconds = film, held, metrics, seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send them.
+        """Send the lines.
 
         Raises:
             ClientDisconnect: The client did not read them in time; its connection is to be closed.

@@ -11,7 +11,7 @@ export class Refused extends Error {
 
 const RETRIES = 5;
 
-/** The response; busy servers are asked again after the time that they name. Throws Refused, or AbortError. */
+/** The response; retries a busy server after the time in Retry-After. Throws Refused, or AbortError. */
 export async function ask(path, { query = {}, body, signal, retries = RETRIES } = {}) {
   const address = path + (Object.keys(query).length ? `?${new URLSearchParams(query)}` : "");
   for (let attempt = 0; ; attempt += 1) {
@@ -49,7 +49,7 @@ function pause(milliseconds, signal) {
   });
 }
 
-/** The lines of a streamed JSONL answer, parsed. */
+/** The lines of a streamed JSONL response, parsed. */
 export async function* lines(response) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";

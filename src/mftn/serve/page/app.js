@@ -1,4 +1,4 @@
-// Starts the page: words, tabs, options, and the three parts.
+// Starts the page: text, tabs, options, and the three panels.
 import { ask } from "./api.js";
 import { startCamera, stopCamera } from "./camera.js";
 import { paragraph } from "./faces.js";
@@ -64,7 +64,7 @@ async function startOptions() {
   showThreshold();
 }
 
-/** Files that are dropped or pasted anywhere; what they are decides where they go. */
+/** Files dropped or pasted anywhere; their type decides which panel gets them. */
 function startDrops() {
   const take = (files) => {
     const video = [...files].find((file) => file.type.startsWith("video/"));

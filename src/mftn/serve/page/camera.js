@@ -5,15 +5,15 @@ import { query, shown } from "./state.js";
 import { say, sayError } from "./strings.js";
 
 const SIDE = 480; // pixels of the longer side of a frame that is sent
-const IN_FLIGHT = 2; // frames on their way at once
+const IN_FLIGHT = 2; // frames in flight at once
 const BOX_TIME = 40; // milliseconds in which a box moves most of its way
 const SHARE_TIME = 300; // milliseconds over which probabilities are averaged
-const RATE_TIME = 2000; // milliseconds over which the rate is counted
+const RATE_TIME = 2000; // milliseconds over which the frame rate is measured
 const OPTIONS = { flip: "false", detect_size: "320" };
 
 const $ = (id) => document.getElementById(id);
 
-let live = null; // {stream, stop} from the start until the end; the stream comes when the reader allows it
+let live = null; // {stream, stop} while running; the stream is set once the user allows it
 let layer;
 
 export function startCamera() {
@@ -47,7 +47,7 @@ async function start() {
     for (let number = 0; number < IN_FLIGHT; number += 1) send(mine);
     requestAnimationFrame(() => animate(mine, performance.now()));
   } catch (error) {
-    if (mine !== live) return undefined; // what stopped it has said why
+    if (mine !== live) return undefined; // whatever stopped it has shown the reason
     stopCamera();
     const key = { NotAllowedError: "cameraDenied", NotFoundError: "cameraMissing", NotReadableError: "cameraBusy" };
     showMessage(key[error.name] ? say(key[error.name]) : sayError(error));
@@ -75,7 +75,7 @@ function release(session) {
   for (const track of session.stream?.getTracks() ?? []) track.stop();
 }
 
-/** Send frames one after another; each answer sends the next. */
+/** Send frames one after another; each response triggers the next. */
 async function send(session) {
   const view = $("camera-view");
   const canvas = document.createElement("canvas");
@@ -106,7 +106,7 @@ async function send(session) {
   }
 }
 
-/** Give each new face the place and the shares of the nearest one before, from which it moves. */
+/** Give each new face the box and probabilities of the nearest previous one, from which it moves. */
 function follow(session, prediction) {
   const { width, height } = prediction;
   const before = [...session.faces];

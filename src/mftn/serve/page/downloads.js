@@ -1,4 +1,4 @@
-// Files that the page makes for the reader.
+// Files that the page offers for download.
 import { shown, state } from "./state.js";
 
 const POINTS = ["left_eye", "right_eye", "nose", "left_mouth", "right_mouth"];
@@ -13,17 +13,17 @@ export function save(name, content, type) {
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }
 
-/** Predictions as v1/predict answers them, with the faces that are shown. */
+/** Predictions in the format of v1/predict, with the faces that are shown. */
 export function asJson(predictions) {
   return JSON.stringify({ predictions: predictions.map(visible) }, null, 1);
 }
 
-/** One prediction a line. */
+/** One prediction per line. */
 export function asJsonl(predictions) {
   return predictions.map((prediction) => `${JSON.stringify(visible(prediction))}\n`).join("");
 }
 
-/** One row a face, with the columns of `mftn predict --format csv`, which the server names. */
+/** One row per face, with the columns of `mftn predict --format csv`, as listed by the server. */
 export function asCsv(predictions) {
   const columns = state.about.columns;
   const rows = predictions.map(visible).flatMap((prediction) =>

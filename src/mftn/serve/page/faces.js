@@ -2,9 +2,9 @@
 import { expressionName, percent, say } from "./strings.js";
 import { state } from "./state.js";
 
-const CROWD = 12; // from so many faces a label is shown for the chosen one only
+const CROWD = 12; // with this many faces, only the selected one has a label
 
-/** Buttons over a stage: one per face, found by pointer, touch and keyboard. */
+/** Buttons over a stage: one per face, reachable by pointer, touch and keyboard. */
 export class FaceLayer {
   /** `choose(face)` is called for a face that is pointed at, tapped or focused. */
   constructor(element, choose) {
@@ -14,7 +14,7 @@ export class FaceLayer {
     this.chosen = 0;
   }
 
-  /** Draw faces of an image of so many pixels. */
+  /** Draw the faces of an image of this size. */
   draw(faces, width, height) {
     while (this.buttons.length > faces.length) this.buttons.pop().remove();
     while (this.buttons.length < faces.length) this.buttons.push(this.make(this.buttons.length));
@@ -77,7 +77,7 @@ export function title(face, number) {
     : say("personFace", { number: face.track, ...values });
 }
 
-/** The bars of a face, in the package's order so that they stay where they are; kept elements are filled again. */
+/** The bars of a face, in the package's order so that they do not move; existing elements are reused. */
 export function drawBars(element, face, number = 0, empty = say("selectFace")) {
   if (!face) {
     element.replaceChildren(paragraph(empty, "quiet"));

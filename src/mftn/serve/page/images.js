@@ -1,4 +1,4 @@
-// Photographs: chosen, dropped or pasted; two at a time to the server; a card each.
+// Photographs: chosen, dropped or pasted; sent to the server two at a time; one card each.
 import { ask } from "./api.js";
 import { asCsv, asJson, save } from "./downloads.js";
 import { drawBars, FaceLayer, paragraph } from "./faces.js";
@@ -47,7 +47,7 @@ export function addFiles(files) {
 
 function again() {
   for (const card of cards) {
-    if (!queue.includes(card) && card.state !== "working") wait(card); // one at work waits again when it is done
+    if (!queue.includes(card) && card.state !== "working") wait(card); // one in progress is queued again when it is done
   }
   cancelled = false;
   next();

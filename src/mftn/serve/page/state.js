@@ -1,4 +1,4 @@
-// What all parts of the page share: the server's description, the model and the threshold that were chosen.
+// State shared by all parts of the page: the server's description, the selected model and threshold.
 export const state = { about: null, model: null, threshold: 0.5 };
 
 const listeners = [];
@@ -13,7 +13,7 @@ export function change(what, value) {
   for (const listener of listeners) listener(what);
 }
 
-/** The query of every request: the model that was chosen. */
+/** The query of every request: the selected model. */
 export function query(more = {}) {
   return state.model ? { model: state.model, ...more } : more;
 }

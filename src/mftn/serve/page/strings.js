@@ -1,13 +1,13 @@
-// Every word of the page. Another language is another file like this one; {name} is filled in.
+// All text of the page. To translate it, replace this file; {name} is filled in.
 export const strings = {
   title: "Facial expressions",
-  skip: "Skip to the content",
-  modes: "What to look at",
+  skip: "Skip to content",
+  modes: "Input",
   tabImages: "Photographs",
   tabCamera: "Camera",
   tabVideo: "Video",
   model: "Model",
-  threshold: "Face score from",
+  threshold: "Minimum face score",
   themeDark: "Dark",
   themeLight: "Light",
   themeToDark: "Switch to dark colours",
@@ -15,7 +15,7 @@ export const strings = {
 
   drop: "Drop photographs here, or paste one",
   choose: "Choose photographs",
-  dropHint: "They stay on the machine that serves this page, in memory, until they are answered.",
+  dropHint: "They stay in the memory of the machine that serves this page until they are processed.",
   progress: "Progress",
   results: "Results",
   working: "{done} of {all} photographs",
@@ -36,69 +36,69 @@ export const strings = {
   noFaceShown: "No face reaches this score.",
   faces: "{count} faces",
   oneFace: "1 face",
-  noPreview: "This browser cannot show the format; the faces are where the boxes are.",
+  noPreview: "This browser cannot display this format; the boxes show where the faces are.",
   facesIn: "Faces in {name}",
   face: "Face {number}: {expression} {share}",
   person: "Person {number}",
   personFace: "Person {number}: {expression} {share}",
   score: "face score {score}",
-  selectFace: "Point at a face, tap it or tab to it for its expressions.",
+  selectFace: "Point at, tap or tab to a face to see its expressions.",
 
   cameraLead: "See expressions live",
   cameraStart: "Start the camera",
   cameraStop: "Stop the camera",
-  cameraHint: "Frames go to this page's own server, and nowhere else. Nothing is kept.",
-  cameraRate: "{rate} frames a second · {delay} ms",
+  cameraHint: "Frames are sent only to this page's own server. Nothing is stored.",
+  cameraRate: "{rate} frames per second · {delay} ms",
   cameraStarting: "Starting …",
-  cameraDenied: "The browser may not use the camera. Allow it for this page, then start again.",
+  cameraDenied: "Camera access is blocked. Allow it for this page, then start again.",
   cameraMissing: "No camera was found. Connect one, then start again.",
   cameraBusy: "The camera cannot be opened; another program may be using it.",
-  cameraInsecure: "Browsers give the camera to pages on this machine or over HTTPS only. Open the page at http://localhost or behind HTTPS.",
+  cameraInsecure: "Browsers allow the camera only for pages on this machine or over HTTPS. Open the page at http://localhost or over HTTPS.",
 
   videoDrop: "Drop a video here",
   videoChoose: "Choose a video",
   videoHint: "Up to {size} and {minutes} minutes. It is held in memory while it is processed.",
-  videoMissing: "This server reads no videos: install mftn with the extra “video” and start it again.",
+  videoMissing: "This server cannot read videos: install mftn with the extra “video” and restart it.",
   videoSending: "Sending the video …",
   videoWorking: "{time} of {length}: {faces} faces in {frames} frames",
   videoDone: "{frames} frames, {people} people",
   videoCancelled: "Cancelled; {frames} frames are done",
   videoNoPlay: "This browser cannot play the file; its timeline is below.",
   people: "People in the video",
-  timeline: "Timeline of expressions; arrow keys move in it",
+  timeline: "Timeline of expressions; move with the arrow keys",
   timelineAt: "{time}: {expression}",
   timelineNobody: "{time}: not seen",
 
-  notice: "An expression is what a face looks like to others. It does not tell what somebody feels, thinks or intends.",
+  notice: "An expression is what a face looks like to others. It does not reveal what a person feels, thinks or intends.",
   limitsLink: "Limits and law",
-  apiLink: "For programs",
+  apiLink: "API",
   close: "Close",
   limitsTitle: "Limits and law",
   limits: [
     "This describes what a face in an image looks like to raters who saw the same pixels. Whether faces reveal emotions at all is disputed among psychologists.",
-    "Made for describing visible expressions in bulk: research on perceived expression, sorting photographs, comparing networks.",
-    "Not for decisions about people – hiring, schooling, policing, insurance, border control, health – nor for watching people who have not agreed to it.",
-    "It fails more often on faces turned far aside, covered, blurred, dark or below about 20 pixels. Contempt and disgust are often missed; quiet sadness and neutral are confused. Accuracy by age, skin tone and culture has not been measured.",
-    "In the European Union, Regulation (EU) 2024/1689, Article 5(1)(f), prohibits inferring emotions of people at work and in education, except for medical or safety reasons; Article 50(3) obliges users of emotion recognition to inform the people exposed to it. A photograph of a person, and what is derived from it, is personal data under the General Data Protection Regulation. Other countries have other rules. This is no legal advice.",
-    "The page docs/limits.md of the package says more.",
+    "Intended for describing visible expressions in bulk: research on perceived expression, sorting photographs, comparing networks.",
+    "Not for decisions about people – hiring, schooling, policing, insurance, border control, health – nor for monitoring people who have not agreed to it.",
+    "It fails more often on faces turned far to the side, covered, blurred, dark or below about 20 pixels. Contempt and disgust are often missed; quiet sadness and neutral are confused. Accuracy by age, skin tone and culture has not been measured.",
+    "In the European Union, Regulation (EU) 2024/1689, Article 5(1)(f), prohibits inferring emotions of people at work and in education, except for medical or safety reasons; Article 50(3) obliges users of emotion recognition to inform the people exposed to it. A photograph of a person, and what is derived from it, is personal data under the General Data Protection Regulation. Other countries have other rules. This is not legal advice.",
+    "See docs/limits.md in the repository for more.",
   ],
 
-  // What the server refuses, by its code. A code that is missing here is shown in the server's own words.
+  // Error messages by the server's error code. For other codes, the server's own message is shown.
   errors: {
-    not_an_image: "This is not an image that can be read. JPEG, PNG, WebP, GIF, TIFF and a few others can.",
-    no_reader: "This server cannot read the format: {message}",
+    not_an_image: "This file is not a readable image. JPEG, PNG, WebP, GIF, TIFF and a few other formats are.",
+    no_reader: "This server cannot read this format: {message}",
     damaged: "The image is damaged or incomplete: {message}",
     too_large: "Too large: {message}",
     too_slow: "The upload took too long. Is the connection slow?",
     timeout: "This took longer than the server allows; try a smaller image.",
     busy: "The server is busy; try again in a moment.",
     no_file: "The file is empty.",
-    no_key: "The server asks for its key. Reload the page and give it as the password.",
-    other_site: "The server refuses pages of other sites.",
-    not_a_video: "This is not a video that can be read: {message}",
-    offline: "The server does not answer. Is it still running?",
-    too_large_here: "{size} is more than this server takes ({limit}).",
-    too_many_here: "Only {limit} files at once.",
+    no_key: "The server requires a key. Reload the page and enter it as the password.",
+    other_site: "The server refuses requests from other sites.",
+    not_a_video: "This file is not a video that can be read: {message}",
+    offline: "The server does not respond. Is it still running?",
+    too_large_here: "{size} is more than this server accepts ({limit}).",
+    too_many_here: "At most {limit} files at once.",
   },
 
   expressions: {
@@ -118,7 +118,7 @@ export function expressionName(name) {
   return strings.expressions[name] ?? name;
 }
 
-/** What to tell the reader of an error {code, message}. */
+/** The message for an error {code, message}. */
 export function sayError(error, values = {}) {
   return fill(strings.errors[error.code] ?? error.message ?? String(error), { message: error.message, ...values });
 }
@@ -138,7 +138,7 @@ export function clock(seconds) {
   return `${Math.floor(tenths / 600)}:${rest < 10 ? "0" : ""}${rest.toFixed(1)}`;
 }
 
-/** Put the words into the page's elements. */
+/** Fill the page's elements with their text. */
 export function fillPage() {
   document.documentElement.lang = strings.locale;
   for (const element of document.querySelectorAll("[data-text]")) element.textContent = strings[element.dataset.text];

@@ -1,4 +1,4 @@
-// A video: sent once, answered frame by frame; boxes over the player, and a timeline below it.
+// A video: sent once, predicted frame by frame; boxes over the player, and a timeline below it.
 import { ask, lines, Refused } from "./api.js";
 import { asCsv, asJsonl, save } from "./downloads.js";
 import { colour, drawBars, FaceLayer } from "./faces.js";
@@ -145,7 +145,7 @@ function drawPeople() {
   }));
 }
 
-/** The frame that is shown at a time: the last one that is not after it. */
+/** The frame shown at a time: the last one not after it. */
 function frameAt(time) {
   let low = 0;
   let high = film.frames.length - 1;
