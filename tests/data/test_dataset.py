@@ -62,7 +62,7 @@ def test_the_unaligned_copy_must_show_the_same_faces_at_the_same_size(prepared: 
         "the size": copy("small", json.dumps(small), sources),
         "24 of 24 images": copy("other", description, [*sources[1:], sources[0]]),
     }.items():
-        with pytest.raises(DataError, match=f"{folder}: no copy of {prepared}: {name}"):
+        with pytest.raises(DataError, match=f"{folder}: not a copy of {prepared}: {name}"):
             FaceDataset(prepared, "train", unaligned=folder)
 
 
@@ -108,7 +108,7 @@ def test_votes_in_another_order_teach_no_other_class(prepared: Path, tmp_path: P
 
     expected, named = FaceDataset(prepared, "train"), read(votes=[columns[index] for index in order])
     assert named.labels.tolist() == expected.labels.tolist() and named.targets.equal(expected.targets)
-    with pytest.raises(DataError, match=r"has the label .*, but other votes are more: the votes are in another order"):
+    with pytest.raises(DataError, match=r"has the label .*, but another expression has more votes: the votes are in a"):
         read()
     with pytest.raises(DataError, match="its votes are not one number for each of neutral"):
         read(votes=columns[:8])

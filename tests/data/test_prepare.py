@@ -53,7 +53,7 @@ def test_a_prepared_folder_is_kept_as_it_is_and_refuses_other_settings(prepared:
     before = (prepared / "manifest.parquet").stat().st_mtime_ns
     prepare(read_records("ferplus", ferplus_root), prepared, ferplus_preparation(64), workers=1)
     assert (prepared / "manifest.parquet").stat().st_mtime_ns == before
-    with pytest.raises(DataError, match="was prepared with another preparation"):
+    with pytest.raises(DataError, match="was prepared with a different preparation"):
         prepare(read_records("ferplus", ferplus_root), prepared, ferplus_preparation(48), workers=1)
 
 
@@ -190,7 +190,7 @@ def test_a_folder_with_files_of_others_is_refused(name: str, tmp_path: Path) -> 
 @pytest.mark.parametrize("content", ["[]", "{", "\xe9"])
 def test_a_description_of_others_is_refused(content: str, ferplus_root: Path, tmp_path: Path) -> None:
     (tmp_path / "dataset.json").write_text(content, encoding="latin-1")
-    with pytest.raises(DataError, match=r"dataset.json: is not what `mftn prepare` writes; choose another folder"):
+    with pytest.raises(DataError, match=r"dataset.json: was not written by `mftn prepare`; choose another folder"):
         prepare(read_records("ferplus", ferplus_root), tmp_path, ferplus_preparation(64), workers=1)
 
 
@@ -229,7 +229,7 @@ def test_a_worker_that_is_killed_is_explained_and_the_work_goes_on(ferplus_root:
             os.kill(child.pid or 0, signal.SIGKILL)
 
     preparation = ferplus_preparation(64)
-    with pytest.raises(DataError, match=r"a worker ended without an answer.*run the same command again"):
+    with pytest.raises(DataError, match=r"a worker process died.*run the same command again"):
         prepare(read_records("ferplus", ferplus_root), tmp_path, preparation, workers=2, part_size=1, on_part=kill)
     assert prepare(read_records("ferplus", ferplus_root), tmp_path, preparation, workers=1, part_size=1).is_file()
 

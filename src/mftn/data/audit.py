@@ -1,6 +1,6 @@
-"""What is wrong with a prepared data set: duplicates, leaks between splits, doubtful labels, lost and poor faces.
+"""Problems in a prepared data set: duplicates, leaks between splits, doubtful labels, undetected and poor faces.
 
-Pure numbers in, findings out; `mftn audit` prints them and writes JSON and HTML.
+This module only computes the findings; `mftn audit` prints them and writes JSON and HTML.
 """
 
 from collections import Counter
@@ -17,10 +17,10 @@ from mftn.data.records import SPLITS
 from mftn.errors import MissingExtraError
 
 BLURRED, DARK, BRIGHT = 50.0, 20.0, 235.0
-"""Below this variance of the Laplacian, below and above this mean grey, a crop counts as poor."""
+"""A crop counts as poor below this variance of the Laplacian, below this mean grey, or above this one."""
 
 Pair = tuple[int, int, int]
-"""Two rows of the manifest and the bits their hashes differ in."""
+"""Two rows of the manifest, and the number of bits in which their hashes differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +36,11 @@ class Audit:
         blurred: Rows below `BLURRED`, the worst first.
         dark: Rows below `DARK`, the darkest first.
         bright: Rows above `BRIGHT`, the brightest first.
-        exact: Pairs of the same bytes.
+        exact: Pairs of identical files.
         near: Other pairs within `NEAR` bits.
         doubtful: Rows whose label a model doubts, the most doubtful first; None without a model.
-        accuracy: A model's, on faces with a copy in train and on the others; None without a model.
-        changed: Crops that are missing, or not the bytes the manifest was made with.
+        accuracy: A model's accuracy on faces with a copy in train and on the others; None without a model.
+        changed: Rows whose crop is missing or differs from the manifest.
     """
 
     paths: list[str]
@@ -58,19 +58,19 @@ class Audit:
     changed: list[int] = field(default_factory=list)
 
     def across(self, pairs: list[Pair]) -> list[Pair]:
-        """Those pairs whose splits differ: leaks."""
+        """The pairs whose splits differ: leaks."""
         return [pair for pair in pairs if self.split[pair[0]] != self.split[pair[1]]]
 
     def disagreeing(self, pairs: list[Pair]) -> list[Pair]:
-        """Those pairs whose labels differ."""
+        """The pairs whose labels differ."""
         return [pair for pair in pairs if self.label[pair[0]] != self.label[pair[1]]]
 
     def by_split(self, rows: list[int]) -> dict[str, int]:
-        """How many rows lie in each split."""
+        """Number of rows in each split."""
         return dict(Counter(self.split[row] for row in rows))
 
     def summary(self) -> dict[str, Any]:
-        """The counts, as JSON holds them."""
+        """The counts, for JSON."""
         found: dict[str, Any] = {"faces": len(self.paths), "balance": self.balance}
         for name in ("without_face", "blurred", "dark", "bright", "changed"):
             found[name] = self.by_split(getattr(self, name))
@@ -91,7 +91,7 @@ class Audit:
         return found
 
     def findings(self) -> dict[str, Any]:
-        """Every finding by the names of its crops, as JSON holds them."""
+        """Every finding by the paths of its crops, for JSON."""
 
         def names(rows: list[int]) -> list[str]:
             return [self.paths[row] for row in rows]
@@ -114,7 +114,7 @@ class Audit:
 
 
 def audit(folder: str | Path, near: int = NEAR, verify: bool = True) -> Audit:
-    """Look through a prepared data set.
+    """Audit a prepared data set.
 
     Args:
         folder: The data set.

@@ -1,4 +1,4 @@
-"""The findings of an audit as one page with examples."""
+"""The findings of an audit as an HTML page with examples."""
 
 import base64
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from pathlib import Path
 from mftn.data.audit import Audit, Pair
 
 SHOWN = 60
-"""Faces of a kind that the page shows."""
+"""Faces shown per kind of finding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Section:
         title: What it is.
         count: How many there are.
         shown: How many of them are shown.
-        faces: These.
+        faces: The faces shown.
     """
 
     title: str
@@ -44,7 +44,7 @@ class Section:
 
 
 def render(folder: Path, found: Audit) -> str:
-    """The page, with the first crops of every kind inside."""
+    """The page, with the first crops of every kind embedded."""
     from jinja2 import Environment
 
     pairs = {"Exact duplicates": found.exact, "Near duplicates": found.near}

@@ -1,4 +1,4 @@
-"""What training changes at random in the images; the settings alone, so that reading a configuration needs no torch."""
+"""Settings of the random augmentation in training; kept apart, so that reading a configuration needs no torch."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,12 +6,12 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Augmentation:
-    """Ranges of the random changes; each is drawn evenly within ± its value unless said otherwise.
+    """Ranges of the random changes; each is drawn uniformly within ± its value unless stated otherwise.
 
     Attributes:
         flip: Probability of a horizontal flip.
         rotation: Degrees.
-        scale: Natural logarithm of the enlargement.
+        scale: Natural logarithm of the scale factor.
         aspect: Natural logarithm of the ratio of width to height.
         translation: Fraction of the side.
         brightness: In standard deviations of the normalised input.
@@ -20,13 +20,13 @@ class Augmentation:
         blur: Probability of a 3×3 binomial blur.
         defocus: Probability of a Gaussian blur.
         defocus_sigma: Its smallest and largest standard deviation, as fractions of the side.
-        low_resolution: Probability of an image that was scaled down and up again.
-        low_resolution_side: The smallest and largest side in between, in pixels.
-        jpeg: Probability of an image that was compressed as JPEG.
+        low_resolution: Probability of scaling the image down and up again.
+        low_resolution_side: Smallest and largest side of the reduced image, in pixels.
+        jpeg: Probability of compressing the image as JPEG.
         jpeg_quality: Its lowest and highest quality, 1 to 100.
         erasing: Probability of erasing a rectangle (Zhong et al., 2020).
         erasing_area: Smallest and largest area of the rectangle, as fractions.
-        policy: Also RandAugment (two operations of magnitude 9) or TrivialAugment, image by image, which is slow.
+        policy: Also apply RandAugment (two operations of magnitude 9) or TrivialAugment to each image, which is slow.
     """
 
     flip: float = 0.5

@@ -1,4 +1,4 @@
-"""What training and evaluation read: aligned crops of a prepared data set with their labels."""
+"""The data set for training and evaluation: aligned crops with their labels."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,15 +20,15 @@ from mftn.labels import EXPRESSIONS, LABEL_SETS
 
 COLUMNS = ["path", "split", "label", "votes", "phash"]
 IN_MEMORY = 2 * 1024**3
-"""Splits whose crops take at most this many bytes are read once and kept; larger ones are read batch by batch."""
+"""Splits whose crops take at most this many bytes are kept in memory; larger ones are read batch by batch."""
 
 
 class CropIndex(NamedTuple):
-    """Names a crop of a split.
+    """Identifies a crop of a split.
 
     Attributes:
         image: Index of the image in the split.
-        aligned: The crop that was cut by landmarks; otherwise that of the unaligned copy of the data set.
+        aligned: Whether it is the aligned crop, or the one of the unaligned copy of the data set.
     """
 
     image: int
@@ -42,8 +42,8 @@ class Batch(NamedTuple):
         crops: uint8 (B, C, H, W).
         targets: Distributions over the classes, (B, K).
         labels: Class indices, (B,).
-        paths: The crops' files, from the data set's folder.
-        unreadable: What could not be read; its neighbour in the batch stands in for it.
+        paths: The crops' files, relative to the data set's folder.
+        unreadable: Crops that could not be read; each is replaced by a neighbour in the batch.
     """
 
     crops: Tensor
@@ -54,24 +54,24 @@ class Batch(NamedTuple):
 
 
 class FaceDataset(Dataset[tuple[Tensor, Tensor, int]]):
-    """The crops of one split as bytes: in memory where they fit (28,558 grey crops of 96×96 take 263 MB).
+    """The crops of one split as uint8, in memory if they fit (28,558 grey crops of 96×96 take 263 MB).
 
     An item is the crop, uint8 (C, H, W), the distribution over classes (K,) and the class index; a list of `CropIndex`
     gives a `Batch`. `excluded` counts the split's images that the protocol excludes.
 
     Args:
         folder: A prepared data set.
-        split: Which split, as the manifest says.
+        split: Which split, as in the manifest.
         channels: 1 for grey, 3 for colour.
-        protocol: Where raters voted: images that this protocol excludes are omitted.
+        protocol: If there are raters' votes, images that this protocol excludes are omitted.
         unaligned: A copy of the data set that was prepared without a detector; empty for none.
         skip_unreadable: Omit crops that cannot be read and name them in `unreadable`, instead of raising an error.
-        in_memory: Keep the crops in memory where they fit; otherwise they are read batch by batch.
+        in_memory: Keep the crops in memory if they fit; otherwise they are read batch by batch.
         without_copies_of: Omit images that are also, exactly or nearly, in this other split, so that figures measured
             on it can be trusted; `copies` counts them.
 
     Raises:
-        DataError: The folder holds no manifest, a crop is missing or unreadable, or `unaligned` is no copy.
+        DataError: The folder holds no manifest, a crop is missing or unreadable, or `unaligned` is not a copy.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class FaceDataset(Dataset[tuple[Tensor, Tensor, int]]):
         description = read_description(folder)
         self.classes = LABEL_SETS[description["classes"]]
         self.side: int = description["preparation"]["size"]  # of a crop in pixels
-        self.template = np.asarray(description["preparation"]["template"])  # (5, 2) landmarks, in shares of the side
+        self.template = np.asarray(description["preparation"]["template"])  # (5, 2) landmarks, as fractions of the side
         self.paths = [row["path"] for row in rows]
         self.votes = _votes(folder, rows, description.get("votes"))  # (n, columns)
         if self.votes is not None:
@@ -144,10 +144,10 @@ class FaceDataset(Dataset[tuple[Tensor, Tensor, int]]):
         self.unaligned_crops = torch.stack(unaligned) if unaligned else None
 
     def protocols(self) -> dict[str, NDArray[np.int64]]:
-        """The class of every image by each protocol, -1 where it excludes one; "label" where nobody voted.
+        """The class of every image by protocol, -1 where the protocol excludes it; "label" if there are no votes.
 
-        The images are those of the data set's own protocol. What majority keeps is a part of what argmax keeps, so a
-        data set of the majority protocol says nothing about argmax, which is left out.
+        The images are those of the data set's own protocol. Majority keeps a subset of what argmax keeps, so argmax is
+        omitted for a data set of the majority protocol.
         """
         if self.votes is None:
             return {"label": self.labels.numpy()}
@@ -161,7 +161,7 @@ class FaceDataset(Dataset[tuple[Tensor, Tensor, int]]):
         return self.read([index])[0], self.targets[index], int(self.labels[index])
 
     def __getitems__(self, indices: list[CropIndex]) -> Batch:
-        """A batch at once, which the data loader asks for where it is offered."""
+        """A whole batch; data loaders call this where it exists."""
         unreadable: list[str] = []
         if self.skip_unreadable:
             crops, indices = self._read_around(indices, unreadable)
@@ -204,7 +204,7 @@ class FaceDataset(Dataset[tuple[Tensor, Tensor, int]]):
         path = folder / self.paths[index]
         try:
             with PillowImage.open(path) as file:
-                if file.size != (self.side, self.side):  # damaged: crops of other sizes make no batch
+                if file.size != (self.side, self.side):  # damaged: all crops of a batch have the same size
                     raise ValueError(f"it has {file.width}×{file.height} pixels, not {self.side}×{self.side}")
                 pixels = np.array(file.convert("L" if self.channels == 1 else "RGB"))
         except (OSError, ValueError, SyntaxError, PillowImage.DecompressionBombError) as error:
@@ -224,7 +224,7 @@ def _rows(folder: Path, split: Split, without_copies_of: Split | None) -> tuple[
 
 
 def _check_copy(folder: Path, unaligned: Path, paths: Sequence[str]) -> None:
-    """Refuse a data set whose crops are not of the same faces; which split a face is in may differ."""
+    """Refuse a copy whose crops do not show the same faces; a face's split may differ."""
     again = f"prepare it again as {folder}, with --detector none"
     columns = ["path", "source", "face"]
     theirs, ours = (
@@ -233,21 +233,21 @@ def _check_copy(folder: Path, unaligned: Path, paths: Sequence[str]) -> None:
     cut, own = (read_description(each)["preparation"] for each in (unaligned, folder))
     for key in ("size", "template"):
         if cut[key] != own[key]:
-            raise DataError(f"{unaligned}: no copy of {folder}: the {key} of its crops is another; {again}")
+            raise DataError(f"{unaligned}: not a copy of {folder}: the {key} of its crops differs; {again}")
     if others := [path for path in paths if theirs.get(path) != ours[path]]:
         raise DataError(
-            f"{unaligned}: no copy of {folder}: {len(others):,} of {len(paths):,} images, such as {others[0]}, "
-            f"are not there or of another face; {again}"
+            f"{unaligned}: not a copy of {folder}: {len(others):,} of {len(paths):,} images, such as {others[0]}, "
+            f"are missing or show another face; {again}"
         )
 
 
 def _votes(
     folder: str | Path, rows: Sequence[Mapping[str, Any]], names: Sequence[str] | None
 ) -> NDArray[np.int64] | None:
-    """The raters' votes (n, columns) in the order of `VOTE_COLUMNS`; None where nobody voted.
+    """The raters' votes (n, columns) in the order of `VOTE_COLUMNS`; None if there are none.
 
-    Votes in another order would teach wrong classes without a sign: `names` says what each column is for, and without
-    names each label must be among the expressions with most votes.
+    Votes in a different order would silently teach wrong classes: `names` are the columns' names; without them, each
+    label must be among the expressions with the most votes.
     """
     unrated = [row["path"] for row in rows if row["votes"] is None]
     if len(unrated) == len(rows):
@@ -263,8 +263,8 @@ def _votes(
     for row, counts in zip(rows, votes, strict=True) if names is None else ():
         if row["label"] in EXPRESSIONS and counts[VOTE_COLUMNS.index(row["label"])] < counts[: len(EXPRESSIONS)].max():
             raise DataError(
-                f"{folder}: {row['path']} has the label {row['label']!r}, but other votes are more: the votes are in "
-                "another order, or the label was changed; prepare it again"
+                f"{folder}: {row['path']} has the label {row['label']!r}, but another expression has more votes: "
+                "the votes are in a different order, or the label was changed; prepare it again"
             )
     return votes
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 BITS = 256
 NEAR = 40
-"""Hashes that differ in at most this many bits count as near duplicates: all of 60 pairs of FERPlus, drawn between 2
-and 50 bits and looked at, showed the same photograph."""
+"""Hashes that differ in at most this many bits count as near duplicates: 60 pairs of FERPlus that differ in 2 to 50
+bits were inspected, and all showed the same photograph."""
 
 
 def near_pairs(hashes: Iterable[bytes], distance: int = NEAR, block: int = 4096) -> NDArray[np.int64]:
@@ -24,7 +24,7 @@ def near_pairs(hashes: Iterable[bytes], distance: int = NEAR, block: int = 4096)
         block: Rows compared at once; memory grows with its square (4096: 64 MB).
 
     Returns:
-        (pairs, 3): the lower index, the higher index, the difference in bits; in this order.
+        (pairs, 3): the lower index, the higher index, the difference in bits; sorted by these.
     """
     packed = np.frombuffer(b"".join(hashes), np.uint8).reshape(-1, BITS // 8)
     if not len(packed):
@@ -48,7 +48,7 @@ def _signs(packed: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def connected(pairs: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """The group of each of `count` items when pairs belong together; a group is named by its lowest index."""
+    """The group of each of `count` items, where pairs belong together; its number is its lowest index."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 

@@ -1,6 +1,6 @@
-"""The manifest: `manifest.parquet`, one row per face of a prepared data set; `dataset.json` beside it describes it.
+"""The manifest: `manifest.parquet`, one row per face of a prepared data set, described by `dataset.json` beside it.
 
-Neither holds a date a second run would change: preparing the same data again gives the same bytes.
+Neither contains a date, so preparing the same data again gives the same bytes.
 """
 
 import hashlib
@@ -17,19 +17,19 @@ from mftn.labels import LABEL_SETS
 MANIFEST = "manifest.parquet"
 SCHEMA = pa.schema(
     {
-        "path": pa.string(),  # of the crop, from the data set's folder
+        "path": pa.string(),  # of the crop, relative to the data set's folder
         "split": pa.string(),  # train, valid or test: this column counts, not the folder's name
         "label": pa.string(),  # the expression; null where the raters saw none
-        "votes": pa.list_(pa.int32()),  # raters' votes for what dataset.json names under votes
-        "source": pa.string(),  # the image, from the data set's root
+        "votes": pa.list_(pa.int32()),  # raters' votes for the names under votes in dataset.json
+        "source": pa.string(),  # the image, relative to the data set's root
         "face": pa.int32(),  # number of the face in its image
-        "cut_by": pa.string(),  # landmarks, box (the annotated one) or picture (no face found, the whole is kept)
+        "cut_by": pa.string(),  # landmarks, box (the annotated one) or picture (no face found, the whole image is kept)
         "face_found": pa.bool_(),
         "box": pa.list_(pa.float32()),  # left, top, right, bottom in pixels of the source
         "landmarks": pa.list_(pa.float32()),  # x, y of eyes, nose and mouth corners in pixels of the source
         "detector": pa.string(),
         "score": pa.float32(),  # the detector's, 0 to 1
-        "residual": pa.float32(),  # root mean square distance of the moved landmarks to the template, in sides
+        "residual": pa.float32(),  # root mean square distance of the aligned landmarks from the template, in sides
         "blur": pa.float32(),  # variance of the crop's Laplacian: low is blurred
         "brightness": pa.float32(),  # mean grey of the crop, 0 to 255
         "sha256": pa.string(),  # of the crop's file
@@ -54,15 +54,15 @@ def read_manifest(folder: str | Path, columns: list[str] | None = None) -> pa.Ta
 
 
 def crop_digest(path: Path) -> str:
-    """SHA-256 of a crop's file, as the manifest has it; empty where there is none."""
+    """SHA-256 of a crop's file, as in the manifest; empty if there is no file."""
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
 def read_description(folder: str | Path) -> dict[str, Any]:
-    """What `dataset.json` says.
+    """The content of `dataset.json`.
 
     Raises:
-        DataError: It is missing, no JSON or incomplete, or its classes are others.
+        DataError: It is missing, not JSON or incomplete, or its number of classes is unknown.
     """
     path = Path(folder) / "dataset.json"
     try:
@@ -71,6 +71,6 @@ def read_description(folder: str | Path) -> dict[str, Any]:
         raise DataError(f"{path}: cannot be read ({error}); prepare the data set again") from error
     if missing := [key for key in ("classes", "pictures", "preparation") if key not in description]:
         raise DataError(f"{path}: lacks {', '.join(missing)}; prepare the data set again")
-    if description["classes"] not in list(LABEL_SETS):  # a list of names in another order, for one
+    if description["classes"] not in list(LABEL_SETS):  # such as a list of names in another order
         raise DataError(f"{path}: classes is {description['classes']!r}, not 7 or 8; prepare the data set again")
     return description

@@ -1,4 +1,4 @@
-"""One labelled face of a data set, as its reader yields it."""
+"""One labelled face of a data set, as yielded by its reader."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +18,14 @@ class Record:
 
     Attributes:
         source: The image's file, or the table that holds its pixels.
-        where: File and line that name it, for error messages.
-        name: Its crop in the prepared data set, without suffix: FOLDER/STEM, as published layouts have it.
-        split: The split its owners put it in; None where they give none.
-        label: The expression; None where only votes tell.
-        votes: Raters' votes in FERPlus's columns, where there are any.
-        box: The annotated face, where the data set has one.
+        where: File and line that list it, for error messages.
+        name: Its crop in the prepared data set, without suffix: FOLDER/STEM, as in published layouts.
+        split: The owners' split; None if they give none.
+        label: The expression; None if there are only votes.
+        votes: Raters' votes in FERPlus's columns, if there are any.
+        box: The annotated face, if the data set has one.
         face: Number of the face in its image.
-        pixels: A square grey image, row by row, where the source is a table.
+        pixels: A square grey image, row by row, if the source is a table.
     """
 
     source: Path

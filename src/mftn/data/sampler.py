@@ -10,20 +10,20 @@ from mftn.data.dataset import CropIndex
 
 
 class BatchSampler(Sampler[list[CropIndex]]):
-    """The batches of an epoch, as one process of several sees them.
+    """One process's share of the batches of an epoch.
 
-    The order follows from the seed and the epoch alone. Every process draws the same whole batches and takes its share
-    of each, so that the number of processes changes no step, and an epoch can be entered at any step.
+    The order depends only on the seed and the epoch. Every process draws the same whole batches and takes its share of
+    each, so the number of processes does not change the steps, and an epoch can be entered at any step.
 
     Args:
         labels: (n,) class indices.
         batch_size: Images per step, over all processes; a last incomplete batch is dropped.
         seed: Seed of the order.
-        balance: 0 draws every image once per epoch; otherwise n are drawn with replacement, each with a weight of
-            count^(−balance) of its class: 1 shows every class equally often.
+        balance: 0 draws every image once per epoch; otherwise n are drawn with replacement, weighted by the
+            count^(−balance) of their class: 1 draws every class equally often.
         unaligned_share: Share of images whose crop comes from the unaligned copy of the data set.
-        rank: This process.
-        processes: All processes.
+        rank: Index of this process.
+        processes: Number of processes.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class BatchSampler(Sampler[list[CropIndex]]):
         self.epoch, self.first_step = 0, 0
 
     def enter(self, epoch: int, step: int = 0) -> None:
-        """The next iteration gives the batches of this epoch from this step on; both count from 0."""
+        """Start the next iteration at this step of this epoch; both count from 0."""
         self.epoch, self.first_step = epoch, step
 
     def __len__(self) -> int:

@@ -1,5 +1,5 @@
-"""Splits that the owners of a data set do not give: seeded, stratified, with near duplicates and the faces of one
-image kept together."""
+"""Splits for data sets whose owners give none: seeded, stratified, with near duplicates and the faces of one image
+kept together."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ from mftn.data.records import SPLITS, Split
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """What is split off where the owners give no split, stratified by expression.
+    """Shares to split off where the owners give no split, stratified by expression.
 
     Attributes:
-        valid: Share of the training faces (of all, without official splits) that validate.
-        test: Share of all faces that test, without official splits.
+        valid: Share of the training faces (of all faces, without official splits) for validation.
+        test: Share of all faces for testing, if there are no official splits.
         seed: Seed of the choice.
     """
 
@@ -34,17 +34,17 @@ def complete_splits(
     hashes: Sequence[bytes],
     shares: Shares,
 ) -> list[Split]:
-    """The owners' splits, completed: all three where there is none, validation out of train where it is missing.
+    """Complete the owners' splits: all three if there are none, validation from train if it is missing.
 
-    Near duplicates, and the faces of one image, stay together. Where the owners name splits for some faces only,
-    nothing is added to these splits but what belongs to one of these faces.
+    Near duplicates and the faces of one image stay together. If the owners give splits for some faces only, these
+    splits gain only faces that belong together with one of those.
 
     Args:
         split: Split of every face, as its owners say.
         labels: The expressions.
         sources: The images they are cut from.
         hashes: Perceptual hashes of the crops.
-        shares: What is split off.
+        shares: Shares to split off.
     """
     known = [name for name in split if name is not None]
     if len(known) < len(split):
@@ -62,7 +62,7 @@ def complete_splits(
     pairs = np.concatenate([near_pairs(hashes[index] for index in chosen)[:, :2], same_image])
     groups = dict(zip(chosen, connected(pairs, len(chosen)).tolist(), strict=True))
     given: dict[int, Split] = {}
-    for name in SPLITS:  # the later ones win: what is tested on is not trained on
+    for name in SPLITS:  # the later ones win, so that no test face is in train
         given |= {groups[index]: name for index in chosen if split[index] == name}
     made = {index: given[group] for index, group in groups.items() if group in given}
     free = [index for index in chosen if index not in made]
@@ -82,7 +82,7 @@ def assign_splits(
     Args:
         labels: The expression of each of n faces.
         groups: (n,) Faces of one group stay together.
-        shares: How much of every expression goes where; what is left goes to train.
+        shares: Share of every expression for each split; the rest goes to train.
         seed: Seed of the order.
     """
     members: dict[int, list[int]] = defaultdict(list)

@@ -1,8 +1,8 @@
 """From stored crops to network input, a whole batch at once on its device.
 
 Each image draws its own parameters, and all geometry is one affine warp, so that pixels are interpolated
-once. torchvision's transforms draw one set of parameters a batch, or need a worker process a core to run
-image by image.
+once. torchvision's transforms draw one set of parameters per batch, or need one worker process per core to
+run image by image.
 """
 
 import io
@@ -23,10 +23,10 @@ class Preprocess(nn.Module):
 
     Args:
         size: Side of the network's input in pixels.
-        view: The network's share of the stored crop's side: the rest is a margin for augmentation.
+        view: Share of the stored crop's side that the network sees: the rest is a margin for augmentation.
         mean: Mean of each channel, or one for all, on the scale 0 to 1.
-        std: As `mean`.
-        augmentation: What training changes at random.
+        std: Standard deviation, as `mean`.
+        augmentation: Random changes in training.
     """
 
     mean: Tensor  # (C or 1, 1, 1), as std
@@ -81,7 +81,7 @@ class Preprocess(nn.Module):
         return torch.cat([linear, shift[:, :, None]], dim=2)
 
     def _random_values(self, x: Tensor) -> Tensor:
-        """What a camera and a file do to an image, and erasing, on normalised input (B, C, H, W)."""
+        """Effects of cameras and file formats, and erasing, on normalised input (B, C, H, W)."""
         a, batch, device = self.augmentation, len(x), x.device
         if a.low_resolution:
             x = _low_resolution(x, _chosen(batch, a.low_resolution), a.low_resolution_side)
@@ -106,7 +106,7 @@ class Preprocess(nn.Module):
         return x
 
     def _compress(self, x: Tensor, chosen: Tensor) -> Tensor:
-        """The chosen images as JPEG files would give them back."""
+        """The chosen images compressed as JPEG and decoded again."""
         low, high = self.augmentation.jpeg_quality
         for index in chosen.tolist():
             pixels = ((x[index] * self.std + self.mean) * 255).round().clamp(0, 255).to(torch.uint8)
@@ -134,12 +134,12 @@ class Preprocess(nn.Module):
 
 
 def _chosen(batch: int, probability: float) -> Tensor:
-    """Indices of the images that a change is drawn for."""
+    """Indices of the images that are drawn for a change."""
     return torch.nonzero(torch.rand(batch) < probability).flatten()
 
 
 def _low_resolution(x: Tensor, chosen: Tensor, sides: tuple[float, float]) -> Tensor:
-    """The chosen images scaled down to a side between two numbers of pixels, and up again."""
+    """The chosen images scaled down to a random side in this range of pixels, and up again."""
     for index in chosen.tolist():
         side = round(sides[0] + (sides[1] - sides[0]) * torch.rand(()).item())
         small = F.interpolate(x[index, None], (side, side), mode="bilinear", antialias=True)
@@ -170,5 +170,5 @@ def _policy(name: str) -> nn.Module | None:
 
 
 def _even(batch: int, extent: float, device: torch.device) -> Tensor:
-    """(B,) numbers drawn evenly from -extent to extent."""
+    """(B,) numbers drawn uniformly from -extent to extent."""
     return (2 * torch.rand(batch, device=device) - 1) * extent

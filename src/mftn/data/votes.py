@@ -19,14 +19,14 @@ VOTE_COLUMNS = (*EXPRESSIONS, "unknown", "not-a-face")
 def hard_labels(votes: NDArray[np.int64], protocol: Protocol, classes: int = 8) -> NDArray[np.int64]:
     """One class per image, or -1 where the protocol excludes it.
 
-    *argmax* takes the first highest of the ten columns. *majority* sets single votes to zero and asks the top
-    column to hold more than half of what is left. Both keep an image only if its top column is an expression and has
-    votes.
+    *argmax* takes the column with the most votes, the first one in a tie. *majority* sets single votes to zero and
+    requires the top column to have more than half of the remaining votes. Both keep an image only if its top column is
+    an expression and has votes.
 
     Args:
         votes: (n, 10) counts.
         protocol: Which rule.
-        classes: How many of `EXPRESSIONS` count as such; 7 excludes the images of contempt.
+        classes: How many of `EXPRESSIONS` count; 7 excludes the images of contempt.
 
     Returns:
         (n,) indices into `EXPRESSIONS`, or -1.
@@ -43,7 +43,7 @@ def hard_labels(votes: NDArray[np.int64], protocol: Protocol, classes: int = 8) 
 def distributions(votes: NDArray[np.int64], classes: int = 8) -> NDArray[np.float32]:
     """The raters' distribution over the first expressions, (n, 10) counts to (n, `classes`).
 
-    Single votes count as slips and are dropped, unless nothing else is left.
+    Single votes are treated as mistakes and dropped, unless there are no others.
     """
     expressions = votes[:, :classes].astype(np.float32)
     trusted = np.where(expressions > 1, expressions, 0)

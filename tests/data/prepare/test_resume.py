@@ -115,14 +115,14 @@ def test_only_what_changed_is_cut_again(table: Path, tmp_path: Path) -> None:
     rows = run(table, out, on_note=notes.append)
     assert stamps(out) == first, "labels alone cut no crop again"
     assert [row["label"] for row in rows][:2] == ["anger", "sadness"] and rows[7]["label"] == "fear"
-    assert notes == ["faces that have changed in the source since: 2, the first is train/n0.png"]
+    assert notes == ["faces that have changed in the source: 2, the first is train/n0.png"]
     draw(table.with_name("n1.png"), 100)
     run(table, out, on_note=notes.append)
     assert {name for name, stamp in stamps(out).items() if stamp != first[name]} == {"n1.png"}
-    assert notes[1:] == ["faces that have changed in the source since: 1, the first is valid/n1.png"]
+    assert notes[1:] == ["faces that have changed in the source: 1, the first is valid/n1.png"]
     write_table(table, {0: "anger", 7: "fear"}, order=range(1, COUNT))
     run(table, out, on_note=notes.append)
-    assert notes[2:] == ["faces that have changed in the source since: 1, the first is train/n0.png"]
+    assert notes[2:] == ["faces that have changed in the source: 1, the first is train/n0.png"]
     assert not (out / "train" / "n0.png").exists() and (out / "train" / "n3.png").exists()
 
 
@@ -177,7 +177,7 @@ def test_a_complete_folder_that_lost_a_crop_gets_it_again(table: Path, tmp_path:
         (out / "valid" / "n1.png").write_bytes(kept)
     run(table, out, on_note=notes.append)
     assert content(out) == before
-    assert notes == ["crops that are missing or damaged since: 1, the first is valid/n1.png"]
+    assert notes == ["crops that are missing or damaged: 1, the first is valid/n1.png"]
 
 
 def test_pixels_in_a_table_are_compared_too(tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def test_other_settings_are_refused_by_name(table: Path, tmp_path: Path, state: 
             run(table, out, on_part=stop, about={"name": "a"})
     else:
         run(table, out, about={"name": "a"})
-    with pytest.raises(DataError, match="out: was prepared with another name and shares; choose another folder"):
+    with pytest.raises(DataError, match="out: was prepared with a different name and shares; choose another folder"):
         run(table, out, about={"name": "b"}, shares=Shares(0.3))
     run(table, out, about={"name": "a"}, warnings=["counts differ"])
 
@@ -246,5 +246,5 @@ def test_the_command_says_what_it_prepares_again(
     (table.parent / "stray.png").write_bytes(table.with_name("n1.png").read_bytes())  # a new warning, no new setting
     assert main(command) == 0
     said = capsys.readouterr().err
-    assert "note: faces that have changed in the source since: 1, the first is train/n0.jpg" in said
+    assert "note: faces that have changed in the source: 1, the first is train/n0.jpg" in said
     assert "stray.png" in said and "stray.png" in (tmp_path / "out" / "dataset.json").read_text()

@@ -1,9 +1,9 @@
-"""From a data set as its owners give it to aligned crops, a manifest and a description.
+"""Turns a data set as published into aligned crops, a manifest and a description.
 
-Every face stays: where the detector finds none, the annotated box or the whole image is taken and flagged, so that
-splits keep their size. Work is done in parts of a few faces, so a run that was stopped at any moment continues where it
-was, and ends with the same bytes. Labels, votes and splits always come from the source as it is now; a crop is kept
-where its source is the same.
+Every face is kept: where the detector finds none, the annotated box or the whole image is used and flagged, so that
+splits keep their size. Work is done in small parts, so a run that was stopped at any time continues where it stopped
+and writes the same bytes. Labels, votes and splits always come from the current source; a crop is kept if its source
+has not changed.
 """
 
 import json
@@ -29,7 +29,7 @@ from mftn.files import locked_folder
 __all__ = ["PART", "Preparation", "Shares", "arcface_preparation", "ferplus_preparation", "prepare"]
 
 PART = 64
-"""Faces per part: what is done again, at most, after a run was stopped."""
+"""Faces per part: the most that is repeated after a run was stopped."""
 
 
 def prepare(
@@ -47,28 +47,28 @@ def prepare(
     on_part: Callable[[int], None] | None = None,
     on_note: Callable[[str], None] | None = None,
 ) -> Path:
-    """Write crops, `manifest.parquet`, `dataset.json` and `croissant.json`; continue a stopped run, or follow a source.
+    """Write crops, `manifest.parquet`, `dataset.json` and `croissant.json`, or bring them up to date.
 
     Args:
-        records: The faces, in an order that is the same at every run.
+        records: The faces, in the same order in every run.
         out: The folder to make, to complete, or to bring up to date.
         preparation: How crops are cut.
-        root: Source files are noted relative to it.
-        shares: What is split off where the owners give no split.
-        about: More for `dataset.json`: name, licence, options; a folder made with others is refused.
-        warnings: What was odd in the source; for `dataset.json` too.
+        root: Source files are recorded relative to it.
+        shares: Shares to split off where the owners give no split.
+        about: More for `dataset.json`: name, licence, options; a folder made with different ones is refused.
+        warnings: Warnings about the source, also for `dataset.json`.
         workers: Processes; 1 works in this one.
         part_size: Faces per part.
         skip_damaged: Omit images that cannot be read and name them in `dataset.json`, instead of stopping.
         on_part: Called with the number of faces done, after each part.
-        on_note: Called with a line about what a complete folder has that is no longer so in the source.
+        on_note: Called with a message if a complete folder no longer matches its source.
 
     Returns:
         The manifest's path.
 
     Raises:
         ConfigError: Another run is writing to `out`.
-        DataError: `out` was prepared with other settings, or cannot be written to.
+        DataError: `out` was prepared with different settings, or cannot be written to.
         ImageError: An image cannot be read.
     """
     out, shares = Path(out), shares or Shares()
@@ -79,9 +79,9 @@ def prepare(
         if (out / MANIFEST).exists():
             records = list(records)
             now = [given(record, str(root), preparation.format) for record in records]
-            changed, what = changes(out, now), "faces that have changed in the source since"
+            changed, what = changes(out, now), "faces that have changed in the source"
             if not changed:
-                changed, what = lost(out), "crops that are missing or damaged since"
+                changed, what = lost(out), "crops that are missing or damaged"
             if not changed:
                 shutil.rmtree(out / FOLDER, ignore_errors=True)
                 if not (out / CROISSANT).exists():
@@ -105,7 +105,7 @@ def prepare(
 
 @contextmanager
 def _alone(out: Path) -> Iterator[None]:
-    """The folder, made, for this run alone: of two, the first to end would remove the parts of the other."""
+    """Create and lock the folder: of two runs, the first to end would remove the parts of the other."""
     out.mkdir(parents=True, exist_ok=True)
     with locked_folder(out):
         yield
@@ -113,7 +113,7 @@ def _alone(out: Path) -> Iterator[None]:
 
 @contextmanager
 def _explained(out: Path) -> Iterator[None]:
-    """The system's refusals as errors that say what to do."""
+    """Turn operating system errors into errors that say what to do."""
     try:
         yield
     except OSError as error:

@@ -1,8 +1,8 @@
-"""croissant.json: a prepared data set described for machines, in Croissant 1.0 with its responsible-AI vocabulary.
+"""croissant.json: a machine-readable description of a prepared data set, in Croissant 1.0 with its RAI vocabulary.
 
 Croissant (Akhtar et al. 2024, mlcommons.org/croissant) is JSON-LD that data search engines and loaders read. The file
-names no page, author or date, which the folder does not know, and so is the same at every run: complete it before you
-publish a data set.
+contains no URL, author or date, which are not known here, so it is the same in every run: add them before you publish
+a data set.
 """
 
 import hashlib
@@ -59,18 +59,21 @@ COLUMNS = {
     "split": ("sc:Text", "train, valid or test"),
     "label": ("sc:Text", "The expression; empty where the raters saw none"),
     "votes": ("sc:Integer", f"Raters' votes for {', '.join(VOTE_COLUMNS)}"),
-    "source": ("sc:Text", "The image that the crop is from, from the data set's root"),
+    "source": ("sc:Text", "The source image of the crop, relative to the data set's root"),
     "face": ("sc:Integer", "Number of the face in its image"),
-    "cut_by": ("sc:Text", "landmarks, box (the annotated one) or picture (no face found, the whole is kept)"),
+    "cut_by": ("sc:Text", "landmarks, box (the annotated one) or picture (no face found, the whole image is kept)"),
     "face_found": ("sc:Boolean", "Whether the detector found the face"),
     "box": ("sc:Float", "left, top, right, bottom in pixels of the source"),
     "landmarks": ("sc:Float", "x, y of eyes, nose and mouth corners in pixels of the source"),
     "detector": ("sc:Text", "Name of the face detector"),
     "score": ("sc:Float", "The detector's confidence, 0 to 1"),
-    "residual": ("sc:Float", "Root mean square distance of the moved landmarks to the template, in sides"),
+    "residual": (
+        "sc:Float",
+        "Root mean square distance of the aligned landmarks from the template, in sides of the crop",
+    ),
     "blur": ("sc:Float", "Variance of the crop's Laplacian: low is blurred"),
     "brightness": ("sc:Float", "Mean grey of the crop, 0 to 255"),
-    "sha256": ("sc:Text", "Of the crop's file"),
+    "sha256": ("sc:Text", "SHA-256 of the crop's file"),
 }
 """The manifest's columns that are described, with their types."""
 
@@ -119,19 +122,19 @@ def describe(out: Path) -> dict[str, Any]:
 
 
 def _responsible(about: dict[str, Any]) -> dict[str, str]:
-    """What holds for every prepared set, and what dataset.json says of this one."""
+    """Statements about every prepared data set, with numbers from dataset.json."""
     cut = about["preparation"]
     lost = sum(about.get("without_face", {}).values())
     return {
         "rai:dataPreprocessingProtocol": (
             f"Faces found by {cut['detector']}, aligned by five landmarks to one template, cut to {cut['size']} pixels "
-            f"a side. In {lost:,} images no face was found: the annotated box or the whole image is kept and flagged. "
+            f"per side. In {lost:,} images no face was found: the annotated box or whole image is kept and flagged. "
             "Near duplicates share a split where the owners gave none."
         ),
-        "rai:dataAnnotationProtocol": "Labels, votes and splits are those of the source, which was not annotated anew.",
+        "rai:dataAnnotationProtocol": "Labels, votes and splits are those of the source, which was not re-annotated.",
         "rai:dataLimitations": (
-            "A label says what raters saw in a face, not what the person felt. How raters, people and situations "
-            "were chosen is for the source to say."
+            "A label says what raters saw in a face, not what the person felt. See the source for how raters, "
+            "people and situations were chosen."
         ),
         "rai:personalSensitiveInformation": "Images of faces, which identify people: personal data in most places.",
         "rai:dataUseCases": "Training and evaluation of facial expression recognition, within the source's licence.",
@@ -153,17 +156,17 @@ def _file(out: Path, name: str, encoding: str, text: str) -> dict[str, Any]:
 
 
 def _faces() -> dict[str, Any]:
-    """One record per face: its crop, and the manifest's row."""
+    """One record per face: its crop, and its row of the manifest."""
     fields = [
         {
             "@type": "cr:Field",
             "@id": "faces/path",
-            "description": "The crop's file, from the data set's folder",
+            "description": "The crop's file, relative to the data set's folder",
             "dataType": "sc:Text",
             "source": {
                 "fileSet": {"@id": "crops"},
                 "extract": {"fileProperty": "fullpath"},
-                "transform": {"regex": "(.*)"},  # mlcroissant joins text alone, and has a path here
+                "transform": {"regex": "(.*)"},  # mlcroissant joins only text, and this is a path
             },
             "references": {"fileObject": {"@id": MANIFEST}, "extract": {"column": "path"}},
         },
@@ -204,7 +207,7 @@ def _expressions(about: dict[str, Any]) -> dict[str, Any]:
 
 
 def _listing(name: str, kind: str, fields: list[str], rows: list[dict[str, str]]) -> dict[str, Any]:
-    """A record set whose few records stand in the file itself."""
+    """A record set whose few records are stored in the file itself."""
     described = [{"@type": "cr:Field", "@id": f"{name}/{field}", "dataType": "sc:Text"} for field in fields]
     return {
         "@type": "cr:RecordSet",

@@ -1,4 +1,4 @@
-"""One face: found in its image, cut to the template, stored and measured."""
+"""One face: detect it in its image, cut it to the template, store and measure it."""
 
 import hashlib
 import io
@@ -36,7 +36,7 @@ class Cutter:
         """Write the crop of a record to a path inside the folder.
 
         Returns:
-            The columns of the manifest that are found or measured.
+            The manifest's columns that are detected or measured.
 
         Raises:
             ImageError: The source cannot be read.
@@ -62,7 +62,7 @@ class Cutter:
         }
 
     def _find(self, image: Image, box: Box | None) -> Detection | None:
-        """The face that the record is about; around the annotated box where there is one."""
+        """The record's face; near the annotated box if there is one."""
         if self.detector is None:
             return None
         if box is None:
@@ -78,16 +78,17 @@ def _square(pixels: bytes) -> NDArray[np.uint8]:
 def cut(
     image: Image, face: Detection | None, box: Box | None, preparation: Preparation
 ) -> tuple[Image, str, float | None]:
-    """Cut by the face's landmarks, else by the annotated box, else the whole image.
+    """Cut by the face's landmarks, else by the annotated box, else take the whole image.
 
     Args:
         image: H×W×3.
-        face: What was found of it.
-        box: The annotated box.
-        preparation: Where the landmarks go.
+        face: The detected face, if any.
+        box: The annotated box, if any.
+        preparation: How crops are cut.
 
     Returns:
-        The crop, what it was cut by, and how far its landmarks lie from the template, in sides of the crop.
+        The crop, what it was cut by, and the root mean square distance of its landmarks from the template, in sides of
+        the crop.
     """
     template = np.asarray(preparation.template, np.float64)
     if face is not None and face.landmarks is not None:
@@ -99,8 +100,8 @@ def cut(
     left, top, right, bottom = box or (0, 0, width, height)
     middle, side = ((left + right) / 2, (top + bottom) / 2), max(right - left, bottom - top)
     if box is None and side > 1.5 * min(height, width):
-        side = min(height, width)  # of a long image the centre, rather than black bars
-    # A square is moved as a face is: the template's points, laid into the square, are its landmarks.
+        side = min(height, width)  # of a long image, take the centre rather than black bars
+    # Align the square like a face, with the template's points inside it as landmarks.
     inset = np.array(preparation.whole[:2])
     scale = side / (preparation.whole[2] - preparation.whole[0])
     landmarks = np.array(middle) - side / 2 + (template - inset) * scale
@@ -109,12 +110,12 @@ def cut(
 
 def is_grey(image: Image) -> bool:
     """Whether all channels of an H×W×3 image are the same."""
-    coarse = image[::16, ::16]  # colour shows here at once, and spares the look at every pixel
+    coarse = image[::16, ::16]  # colour usually shows here already, without checking every pixel
     return all(bool((view[..., :1] == view[..., 1:]).all()) for view in (coarse, image))
 
 
 def encode(crop: Image, grey: bool, preparation: Preparation) -> bytes:
-    """The file of a crop; with one channel where its source is grey."""
+    """Encode a crop; with one channel if its source is grey."""
     content = io.BytesIO()
     stored = PillowImage.fromarray(crop).convert("L" if grey else "RGB")
     if preparation.format == "png":

@@ -1,4 +1,4 @@
-"""How faces are framed: where a crop has the landmarks, how large it is, and how it is stored."""
+"""How faces are framed: where their landmarks are in a crop, how large it is, and how it is stored."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -50,8 +50,8 @@ def ferplus_preparation(size: int = 96, view: float = 0.875, **others: Any) -> P
     """Crops framed as FER2013 frames its faces, with a margin for augmentation.
 
     The median landmarks of FERPlus's training images are ArcFace's template scaled by 1.068 and moved by
-    (−0.034, −0.121) of the side (YuNet, every 14th image). So an aligned face looks as the data set shows it,
-    and little black comes in from outside its 48×48 pixels.
+    (−0.034, −0.121) of the side (YuNet, every 14th image). Aligned faces therefore look as they do in the data set,
+    with little black border from outside its 48×48 pixels.
 
     Args:
         size: Side of the crops in pixels.

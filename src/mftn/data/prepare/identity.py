@@ -1,4 +1,4 @@
-"""What a record says, and what its crop depends on: so that a later run sees what has changed in the source."""
+"""What a record contains, and what its crop depends on, so that a later run detects changes in the source."""
 
 import hashlib
 import json
@@ -10,11 +10,11 @@ from mftn.files import readable
 
 
 def given(record: Record, root: str, suffix: str) -> dict[str, Any]:
-    """The columns that come from the data set as it is now, not from its pixels: they are never kept from before.
+    """The columns that come from the current data set, not from its pixels: they are never reused.
 
     Args:
         record: A face.
-        root: Sources are noted relative to it; empty for their names alone.
+        root: Sources are recorded relative to it; empty for their names only.
         suffix: Suffix of the crops' files.
     """
     source = os.path.relpath(record.source, root) if root else record.source.name
@@ -32,7 +32,7 @@ def given(record: Record, root: str, suffix: str) -> dict[str, Any]:
 
 
 def _cut_from(record: Record, source: str) -> str:
-    """Names the source's content and the box; of a file by its size and time of change, as build tools do."""
+    """A digest of the source and the box; a file is identified by size and modification time, as in build tools."""
     if record.pixels is not None:
         content: Any = hashlib.sha256(record.pixels).hexdigest()
     else:

@@ -1,4 +1,4 @@
-"""From finished parts to a complete folder: splits, sources.parquet, dataset.json, and last the manifest."""
+"""Turns finished parts into a complete folder: splits, sources.parquet, dataset.json and, last, the manifest."""
 
 import unicodedata
 from collections import Counter
@@ -22,16 +22,16 @@ _COLUMNS = ["path", "split", "label", "source", "phash", "face_found", "damaged"
 
 
 def join(out: Path, parts: Sequence[Path], about: Mapping[str, Any], shares: Shares) -> None:
-    """Complete the folder; the manifest comes last, because it says that the folder is complete.
+    """Complete the folder; the manifest is written last, because it marks the folder as complete.
 
     Args:
         out: The folder.
         parts: Files of all parts, in order.
         about: More for dataset.json.
-        shares: What is split off where the owners give no split.
+        shares: Shares to split off where the owners give no split.
 
     Raises:
-        DataError: There is no face, or two share a crop.
+        DataError: There is no face, or two would share a crop.
     """
     if not parts:
         raise DataError(f"{out}: there is no face to prepare")
@@ -54,23 +54,23 @@ def join(out: Path, parts: Sequence[Path], about: Mapping[str, Any], shares: Sha
 
 
 def _check_names(out: Path, names: Sequence[str], sources: Sequence[str]) -> None:
-    """No two crops may be one file, on any disk: some take upper and lower case, or é and e + ´, for the same."""
+    """No two crops may be the same file on any disk: some do not distinguish case, or é from e + ´."""
     seen: dict[str, int] = {}
     for index, name in enumerate(names):
         first = seen.setdefault(unicodedata.normalize("NFC", name).casefold(), index)
         if first != index:
             raise DataError(
                 f"{out}: {sources[first]} and {sources[index]} would share the crop {name}; "
-                "give the records other names"
+                "give the records different names"
             )
 
 
 def counts(split: Sequence[Split], labels: Sequence[str | None], found: Sequence[bool]) -> dict[str, Any]:
-    """What dataset.json counts: faces by split and by expression, and those that the detector did not find.
+    """Counts for dataset.json: faces by split and expression, and those that the detector did not find.
 
     Args:
         split: The split of every face.
-        labels: Its expression; None for none.
+        labels: Expression of every face; None if it has none.
         found: Whether the detector found it.
     """
     splits = [name for name in SPLITS if name in split]

@@ -1,4 +1,4 @@
-"""Work in parts of a few faces, by one process or several: a part's rows are written when its crops are."""
+"""Work in small parts, in one process or several: a part's rows are written after its crops."""
 
 import io
 import multiprocessing
@@ -39,7 +39,7 @@ def in_parts(records: Iterable[Record], size: int) -> Iterator[tuple[str, list[R
 
 
 def read_part(file: Path) -> list[dict[str, Any]]:
-    """The rows of a part; none where it is not written yet."""
+    """The rows of a part; none if it is not written yet."""
     return pq.read_table(file).to_pylist() if file.exists() else []
 
 
@@ -52,13 +52,13 @@ def write_part(file: Path, rows: list[dict[str, Any]]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What every worker knows.
+    """What all workers share.
 
     Attributes:
         out: The data set's folder.
-        root: Sources are noted relative to it; empty for their names alone.
+        root: Sources are recorded relative to it; empty for their names only.
         preparation: How crops are cut.
-        skip_damaged: Note images that cannot be read instead of stopping.
+        skip_damaged: Record images that cannot be read instead of stopping.
     """
 
     out: Path
@@ -74,7 +74,7 @@ class Worker:
         self.task, self.cut = task, Cutter(task.out, task.preparation)
 
     def __call__(self, name: str, records: list[Record]) -> int:
-        """Bring a part up to date and return its number of faces; crops stay where what they depend on is the same."""
+        """Bring a part up to date and return its number of faces; crops are kept if their source has not changed."""
         file = self.task.out / FOLDER / name
         known = {row["path"]: row for row in read_part(file)}
         rows = [self._row(record, known) for record in records]
@@ -100,7 +100,7 @@ class Worker:
 
 
 def work(task: Task, parts: Iterator[tuple[str, list[Record]]], workers: int) -> Iterator[tuple[str, int]]:
-    """Name and faces of every part in order, once it is written; few parts wait at a time, so memory stays flat."""
+    """Name and number of faces of every part, in order, once written; few parts are queued, so memory stays flat."""
     if workers <= 1:
         worker = Worker(task)
         for name, records in parts:
@@ -119,8 +119,8 @@ def work(task: Task, parts: Iterator[tuple[str, list[Record]]], workers: int) ->
             yield name, future.result()
     except BrokenExecutor as error:
         raise DataError(
-            f"{task.out}: a worker ended without an answer, as when the system is out of memory; run the same command "
-            "again, with fewer --workers if this repeats: it continues where it stopped"
+            f"{task.out}: a worker process died, for example for lack of memory; run the same command again, with "
+            "fewer --workers if this happens again: it continues where it stopped"
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)

@@ -1,4 +1,4 @@
-"""What an earlier run left in the folder: refused if of other settings, brought up to date if of an older source."""
+"""What an earlier run left in the folder: refused if its settings differ, updated if its source has changed."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,17 +17,17 @@ from mftn.files import atomic_write, write_bytes
 
 SOURCES = "sources.parquet"
 COLUMNS = ("path", "split", "label", "votes", "source", "face", "cut_from", "damaged")
-"""What is kept of every record beside the manifest, in the records' order; the split is the owners'."""
+"""Columns of every record that are stored beside the manifest, in the records' order; the split is the owners'."""
 
 MADE = (MANIFEST, SOURCES, CROISSANT, "all", *SPLITS)
-"""Files and folders of crops that a folder gets besides dataset.json."""
+"""Files and crop folders that preparation writes besides dataset.json."""
 
 
 def check_settings(out: Path, settings: Mapping[str, Any]) -> None:
-    """See that what lies in the folder came from the same settings, and note them.
+    """Check that the folder's content was made with the same settings, and record them.
 
     Raises:
-        DataError: It came from others, or not from here: it would be replaced.
+        DataError: It was made with different settings, or not by this package, and would be overwritten.
     """
     begun = out / FOLDER / "settings.json"
     known = [file for file in (out / "dataset.json", begun) if file.exists()]
@@ -37,7 +37,7 @@ def check_settings(out: Path, settings: Mapping[str, Any]) -> None:
         before = _read_settings(file)
         if differing := [key for key in settings if before.get(key) != settings[key]]:
             raise DataError(
-                f"{out}: was prepared with another {' and '.join(differing)}; choose another folder or remove it"
+                f"{out}: was prepared with a different {' and '.join(differing)}; choose another folder or remove it"
             )
     if not (out / MANIFEST).exists():
         begun.parent.mkdir(parents=True, exist_ok=True)
@@ -52,7 +52,7 @@ def _read_settings(file: Path) -> dict[str, Any]:
     except ValueError:
         settings = None
     if not isinstance(settings, dict):
-        raise DataError(f"{file}: is not what `mftn prepare` writes; choose another folder or remove it")
+        raise DataError(f"{file}: was not written by `mftn prepare`; choose another folder or remove it")
     return settings
 
 
@@ -61,25 +61,25 @@ def changes(out: Path, now: Sequence[Mapping[str, Any]]) -> list[str]:
 
     Args:
         out: The folder.
-        now: What is given of every record, see `given`.
+        now: Columns of every record, see `given`.
     """
     before = {row["path"]: row for row in _sources(out)}
     names = [row["path"] for row in now]
     changed = [row["path"] for row in now if any(before.get(row["path"], {}).get(key) != row[key] for key in row)]
     gone = sorted(before.keys() - set(names))
     if not changed and not gone and names != list(before):
-        return names  # in another order
+        return names  # in a different order
     return changed + gone
 
 
 def lost(out: Path) -> list[str]:
-    """The crops of a complete folder whose files are missing or not what the manifest says."""
+    """The crops of a complete folder whose files are missing or differ from the manifest."""
     rows = read_manifest(out, ["path", "sha256"]).to_pylist()
     return [row["path"] for row in rows if crop_digest(out / row["path"]) != row["sha256"]]
 
 
 def reopen(out: Path, now: Iterable[Mapping[str, Any]], part_size: int) -> None:
-    """Turn a complete folder back into parts, and remove crops that no record names any more."""
+    """Turn a complete folder back into parts, and remove crops that no longer have a record."""
     rows = {row["path"]: row for row in read_manifest(out).to_pylist()}
     before = {row["path"]: row for row in _sources(out)}
     names = [row["path"] for row in now]
@@ -88,12 +88,12 @@ def reopen(out: Path, now: Iterable[Mapping[str, Any]], part_size: int) -> None:
         write_part(out / FOLDER / f"{number:06d}.parquet", [rows.get(name, {}) | before[name] for name in kept])
     for name in before.keys() - set(names):
         (out / name).unlink(missing_ok=True)
-    (out / MANIFEST).unlink()  # from here on the folder counts as begun, and what to remove is not known any more
+    (out / MANIFEST).unlink()  # from here on, the folder counts as incomplete, and what to remove is unknown
     (out / CROISSANT).unlink(missing_ok=True)
 
 
 def write_sources(out: Path, parts: Iterable[Path]) -> None:
-    """Keep what `changes` compares."""
+    """Store what `changes` compares."""
     with atomic_write(out / SOURCES) as partial:
         pq.write_table(pa.concat_tables(pq.read_table(part, columns=list(COLUMNS)) for part in parts), partial)
 

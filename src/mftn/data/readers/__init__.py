@@ -1,4 +1,4 @@
-"""A short reader per data set: what its owners give becomes records, checked against what they publish."""
+"""One short reader per data set: published files become records, checked against the published counts."""
 
 import csv
 import glob
@@ -23,12 +23,12 @@ DATA_SETS: tuple[DataSetName, ...] = get_args(DataSetName)
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """Which form of a data set is read.
+    """Which form of a data set to read.
 
     Attributes:
         classes: 7 omits contempt.
-        aligned: RAF-DB: its aligned images; otherwise the original photographs.
-        notes: Gets what a reader leaves out, in words.
+        aligned: RAF-DB: read its aligned images; otherwise the original photographs.
+        notes: Collects messages about what a reader omits.
     """
 
     classes: int = 8
@@ -38,17 +38,17 @@ class ReadOptions:
 
 @dataclass(frozen=True, slots=True)
 class DataSet:
-    """What is known of a data set.
+    """A supported data set.
 
     Attributes:
         title: Its name as its owners write it.
         read: Its reader; raises DataError with file and line where a row makes no sense.
-        counts: Published faces of every expression by split; a plain number where only that is known. The split
-            None stands for a data set without official splits.
+        counts: Published number of faces per expression, by split; the total where only that is known. The split
+            None means that there are no official splits.
         licence: The terms, as its owners state them.
-        size: Side of its crops in pixels, unless said otherwise.
-        framing: Framing of its crops, unless said otherwise.
-        format: File format of its crops, unless said otherwise.
+        size: Default side of its crops in pixels.
+        framing: Default framing of its crops.
+        format: Default file format of its crops.
     """
 
     title: str
@@ -64,7 +64,7 @@ def find_data_set(name: str) -> DataSet:
     """A data set by its name.
 
     Raises:
-        ConfigError: There is none of that name.
+        ConfigError: There is no such data set.
     """
     if name not in DATA_SETS:
         raise ConfigError(f"{name}: no such data set; {did_you_mean(name, DATA_SETS)}")
@@ -73,12 +73,12 @@ def find_data_set(name: str) -> DataSet:
 
 
 def read_records(name: str, root: str | Path, options: ReadOptions | None = None) -> Iterator[Record]:
-    """Every face of a data set in a fixed order, under names that differ on every disk.
+    """Every face of a data set in a fixed order, with names that are unique on any file system.
 
     Args:
         name: One of `DATA_SETS`.
-        root: The folder (or table) as its owners give it.
-        options: Which form.
+        root: The folder (or table) as published.
+        options: Which form to read.
 
     Raises:
         DataError: The root is missing, or a row makes no sense; the message names file and line.
@@ -92,16 +92,18 @@ def read_records(name: str, root: str | Path, options: ReadOptions | None = None
             continue
         left, top, right, bottom = record.box or (0, 0, 1, 1)
         if not (-math.inf < left < right < math.inf and -math.inf < top < bottom < math.inf):
-            raise DataError(f"{record.where}: the box {record.box} is empty; it is left, top, right, bottom in pixels")
+            raise DataError(
+                f"{record.where}: the box {record.box} is empty; boxes are left, top, right, bottom in pixels"
+            )
         yield replace(record, name=names.name(readable(record.name)))
 
 
 @contextmanager
 def open_table(table: Path) -> Iterator[TextIO]:
-    """A table of text as any system may have saved it: with a byte order mark or without, with any line ends.
+    """Open a text table as saved on any system: with or without a byte order mark, with any line endings.
 
     Raises:
-        DataError: It is not UTF-8, or no table.
+        DataError: It is not UTF-8, or not a CSV file.
     """
     try:
         with table.open(newline="", encoding="utf-8-sig") as file:
@@ -109,11 +111,11 @@ def open_table(table: Path) -> Iterator[TextIO]:
     except UnicodeDecodeError as error:
         raise DataError(f"{table}: is not UTF-8 ({error}); save it as CSV UTF-8") from error
     except csv.Error as error:
-        raise DataError(f"{table}: is no CSV file ({error})") from error
+        raise DataError(f"{table}: is not a CSV file ({error})") from error
 
 
 def read_lines(table: Path) -> Iterator[tuple[str, str]]:
-    """FILE:LINE and the text of every line of a list that is not blank."""
+    """FILE:LINE and the text of every non-blank line of a list."""
     with open_table(table) as file:
         for line, text in enumerate(file, start=1):
             if text.strip():
@@ -121,7 +123,7 @@ def read_lines(table: Path) -> Iterator[tuple[str, str]]:
 
 
 def read_cells(table: Path) -> Iterator[tuple[str, list[str]]]:
-    """FILE:LINE and the cells of every row of a CSV table that is not blank."""
+    """FILE:LINE and the cells of every non-blank row of a CSV table."""
     with open_table(table) as file:
         for line, cells in enumerate(csv.reader(file), start=1):
             if cells:
@@ -129,19 +131,19 @@ def read_cells(table: Path) -> Iterator[tuple[str, list[str]]]:
 
 
 def read_rows(table: Path) -> Iterator[dict[Any, Any]]:
-    """The rows of a CSV table by its first row's names; cells beyond these are a list under None."""
+    """The rows of a CSV table with a header, as dictionaries; surplus cells are a list under None."""
     with open_table(table) as file:
         yield from csv.DictReader(file)
 
 
 @dataclass(slots=True)
 class Survey:
-    """What a data set holds, before any image is opened.
+    """What a data set contains, before any image is opened.
 
     Attributes:
         total: Faces.
         counts: Faces by split and expression.
-        warnings: What differs from what is published, and what looks odd.
+        warnings: Differences from what is published, and oddities.
     """
 
     total: int = 0
@@ -150,7 +152,7 @@ class Survey:
 
 
 def survey(name: str, root: str | Path, options: ReadOptions | None = None) -> Survey:
-    """Read all records once: count, compare with what is published, look for missing, extra and double files.
+    """Read all records once: count, compare with the published counts, look for missing, extra and duplicate files.
 
     Raises:
         DataError: A row makes no sense, or images are missing.
@@ -184,18 +186,18 @@ def survey(name: str, root: str | Path, options: ReadOptions | None = None) -> S
     images = (folder / name for folder in files for name in sorted(files[folder]) if not is_hidden(name))
     extra = [str(path) for path in images if path.suffix.lower() in suffixes and str(path) not in named]
     if extra:
-        found.warnings.append(f"{len(extra):,} images beside those are not used, the first is {extra[0]}")
+        found.warnings.append(f"{len(extra):,} other images are not used, the first is {extra[0]}")
     double = [source for (source, _), count in stems.items() if count > 1]
     if double:
-        found.warnings.append(f"{len(double):,} faces are named more than once, the first in {double[0]}")
+        found.warnings.append(f"{len(double):,} faces are listed more than once, the first in {double[0]}")
     found.warnings += _differences(find_data_set(name), found.counts, options)
     return found
 
 
 def _of_that_name(root: Path, record: Record) -> Path | None:
-    """The folder below the root that holds a file of a missing image's name: archives may bring one more of their own.
+    """A folder below the root with a file named like a missing image: archives may contain an additional folder.
 
-    A table that was written on Windows has backslashes in its paths.
+    Tables written on Windows have backslashes in their paths.
     """
     name = PureWindowsPath(record.source.name).name
     top = root if root.is_dir() else root.parent
@@ -204,10 +206,10 @@ def _of_that_name(root: Path, record: Record) -> Path | None:
 
 
 def _differences(data_set: DataSet, counts: Mapping[str | None, Counter[str]], options: ReadOptions) -> Iterator[str]:
-    """Where counts are not the published ones, class by class."""
+    """Differences from the published counts, class by class."""
     for split, published in data_set.counts.items():
         if split not in counts:
-            yield f"{split}: not here"
+            yield f"{split}: missing"
         elif isinstance(published, int):
             if (total := counts[split].total()) != published:
                 yield f"{split}: {total:,} images, {published:,} published ({total - published:+,})"

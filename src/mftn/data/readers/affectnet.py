@@ -2,7 +2,7 @@
 
 The CSV form has tables with `subDirectory_filePath, face_x, face_y, face_width, face_height, facial_landmarks,
 expression, valence, arousal` and images in subfolders. The folder form has `train_set/` and `val_set/` with
-`images/ID.jpg` and `annotations/ID_exp.npy`. The val split serves as test, as in the literature. Source:
+`images/ID.jpg` and `annotations/ID_exp.npy`. The val split is used as test, as in the literature. Source:
 Mollahosseini, Hasani and Mahoor, 2017.
 """
 
@@ -25,8 +25,8 @@ FOLDERS: dict[str, Split] = {"train_set": "train", "val_set": "test"}
 OUT = {"train": "train", "test": "valid"}
 
 
-def read(root: Path, options: ReadOptions) -> Iterator[Record]:  # noqa: ARG001 (the classes are chosen after)
-    """Either form, train first; what is no expression is omitted."""
+def read(root: Path, options: ReadOptions) -> Iterator[Record]:  # noqa: ARG001 (the classes are chosen later)
+    """Either form, train first; faces without an expression are omitted."""
     present = [folder for folder in FOLDERS if (root / folder).is_dir()]
     tables = sorted(path for path in root.glob("*.csv") if not is_hidden(path.name))
     if present:
@@ -36,7 +36,7 @@ def read(root: Path, options: ReadOptions) -> Iterator[Record]:  # noqa: ARG001 
         for table in tables:
             yield from _read_table(table)
     else:
-        raise DataError(f"{root}: neither the folders {', '.join(FOLDERS)} nor CSV tables are here")
+        raise DataError(f"{root}: contains neither the folders {', '.join(FOLDERS)} nor CSV tables")
 
 
 def _read_folder(folder: Path, split: Split) -> Iterator[Record]:
@@ -48,7 +48,7 @@ def _read_folder(folder: Path, split: Split) -> Iterator[Record]:
         try:
             number = int(np.load(annotation, allow_pickle=False).item())
         except (ValueError, OSError, EOFError) as error:
-            raise DataError(f"{annotation}: not an expression's number ({error}); extract the archive again") from error
+            raise DataError(f"{annotation}: not an expression number ({error}); extract the archive again") from error
         label = _label(number, str(annotation))
         if label:
             stem = annotation.name.removesuffix("_exp.npy")
@@ -84,7 +84,7 @@ def _split_of(table: Path) -> Split:
 
 
 def _find_images(table: Path, path: str, where: str) -> Path:
-    """The folder that paths in the table start from: the table's own, or up to two levels below."""
+    """The folder that the table's paths are relative to: the table's own, or one up to two levels below."""
     for pattern in ("", "*/", "*/*/"):
         for folder in [table.parent] if not pattern else sorted(table.parent.glob(pattern)):
             if (folder / path).is_file() and not any(map(is_hidden, folder.relative_to(table.parent).parts)):

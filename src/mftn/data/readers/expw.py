@@ -15,7 +15,7 @@ NUMBERS = dict(enumerate(("anger", "disgust", "fear", "happiness", "sadness", "s
 
 
 def read(root: Path, options: ReadOptions) -> Iterator[Record]:  # noqa: ARG001 (one form only)
-    """The rows of the list in their order; images lie in `image/` or below it."""
+    """The rows of the list in order; images are in `image/` or below it."""
     table = root / "label" / "label.lst"
     if not table.is_file():
         raise DataError(f"{table}: missing; give the folder that holds label/ and image/")
@@ -29,7 +29,7 @@ def read(root: Path, options: ReadOptions) -> Iterator[Record]:  # noqa: ARG001 
             label = NUMBERS[int(label)]
         except (ValueError, KeyError) as error:
             raise DataError(
-                f"{where}: not image, face, top, left, right, bottom, confidence and a number from 0 to 6: {row!r}"
+                f"{where}: expected image, face, top, left, right, bottom, confidence and a number from 0 to 6: {row!r}"
             ) from error
         name = f"all/{Path(file).stem}_face{face}"
         yield Record(folder / file, where, name, None, label, box=(left, top, right, bottom), face=face)

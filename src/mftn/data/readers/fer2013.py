@@ -16,7 +16,7 @@ PIXELS = 48 * 48
 
 
 def read(root: Path, options: ReadOptions) -> Iterator[Record]:  # noqa: ARG001 (one form only)
-    """The rows in their order; `root` is the table, or the folder it lies in."""
+    """The rows in order; `root` is the table or its folder."""
     tables = [root] if root.is_file() else [root / "fer2013.csv", root / "icml_face_data.csv"]
     table = next((table for table in tables if table.is_file()), None)
     if table is None:
@@ -31,14 +31,14 @@ def parse_row(row: Mapping[str, str], where: str) -> tuple[str, str, bytes]:
     """Usage, expression and grey values of a row.
 
     Raises:
-        DataError: The row has other columns or values.
+        DataError: The row does not have the expected columns or values.
     """
     values = {key.strip(): value for key, value in row.items() if key and isinstance(value, str)}
     try:
         usage, label = values["Usage"].strip(), NUMBERS[int(values["emotion"])]
         pixels = bytes(map(int, values["pixels"].split()))
     except (KeyError, ValueError) as error:
-        raise DataError(f"{where}: not an emotion from 0 to 6, pixels and a usage ({error})") from error
+        raise DataError(f"{where}: expected an emotion from 0 to 6, pixels and a usage ({error})") from error
     if usage not in USAGES:
         raise DataError(f"{where}: usage {usage!r} is not one of {', '.join(USAGES)}")
     if len(pixels) != PIXELS:

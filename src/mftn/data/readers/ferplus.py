@@ -27,7 +27,7 @@ FOLDERS: Mapping[str, Split] = {"FER2013Train": "train", "FER2013Valid": "valid"
 def read(root: Path, options: ReadOptions) -> Iterator[Record]:  # noqa: ARG001 (votes keep all classes)
     """Every image of the splits found under `root`, in the order of the tables.
 
-    The label is the argmax protocol's; images that the raters call no expression have none and stay.
+    The label is the argmax protocol's; images that the raters gave no expression are kept without a label.
     """
     present = [folder for folder in FOLDERS if (root / folder).is_dir()]
     if present:
@@ -36,7 +36,7 @@ def read(root: Path, options: ReadOptions) -> Iterator[Record]:  # noqa: ARG001 
     elif (root / "fer2013new.csv").is_file():
         yield from _read_tables(root / "fer2013new.csv", root / "fer2013.csv")
     else:
-        raise DataError(f"{root}: neither the folders {', '.join(FOLDERS)} nor fer2013new.csv and fer2013.csv are here")
+        raise DataError(f"{root}: contains neither the folders {', '.join(FOLDERS)} nor fer2013new.csv and fer2013.csv")
 
 
 def _read_folder(folder: Path, split: Split) -> Iterator[Record]:
@@ -45,7 +45,7 @@ def _read_folder(folder: Path, split: Split) -> Iterator[Record]:
         raise DataError(f"{table}: missing; FERPlus keeps one beside the images of every split")
     for where, row in read_cells(table):
         if len(row) < 2:
-            raise DataError(f"{where}: not a file name, a box and vote counts: {row}")
+            raise DataError(f"{where}: expected a file name, a box and vote counts: {row}")
         votes = _votes(row[1 if len(row) == 1 + len(VOTE_COLUMNS) else 2 :], where)
         name = f"{split}/{Path(row[0]).stem}"
         yield Record(folder / row[0], where, name, split, _label(votes), votes)
@@ -60,13 +60,13 @@ def _read_tables(votes_table: Path, pixels_table: Path) -> Iterator[Record]:
         if row is None or pixels_row is None:
             raise DataError(f"{where}: {votes_table.name} and {pixels_table.name} differ in length")
         if row.get("Usage") is None or row.get("Image name") is None:
-            raise DataError(f"{where}: not a usage, an image name and vote counts: {list(row.values())}")
+            raise DataError(f"{where}: expected a usage, an image name and vote counts: {list(row.values())}")
         if missing := [column for column in TABLE_COLUMNS if column not in row]:
-            raise DataError(f"{votes_table}: lacks the columns {', '.join(missing)}, by whose names votes are read")
+            raise DataError(f"{votes_table}: lacks the columns {', '.join(missing)}; votes are read by column name")
         usage, _, pixels = parse_row(pixels_row, f"{pixels_table}:{line}")
         if row["Usage"] != usage:
-            raise DataError(f"{where}: {row['Usage']} here but {usage} in {pixels_table.name}: not the same rows")
-        if row["Image name"]:  # those without are no faces and not part of FERPlus's folders either
+            raise DataError(f"{where}: {row['Usage']} here but {usage} in {pixels_table.name}: the rows do not match")
+        if row["Image name"]:  # images without a name are not faces, and not in FERPlus's folders either
             votes = _votes([*(row[column] for column in TABLE_COLUMNS), *row.get(None, ())], where)
             name = f"{USAGES[usage]}/{Path(row['Image name']).stem}"
             yield Record(pixels_table, where, name, USAGES[usage], _label(votes), votes, pixels=pixels)
@@ -74,10 +74,10 @@ def _read_tables(votes_table: Path, pixels_table: Path) -> Iterator[Record]:
 
 def _votes(columns: Sequence[str], where: str) -> tuple[int, ...]:
     try:
-        values = [float(vote) for vote in columns]  # a table that was saved anew may have 3.0
+        values = [float(vote) for vote in columns]  # a table that was saved again may contain 3.0
         votes = tuple(map(int, values))
     except (ValueError, TypeError, OverflowError) as error:  # a row that is too short has None
-        raise DataError(f"{where}: not a file name, a box and vote counts: {columns}") from error
+        raise DataError(f"{where}: expected a file name, a box and vote counts: {columns}") from error
     if len(votes) != len(VOTE_COLUMNS) or min(votes) < 0 or list(votes) != values:
         raise DataError(f"{where}: expected {len(VOTE_COLUMNS)} vote counts, found {columns}")
     return votes

@@ -1,4 +1,4 @@
-"""Your own images in one folder per expression, with or without folders for the splits above: `[train/]anger/a.jpg`."""
+"""Your own images in one folder per expression, optionally inside a folder per split: `[train/]anger/a.jpg`."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -33,11 +33,11 @@ def read(root: Path, options: ReadOptions) -> Iterator[Record]:
 def _read_classes(root: Path, split: Split | None, notes: list[str]) -> Iterator[Record]:
     folders = _subfolders(root)
     if not folders:
-        raise DataError(f"{root}: holds no folders; put the images of each expression into a folder of its name")
+        raise DataError(f"{root}: holds no folders; put the images of each expression into a folder named after it")
     for folder in folders:
         label = find_expression(folder.name)
         if label is None:
-            raise DataError(f"{folder}: its name is no expression; name it neutral, happiness, surprise, …")
+            raise DataError(f"{folder}: its name is not an expression; name it neutral, happiness, surprise, …")
         unread = Counter[str]()
         found = list(walk(str(folder), unread=unread))
         if errors := [source.error for source in found if source.error and source.kind is not Kind.FOLDER]:

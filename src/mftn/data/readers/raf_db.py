@@ -1,6 +1,6 @@
-"""RAF-DB basic: 15,339 photographs of one face in seven expressions.
+"""RAF-DB basic: 15,339 photographs of one face each, in seven expressions.
 
-`EmoLabel/list_patition_label.txt` (spelt so) names every image with a number from 1 to 7; the images lie in
+`EmoLabel/list_patition_label.txt` (sic) lists every image with a number from 1 to 7; the images are in
 `Image/aligned` (100×100) and `Image/original`. Source: Li, Deng and Du, CVPR 2017.
 """
 
@@ -15,7 +15,7 @@ NUMBERS = dict(enumerate(("surprise", "fear", "disgust", "happiness", "sadness",
 
 
 def read(root: Path, options: ReadOptions) -> Iterator[Record]:
-    """The rows of the list in their order; `test_…` is the test split, whose crops lie in `valid/` as published."""
+    """The rows of the list in order; `test_…` is the test split, whose crops lie in `valid/` as published."""
     table = root / "EmoLabel" / "list_patition_label.txt"
     if not table.is_file():
         raise DataError(f"{table}: missing; give the folder that holds EmoLabel and Image (RAF-DB's `basic`)")
@@ -24,7 +24,7 @@ def read(root: Path, options: ReadOptions) -> Iterator[Record]:
             file, number = row.split()
             label = NUMBERS[int(number)]
         except (ValueError, KeyError) as error:
-            raise DataError(f"{where}: not an image and a number from 1 to 7: {row!r}") from error
+            raise DataError(f"{where}: expected an image and a number from 1 to 7: {row!r}") from error
         if not file.startswith(("train_", "test_")):
             raise DataError(f"{where}: {file} is neither train_… nor test_…")
         test, stem = file.startswith("test_"), Path(file).stem

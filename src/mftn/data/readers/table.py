@@ -1,5 +1,5 @@
-"""Your own faces in a table, CSV (commas, semicolons or tabs) or Parquet: `path`, `label`, and where known `split` and
-the face's box in `left`, `top`, `right`, `bottom`. Paths start from the table's folder."""
+"""Your own faces in a table, CSV (commas, semicolons or tabs) or Parquet: `path`, `label`, optionally `split` and the
+face's box in `left`, `top`, `right`, `bottom`. Paths are relative to the table's folder."""
 
 import csv
 from collections.abc import Iterator, Mapping
@@ -16,7 +16,7 @@ from mftn.types import Box
 
 
 def read(root: Path, options: ReadOptions) -> Iterator[Record]:  # noqa: ARG001 (one form only)
-    """The rows in their order."""
+    """The rows in order."""
     if not root.is_file():
         raise DataError(f"{root}: not a table; give a .csv or .parquet file")
     boxes: dict[Path, list[Box | None]] = {}
@@ -28,10 +28,12 @@ def read(root: Path, options: ReadOptions) -> Iterator[Record]:  # noqa: ARG001 
             )
         label = find_expression(str(row["label"]))
         if label is None:
-            raise DataError(f"{where}: {row['label']!r} is no expression; known are neutral, happiness, surprise, …")
+            raise DataError(
+                f"{where}: {row['label']!r} is not an expression; known are neutral, happiness, surprise, …"
+            )
         split = SPLIT_NAMES.get(str(row.get("split") or "").strip().lower())
         if row.get("split") and split is None:
-            raise DataError(f"{where}: {row['split']!r} is no split; known are train, valid and test")
+            raise DataError(f"{where}: {row['split']!r} is not a split; known are train, valid and test")
         path = Path(str(row["path"]))
         stem = "_".join((*path.parts[:-1], path.stem)[-2:])
         name = f"{split or 'all'}/{stem}"
