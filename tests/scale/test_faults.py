@@ -79,7 +79,7 @@ def test_a_killed_worker_costs_nothing_and_a_shard_that_kills_three_is_set_aside
     assert killed == most
     (name,) = summary.set_aside
     assert name.startswith("00000004") and not summary.complete and not summary.unfinished
-    assert f"set aside: {name}: 3 workers were lost with it" in str(summary)
+    assert f"set aside: {name}: 3 workers were lost while processing it" in str(summary)
     assert len(pq.read_table(output)) == len(expected) - SHARD  # each of its images has one face or none
     again = write(faces, output, shard_images=SHARD)
     assert (again.shards, again.before, list(again.set_aside)) == (0, 7, [name])

@@ -72,7 +72,7 @@ def test_what_is_wrong_is_said_before_anything_runs(nodes: Any) -> None:
 
     with pytest.raises(ConfigError, match="it has a, b"):
         predict(ray.data.from_items([{"a": 1, "b": 2}]))
-    with pytest.raises(ConfigError, match="rows have expression already"):  # two columns of one name, or the wrong one
+    with pytest.raises(ConfigError, match="rows already have expression"):  # two columns of one name, or the wrong one
         predict(ray.data.from_items([{"path": "a.jpg", "expression": "fear"}]), keep=["expression"])
-    with pytest.raises(ConfigError, match="apply to datasets"):
+    with pytest.raises(ConfigError, match="apply only to datasets"):
         predict(["photo.jpg"], keep=["id"])

@@ -89,7 +89,7 @@ def test_another_list_on_standard_input_is_refused(tmp_path: Path, monkeypatch: 
     assert read_plan(store, ["-"], MADE_BY) == plan
     for other in (b"a.jpg\n", b"", b"other.jpg\ncaf\xe9.jpg\ns3://b/c.jpg\n"):
         give(other)
-        with pytest.raises(ConfigError, match="the list on standard input was another"):
+        with pytest.raises(ConfigError, match="the list on standard input has changed"):
             read_plan(store, ["-"], MADE_BY)
 
 
@@ -118,7 +118,7 @@ def test_rows_of_a_table_are_read_once_each(tmp_path: Path) -> None:
     assert useless.error and "numbers.parquet: holds neither paths" in useless.error
     (tmp_path / "cut.parquet").write_bytes((tmp_path / "numbers.parquet").read_bytes()[:-9])
     (damaged,) = find_items([tmp_path / "cut.parquet"])
-    assert damaged.error and "cut.parquet: damaged, or no Parquet file" in damaged.error
+    assert damaged.error and "cut.parquet: damaged or not a Parquet file" in damaged.error
 
 
 def test_a_damaged_table_is_one_item_or_row_with_an_error(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_a_damaged_table_is_one_item_or_row_with_an_error(tmp_path: Path) -> Non
         ("nowhere://b/x.parquet", "cannot be reached"),
         ("zip://b/x.parquet", "cannot be reached"),
         pytest.param("hdfs://host/x.parquet", "needs Java and Hadoop's client", marks=WITHOUT_HADOOP),
-        ("memory://me:word@b/x.parquet", "holds a password"),
+        ("memory://me:word@b/x.parquet", "contains a password"),
         ("memory://b/none.parquet", "no such file"),
         ("numbers.parquet", "neither paths"),
         ("rtsp://me:word@camera/stream", "has no end"),
@@ -206,7 +206,7 @@ def recognizer() -> Recognizer:
     [
         ("nowhere://b/x", "cannot be read"),
         ("zip://b/x", "cannot be reached"),
-        ("memory://me:word@b/x", "holds a password"),
+        ("memory://me:word@b/x", "contains a password"),
         ("memory://b/none", "no such file"),
         ("memory://locked/x", "may not be read"),
     ],
@@ -349,14 +349,14 @@ def test_a_file_system_of_fsspec_is_a_store() -> None:
     assert store.get("a/b.parquet") == b"content" and store.names("a") == ["b.parquet"] and store.get("none") is None
     with pytest.raises(ConfigError, match="cannot be reached"):
         locate("nowhere://x/y")
-    with pytest.raises(ConfigError, match="holds a password"):
+    with pytest.raises(ConfigError, match="contains a password"):
         locate("s3://key:secret@bucket/x")
 
 
 def test_containers_of_azure_are_no_passwords_and_unknown_options_are_named() -> None:
     address = "abfss://faces@account.dfs.core.windows.net/d/a.jpg"
     assert locate(address)[1] == "faces/d/a.jpg" and without_secrets(address) == address
-    with pytest.raises(ConfigError, match="holds a password"):
+    with pytest.raises(ConfigError, match="contains a password"):
         locate("abfss://account:secret@account.dfs.core.windows.net/d")
     with pytest.raises(ConfigError, match="Unexpected query parameter in S3 URI: 'endpoint'"):
         locate("s3://bucket/x?endpoint=minio:9000&region=us-east-1")
@@ -412,7 +412,7 @@ def test_passwords_in_addresses_reach_no_file_and_no_row(
     try:
         write_plan(store, [address], MADE_BY)
     except ConfigError as error:
-        assert "holds a password" in str(error) and "cret" not in str(error)
+        assert "contains a password" in str(error) and "cret" not in str(error)
     else:
         assert read_plan(store, [address], MADE_BY) and "cret" not in stored()
 

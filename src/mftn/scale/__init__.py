@@ -1,7 +1,7 @@
-"""Prediction on many machines, with Ray Data: nothing is lost when a machine is.
+"""Prediction on many machines with Ray Data, which survives the loss of machines.
 
-`write` recognises files by the million into a folder of Parquet parts and goes on where an earlier run ended;
-`predict` gives a `ray.data.Dataset` to programs with pipelines of their own. Needs `mftn[ray]`.
+`write` predicts millions of files into a folder of Parquet parts and continues where an earlier run ended; `predict`
+returns a `ray.data.Dataset` for your own pipelines. Needs `mftn[ray]`.
 """
 
 from mftn.scale.dataset import predict as predict

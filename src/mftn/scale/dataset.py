@@ -1,4 +1,4 @@
-"""Prediction as a step of somebody's own Ray Data pipeline."""
+"""Prediction as a step of your own Ray Data pipeline."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from ray.data import Dataset
 
 BATCH_IMAGES = 64
-"""Images that a worker gets at once from a dataset."""
+"""Images per batch that a worker gets from a dataset."""
 
 TABLE_ROWS = 1000
-"""Rows after which a worker passes on what it has, however many faces an image holds."""
+"""Rows after which a worker returns a table, however many faces an image has."""
 
 
 def predict(
@@ -40,23 +40,23 @@ def predict(
     batch_images: int = BATCH_IMAGES,
     workers: int | None = None,
 ) -> Dataset:
-    """Recognise in a Ray Data pipeline: a lazy dataset with the rows of `mftn predict`, one per face.
+    """Predict in a Ray Data pipeline: a lazy dataset with the rows of `mftn predict`, one per face.
 
-    Nothing is written, and a lost worker's rows are computed again by Ray; `write` also survives the loss of the
-    program itself. Rows come in the order in which they are computed, unless `preserve_order` is set in the dataset's
-    execution options; within a batch they are in its order.
+    Nothing is written, and Ray recomputes the rows of a lost worker; `write` also survives the loss of the program
+    itself. Rows come in the order in which they are computed, unless `preserve_order` is set in the dataset's execution
+    options; within a batch they keep its order.
 
     Args:
-        source: A dataset with a column of paths, addresses, files' bytes or images (arrays as `ray.data.read_images`
-            gives them), one image in each row; or sources as in `write`.
-        settings: How to recognise; as `mftn predict` does if None.
-        column: The column; None takes the first of "path", "bytes", "image" and the like that is there.
+        source: A dataset with a column of paths, addresses, file contents or images (arrays as returned by
+            `ray.data.read_images`), one image per row; or sources as in `write`.
+        settings: Options of the prediction; the defaults of `mftn predict` if None.
+        column: The column; if None, the first of "path", "bytes", "image" and similar names.
         keep: Columns of the dataset that rows keep, such as an identifier.
-        batch_images: Images that a worker gets at once.
+        batch_images: Images per batch that a worker gets.
         workers: Most workers; as many as the cluster has room for if None.
 
     Raises:
-        ConfigError: The dataset has no such column, rows have one of `keep` already, or a number is out of its range.
+        ConfigError: The dataset has no such column, rows already have one of `keep`, or a number is out of range.
         MissingExtraError: Ray is not installed.
     """
     require_ray()
@@ -69,7 +69,7 @@ def predict(
     if isinstance(source, ray.data.Dataset):
         if taken := [name for name in keep if name in ROW_TYPES]:
             raise ConfigError(
-                f"keep: rows have {', '.join(taken)} already; rename the dataset's: dataset.rename_columns"
+                f"keep: rows already have {', '.join(taken)}; rename the dataset's with dataset.rename_columns"
             )
         column = column or _column(source.columns() or [])
         pool = actor_pool(10**9, settings.threads, workers)
@@ -82,7 +82,7 @@ def predict(
             **options,
         )
     if column or keep:
-        raise ConfigError("column and keep apply to datasets; omit them")
+        raise ConfigError("column and keep apply only to datasets; omit them")
     sources = [source] if isinstance(source, str | os.PathLike) else source
     shards = cut(find_items(sources, batch_images), batch_images)
     dataset = ray.data.from_arrow([table_of(shard) for shard in shards])
@@ -93,7 +93,7 @@ def predict(
 def _column(names: Sequence[str]) -> str:
     found = next((name for name in (*PATH_COLUMNS, *BYTES_COLUMNS) if name in names), None)
     if found is None:
-        raise ConfigError(f"the dataset has no column of images (it has {', '.join(names)}); name it: column=…")
+        raise ConfigError(f"the dataset has no column of images (it has {', '.join(names)}); set column=…")
     return found
 
 
@@ -101,7 +101,7 @@ class ItemsWorker:
     """An actor that turns shards into tables of rows.
 
     Args:
-        settings: How to recognise.
+        settings: Options of the prediction.
         model: As in `load_recognizer`.
         folder: As in `load_recognizer`.
     """
@@ -126,7 +126,7 @@ class DatasetWorker(ItemsWorker):
 
 
 def _given(values: np.ndarray) -> Iterator[Any]:
-    """The images of a column: paths are read ahead, values are taken as they are."""
+    """The images of a column: paths are read ahead, other values are used as they are."""
     if all(isinstance(value, str | None) for value in values):
         yield from map(_one_image, fetched([Item(ItemKind.IMAGE, value or "") for value in values]))
         return
@@ -135,7 +135,7 @@ def _given(values: np.ndarray) -> Iterator[Any]:
 
 
 def _one_image(source: Source) -> Source:
-    """A source that has a prediction of its own: a row cannot stand for several images."""
+    """A source with one prediction: a row cannot represent several images."""
     if source.kind not in (Kind.FOLDER, Kind.GLOB):
         return source
     error = f"{source.path}: is a {source.kind}, not an image; give each of its files a row"
@@ -143,7 +143,7 @@ def _one_image(source: Source) -> Source:
 
 
 def _tables(predictions: Iterable[tuple[Prediction, dict[str, Any]]]) -> Iterator[Any]:
-    """Predictions as Arrow tables, each with the columns that it keeps; an empty one if there is none."""
+    """Predictions as Arrow tables, with the columns that are kept; none if there are no predictions."""
     import pyarrow as pa
 
     schema, rows, kept = arrow_schema(), list[dict[str, Any]](), list[dict[str, Any]]()

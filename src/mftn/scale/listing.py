@@ -1,4 +1,4 @@
-"""Sources → items: the images, videos, tar files and rows that files, folders and addresses stand for."""
+"""Lists sources as items: the images, videos, tar files and rows in files, folders and addresses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mftn.sources import VIDEO_SUFFIXES, Kind, Source, classify, find_sources, l
 PATH_COLUMNS = ("path", "source", "image_path", "file_path", "file", "filename", "url", "uri", "image")
 BYTES_COLUMNS = ("bytes", "image", "image_bytes", "content", "jpg", "data")
 NAME_COLUMNS = ("source", "path", "image_path", "file_path", "file", "filename", "file_name", "url", "__key__", "id")
-"""Columns of Parquet sources that are looked for, the first one first."""
+"""Columns that are looked for in Parquet sources, in order of preference."""
 
 KINDS = dict.fromkeys(VIDEO_SUFFIXES, ItemKind.VIDEO) | {".tar": ItemKind.TAR}
 
@@ -31,32 +31,34 @@ def find_items(
     unread: Counter[str] | None = None,
     on_listed: Callable[[str], object] | None = None,
 ) -> Iterator[Item]:
-    """What sources stand for, in their order; nothing is held in memory but the names of one folder.
+    """The items of sources, in order; only the names of one folder are held in memory.
 
     Args:
-        sources: What `mftn predict` takes, but cameras and streams: files, folders, globs and lists. Also Parquet files
-            of paths or image bytes, tar files of WebDataset, and addresses of stores (s3://, gs:// and those of
-            fsspec) of any of these.
+        sources: Files, folders, globs and lists as in `mftn predict`, but no cameras and streams. Also Parquet files of
+            paths or image bytes, WebDataset tar files, and any of these at addresses of stores (s3://, gs:// and those
+            of fsspec).
         shard_images: Rows of a Parquet file that are read together.
         null: As in `find_sources`.
         unread: As in `find_sources`.
         on_listed: Called with each path on standard input.
 
     Raises:
-        ConfigError: A source that is named has no end, or there is no such store. In lists and tables, such a line is
-            an item with its error.
-        OSError: A store stayed out of reach.
+        ConfigError: A given source has no end, or there is no such store. In lists and tables, such a line becomes an
+            item with an error.
+        OSError: A store remained unreachable.
     """
     yield from map(_without_secrets, _found(sources, shard_images, null, unread, on_listed))
 
 
 def _without_secrets(item: Item) -> Item:
-    """An item as plans keep it: of an address with a password, which is not read, its name and an error."""
+    """An item as plans store it: an address with a password is not read, and becomes its name and an error."""
     if not holds_secret(item.path):
         return item
     name = without_secrets(name_at(item.path))
     error = (item.error or "").replace(item.path, name)
-    return Item(ItemKind.IMAGE, name, error or f"{name}: holds a password, and is not read; set it in the environment")
+    return Item(
+        ItemKind.IMAGE, name, error or f"{name}: contains a password and is not read; set it in the environment"
+    )
 
 
 def _found(
@@ -116,7 +118,7 @@ def _stored(address: str, shard_images: int) -> Iterator[Item]:
 
 
 def _one(path: str, shard_images: int, *, walked: bool = False) -> Iterator[Item]:
-    """The items of one file, by its suffix; none of a table of this package that no one has named."""
+    """The items of one file, by its suffix; none for an output table of this package found in a folder."""
     if _suffix(path) == ".parquet":
         yield from _rows(path, shard_images, walked)
     else:
@@ -128,13 +130,13 @@ def _item(path: str) -> Item:
 
 
 def _rows(path: str, shard_images: int, walked: bool) -> Iterator[Item]:
-    """The items of a Parquet file: the paths in it, or ranges of its rows; one with an error if there are none."""
+    """The items of a Parquet file: its paths, or ranges of its rows; one with an error if there are none."""
     import pyarrow as pa
 
     try:
         yield from _rows_of(path, shard_images, walked)
     except pa.ArrowInvalid as error:
-        yield Item(ItemKind.IMAGE, path, f"{name_at(path)}: damaged, or no Parquet file ({error}); write it again")
+        yield Item(ItemKind.IMAGE, path, f"{name_at(path)}: damaged or not a Parquet file ({error}); write it again")
     except (OSError, ConfigError) as error:
         yield Item(ItemKind.IMAGE, path, lasting(without_secrets(name_at(path)), error))
 
@@ -160,14 +162,14 @@ def _rows_of(path: str, shard_images: int, walked: bool) -> Iterator[Item]:
 
 
 def lasting(name: str, error: Exception) -> str:
-    """Why a file cannot be read, as its row says it.
+    """Why a file cannot be read, as its row reports it.
 
     Args:
-        name: The file's, as rows name it.
+        name: The file's name in rows.
         error: What reading it raised.
 
     Raises:
-        OSError: A later try may read it.
+        OSError: A later attempt may succeed.
     """
     if isinstance(error, FileNotFoundError):
         return f"{name}: no such file; check the path"
@@ -181,7 +183,7 @@ def lasting(name: str, error: Exception) -> str:
 
 
 def bytes_column(schema: Any) -> str | None:
-    """The column of a table that holds the content of image files: binary, or as `datasets` stores images."""
+    """The column of a table with the content of image files: binary, or as `datasets` stores images."""
     import pyarrow as pa
 
     def holds_bytes(kind: Any) -> bool:

@@ -1,4 +1,4 @@
-"""The plan of a run, kept with its output: every later run goes on with the same shards."""
+"""The plan of a run, stored with its output: every later run continues with the same shards."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from mftn.scale.storage import Store
 from mftn.sources import Source, read_list
 
 PLAN_FILE_SHARDS = 100
-"""Shards in a file of a plan."""
+"""Shards per file of a plan."""
 
 
 class Entry(NamedTuple):
     """A shard in a plan.
 
     Attributes:
-        name: The shard's.
-        size: Its images, as far as they are known.
+        name: The shard's name.
+        size: Number of its images, as far as known.
     """
 
     name: str
@@ -37,14 +37,14 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The shards of a run, kept with its output: every later run goes on with them, without listing the sources again.
+    """The shards of a run: every later run continues with them, without listing the sources again.
 
     Attributes:
-        sources: As they were given.
+        sources: The sources as given.
         listed: A digest of the list on standard input; empty if there was none.
-        folder: The working folder, from which relative paths count.
-        made_by: What makes the rows, as JSON values.
-        unread: Files that are not read, by kind.
+        folder: The working folder that paths are relative to.
+        made_by: Provenance of the rows, as JSON values.
+        unread: Number of files that are not read, by kind.
         entries: The shards, in the order of the sources.
     """
 
@@ -67,7 +67,7 @@ def write_plan(
     *,
     null: bool = False,
 ) -> Plan:
-    """List the sources and keep their shards; the memory for it does not grow with their paths."""
+    """List the sources and store their shards; memory does not grow with the number of paths."""
     unread, listed = Counter[str](), _Listed()
     entries, pending = list[Entry](), list[Shard]()
 
@@ -89,25 +89,25 @@ def write_plan(
 
 
 class _Listed:
-    """A digest of the paths on standard input, whatever the working folder from which they count."""
+    """A digest of the paths on standard input, made absolute."""
 
     def __init__(self) -> None:
         self.digest, self._hash = "", hashlib.sha256()
 
     def add(self, path: str) -> None:
-        """Count a path in."""
+        """Add a path."""
         self._hash.update(os.fsencode(path if "://" in path else os.path.abspath(path)) + b"\0")  # noqa: PTH100
         self.digest = self._hash.hexdigest()
 
 
 def _names(sources: Sequence[str | os.PathLike[str] | Source]) -> list[str]:
-    """Sources as they are kept: without passwords."""
+    """Sources as they are stored: without passwords."""
     paths = (source.path if isinstance(source, Source) else os.fspath(source) for source in sources)
     return [without_secrets(path) for path in paths]
 
 
 def _given(sources: Sequence[str | os.PathLike[str] | Source]) -> tuple[str, ...]:
-    """Sources as a plan names them; of a long list its length and its digest."""
+    """Sources as a plan stores them; of a long list, its length and digest."""
     names = _names(sources)
     if len(names) <= 100:
         return tuple(names)
@@ -125,8 +125,8 @@ def read_plan(
     """The plan of an earlier run into the same folder; None if there is none.
 
     Raises:
-        ConfigError: The earlier run had other sources or settings: other names, another working folder from which they
-            count, or another list on standard input.
+        ConfigError: The earlier run had different sources or settings, another working folder for relative paths, or
+            another list on standard input.
     """
     content = store.get(PLAN)
     if content is None:
@@ -142,21 +142,21 @@ def read_plan(
         for path in read_list(null):
             listed.add(path)
         if listed.digest != plan.listed:
-            changed = ["the list on standard input was another"]
+            changed = ["the list on standard input has changed"]
     if changed:
         raise ConfigError(
-            f"{store.address}: was begun otherwise ({'; '.join(changed)}); give the same, or choose another folder"
+            f"{store.address}: was begun differently ({'; '.join(changed)}); use the same, or choose another folder"
         )
     return plan
 
 
 def _compared(made_by: dict[str, Any], sources: Sequence[str], folder: str) -> dict[str, Any]:
-    """What has to be the same in every run, on one level."""
+    """What must be the same in every run, as a flat dictionary."""
     return made_by | made_by["settings"] | {"settings": None, "sources": list(sources), "working folder": folder}
 
 
 def _folder(sources: Sequence[str | os.PathLike[str] | Source]) -> str | None:
-    """The working folder, if a source counts from it."""
+    """The working folder, if a source is relative to it."""
     relative = (name for name in _names(sources) if name != "-" and "://" not in name and not Path(name).is_absolute())
     return os.getcwd() if any(relative) else None  # noqa: PTH109
 

@@ -25,30 +25,30 @@ from mftn.sources import Kind, Source, is_hidden, listed, readable_suffixes
 from mftn.types import Prediction
 
 READERS = 16
-"""Files that are read at once: stores and network drives answer late, and many at a time."""
+"""Files that are read at once: stores and network drives respond slowly, but to many requests at a time."""
 
 READ_AHEAD_BYTES = 64_000_000
-"""Most bytes of files that wait for the network, besides those being read."""
+"""Most bytes of files that wait for prediction, besides those being read."""
 
 OUT_OF_REACH = {
     number
     for name in ("ESTALE", "ETIMEDOUT", "EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN", "ENETUNREACH", "ENOTCONN")
     if (number := getattr(errno, name, None)) is not None
 }
-"""Numbers of errors of network drives that pass."""
+"""Error numbers of network drives that are temporary."""
 
 
 def predictions_of(shard: Shard, recognizer: Recognizer, settings: Settings, notes: list[str]) -> Iterator[Prediction]:
-    """The predictions of a shard, in its order: those of `mftn predict` on its files.
+    """The predictions of a shard, in order, as `mftn predict` makes them for its files.
 
     Args:
-        shard: What is read.
+        shard: The shard to read.
         recognizer: Detects and classifies.
-        settings: Those of videos count.
-        notes: Gets what is missing of a video that could not be read, or not to its end.
+        settings: Only the options for videos are used.
+        notes: Collects messages about videos that could not be read, or not to their end.
 
     Raises:
-        OSError: A store stayed out of reach; what cannot be read for another reason is a prediction with `error`.
+        OSError: A store remained unreachable; what cannot be read for another reason is a prediction with `error`.
     """
     first = shard.items[0]
     if first.kind is ItemKind.VIDEO:
@@ -62,7 +62,7 @@ def predictions_of(shard: Shard, recognizer: Recognizer, settings: Settings, not
 
 
 def fetched(items: Iterable[Item]) -> Iterator[Source]:
-    """Images with their content, in their order, read ahead by several threads."""
+    """Images with their content, in order, read ahead by several threads."""
     waiting: deque[Future[Source]] = deque()
     with ThreadPoolExecutor(READERS) as pool:
         try:
@@ -81,10 +81,10 @@ def _held(waiting: Iterable[Future[Source]]) -> int:
 
 
 def fetch(item: Item) -> Source:
-    """An image with its content; a file without any is classified, and left to `Recognizer.stream`, as in a list.
+    """An image with its content; a path that cannot be read is left to `Recognizer.stream`, as in a list.
 
     Raises:
-        OSError: The store or the network drive stayed out of reach.
+        OSError: The store or the network drive remained unreachable.
     """
     source = Source(name_at(item.path), Kind.IMAGE, item.error)
     if item.error or is_address(item.path):
@@ -100,7 +100,7 @@ def fetch(item: Item) -> Source:
 
 
 def _name(path: str) -> str:
-    """A path as rows name it."""
+    """A path as written in rows."""
     return without_secrets(name_at(path))
 
 
@@ -111,14 +111,14 @@ def _read_file(path: str) -> bytes:
     except OSError as error:
         if error.errno in OUT_OF_REACH:
             raise
-        raise ValueError(str(error)) from error  # final: nothing to wait for
+        raise ValueError(str(error)) from error  # permanent: waiting would not help
 
 
 CUT_OFF = (tarfile.EmptyHeaderError, tarfile.TruncatedHeaderError)  # type: ignore[attr-defined]
 
 
 class _Member(tarfile.TarInfo):
-    """A member that tells an archive that was cut off from one that ends: tarfile takes both for the end."""
+    """A member that distinguishes a truncated archive from a complete one; tarfile treats both as the end."""
 
     @classmethod
     def fromtarfile(cls, archive: tarfile.TarFile) -> _Member:
@@ -134,7 +134,7 @@ class _Member(tarfile.TarInfo):
 
 
 def members(path: str) -> Iterator[Source]:
-    """The images in a tar file, as PATH/MEMBER, in their order; the file is read once, from start to end."""
+    """The images in a tar file, as PATH/MEMBER, in order; the file is read once, from start to end."""
     name, suffixes, found = _name(path), readable_suffixes(), False
     try:
         with _opened(path) as file, tarfile.open(fileobj=file, mode="r|*", tarinfo=_Member) as archive:
@@ -161,7 +161,7 @@ def _opened(path: str) -> Iterator[Any]:
 
 
 def rows(item: Item) -> Iterator[Source]:
-    """The images in rows of a Parquet file, named by a column of names, or as PATH#ROW."""
+    """The images in rows of a Parquet file, named by its name column, or as PATH#ROW."""
     try:
         yield from _rows(item)
     except (OSError, ValueError, ConfigError) as error:
@@ -188,7 +188,7 @@ def _rows(item: Item) -> Iterator[Source]:
 
 
 def _groups(metadata: Any, item: Item) -> tuple[list[int], int]:
-    """The row groups that hold an item's rows, and the number of their first row."""
+    """The row groups with an item's rows, and the number of their first row."""
     groups, first, start = list[int](), 0, 0
     for group in range(metadata.num_row_groups):
         stop = start + metadata.row_group(group).num_rows
@@ -227,7 +227,7 @@ def _video(path: str, recognizer: Recognizer, settings: Settings, notes: list[st
 
 
 def _frames(path: str, name: str, recognizer: Recognizer, settings: Settings, notes: list[str]) -> Iterator[Prediction]:
-    """What `mftn predict` writes of a video: the frames up to an error too, and a row with the error without any."""
+    """The rows of `mftn predict` for a video: frames before an error, or a row with the error if there are none."""
     from mftn.tracking import TrackedFrames
     from mftn.video import Clip
 

@@ -1,4 +1,4 @@
-"""A run: the shards of a plan that are not done yet, on an autoscaling pool of actors, into parts of the output."""
+"""A run: an autoscaling pool of actors turns the unfinished shards of a plan into parts of the output."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from mftn.sources import Source
 
 MANIFEST = "_manifest.json"
 ROUNDS = 3
-"""Times that a shard is tried which could not be read or written."""
+"""Attempts at a shard that could not be read or written."""
 
 MOST_UNWRITTEN = 10
-"""Shards that cannot be written, one after the other, until a run ends."""
+"""Consecutive shards that cannot be written before a run ends."""
 
 
 def write(
@@ -43,29 +43,29 @@ def write(
     null: bool = False,
     on_shard: Callable[[Outcome, int], object] | None = None,
 ) -> Summary:
-    """Recognise on all machines of a Ray cluster, into a folder of Parquet files, one per shard.
+    """Predict on all machines of a Ray cluster, into a folder of Parquet files, one per shard.
 
-    The rows are those of `mftn predict`. A part appears when it is complete, so the folder can be read at any time, and
-    a run that was ended in any way is continued by the same call: finished shards are skipped. The sources are
-    listed once; what is added to them later is not read. An image that cannot be read is a row with `error`. A shard
-    that costs three workers in a run is set aside, and stays so until its file in OUTPUT/_mftn/aside is deleted.
+    The rows are those of `mftn predict`. A part appears when it is complete, so the folder can be read at any time. The
+    same call continues a run that ended for any reason: finished shards are skipped. The sources are listed once; files
+    added later are not read. An image that cannot be read is a row with `error`. A shard that loses three workers in a
+    run is set aside until its file in OUTPUT/_mftn/aside is deleted.
 
-    Ray is used as it is initialised; otherwise it is started on this machine.
+    Ray is used if it is initialised, and otherwise started on this machine.
 
     Args:
         sources: As in `find_items`: files, folders, globs, Parquet files, tar files, and addresses of these in stores.
         output: A folder that all machines share, or the address of one in a store.
-        settings: How to recognise; as `mftn predict` does if None.
-        shard_images: Images of a shard, for the first run into a folder.
+        settings: Options of the prediction; the defaults of `mftn predict` if None.
+        shard_images: Images per shard, for the first run into a folder.
         workers: Most workers; as many as the cluster has room for if None.
         null: As in `find_sources`.
-        on_shard: Called with each shard that is done or not, and the number of those that are left.
+        on_shard: Called with the outcome of each shard, and the number of shards that are left.
 
     Raises:
-        ConfigError: A number is out of its range, or an earlier run into the folder had other sources or settings.
+        ConfigError: A number is out of range, or an earlier run into the folder had different sources or settings.
         OutputError: The output cannot be written.
         MissingExtraError: Ray is not installed.
-        KeyboardInterrupt: Passed on; what is finished stays.
+        KeyboardInterrupt: Passed on; finished parts remain.
     """
     started = time.monotonic()
     require_ray()
@@ -100,7 +100,7 @@ def write(
 
 
 def _rounds(plan: Plan, work: Work, pending: Sequence[int], workers: int | None) -> Iterator[Outcome]:
-    """The outcomes of shards, in the order in which they come; what could not be finished is tried again.
+    """The outcomes of shards, in order of completion; unfinished shards are tried again.
 
     Raises:
         OutputError: Nothing can be written.
@@ -121,7 +121,7 @@ def _rounds(plan: Plan, work: Work, pending: Sequence[int], workers: int | None)
 
 
 def _pass(plan: Plan, work: Work, pending: Sequence[int], workers: int | None, last: bool) -> Iterator[Outcome]:
-    """Each shard once. One block per shard: its actor asks for the next one when it has ended."""
+    """Try each shard once. There is one block per shard: an actor gets the next one when it has finished."""
     if not pending:
         return
     import ray
@@ -140,11 +140,11 @@ def _pass(plan: Plan, work: Work, pending: Sequence[int], workers: int | None, l
 
 
 def actor_pool(tasks: int, threads: int, workers: int | None) -> Any:
-    """A pool that begins with the cluster's processors and grows with it; two tasks wait at an actor, or none would.
+    """A pool that begins with the cluster's CPUs and grows with it; two tasks per actor, so that one is always queued.
 
     Args:
-        tasks: More actors would have nothing to do.
-        threads: Processors of an actor.
+        tasks: Number of tasks; more actors would be idle.
+        threads: CPUs of an actor.
         workers: Most actors; None for no limit.
     """
     import ray
@@ -159,10 +159,10 @@ def actor_pool(tasks: int, threads: int, workers: int | None) -> Any:
 
 @contextmanager
 def quiet_context() -> Iterator[None]:
-    """Ray Data without progress bars of its own, for datasets that are made in the block."""
+    """Ray Data without its own progress bars, for datasets that are created in the block."""
     from ray.data import DataContext
 
-    with warnings.catch_warnings():  # it copies deprecated attributes too
+    with warnings.catch_warnings():  # copying touches deprecated attributes
         warnings.simplefilter("ignore", DeprecationWarning)
         context = DataContext.get_current().copy()
     context.enable_progress_bars = False
@@ -171,7 +171,7 @@ def quiet_context() -> Iterator[None]:
 
 
 def require_ray() -> None:
-    """Refuse to begin without Ray.
+    """Check that Ray is installed.
 
     Raises:
         MissingExtraError: It is not installed.
@@ -183,7 +183,7 @@ def require_ray() -> None:
 
 
 def model_content(settings: Settings) -> bytes | None:
-    """The content of a model's file, for machines that do not have it; None of one that ships."""
+    """The content of a model's file, for machines that do not have it; None for a shipped model."""
     file = find_model(settings.model)
     return None if is_shipped(file) else file.read_bytes()
 
@@ -224,7 +224,7 @@ def _summary(
 
 
 def _counts_before(store: Store, plan: Plan, done: Sequence[int]) -> dict[int, dict[str, int]]:
-    """Images, faces and failures of the shards that earlier runs had finished."""
+    """Images, faces and failures of the shards that earlier runs finished."""
     with ThreadPoolExecutor(16) as pool:
         parts = [f"{plan.entries[number].name}.parquet" for number in done]
         return dict(zip(done, pool.map(lambda part: read_counts(store, part), parts), strict=True))
@@ -233,7 +233,7 @@ def _counts_before(store: Store, plan: Plan, done: Sequence[int]) -> dict[int, d
 def _write_manifest(
     store: Store, plan: Plan, outcomes: dict[int, Outcome], before: dict[int, dict[str, int]], summary: Summary
 ) -> None:
-    """What the output holds: what made it, and its parts with their counts, of all runs."""
+    """Describe the output: its provenance, and its parts of all runs with their counts."""
     counts = before | {
         number: {name: getattr(outcome, name) for name in ("images", "faces", "failures")}
         for number, outcome in outcomes.items()

@@ -1,4 +1,4 @@
-"""What workers need to know to give the rows of `mftn predict`."""
+"""Settings with which workers produce the rows of `mftn predict`."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from mftn.tracking import LONGEST_SMOOTHING_S, check_fps
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The options of `mftn predict` that shape rows, under the same names, and the threads of each worker.
+    """The options of `mftn predict` that affect rows, under the same names, and the threads of each worker.
 
-    Engines run on processors, so workers ask Ray for processors only; GPUs would stay idle.
+    Engines run on CPUs, so workers request only CPUs from Ray; GPUs would stay idle.
 
     Attributes:
-        model: As in `mftn.load`. An exported file needs to be on the machine that starts the run alone.
+        model: As in `mftn.load`. An exported file is needed only on the machine that starts the run.
         detector: As in `mftn.load`.
         min_score: As in `mftn.load`.
         detect_size: As in `mftn.load`.
-        engine: As in `mftn.load`; "auto" is settled on the machine that starts the run.
+        engine: As in `mftn.load`; "auto" is resolved on the machine that starts the run.
         precision: As in `mftn.load`; with "fast", rows of machines with other processors may differ.
         flip: As in `mftn.load`.
         calibration: As in `mftn.load`.
-        threads: Threads of each worker, and the processors that it takes of a machine; one gives the most images per
-            second, two halve the memory per processor.
-        start: Of a video, as in `mftn.track`.
-        end: Of a video, as in `mftn.track`.
-        every: Of a video, as in `mftn.track`.
-        fps: Of a video, as in `mftn.track`.
-        detect_every: Of a video, as in `mftn.track`.
-        smooth: Of a video, as in `mftn.track`.
+        threads: Threads of each worker, and the CPUs that it reserves; one gives the most images per second, two halve
+            the memory per CPU.
+        start: For videos, as in `mftn.track`.
+        end: For videos, as in `mftn.track`.
+        every: For videos, as in `mftn.track`.
+        fps: For videos, as in `mftn.track`.
+        detect_every: For videos, as in `mftn.track`.
+        smooth: For videos, as in `mftn.track`.
     """
 
     model: str | Path | None = None
@@ -58,10 +58,10 @@ class Settings:
     smooth: float = 0.3
 
     def checked(self) -> Settings:
-        """The same with the engine settled, after every number was found to lie in its range.
+        """A copy with the engine resolved, after all options were checked.
 
         Raises:
-            ConfigError: A number lies outside.
+            ConfigError: A number is out of range, or the engine is not installed.
             UnknownModelError: There is no such model.
         """
         check_range("threads", self.threads, 1, 64, whole=True)
@@ -77,7 +77,7 @@ class Settings:
         check_range("smooth", self.smooth, 0, LONGEST_SMOOTHING_S)
         find_model(self.model)
         if self.engine != "auto" and self.engine not in installed_engines():
-            raise ConfigError(f"{self.engine}: no such engine here; install it, or choose auto")
+            raise ConfigError(f"{self.engine}: this engine is not installed; install it, or choose auto")
         return replace(self, engine=installed_engines()[-1] if self.engine == "auto" else self.engine)
 
     def load(self) -> Recognizer:
@@ -95,7 +95,7 @@ class Settings:
         )
 
     def provenance(self) -> Provenance:
-        """What goes with the rows; threads shape none."""
+        """What is stored with the rows; threads do not affect them."""
         settings: dict[str, Any] = asdict(self)
         del settings["model"], settings["threads"]
         file = find_model(self.model)

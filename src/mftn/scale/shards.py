@@ -1,4 +1,4 @@
-"""Items → shards: the parts in which sources are read, written and counted, the same in every run."""
+"""Divides items into shards: the units in which sources are read, written and counted, the same in every run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 SHARD_IMAGES = 1000
-"""Images of a shard: what a killed worker does again at most, some twenty seconds of work."""
+"""Images per shard: the most that is repeated after a worker is killed, some twenty seconds of work."""
 
 
 class ItemKind(StrEnum):
@@ -28,8 +28,8 @@ class Item(NamedTuple):
 
     Attributes:
         kind: How it is read.
-        path: Of the file, or its address.
-        error: Why it cannot be read, where the listing knows.
+        path: Path or address of the file.
+        error: Why it cannot be read, if known from the listing.
         start: First row of a Parquet file.
         stop: Row after the last one.
     """
@@ -43,10 +43,10 @@ class Item(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """What becomes one part of the output.
+    """The items of one part of the output.
 
     Attributes:
-        name: Its number and a digest of its items, so that a part is never taken for that of another plan.
+        name: Its number and a digest of its items, so that parts of different plans are never confused.
         items: Some images, or a single video, tar file or range of rows.
     """
 
@@ -55,12 +55,12 @@ class Shard:
 
     @property
     def size(self) -> int:
-        """Images that are known before they are read; a video or a tar file counts as one."""
+        """Number of images, as far as known before reading; a video or a tar file counts as one."""
         return sum(max(item.stop - item.start, 1) for item in self.items)
 
 
 def cut(items: Iterable[Item], shard_images: int = SHARD_IMAGES) -> Iterator[Shard]:
-    """Shards of so many images; a video, a tar file and a range of rows is one of its own."""
+    """Shards of `shard_images` images; each video, tar file and range of rows is a shard of its own."""
     number, waiting = 0, list[Item]()
     for item in items:
         alone = item.kind is not ItemKind.IMAGE
@@ -81,7 +81,7 @@ def _shard(number: int, items: list[Item]) -> Shard:
 
 
 def shard_of(table: Any) -> Shard:
-    """The shard of a table that `table_of` gave."""
+    """The shard in a table from `table_of`."""
     rows = table.to_pylist()
     items = (
         Item(
@@ -97,7 +97,7 @@ def shard_of(table: Any) -> Shard:
 
 
 def table_of(shard: Shard) -> Any:
-    """A shard as an Arrow table, one row per item; paths are bytes, as names of files need not be UTF-8."""
+    """A shard as an Arrow table, one row per item; paths are bytes, because file names need not be UTF-8."""
     import pyarrow as pa
 
     kinds = {

@@ -1,4 +1,4 @@
-"""Files on shared folders and in object stores, by their addresses, through the file systems of pyarrow and fsspec."""
+"""Files in shared folders and object stores, by address, through the file systems of pyarrow and fsspec."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ ADDRESS = re.compile(
     r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<place>[^/?]*)/?(?P<path>.*?)(?P<query>\?(?:\w+=[^?]*)?)?",
     re.IGNORECASE | re.DOTALL,
 )
-"""An address; options of a store, such as its endpoint, come after the last question mark, which may stand alone."""
+"""An address; options of a store, such as its endpoint, come after the last question mark, which may be the last character."""
 
 SECRET_OPTION = re.compile(r"[?&](sig|\w*(secret|password|token|key)\w*)=", re.IGNORECASE)
 """An option of a store that is or may be a password."""
 
 PATIENCE_S = 120.0
-"""Seconds for which a store may be out of reach."""
+"""Seconds for which a store may be unreachable."""
 
 OBJECT_STORES = ("s3", "gcs", "abfs")
 """File systems of pyarrow that have no folders."""
 
 FINAL = {errno.ENOSPC, errno.EROFS, errno.EFBIG, errno.ENAMETOOLONG, getattr(errno, "EDQUOT", errno.ENOSPC)}
-"""Numbers of errors that do not pass by themselves."""
+"""Numbers of permanent errors."""
 
 
 DAMAGED = re.compile("Couldn't deserialize|Corrupt |[A-Za-z0-9]+ decompression failed|zlib inflate failed")
-"""How pyarrow's messages about Parquet files begin that were read, but are damaged; they have no number."""
+"""Start of pyarrow's messages about damaged Parquet files; these errors have no number."""
 
 REFUSED = re.compile("AWS Error (ACCESS_DENIED|NO_SUCH_BUCKET)")
-"""What stands in the messages of a store that was reached, and says no."""
+"""Part of the messages of a store that was reached but refused."""
 
 
 def is_stored(path: str) -> bool:
@@ -56,7 +56,7 @@ def is_stored(path: str) -> bool:
 
 
 def name_at(address: str) -> str:
-    """An address as rows name it: without the options of its store; what http(s) addresses ask for stays."""
+    """An address as written in rows: without the options of its store; the query of an http(s) address is kept."""
     if "?" not in address or not is_stored(address):
         return address
     match = ADDRESS.fullmatch(address)
@@ -64,7 +64,7 @@ def name_at(address: str) -> str:
 
 
 def holds_secret(address: str) -> bool:
-    """Whether an address holds a password, before its place or in the options of its store."""
+    """Whether an address contains a password, before its host or in the options of its store."""
     match = ADDRESS.fullmatch(address) if is_stored(address) else None
     return without_secrets(address) != address or bool(match and SECRET_OPTION.search(match["query"] or ""))
 
@@ -73,7 +73,7 @@ def locate(address: str) -> tuple[Any, str]:
     """The pyarrow file system of an address, and the path in it; a path without a scheme is a local one.
 
     Raises:
-        ConfigError: There is no such store, or the address holds a password.
+        ConfigError: There is no such store, or the address contains a password.
         MissingExtraError: pyarrow is not installed.
     """
     match = ADDRESS.fullmatch(address)
@@ -81,7 +81,7 @@ def locate(address: str) -> tuple[Any, str]:
         return _connect("", "", "")[0], os.path.abspath(address)  # noqa: PTH100 (Path would change the name)
     if holds_secret(address):
         name = without_secrets(name_at(address))
-        raise ConfigError(f"{name}: holds a password; set it in the environment, as its tools do")
+        raise ConfigError(f"{name}: contains a password; set it in the environment, as for the store's own tools")
     query = (match["query"] or "").removesuffix("?")
     files, base = _connect(match["scheme"].lower(), match["place"], query)
     return files, f"{base.rstrip('/')}/{match['path']}".rstrip("/")
@@ -99,7 +99,7 @@ def _connect(scheme: str, place: str, query: str) -> tuple[Any, str]:
         found: tuple[Any, str] = fs.FileSystem.from_uri(f"{scheme}://{place}{query}" if place else f"{scheme}:///")
         return found
     except ValueError as error:
-        if "Unrecognized filesystem type" not in str(error):  # an option that it does not know, for one
+        if "Unrecognized filesystem type" not in str(error):  # such as an unknown option
             raise ConfigError(f"{scheme}://{place}: cannot be reached ({error})") from error
     except OSError as error:
         if "libjvm" in str(error) or "libhdfs" in str(error):
@@ -111,12 +111,12 @@ def _connect(scheme: str, place: str, query: str) -> tuple[Any, str]:
         import fsspec
 
         return fs.PyFileSystem(fs.FSSpecHandler(fsspec.filesystem(scheme))), place or "/"
-    except Exception as error:  # each file system has its own: of packages, and of options that it needs
+    except Exception as error:  # each file system raises its own, for missing packages or options
         raise ConfigError(f"{scheme}://{place}: cannot be reached ({error})") from error
 
 
 def patiently(action: Callable[[], T], patience: float = PATIENCE_S) -> T:
-    """The result of reading or writing, tried again for so many seconds while the store is out of reach."""
+    """The result of reading or writing, retried for this many seconds while the store is unreachable."""
     deadline, wait = time.monotonic() + patience, 0.5
     while True:
         try:
@@ -129,7 +129,7 @@ def patiently(action: Callable[[], T], patience: float = PATIENCE_S) -> T:
 
 
 def is_final(error: Exception) -> bool:
-    """Whether waiting does not help."""
+    """Whether an error is permanent, so that waiting does not help."""
     if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError | NotADirectoryError | ValueError):
         return True
     if DAMAGED.match(str(error)) or REFUSED.search(str(error)):
@@ -138,11 +138,10 @@ def is_final(error: Exception) -> bool:
 
 
 def walk_store(address: str) -> Iterator[str]:
-    """The addresses of the files at an address: of itself, of a folder at all levels, or of a pattern's matches.
+    """The addresses of the files at an address: itself, the files of a folder at all levels, or a pattern's matches.
 
-    A folder's own files come first, sorted, then those of its subfolders; hidden names are skipped, and what earlier
-    runs recorded beside their output. A name that is there is no pattern. A folder's names are held in memory, not
-    those of the whole tree.
+    A folder's own files come first, sorted, then those of its subfolders. Hidden names and the records of earlier runs
+    are skipped. A name that exists is not a pattern. Only the names of one folder at a time are held in memory.
     """
     from pyarrow import fs
 
@@ -174,10 +173,10 @@ def walk_store(address: str) -> Iterator[str]:
 
 
 def read_stored(address: str) -> bytes:
-    """The content at an address, with patience.
+    """The content at an address, retried while the store is unreachable.
 
     Raises:
-        OSError: It is not there, may not be read, or stays out of reach.
+        OSError: It does not exist, may not be read, or remains unreachable.
     """
     files, path = locate(address)
 
@@ -191,18 +190,18 @@ def read_stored(address: str) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """A folder for output that several machines share, on a disk or in an object store.
+    """An output folder that several machines share, on a disk or in an object store.
 
     Attributes:
-        address: Of the folder.
+        address: Address of the folder.
     """
 
     address: str
 
     def put(self, name: str, content: bytes) -> None:
-        """Write a file under a temporary name and rename it, so that it is there as a whole or not at all.
+        """Write a file atomically: under a temporary name, then renamed.
 
-        The temporary name is drawn, as process ids are equal on several machines.
+        The temporary name is random, because process ids are not unique across machines.
 
         Raises:
             OutputError: It cannot be written to a disk.
@@ -224,11 +223,11 @@ class Store:
             try:
                 patiently(write)
             except OSError:
-                self.delete_files([temporary])  # what is left would fill the disk
+                self.delete_files([temporary])  # leftovers would fill the disk
                 raise
 
     def mark(self, name: str, content: bytes) -> None:
-        """Write a file whose being there counts, and not its content.
+        """Write a marker file: its existence counts, not its content.
 
         Raises:
             OutputError: It cannot be written to a disk.
@@ -246,7 +245,7 @@ class Store:
             patiently(write)
 
     def _make_folders(self, *paths: str) -> None:
-        """Make the folders of files where a store has folders."""
+        """Make the folders of files, if the store has folders."""
         files = locate(self.address)[0]
         if files.type_name not in OBJECT_STORES:
             for path in paths:
@@ -271,12 +270,12 @@ class Store:
             return None
 
     def open(self, name: str) -> Any:
-        """A file that pyarrow reads in pieces."""
+        """Open a file that pyarrow reads in pieces."""
         files, root = locate(self.address)
         return patiently(lambda: files.open_input_file(f"{root}/{name}"))
 
     def names(self, folder: str = "") -> list[str]:
-        """The names in a folder, sorted; none if it is not there."""
+        """The names in a folder, sorted; none if it does not exist."""
         from pyarrow import fs
 
         files, root = locate(self.address)
@@ -284,7 +283,7 @@ class Store:
         return sorted(entry.base_name for entry in patiently(lambda: files.get_file_info(chosen)))
 
     def have(self, names: list[str]) -> list[bool]:
-        """Which of these files are there."""
+        """Which of these files exist."""
         from pyarrow import fs
 
         files, root = locate(self.address)
@@ -292,20 +291,20 @@ class Store:
         return [entry.type == fs.FileType.File for entry in found]
 
     def delete_files(self, names: list[str]) -> None:
-        """Delete files that are there, if the store can be reached."""
+        """Delete files that exist, if the store can be reached."""
         files, root = locate(self.address)
         for name in names:
             with suppress(OSError):
                 files.delete_file(f"{root}/{name}")
 
     def delete(self, folder: str) -> None:
-        """Delete a folder, if it is there."""
+        """Delete a folder, if it exists."""
         files, root = locate(self.address)
         with suppress(FileNotFoundError):
             patiently(lambda: files.delete_dir(f"{root}/{folder}"))
 
 
 def _flush(path: str) -> None:
-    """Let a file survive a power failure."""
+    """Flush a file to disk, so that it survives a power failure."""
     with open(path, "r+b") as file:  # noqa: PTH123
         os.fsync(file.fileno())

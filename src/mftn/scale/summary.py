@@ -1,4 +1,4 @@
-"""What a run has done, in numbers and in a few lines."""
+"""The results of a run, as numbers and as a few lines of text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Share:
 
     Attributes:
         images: Images and frames.
-        seconds: For which its workers were busy, added up.
+        seconds: Total time for which its workers were busy.
     """
 
     images: int
@@ -28,15 +28,15 @@ class Summary:
         images: Images and frames of this run.
         faces: Faces in them.
         failures: Images and videos of this run that could not be read, or not to their end.
-        seconds: That the run took, listing included.
-        shards: Shards that this run has finished.
-        before: Shards that earlier runs had finished.
+        seconds: Duration of the run, including listing.
+        shards: Shards that this run finished.
+        before: Shards that earlier runs finished.
         failures_before: Images and videos in these that could not be read, or not to their end.
         nodes: What each node has done.
-        set_aside: Names of the shards that are left out because their workers were lost three times, and why.
-        unfinished: Names of the shards that the next run has to do, and why.
+        set_aside: Names of the shards that are skipped because their workers were lost three times, and why.
+        unfinished: Names of the shards that are left for the next run, and why.
         notes: Videos that could not be read, or not to their end.
-        unread: Files in folders that are not read, by kind.
+        unread: Number of files in folders that are not read, by kind.
     """
 
     output: str

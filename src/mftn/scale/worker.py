@@ -1,4 +1,4 @@
-"""What runs in Ray's actors: one recognizer each, and a shard at a time."""
+"""The code of Ray's actors: each has one recognizer and processes one shard at a time."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from mftn.scale.shards import Item
 from mftn.scale.storage import Store
 
 MOST_ATTEMPTS = 3
-"""Workers that a shard may cost in a run."""
+"""Workers that may be lost with a shard in a run."""
 
 LONGEST_REST_S = 60.0
-"""Seconds for which a worker that fails rests at most, so that one with a full disk does not take all shards."""
+"""Longest pause of a failing worker in seconds, so that one with a full disk does not take all shards."""
 
 
 class State(StrEnum):
@@ -40,18 +40,18 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A shard that a worker has returned.
+    """A worker's result for a shard.
 
     Attributes:
-        name: The shard's.
-        number: Its place in the plan.
+        name: The shard's name.
+        number: Its position in the plan.
         state: What became of it.
         images: Images and frames in it.
         faces: Faces in them.
         failures: Images and videos that could not be read, or not to their end.
-        seconds: That it took.
+        seconds: Processing time.
         node: Where it ran.
-        note: Why it was not finished, or what could not be read of a video.
+        note: Why it was not finished, or which videos could not be read.
     """
 
     name: str
@@ -67,15 +67,15 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What every worker of a run knows.
+    """What all workers of a run share.
 
     Attributes:
-        settings: How to recognise.
-        model: The content of the model's file, where it is no installed one.
-        made_by: Goes into every part.
+        settings: Options of the prediction.
+        model: The content of the model's file; None for a shipped model.
+        made_by: Provenance, stored in every part.
         output: Address of the output.
-        run: Drawn for this run; attempts are counted for each.
-        folder: From which relative paths count.
+        run: Random id of this run; attempts are counted per run.
+        folder: The folder that relative paths start from.
     """
 
     settings: Settings
@@ -90,9 +90,9 @@ def load_recognizer(settings: Settings, model: bytes | None, folder: str) -> Rec
     """The recognizer of a worker, in the working folder of the program that started the run.
 
     Args:
-        settings: How to recognise.
-        model: The content of the model's file, where it is no installed one.
-        folder: From which relative paths count; where it is missing on this machine, so are the files.
+        settings: Options of the prediction.
+        model: The content of the model's file; None for a shipped model.
+        folder: The folder that relative paths start from; if it is missing on this machine, so are the files.
     """
     with suppress(OSError):
         os.chdir(folder)
@@ -108,7 +108,7 @@ class ShardWorker:
     """An actor that turns shards into parts of the output.
 
     Args:
-        work: Of the run.
+        work: What the workers of the run share.
     """
 
     def __init__(self, work: Work) -> None:
@@ -116,7 +116,7 @@ class ShardWorker:
         self.recognizer = load_recognizer(work.settings, work.model, work.folder)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """A row per shard in, its outcome out; no error ends the run."""
+        """Process the shard of a row and return its outcome; no error ends the run."""
         started, outcome = time.monotonic(), Outcome(row["name"], row["number"], State.UNFINISHED)
         try:
             outcome = self._process(outcome, last=row["last"])
@@ -132,31 +132,33 @@ class ShardWorker:
         part = f"{outcome.name}.parquet"
         attempts = [f"_mftn/attempts/{self.work.run}/{outcome.name}.{number}" for number in range(MOST_ATTEMPTS)]
         done, *before = self.store.have([part, *attempts])
-        if done:  # its worker was lost after it had finished
+        if done:  # its worker was lost after finishing it
             return replace(counted(outcome, read_counts(self.store, part)), state=State.DONE)
         if all(before):
-            note = f"{MOST_ATTEMPTS} workers were lost with it"
+            note = f"{MOST_ATTEMPTS} workers were lost while processing it"
             self.store.put(f"_mftn/aside/{outcome.name}", note.encode())
             return replace(outcome, state=State.SET_ASIDE, note=note)
         attempt = attempts[before.index(False)]
-        mark = {"node": node_name(), "pid": os.getpid(), "time": time.time()}  # for people who look for the cause
+        mark = {"node": node_name(), "pid": os.getpid(), "time": time.time()}  # helps to find the cause
         self.store.mark(attempt, json.dumps(mark).encode())
         try:
             outcome, content = self._recognise(outcome, last)
             self.store.put(part, content)
-        finally:  # only what ends this process counts as an attempt
+        finally:  # only the loss of this process counts as an attempt
             self.store.delete_files([attempt])
         return replace(outcome, state=State.DONE)
 
     def _recognise(self, outcome: Outcome, last: bool) -> tuple[Outcome, bytes]:
-        """The part of a shard, and its counts. It is made in memory: nothing unfinished is ever on a disk.
+        """The part of a shard, with its counts. It is made in memory: nothing unfinished is ever on a disk.
 
-        Where every file is missing, the machine may lack a share: only in the last round are they taken as gone.
+        If every file is missing, the machine may lack a network share; only in the last round do they count as missing.
         """
         content, notes = io.BytesIO(), list[str]()
         shard = read_shard(self.store, outcome.number)
-        if shard.name != outcome.name:  # two runs began with other sources at the same time
-            raise ConfigError(f"{self.work.output}: another run has replaced the plan; run one into each folder")
+        if shard.name != outcome.name:  # two runs with different sources began at the same time
+            raise ConfigError(
+                f"{self.work.output}: another run has replaced the plan; use a separate folder for each run"
+            )
         images = faces = errors = 0
         with closing(ParquetWriter(content, self.work.made_by)) as writer:
             for prediction in predictions_of(shard, self.recognizer, self.work.settings, notes):
@@ -166,7 +168,7 @@ class ShardWorker:
                 errors += prediction.error is not None
             if images == errors > 0 and not last and not any(is_there(item) for item in shard.items):
                 raise OSError(
-                    f"none of its files is on {node_name()}, such as {shard.items[0].path}; is a share missing?"
+                    f"none of its files, such as {shard.items[0].path}, is on {node_name()}; is a share missing?"
                 )
             counts = {"images": images, "faces": faces, "failures": len(notes) or errors}
             writer.file.add_key_value_metadata({"mftn_counts": json.dumps(counts)})
@@ -174,7 +176,7 @@ class ShardWorker:
 
 
 def is_there(item: Item) -> bool:
-    """Whether a file is there, or was missing when it was listed, or is not on a disk."""
+    """Whether a file exists, was already missing when it was listed, or is not on a disk."""
     return bool(item.error) or "://" in item.path or os.path.lexists(item.path)
 
 
@@ -193,7 +195,7 @@ def read_counts(store: Store, part: str) -> dict[str, int]:
 
 
 def node_name() -> str:
-    """This machine's address and the first letters of its node's number, as several nodes can share a machine."""
+    """This machine's address and the start of its Ray node id, because several nodes can share a machine."""
     import ray
 
     context = ray.get_runtime_context()
