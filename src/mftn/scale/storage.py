@@ -25,7 +25,7 @@ ADDRESS = re.compile(
     r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<place>[^/?]*)/?(?P<path>.*?)(?P<query>\?(?:\w+=[^?]*)?)?",
     re.IGNORECASE | re.DOTALL,
 )
-"""An address; options of a store, such as its endpoint, come after the last question mark, which may be the last character."""
+"""An address; options of a store, such as its endpoint, come after the last question mark, which may end it."""
 
 SECRET_OPTION = re.compile(r"[?&](sig|\w*(secret|password|token|key)\w*)=", re.IGNORECASE)
 """An option of a store that is or may be a password."""
