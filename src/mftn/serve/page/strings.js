@@ -7,7 +7,7 @@ export const strings = {
   tabCamera: "Camera",
   tabVideo: "Video",
   model: "Model",
-  threshold: "Minimum face score",
+  threshold: "Minimum score",
   themeDark: "Dark",
   themeLight: "Light",
   themeToDark: "Switch to dark colours",
