@@ -300,7 +300,7 @@ def test_portraits_show_no_established_difference(
     gender = next(line for line in printed.splitlines() if line.startswith("gender, happiness"))
     assert "no difference established between female and male with strength in the model" in gender
     assert "but the images differ: strength is 2.6 against 1.4" in gender
-    assert "no difference established, of" in printed
+    assert "no difference established in " in printed
     rows = pd.read_csv(tmp_path / "report" / "groups.csv")
     smiles = rows[(rows["column"] == "gender") & (rows["label"] == "happiness")].set_index("group")
     assert smiles.loc["female", "images"] == 49 and smiles.loc["male", "images"] == 53

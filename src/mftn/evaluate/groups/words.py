@@ -56,7 +56,7 @@ def headline(results: GroupResults) -> str:
     if not parts:
         parts.append("no difference established" if judged else "nothing could be judged")
     end = f"; {_count(few, 'comparison')} with too few people to judge" if few else ""
-    return f"{' and '.join(parts)}, of {_count(len(judged), 'comparison')}{end}"
+    return f"{' and '.join(parts)} in {_count(len(judged), 'comparison')}{end}"
 
 
 def share_line(found: Share) -> str:
