@@ -135,8 +135,8 @@ def test_a_damaged_model_is_named(tmp_path: Path, engine: str, share: float) -> 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"labels": ("a", "b")}, r"probabilities of shape \(any, 2\)"),
-        ({"size": (64, 64)}, r"images of shape \(any, 64, 64, 3\)"),
+        ({"labels": ("a", "b")}, r"that probabilities has the shape \(any, 2\)"),
+        ({"size": (64, 64)}, r"that images has the shape \(any, 64, 64, 3\)"),
     ],
 )
 def test_a_description_of_another_network_is_refused(

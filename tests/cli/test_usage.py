@@ -73,7 +73,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("predict - -", "- is given twice"),
         ("predict a.jpg --output a.jpg --format csv", "--output a.jpg: is a source"),
         ("predict a.jpg --output . --format csv", "--output .: is a folder; name a file"),
-        ("predict a.jpg --output a.jpg/o.csv", "a.jpg is no folder"),
+        ("predict a.jpg --output a.jpg/o.csv", "a.jpg is not a folder"),
         ("predict . --save-images .", "--save-images .: is a source itself; choose another folder, such as annotated"),
         ("predict . --save-crops .", "--save-crops .: is a source itself"),
         ("predict a.jpg --save-images a.jpg", "--save-images a.jpg: is a source itself; choose another folder\n"),

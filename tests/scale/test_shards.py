@@ -447,6 +447,7 @@ def test_a_plan_that_another_run_replaced_is_no_part(tmp_path: Path, monkeypatch
     (entry,) = write_plan(store, ["a.jpg"], MADE_BY).entries
     write_plan(store, ["b.jpg"], MADE_BY)
     work = Work(Settings(), None, Provenance("m", "0", {}), store.address, "run", str(tmp_path))
+    monkeypatch.chdir(tmp_path)  # as the worker does, and back again
     worker = ShardWorker(work)
     monkeypatch.setattr("time.sleep", lambda _: None)
     outcome = worker({"name": entry.name, "number": 0, "last": True})

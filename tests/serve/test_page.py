@@ -137,7 +137,7 @@ def test_a_format_that_the_server_cannot_read_is_not_called_damaged(page: Page, 
     error = {"code": "no_reader", "message": "photo.heic: a HEIC image: convert it to JPEG", "request_id": "1"}
     page.route("**/v1/predict*", lambda route: route.fulfill(status=415, json={"error": error}))
     add(page, tmp_path / "photo.heic")
-    said = "This server cannot read the format: photo.heic: a HEIC image: convert it to JPEG"
+    said = "This server cannot read this format: photo.heic: a HEIC image: convert it to JPEG"
     assert page.inner_text(".card .message") == said
     page.unroute("**/v1/predict*")
 
