@@ -46,7 +46,7 @@ def test_teachers_answer_with_the_mean_of_what_each_sees_its_own_way(tmp_path: P
     ("changes", "message"),
     [
         ({"labels": LABEL_SETS[8][::-1]}, "the student"),
-        ({"template": tuple(map(tuple, (0.9 * ARCFACE).tolist()))}, "framed differently"),
+        ({"template": tuple(map(tuple, (0.9 * ARCFACE).tolist()))}, "frames faces differently"),
     ],
 )
 def test_a_teacher_of_another_kind_is_refused(tmp_path: Path, changes: dict[str, object], message: str) -> None:
