@@ -188,7 +188,7 @@ class Recognizer:
             start: Of a video, the timestamp in seconds of the first frame to read.
             end: Of a video, the timestamp in seconds of the last frame to read; None for all.
             every: Read every Nth frame.
-            fps: Instead, read the frames nearest to this many evenly spaced times a second.
+            fps: Instead, read the frames nearest to this many evenly spaced times per second.
             detect_every: Interval in frames between detections in the whole image.
             smooth: Seconds over which probabilities are averaged, up to 60; 0 turns smoothing off.
 

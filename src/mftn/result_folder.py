@@ -37,10 +37,8 @@ class ResultFolder:
         """Refuse to replace a file that is not listed among earlier results.
 
         Raises:
-            OutputError: Such a file exists, or the folder is a file.
+            OutputError: Such a file exists.
         """
-        if self.folder.exists() and not self.folder.is_dir():
-            raise OutputError(f"{self.folder}: is not a folder; choose another (--out)")
         own = set(map(str, self.earlier().get("files", ())))
         for name in names:
             if name not in own and (self.folder / name).exists():

@@ -327,8 +327,8 @@ def test_a_folder_that_is_a_file_is_refused_before_any_work(
     study.head(50).to_parquet(tmp_path / "faces.parquet")
     (tmp_path / "out").touch()
     monkeypatch.setattr("mftn.analysis.summary.summarize", Mock(side_effect=AssertionError("work was done")))
-    assert main(["summarize", str(tmp_path / "faces.parquet"), "--out", str(tmp_path / "out")]) == 1
-    assert f"{tmp_path / 'out'}: is not a folder" in capsys.readouterr().err
+    assert main(["summarize", str(tmp_path / "faces.parquet"), "--out", str(tmp_path / "out")]) == 2
+    assert f"{tmp_path / 'out'} is not a folder" in capsys.readouterr().err
 
 
 def test_prediction_and_help_import_nothing_of_it() -> None:

@@ -76,7 +76,7 @@ class VideoOptions:
         start: Timestamp of the first frame to read.
         end: Timestamp of the last frame to read.
         every: Read every Nth frame.
-        fps: Read the frames nearest to this many evenly spaced times a second.
+        fps: Read the frames nearest to this many evenly spaced times per second.
         detect_every: Interval in frames between detections in the whole image.
         smooth: Time over which probabilities are averaged; 0 turns smoothing off.
         save_video: File for an annotated copy with sound; for several videos, a folder.

@@ -9,6 +9,7 @@ import tyro
 from mftn.analysis.settings import Settings
 from mftn.cli.messages import LOG, counted
 from mftn.cli.options import FILE, FILES, Options, OutFolder, Switch, Unset
+from mftn.cli.outputs import check_location
 from mftn.errors import ConfigError, MissingExtraError
 
 _SHOWN = 20
@@ -97,4 +98,5 @@ def _refuse_to_replace(arguments: Arguments) -> None:
     for path in inputs:
         if path is not None and (identity := file_identity(path)) and identity in written:
             raise ConfigError(f"{path} would be replaced by a result of the same name; give another folder with --out")
+    check_location("--out", arguments.out)
     ResultFolder(arguments.out, INDEX).check(ALWAYS)
