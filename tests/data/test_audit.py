@@ -17,7 +17,7 @@ from mftn.data.duplicates import connected, near_pairs
 from mftn.data.prepare import ferplus_preparation, prepare
 from mftn.data.readers import read_records
 from mftn.evaluate.doubt import ask_model
-from mftn.models import load_model, save_model
+from mftn.models import load_model
 from mftn.train.config import DataConfig, TrainConfig
 from mftn.train.loop import train
 
@@ -87,18 +87,17 @@ def test_the_page_escapes_names_and_puts_leaks_first(leaking: Path, tmp_path: Pa
 def test_a_model_doubts_labels_and_owes_accuracy_to_copies(leaking: Path, tmp_path: Path) -> None:
     run = TrainConfig(out=tmp_path / "run", data=DataConfig(folder=leaking), epochs=1, batch_size=8)
     weights = train(run)
-    found = ask_model(audit(leaking), leaking, "valid", weights)
+    model = load_model(weights)
+    found = ask_model(audit(leaking), leaking, "valid", model)
     assert found.doubtful is not None and all(found.split[row] == "valid" for row in found.doubtful)
     assert found.accuracy is not None and set(found.accuracy) == {"with a copy in train", "without"}
     names = found.findings()["doubtful_labels"]
     assert names == [found.paths[row] for row in found.doubtful]
     assert found.summary()["doubtful_labels"] == ({"valid": len(names)} if names else {})
-    model = load_model(weights)
     heads = {name: value.flip(0) for name, value in model.state_dict().items() if ".head." in name and len(value) == 8}
     model.load_state_dict(model.state_dict() | heads)
-    spec = model.described()
-    save_model(model, tmp_path / "other.safetensors", replace(spec, labels=spec.labels[::-1]))
-    other = ask_model(audit(leaking), leaking, "valid", tmp_path / "other.safetensors")
+    model.spec = replace(model.described(), labels=model.described().labels[::-1])
+    other = ask_model(audit(leaking), leaking, "valid", model)
     assert (other.doubtful, other.accuracy) == (found.doubtful, found.accuracy), "classes are matched by name"
 
 
@@ -130,13 +129,23 @@ def test_the_verb_prints_and_writes_what_it_found(leaking: Path, tmp_path: Path)
     assert result.returncode == 1 and "manifest.parquet: missing; make it with `mftn prepare`" in result.stderr
 
 
+def test_an_installed_model_is_asked_by_its_name(
+    leaking: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "report"
+    assert main(["audit", str(leaking), "--out", str(out), "--model", "mftn_face_ferplus"]) == 0
+    assert "doubtful label" in capsys.readouterr().out
+    assert 0 < json.loads((out / "audit.json").read_text())["accuracy"]["without"] <= 1
+
+
 def test_a_model_that_cannot_be_asked_is_named_before_the_crops_are_read(
     prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("mftn.data.audit.audit", lambda *_: pytest.fail("the crops were read"))
     command = ["audit", str(prepared), "--out", str(tmp_path / "audit"), "--model", str(tmp_path / "none.safetensors")]
-    assert main(command) == 1
-    assert "none.safetensors: no such file" in capsys.readouterr().err
+    assert main(command) == 2
+    assert "none.safetensors: neither a model file nor an installed model" in capsys.readouterr().err
+    command[-1] = "mftn_face_ferplus"
     monkeypatch.setattr("mftn.cli.audit.find_spec", lambda name: None)
     assert main(command) == 1
     assert "mftn[audit]" in capsys.readouterr().err and not (tmp_path / "audit").exists()

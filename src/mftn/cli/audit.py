@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from mftn.cli.options import FILE, FOLDER, SHORT_O, Options, Unset
+from mftn.cli.options import FOLDER, SHORT_O, Options, Unset
 from mftn.cli.outputs import check_outputs
 from mftn.data.records import Split
 from mftn.errors import MissingExtraError
@@ -17,6 +17,7 @@ from mftn.result_folder import ResultFolder
 
 if TYPE_CHECKING:
     from mftn.data.audit import Audit
+    from mftn.models import Network
 
 
 @dataclass(frozen=True)
@@ -26,14 +27,15 @@ class Arguments(Options):
     Attributes:
         folder: A prepared data set.
         out: Folder for audit.json and audit.html; by default the data set's own.
-        model: A checkpoint of `mftn train` that was not trained on --model-split, used to find doubtful labels.
+        model: A model that was not trained on --model-split, to find doubtful labels: a checkpoint of `mftn train`, a
+            file of `mftn export`, or the name of an installed model.
         model_split: The split whose labels the model checks.
         near: Images whose perceptual hashes differ in at most this many of 256 bits are near duplicates.
     """
 
     folder: Annotated[tyro.conf.Positional[Path], FOLDER]
     out: Annotated[Unset[Path], SHORT_O, FOLDER] = None
-    model: Annotated[Unset[Path], FILE] = None
+    model: Unset[str] = None
     model_split: Split = "valid"
     near: int = 40
 
@@ -43,6 +45,7 @@ OUTPUTS = ("audit.json", "audit.html")
 EXAMPLES = (
     "mftn audit data/ferplus",
     "mftn audit data/ferplus --model runs/ferplus/best.safetensors --out audit/",
+    "mftn audit data/mine --model mftn_mobile_ferplus --model-split train",
 )
 
 
@@ -50,25 +53,22 @@ def run(arguments: Arguments) -> int:
     """Print the counts, and write them with examples; the exit status is 1 if crops are missing or changed."""
     from mftn.data.audit import audit
     from mftn.data.audit_page import render
+    from mftn.engines import find_model
 
     check_range("--near", arguments.near, 0, 256)
     out = arguments.out or arguments.folder
     written = [("--out", out / name) for name in OUTPUTS]
     sources = [arguments.folder / name for name in ("manifest.parquet", "dataset.json")]
-    check_outputs(written, [*sources, *filter(None, [arguments.model])], overwrite=True)
+    model = None if arguments.model is None else find_model(arguments.model)
+    check_outputs(written, [*sources, *filter(None, [model])], overwrite=True)
     results = ResultFolder(out, OUTPUTS[0])
     results.check(OUTPUTS)
-    if arguments.model:  # report errors before the crops are read, which may take long
-        from mftn.models import load_model
-
-        if not find_spec("cleanlab"):
-            raise MissingExtraError("finding doubtful labels", "audit")
-        load_model(arguments.model)
+    network = _network(model) if model else None  # reports errors before the crops are read, which may take long
     found = audit(arguments.folder, arguments.near)
-    if arguments.model:
+    if network:
         from mftn.evaluate.doubt import ask_model
 
-        found = ask_model(found, arguments.folder, arguments.model_split, arguments.model)
+        found = ask_model(found, arguments.folder, arguments.model_split, network)
     results.begin(OUTPUTS)
     summary = found.summary() | {"findings": found.findings(), "files": OUTPUTS}
     write_text(out / "audit.json", json_text(summary, indent=1))
@@ -76,6 +76,15 @@ def run(arguments: Arguments) -> int:
     _print(found)
     print(out / "audit.html")
     return 1 if found.changed else 0
+
+
+def _network(model: Path) -> "Network":
+    """The network that is asked about labels."""
+    if not find_spec("cleanlab"):
+        raise MissingExtraError("finding doubtful labels", "audit")
+    from mftn.export.recover import load_network
+
+    return load_network(model)
 
 
 def _print(found: "Audit") -> None:

@@ -8,24 +8,22 @@ from mftn.data.dataset import FaceDataset
 from mftn.data.records import Split
 from mftn.evaluate.inference import predict_logits, preprocess_for
 from mftn.evaluate.predictions import over_classes, softmax
-from mftn.models import load_model
+from mftn.models import Network
 
 
-def ask_model(found: Audit, folder: Path, split: Split, weights: Path) -> Audit:
+def ask_model(found: Audit, folder: Path, split: Split, model: Network) -> Audit:
     """Complete the findings with a network's predictions on one split.
 
     Args:
         found: An audit of the folder.
         folder: The data set.
         split: A split that the network was not trained on.
-        weights: The network's checkpoint.
+        model: The network, with its description.
 
     Raises:
-        ModelError: The weights cannot be read.
         DataError: A crop cannot be read.
         MissingExtraError: cleanlab is not installed.
     """
-    model = load_model(weights)
     spec = model.described()
     dataset = FaceDataset(folder, split, spec.channels)
     logits = predict_logits(model, dataset, preprocess_for(spec, dataset)).fused.numpy()
