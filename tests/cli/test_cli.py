@@ -250,6 +250,7 @@ def test_models_and_doctor() -> None:
     assert all(model["accuracy"] and model["licence"] for model in models)
     doctor = mftn("doctor")
     assert doctor.returncode == 0 and "torch" in doctor.stdout
+    assert "\nvideo: " in doctor.stdout and "mkdocs" not in doctor.stdout, "what only contributors need is not shown"
     assert "prediction: works (model mftn_mobile_ferplus, 112×112, 8 classes, on openvino)" in doctor.stdout
 
 

@@ -14,6 +14,9 @@ REQUIREMENT = re.compile(
 )
 """A requirement in a package's metadata, such as: pyarrow>=15; extra == "parquet"."""
 
+CONTRIBUTORS_NEED = ("dev", "docs", "test")
+"""Extras that no user of the package needs; they are not shown."""
+
 
 @dataclass(frozen=True)
 class Arguments(Options):
@@ -56,7 +59,7 @@ def run(arguments: Arguments) -> int:  # noqa: ARG001
     print(f"mftn {__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}")
     try:
         for extra in find_extras(requires("mftn") or ()):
-            if extra.name != "test":
+            if extra.name not in CONTRIBUTORS_NEED:
                 print(f"\n{extra}")
     except PackageNotFoundError:
         print("\nmftn itself is not installed, so its requirements are unknown; run pip install . in a clone")
