@@ -289,7 +289,7 @@ class Prediction:
         """The rows of `to_rows` as a pandas DataFrame, with the types of `ROW_TYPES`.
 
         Raises:
-            MissingExtraError: pandas is not installed.
+            MFTNError: pandas is not installed.
         """
         try:
             import pandas as pd

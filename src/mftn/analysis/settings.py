@@ -22,8 +22,8 @@ class Settings:
             off. Means, shares and percentiles use the unsmoothed values.
         bridge: A person unseen for at most this many seconds does not end an event.
         max_gap: Two frames further apart than this many seconds have a gap between them, which counts as missing time;
-            if None, 1 s or 3 usual frame intervals, whichever is longer.
-        synchrony: Whether people who are seen together, or saw the same stimulus, are compared over time.
+            by default 1 s or 3 usual frame intervals, whichever is longer.
+        synchrony: Compare over time people who are seen together or saw the same stimulus.
         synchrony_window: Length in seconds of each window in which two people are correlated.
         synchrony_lag: Maximum lag in seconds between two people.
         synchrony_rate: Number of values per second that are correlated.

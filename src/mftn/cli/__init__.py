@@ -162,7 +162,7 @@ def _run(subcommand: str, arguments: list[str]) -> int:
 
 
 def _help() -> str:
-    subcommands = "\n".join(f"  {name:<9} {text}" for name, text in SUBCOMMANDS.items())
+    subcommands = "\n".join(f"  {name:<10} {text}" for name, text in SUBCOMMANDS.items())
     return (
         "usage: mftn SUBCOMMAND [OPTIONS]\n\n"
         "Facial expression recognition with MFTN-FER.\n\n"
