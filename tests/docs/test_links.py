@@ -4,11 +4,12 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+PLACES = ("*.md", "docs/**/*.md", "src/mftn/engines/weights/*.md", "weights/**/*.md")
 LINK = re.compile(r"\]\((?![a-z]+:)([^)#\s]*)(?:#([^)\s]*))?\)")
 
 
 def test_every_relative_link_leads_somewhere() -> None:
-    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "src/mftn/engines/weights").glob("*.md")]
+    pages = [path for place in PLACES for path in ROOT.glob(place)]
     for page in pages:
         for target, anchor in LINK.findall(page.read_text(encoding="utf-8")):
             path = page.parent / target if target else page
