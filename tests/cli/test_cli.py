@@ -114,6 +114,37 @@ def test_a_list_on_standard_input_is_processed_line_by_line(tmp_path: Path) -> N
     process.stdout.close()
 
 
+FORKING = """
+import multiprocessing, sys, time
+import mftn.cli.doctor
+from mftn.cli import main
+
+def work(started):
+    started.set()
+    time.sleep(60)
+
+def run(arguments):
+    fork = multiprocessing.get_context("fork")
+    started = fork.Event()
+    worker = fork.Process(target=work, args=(started,))
+    worker.start()
+    started.wait()
+    worker.terminate()
+    worker.join()
+    print(worker.exitcode)
+    return 0
+
+mftn.cli.doctor.run = run
+sys.exit(main(["doctor"]))
+"""
+"""A subcommand whose library stops a worker, as multiprocessing pools do."""
+
+
+def test_a_forked_worker_that_is_stopped_prints_nothing() -> None:
+    done = subprocess.run([sys.executable, "-c", FORKING], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{-signal.SIGTERM}\n", "")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

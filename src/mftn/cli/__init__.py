@@ -97,8 +97,12 @@ def exit_status(stop: KeyboardInterrupt) -> int:
 @contextmanager
 def _signals() -> Iterator[None]:
     """Make SIGTERM and SIGHUP interrupt as Ctrl-C does, unless they are ignored, as under nohup."""
+    process = os.getpid()
 
     def stop(number: int, _frame: FrameType | None) -> None:
+        if os.getpid() != process:  # a library's worker, forked with this handler: it would print a traceback
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
         raise Terminated(number)
 
     here = threading.current_thread() is threading.main_thread()

@@ -39,7 +39,7 @@ class Audit:
         exact: Pairs of identical files.
         near: Other pairs within `NEAR` bits.
         doubtful: Rows whose label a model doubts, the most doubtful first; None without a model.
-        accuracy: A model's accuracy on faces with a copy in train and on the others; None without a model.
+        accuracy: A model's accuracy on faces with and without a copy in train; None without a model.
         changed: Rows whose crop is missing or differs from the manifest.
     """
 
@@ -167,4 +167,6 @@ def doubtful_labels(labels: NDArray[np.int64], probabilities: NDArray[np.float64
         from cleanlab.filter import find_label_issues
     except ImportError as error:
         raise MissingExtraError("finding doubtful labels", "audit") from error
-    return [int(row) for row in find_label_issues(labels, probabilities, return_indices_ranked_by="self_confidence")]
+    # One process: workers would be forks of one that has threads, and there is little to compute.
+    issues = find_label_issues(labels, probabilities, return_indices_ranked_by="self_confidence", n_jobs=1)
+    return [int(row) for row in issues]

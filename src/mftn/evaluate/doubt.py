@@ -33,8 +33,8 @@ def ask_model(found: Audit, folder: Path, split: Split, model: Network) -> Audit
     doubtful = [row_of[dataset.paths[i]] for i in doubtful_labels(dataset.labels.numpy(), probabilities)]
     leaked = set(found.leaked(found.exact + found.near))
     right = (scores.argmax(axis=1) == dataset.labels.numpy()).tolist()
-    by_copy: dict[str, list[bool]] = {"with a copy in train": [], "without": []}
+    by_copy: dict[str, list[bool]] = {"with a copy in train": [], "without a copy in train": []}
     for path, correct in zip(dataset.paths, right, strict=True):
-        by_copy["with a copy in train" if row_of[path] in leaked else "without"].append(correct)
+        by_copy[f"with{'' if row_of[path] in leaked else 'out'} a copy in train"].append(correct)
     accuracy = {name: sum(values) / len(values) for name, values in by_copy.items() if values}
     return replace(found, doubtful=doubtful, accuracy=accuracy)
