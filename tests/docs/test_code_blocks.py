@@ -28,6 +28,7 @@ PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md")),
     *sorted(set((ROOT / "docs").rglob("*.md")) - {ROOT / "docs/study.md"}),  # tests/analysis runs it
     *sorted((ROOT / "src/mftn/engines/weights").glob("*.md")),
+    *sorted((ROOT / "weights").rglob("*.md")),
 ]
 FENCE = re.compile(
     r"(?:^ *<!-- not run: (?P<reason>[^>]+) -->\n+)?^(?P<indent> *)```(?P<language>\w*)\n(?P<text>.*?)^(?P=indent)```$",
