@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image as PillowImage
 
-from mftn.cli import main
+from mftn.cli import SUBCOMMANDS, main
 from mftn.cli.doctor import find_extras
 
 PHOTOS = Path(__file__).parents[2] / "examples" / "photos"
@@ -204,6 +204,14 @@ def test_a_table_goes_to_its_file_and_what_folders_hold_besides_is_counted(
     assert printed.out == "" and "not read: 1 clip of a live photo, 1 RAW image beside its JPEG;" in printed.err
     text = Path("t.txt").read_text(encoding="utf-8")
     assert "happiness" in text and "a.jpg" in text and "._a" not in text
+
+
+@pytest.mark.parametrize("subcommand", SUBCOMMANDS)
+def test_help_shows_no_empty_default(subcommand: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([subcommand, "--help"])
+    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "show this help message" in shown and not re.findall(r"\S+ \(default: (?:''|None)? ?\)", shown)
 
 
 def test_a_doctor_names_what_is_missing() -> None:

@@ -2,7 +2,9 @@
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from mftn.errors import ConfigError
 from mftn.limits import check_range
@@ -38,7 +40,7 @@ class Settings:
     shortest: float = 0.25
     smooth: float = 0.2
     bridge: float = 0.3
-    max_gap: float | None = None
+    max_gap: Annotated[float | None, tyro.conf.arg(help_behavior_hint="")] = None
     synchrony: bool = False
     synchrony_window: float = 10.0
     synchrony_lag: float = 2.0

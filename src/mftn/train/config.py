@@ -21,6 +21,9 @@ from mftn.train.mapping import from_mapping
 BASELINE = "_baseline"
 """Suffix of a recipe's name and of its run folder when its baseline is trained."""
 
+MAY_BE_EMPTY = tyro.conf.arg(help_behavior_hint=lambda value: f"(default: {value.strip(chr(39)) or 'none'})")
+"""An option whose help says "none" where the value is empty."""
+
 
 @dataclass(frozen=True, slots=True)
 class DataConfig:
@@ -49,7 +52,7 @@ class DataConfig:
     std: tuple[float, ...] = (0.25,)
     workers: int = 0
     balance: float = 0.0
-    unaligned: str = ""
+    unaligned: Annotated[str, MAY_BE_EMPTY] = ""
     unaligned_share: float = 0.0
     drop_copies: bool = False
 
@@ -66,7 +69,8 @@ class ModelConfig:
         drop_rate: Dropout before the backbone's classifier.
         drop_path_rate: Stochastic depth of the last block.
         grad_checkpointing: Recompute activations in the backward pass: less memory, but about a third slower.
-        mstn_depths: Transformer blocks on each of the three maps, such as 3 2 1; by default the architecture's own.
+        mstn_depths: Transformer blocks on each of the three maps, such as 3 2 1; if none are given, the architecture's
+            own.
     """
 
     architecture: str = "mftn_face"
@@ -76,7 +80,7 @@ class ModelConfig:
     drop_rate: float = 0.0
     drop_path_rate: float = 0.0
     grad_checkpointing: bool = False
-    mstn_depths: tuple[int, ...] = ()
+    mstn_depths: Annotated[tuple[int, ...], MAY_BE_EMPTY] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,12 +157,12 @@ class TrainConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     augmentation: Augmentation = field(default_factory=Augmentation)
-    init_from: str = ""
+    init_from: Annotated[str, MAY_BE_EMPTY] = ""
     init_part: Part = "all"
     mixup: float = 0.0
     cutmix: float = 0.0
     mix_probability: float = 1.0
-    teachers: tuple[str, ...] = ()
+    teachers: Annotated[tuple[str, ...], MAY_BE_EMPTY] = ()
     distillation: float = 0.5
     epochs: int = 50
     batch_size: int = 64
