@@ -189,6 +189,22 @@ def test_a_run_stopped_in_its_first_epoch_starts_again(prepared: Path, tmp_path:
     assert train(config, resume=True).is_file()
 
 
+def test_a_run_that_lost_its_state_keeps_its_weights(prepared: Path, tmp_path: Path) -> None:
+    """state.pt is the largest file of a run, and the first that people delete."""
+    config = run(prepared, tmp_path / "run")
+    best = train(config)
+    (config.out / "state.pt").unlink()
+    before, log = best.read_bytes(), config.out / "log.csv"
+    for finished in (True, False):
+        if not finished:
+            (config.out / "metrics.json").unlink()
+        with pytest.raises(ConfigError, match=r"state.pt: missing; .* replace its weights.*--init-from .*last.safe"):
+            train(config, resume=True)
+    assert best.read_bytes() == before
+    log.write_text("".join(log.read_text().splitlines(keepends=True)[:2]))  # killed at the end of the first epoch
+    assert train(config, resume=True).is_file()
+
+
 def test_small_images_first(prepared: Path, tmp_path: Path) -> None:
     train(run(prepared, tmp_path / "run", small_epochs=1, small_size=32))
     rows = list(csv.DictReader((tmp_path / "run" / "log.csv").open()))

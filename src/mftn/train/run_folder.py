@@ -68,6 +68,11 @@ def check_run(config: TrainConfig, resume: bool) -> None:
         return
     if not file.is_file():
         raise ConfigError(f"{config.out}: no run to resume; omit --resume to start one")
+    if not (config.out / "state.pt").exists() and _had_state(config.out):
+        raise ConfigError(
+            f"{config.out / 'state.pt'}: missing; without it, the run would start again and replace its weights; put "
+            f"it back, or give another --out, and --init-from {config.out / 'last.safetensors'} to use its weights"
+        )
     before, now = _read_json(file), json.loads(json.dumps(to_mapping(config)))
     for settings in (before, now):
         for key in MAY_CHANGE:
@@ -95,6 +100,12 @@ def open_run(config: TrainConfig) -> None:
 def data_fingerprint(folder: Path) -> str:
     """SHA-256 of the manifest, which contains the SHA-256 of every crop."""
     return hashlib.sha256((folder / "manifest.parquet").read_bytes()).hexdigest()
+
+
+def _had_state(out: Path) -> bool:
+    """Whether state.pt was written: after the first epoch's row of the log, and before the second and metrics.json."""
+    log = out / "log.csv"
+    return (out / "metrics.json").exists() or (log.is_file() and len(log.read_text(encoding="utf-8").splitlines()) > 2)
 
 
 def _read_json(file: Path) -> dict[str, Any]:
