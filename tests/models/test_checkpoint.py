@@ -67,7 +67,7 @@ def test_the_trunk_loads_whatever_the_class_count(tmp_path: Path) -> None:
     torch.testing.assert_close(model.backbone.stem[0].weight, source.backbone.stem[0].weight)
 
 
-def test_a_mismatch_names_every_tensor_and_changes_nothing(tmp_path: Path) -> None:
+def test_a_mismatch_names_tensors_and_changes_nothing(tmp_path: Path) -> None:
     source = network(1).state_dict()
     del source["mstn.head.bias"]
     source["stranger"] = torch.zeros(3)
@@ -81,7 +81,15 @@ def test_a_mismatch_names_every_tensor_and_changes_nothing(tmp_path: Path) -> No
     assert "missing: mstn.head.bias (5,)" in message
     assert "unexpected: stranger (3,)" in message
     assert "different shape: mstn.head.weight is (2, 2)" in message
+    assert message.endswith("or load only their trunk (--init-part trunk in training)")
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+def test_weights_of_another_network_give_a_message_that_fits_on_a_screen(tmp_path: Path) -> None:
+    save_file(timm.create_model("mftn_face").state_dict(), tmp_path / "m.safetensors")
+    with pytest.raises(ModelError, match=r"; and \d+ more; choose weights of the same architecture") as error:
+        load_checkpoint(network(), tmp_path / "m.safetensors")
+    assert len(str(error.value)) < 1500
 
 
 class Hostile:

@@ -1,6 +1,6 @@
 """Loading and saving weights: our own safetensors, released checkpoints, timm and MS-Celeb backbones.
 
-Nothing is skipped silently: every tensor that does not fit is named in the error.
+Nothing is skipped silently: tensors that do not fit are counted, and the first are named, in the error.
 """
 
 import re
@@ -18,6 +18,9 @@ from mftn.errors import ModelError
 from mftn.files import write_bytes
 from mftn.models.mftn import Network
 from mftn.spec import ModelSpec, Part
+
+NAMED = 10
+"""Most tensors that an error message names."""
 
 _CONTAINERS = ("state_dict", "model", "model_state_dict", "net", "weights")
 _RELEASED_CONVNEXT = (  # the released code uses the key names of the original ConvNeXt code
@@ -64,7 +67,13 @@ def load_checkpoint(model: Network, path: str | Path, part: Part = "all") -> Non
         if found[key].shape != wanted[key].shape
     ]
     if problems:
-        raise ModelError(f"{path}: does not fit the network ({len(problems)} tensors): {'; '.join(sorted(problems))}")
+        more = f"; and {len(problems) - NAMED:,} more" if len(problems) > NAMED else ""
+        less = ", or load only their trunk (--init-part trunk in training)" if part != "trunk" else ""
+        raise ModelError(
+            f"{path}: does not fit the network ({len(problems):,} tensors): "
+            f"{'; '.join(sorted(problems)[:NAMED])}{more}; "
+            f"choose weights of the same architecture, channels and classes{less}"
+        )
     model.load_state_dict(found, strict=False)
 
 
