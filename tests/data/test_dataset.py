@@ -114,3 +114,20 @@ def test_votes_in_another_order_teach_no_other_class(prepared: Path, tmp_path: P
         read(votes=columns[:8])
     with pytest.raises(DataError, match=r"classes is \['anger', 'neutral'\], not 7 or 8"):
         read(classes=["anger", "neutral"])
+
+
+def test_a_split_that_is_not_there_says_which_are_and_how_to_get_it(prepared: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"split test, only in train and valid; .* from a source that has a split test"):
+        FaceDataset(prepared, "test")
+    rows = [row | {"split": "train"} for row in read_manifest(prepared).to_pylist()]
+    pq.write_table(pa.Table.from_pylist(rows, read_manifest(prepared).schema), tmp_path / "manifest.parquet")
+    with pytest.raises(DataError, match=r"split valid, only in train; prepare it again with a larger --valid-share"):
+        FaceDataset(tmp_path, "valid")
+
+
+def test_the_crops_of_the_unaligned_copy_count_as_memory(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mftn.data.dataset.IN_MEMORY", 24 * 64 * 64)
+    assert FaceDataset(prepared, "train").crops is not None
+    both = FaceDataset(prepared, "train", unaligned=prepared)
+    assert both.crops is None and both.unaligned_crops is None
+    assert both.read([3], aligned=False).equal(both.read([3]))

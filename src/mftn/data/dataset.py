@@ -13,14 +13,15 @@ from torch.utils.data import Dataset
 
 from mftn.data.duplicates import near_pairs
 from mftn.data.manifest import read_description, read_manifest
-from mftn.data.records import Split
+from mftn.data.records import SPLITS, Split
 from mftn.data.votes import PROTOCOLS, VOTE_COLUMNS, Protocol, distributions, hard_labels
 from mftn.errors import DataError
 from mftn.labels import EXPRESSIONS, LABEL_SETS
 
 COLUMNS = ["path", "split", "label", "votes", "phash"]
 IN_MEMORY = 2 * 1024**3
-"""Splits whose crops take at most this many bytes are kept in memory; larger ones are read batch by batch."""
+"""Splits whose crops, with those of the unaligned copy, take at most this many bytes are kept in memory; larger ones
+are read batch by batch."""
 
 
 class CropIndex(NamedTuple):
@@ -112,7 +113,8 @@ class FaceDataset(Dataset[tuple[Tensor, Tensor, int]]):
         self.unreadable: list[str] = []
         self.crops: Tensor | None = None  # (n, C, H, W)
         self.unaligned_crops: Tensor | None = None  # (n, C, H, W)
-        if in_memory and self.side**2 * channels * len(self) <= IN_MEMORY:
+        copies = 2 if self.unaligned else 1
+        if in_memory and self.side**2 * channels * len(self) * copies <= IN_MEMORY:
             self._load()
 
     def _keep(self, indices: list[int]) -> None:
@@ -217,10 +219,14 @@ def _rows(folder: Path, split: Split, without_copies_of: Split | None) -> tuple[
     rows, copies = read_manifest(folder, COLUMNS).to_pylist(), 0
     if without_copies_of:
         rows, copies = _other_than_copies(rows, split, without_copies_of)
-    rows = [row for row in rows if row["split"] == split]
-    if not rows:
-        raise DataError(f"{folder}: has no images in the split {split}")
-    return rows, copies
+    chosen = [row for row in rows if row["split"] == split]
+    if not chosen:
+        present = " and ".join(name for name in SPLITS if any(row["split"] == name for row in rows))
+        share = split == "valid" and "train" in present
+        advice = "with a larger --valid-share" if share else f"from a source that has a split {split}"
+        where = f", only in {present}" if present else ""
+        raise DataError(f"{folder}: has no images in the split {split}{where}; prepare it again {advice}")
+    return chosen, copies
 
 
 def _check_copy(folder: Path, unaligned: Path, paths: Sequence[str]) -> None:
