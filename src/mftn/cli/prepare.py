@@ -126,8 +126,8 @@ def _print(out: Path) -> None:
 
     description = read_description(out)
     for split, count in description["pictures"].items():
-        lost = description["without_face"].get(split, 0)
-        print(f"{split}: {count:,} faces, {lost:,} of them not found by the detector (kept and flagged)")
+        lost = f", {description['without_face'].get(split, 0):,} of them not found by the detector (kept and flagged)"
+        print(f"{split}: {count:,} faces{lost if description['preparation']['detector'] != 'none' else ''}")
     if description["damaged"]:
         print(f"omitted because they cannot be read: {len(description['damaged']):,} (named in dataset.json)")
 

@@ -7,8 +7,10 @@ from pathlib import Path
 import mlcroissant
 import numpy as np
 import pyarrow.parquet as pq
+import pytest
 from PIL import Image as PillowImage
 
+from mftn.cli import main
 from mftn.data.prepare import ferplus_preparation, prepare
 from mftn.data.prepare.croissant import COLUMNS
 from mftn.data.readers import read_records
@@ -52,3 +54,15 @@ def test_a_folder_of_an_older_version_gets_its_description(prepared: Path, ferpl
     about = {"name": "ferplus", "title": "a made FERPlus"}
     prepare(read_records("ferplus", ferplus_root), folder, ferplus_preparation(64), about=about, workers=1)
     assert (folder / "croissant.json").read_bytes() == written
+
+
+def test_crops_that_no_detector_saw_are_not_called_aligned(
+    ferplus_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "whole"
+    words = ["prepare", "ferplus", "--root", str(ferplus_root), "--out", str(out), "--detector", "none"]
+    assert main([*words, "--workers", "1"]) == 0
+    assert "train: 24 faces\n" in capsys.readouterr().out
+    found = json.loads((out / "croissant.json").read_text())
+    assert found["rai:dataPreprocessingProtocol"].startswith("Not aligned: the annotated boxes or whole images, cut to")
+    assert "32 crops of faces" in found["description"]

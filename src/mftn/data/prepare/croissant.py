@@ -95,12 +95,13 @@ def describe(out: Path) -> dict[str, Any]:
     about = read_description(out)
     title = about.get("title") or "faces"
     kind = about["preparation"]["format"]
+    crops = "crops" if about["preparation"]["detector"] == "none" else "aligned crops"
     counts = {split: f"{count:,} {split}" for split, count in about["pictures"].items()}
     described = {
         "@context": CONTEXT,
         "@type": "sc:Dataset",
         "name": re.sub(r"[^\w-]+", "-", str(about.get("name") or "faces")),
-        "description": f"{title}: {sum(about['pictures'].values()):,} aligned crops of faces with their expression "
+        "description": f"{title}: {sum(about['pictures'].values()):,} {crops} of faces with their expression "
         f"({', '.join(counts.values())}), prepared by mftn {about.get('mftn', '')}".rstrip(),
         "conformsTo": ["http://mlcommons.org/croissant/1.0", "http://mlcommons.org/croissant/RAI/1.0"],
         "license": about.get("licence"),
@@ -111,7 +112,7 @@ def describe(out: Path) -> dict[str, Any]:
             {
                 "@type": "cr:FileSet",
                 "@id": "crops",
-                "description": "The aligned crops",
+                "description": f"The {crops}",
                 "encodingFormat": "image/png" if kind == "png" else "image/jpeg",
                 "includes": f"*/*.{kind}",
             },
@@ -125,12 +126,15 @@ def _responsible(about: dict[str, Any]) -> dict[str, str]:
     """Statements about every prepared data set, with numbers from dataset.json."""
     cut = about["preparation"]
     lost = sum(about.get("without_face", {}).values())
-    return {
-        "rai:dataPreprocessingProtocol": (
+    if cut["detector"] == "none":
+        faces = f"Not aligned: the annotated boxes or whole images, cut to {cut['size']} pixels per side. "
+    else:
+        faces = (
             f"Faces found by {cut['detector']}, aligned by five landmarks to one template, cut to {cut['size']} pixels "
             f"per side. In {lost:,} images no face was found: the annotated box or whole image is kept and flagged. "
-            "Near duplicates share a split where the owners gave none."
-        ),
+        )
+    return {
+        "rai:dataPreprocessingProtocol": f"{faces}Near duplicates share a split where the owners gave none.",
         "rai:dataAnnotationProtocol": "Labels, votes and splits are those of the source, which was not re-annotated.",
         "rai:dataLimitations": (
             "A label says what raters saw in a face, not what the person felt. See the source for how raters, "
