@@ -446,3 +446,34 @@ def test_the_official_ferplus_splits_keep_the_published_counts(shared: Path, tmp
         votes = np.array([record.votes for record in records if record.split == split])
         kept = [int((hard_labels(votes, protocol) >= 0).sum()) for protocol in ("majority", "argmax")]
         assert (len(votes), *kept) == counts
+
+
+def test_totals_published_for_eight_classes_say_nothing_about_seven(tmp_path: Path) -> None:
+    root = lookalikes.ferplus_tables(tmp_path, 9, 9)
+    eight, seven = (survey("ferplus", root, ReadOptions(classes=classes)) for classes in (8, 7))
+    assert eight.total - seven.total == 3 and len(eight.warnings) == 3
+    assert seven.warnings == []
+
+
+def test_the_other_images_of_raf_db_are_offered(tmp_path: Path) -> None:
+    root = lookalikes.raf_db(tmp_path / "raw", 7, 7)
+    for kind, aligned, advice in (("aligned", True, "or add --original"), ("original", False, "or omit --original")):
+        (root / "Image" / kind).rename(root / kind)
+        with pytest.raises(DataError, match=f"Image/{kind}: missing; extract {kind}.zip, {advice}"):
+            survey("raf-db", root, ReadOptions(aligned=aligned))
+        (root / kind).rename(root / "Image" / kind)
+
+
+def test_an_affectnet_archive_in_a_folder_of_its_own_name_is_not_called_incomplete(tmp_path: Path) -> None:
+    lookalikes.affectnet_folders(tmp_path / "train_set", 2, 2)
+    with pytest.raises(DataError, match="if train_set holds another train_set, move its content up"):
+        list(read_records("affectnet", tmp_path))
+
+
+def test_original_images_are_refused_where_there_is_one_kind(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = lookalikes.expw(tmp_path / "raw", 1)
+    assert main(["prepare", "expw", "--root", str(root), "--out", str(tmp_path / "out"), "--original"]) == 2
+    assert "--original: only raf-db has two kinds of images, expw has one; omit it" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -146,6 +146,8 @@ def _check(arguments: Arguments) -> None:
             "on; together they must be below 1"
         )
     check_range("--seed", arguments.seed, 0)
+    if arguments.original and arguments.dataset != "raf-db":
+        raise ConfigError(f"--original: only raf-db has two kinds of images, {arguments.dataset} has one; omit it")
     out, root = arguments.out.resolve(), arguments.root.resolve()
     if out == root or (arguments.dataset == "folder" and out.is_relative_to(root)):
         raise ConfigError(

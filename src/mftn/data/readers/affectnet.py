@@ -43,7 +43,10 @@ def _read_folder(folder: Path, split: Split) -> Iterator[Record]:
     found = (path for path in (folder / "annotations").glob("*_exp.npy") if not is_hidden(path.name))
     annotations = sorted(found, key=lambda path: (len(path.name), path.name))
     if not annotations:
-        raise DataError(f"{folder / 'annotations'}: holds no *_exp.npy; extract the archive again")
+        raise DataError(
+            f"{folder / 'annotations'}: holds no *_exp.npy; if {folder.name} holds another {folder.name}, move its "
+            "content up, otherwise extract the archive again"
+        )
     for annotation in annotations:
         try:
             number = int(np.load(annotation, allow_pickle=False).item())

@@ -19,6 +19,11 @@ def read(root: Path, options: ReadOptions) -> Iterator[Record]:
     table = root / "EmoLabel" / "list_patition_label.txt"
     if not table.is_file():
         raise DataError(f"{table}: missing; give the folder that holds EmoLabel and Image (RAF-DB's `basic`)")
+    kind = "aligned" if options.aligned else "original"
+    folder = root / "Image" / kind
+    if not folder.is_dir():
+        other = "add --original" if options.aligned else "omit --original"
+        raise DataError(f"{folder}: missing; extract {kind}.zip, or {other} if you have the other images of RAF-DB")
     for where, row in read_lines(table):
         try:
             file, number = row.split()
@@ -28,8 +33,7 @@ def read(root: Path, options: ReadOptions) -> Iterator[Record]:
         if not file.startswith(("train_", "test_")):
             raise DataError(f"{where}: {file} is neither train_… nor test_…")
         test, stem = file.startswith("test_"), Path(file).stem
-        source = root / "Image" / ("aligned" if options.aligned else "original")
-        source /= f"{stem}_aligned.jpg" if options.aligned else file
+        source = folder / (f"{stem}_aligned.jpg" if options.aligned else file)
         name = f"{'valid' if test else 'train'}/{stem}_aligned"
         yield Record(source, where, name, "test" if test else "train", label)
 
