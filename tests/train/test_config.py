@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from mftn.cli import prepare, train
 from mftn.cli.train import parse
 from mftn.errors import ConfigError
 from mftn.train.config import (
@@ -141,3 +142,9 @@ def test_the_command_takes_a_baseline_by_flag_and_by_its_former_name(caplog: pyt
         parse(["--config", "ferplus", "--baseline", "--model.architecture", "mftn_face"])
     with pytest.raises(ConfigError, match="vgg: has no baseline"):
         as_baseline(TrainConfig(model=ModelConfig("vgg")))
+
+
+def test_the_examples_of_the_help_prepare_what_the_recipe_reads() -> None:
+    for command, option in ((prepare, "--out"), (train, "--data")):
+        (example,) = (line.split() for line in command.EXAMPLES if "raf" in line)
+        assert Path(example[example.index(option) + 1]) == load_config("raf_db").data.folder

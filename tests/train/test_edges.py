@@ -233,6 +233,14 @@ def test_initial_weights_that_do_not_fit_leave_the_run_folder_free(prepared: Pat
     assert not (tmp_path / "run").exists()
 
 
+def test_a_run_folder_that_cannot_be_made_is_named_before_the_data_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert main(["train", "--data", str(tmp_path / "none"), "--out", str(tmp_path / "file" / "run")]) == 2
+    assert f"--out: {tmp_path / 'file'} is not a folder; choose another location" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("saved", "message"),
     [(True, "everything so far is saved"), (False, "the last checkpoint is kept")],

@@ -64,7 +64,7 @@ class Arguments(Options):
 
 
 EXAMPLES = (
-    "mftn prepare raf-db --root RAF-DB/ --out data/raf_db",
+    "mftn prepare raf-db --root RAF-DB/basic --out data/raf-db --size 224",
     "mftn prepare ferplus --root FERPlus/ --out data/ferplus",
     "mftn prepare folder --root mine/ --out data/mine",
 )

@@ -12,6 +12,7 @@ import tyro
 from mftn.cli import INTERRUPTED
 from mftn.cli.messages import LOG
 from mftn.cli.options import FILE, Options, Switch, parse_options
+from mftn.cli.outputs import check_location
 from mftn.cli.progress import progress_bars
 from mftn.errors import ConfigError
 from mftn.train.config import BASELINE, TrainConfig, load_config, recipes
@@ -41,7 +42,7 @@ class Arguments(Options):
 
 
 EXAMPLES = (
-    "mftn train --config raf_db --data data/raf_db --out runs/raf_db",
+    "mftn train --config raf_db --data data/raf-db --out runs/raf_db",
     "mftn train --config ferplus --epochs 20 --optimizer.lr 0.001",
     "mftn train --config ferplus --resume",
 )
@@ -81,6 +82,7 @@ def run(arguments: Arguments) -> int:
     from mftn.train.loop import train
     from mftn.train.stop import SAVED
 
+    check_location("--out", arguments.run.out)
     with progress_bars(transient=False) as bars:
         display = _Display(bars, arguments.run)
         try:
