@@ -138,6 +138,21 @@ def test_a_damaged_image_stops_with_its_name_or_is_omitted_and_named(ferplus_roo
     assert description["pictures"]["train"] == 23 and "fer0000001.png: damaged" in description["damaged"][0]
 
 
+def test_images_of_which_none_can_be_read_make_no_data_set(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        (tmp_path / "raw" / "sad").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "raw" / "sad" / name).write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"out: none of 2 images can be read; the first: .*a\.png"):
+        prepare(
+            read_records("folder", tmp_path / "raw"),
+            tmp_path / "out",
+            ferplus_preparation(64, detector="none"),
+            workers=1,
+            skip_damaged=True,
+        )
+    assert not (tmp_path / "out" / "manifest.parquet").exists()
+
+
 def test_a_full_disk_is_explained_and_the_work_goes_on(
     ferplus_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

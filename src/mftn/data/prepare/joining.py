@@ -31,16 +31,18 @@ def join(out: Path, parts: Sequence[Path], about: Mapping[str, Any], shares: Sha
         shares: Shares to split off where the owners give no split.
 
     Raises:
-        DataError: There is no face, or two would share a crop.
+        DataError: There is no face, none can be read, or two would share a crop.
     """
     if not parts:
         raise DataError(f"{out}: there is no face to prepare")
     every = pa.concat_tables(pq.read_table(part, columns=_COLUMNS) for part in parts)
     kept = every.filter(pc.is_null(every["damaged"])).to_pydict()
+    damaged = [reason for reason in every["damaged"].to_pylist() if reason]
+    if not kept["path"]:
+        raise DataError(f"{out}: none of {len(damaged):,} images can be read; the first: {damaged[0]}")
     _check_names(out, every["path"].to_pylist(), every["source"].to_pylist())
     split = complete_splits(kept["split"], kept["label"], kept["source"], kept["phash"], shares)
     voted = pq.read_table(parts[0], columns=["votes"])["votes"].null_count == 0
-    damaged = [reason for reason in every["damaged"].to_pylist() if reason]
     description = {
         **about,
         "classes": about.get("classes_read", 8) if voted else 8 if "contempt" in kept["label"] else 7,
