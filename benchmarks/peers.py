@@ -2,11 +2,12 @@
 
     python benchmarks/peers.py PHOTOS LABELS.csv --work FOLDER --csv benchmarks/results/peers.csv \\
         --figure docs/images/peers.png
+    python benchmarks/peers.py --csv benchmarks/results/peers.csv --figure docs/images/peers.png
 
 Each package gets its own environment under --work, created once. Only the CPU is used. A photograph's prediction is the
 most probable expression of its largest face; a photograph in which no face is found counts as wrong. Accuracy is
 measured on all photographs, times on --timed of them. The CSV also lists packages that were not run, and why. The
-printed table is Markdown.
+printed table is Markdown. Without photographs nothing is measured: table and figure are made from the CSV.
 """
 
 import argparse
@@ -350,8 +351,8 @@ COLUMNS: dict[str, tuple[str, str]] = {
     ),
     "macro_recall": ("macro recall", "{macro_recall:.1%}"),
     "ece": ("ECE", "{ece:.3f}"),
-    "median_ms": ("per photograph", "{median_ms:.1f} ms"),
-    "photos_per_s": ("per second, folder", "{photos_per_s:.0f}"),
+    "median_ms": ("time per image", "{median_ms:.1f} ms"),
+    "photos_per_s": ("images/s, folder", "{photos_per_s:.0f}"),
     "peak_mb": ("peak memory", "{peak_mb:,.0f} MB"),
     "cold_s": ("cold start", "{cold_s:.2f} s"),
     "installed_mb": ("installed", "{installed_mb:,.0f} MB"),
@@ -424,7 +425,7 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
         share = [100 * row[key] for row in run]
         error = [[100 * abs(row[f"{key}_{end}"] - row[key]) for row in run] for end in ("low", "high")]
         places = [place + shift for place in range(len(run))]
-        left.errorbar(share, places, xerr=error, fmt=marker, capsize=3, label=label)
+        left.errorbar(share, places, xerr=error, fmt=marker, capsize=3, label=label, clip_on=False)
     left.set_yticks(range(len(run)), [row["package"] for row in run])
     left.set(xlabel="accuracy, % (95 % Wilson intervals); a missed face is wrong", xlim=(0, 100))
     left.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False)
@@ -433,27 +434,39 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
         times = [row["median_ms"] for row in timed]
         for row in timed:
             place = (row["median_ms"], 100 * row["accuracy"])
-            right.plot(*place, "o", color="C1")
+            right.plot(*place, "o", color="C1", clip_on=False, zorder=3)
             side, offset = ("right", (-6, 4)) if row["median_ms"] < median(times) else ("left", (6, 4))
             right.annotate(row["package"], place, offset, textcoords="offset points", ha=side)
-        right.set(xscale="log", xlabel="milliseconds a photograph (log scale)", ylabel="accuracy, eight classes, %")
+        right.set(xscale="log", xlabel="ms per image (log scale)", ylabel="accuracy, eight classes, %")
         right.set(ylim=(0, 100))
-        right.set(xlim=(min(times) / 40, max(times) * 9))
+        right.set(xlim=(min(times) / 60, max(times) * 9))
+        right.xaxis.set_major_formatter("{x:g}")
         right.grid(alpha=0.3)
     save_figure(figure, path)
 
 
 def main() -> None:
-    """Measure one package after the other, writing the CSV after each, then print and draw."""
+    """Measure, if there are photographs, then print and draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("photos", type=Path, help="folder of photographs")
-    parser.add_argument("labels", type=Path, help="CSV with the columns image and expression")
+    parser.add_argument("photos", type=Path, nargs="?", help="folder of photographs")
+    parser.add_argument("labels", type=Path, nargs="?", help="CSV with the columns image and expression")
     parser.add_argument("--timed", type=int, default=100, help="number of photographs to time; 0 on a busy machine")
     parser.add_argument("--only", nargs="+", choices=PEERS, default=list(PEERS), help="the CSV keeps the others")
-    parser.add_argument("--work", type=Path, required=True, help="folder for the environments")
+    parser.add_argument("--work", type=Path, help="folder for the environments; needed for measuring")
     parser.add_argument("--csv", type=Path, required=True, help="CSV for the results")
     parser.add_argument("--figure", type=Path, help="file for the plots")
     arguments = parser.parse_args()
+    if arguments.photos and not (arguments.labels and arguments.work):
+        parser.error("give LABELS.csv and --work with the photographs")
+    rows = measure_all(arguments) if arguments.photos else read(arguments.csv)
+    run = [rows[name] for name in PEERS if name in rows]
+    print(markdown(run))
+    if arguments.figure:
+        draw(run, arguments.figure)
+
+
+def measure_all(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Measure one package after the other, writing the CSV after each; return all its rows."""
     photos = choose(arguments.photos, arguments.labels)
     machine = {"photos": len(photos), "timed": arguments.timed, "processor": processor(), "cores": os.cpu_count()}
     machine |= {"python": platform.python_version(), "date": date.today().isoformat()}
@@ -462,10 +475,7 @@ def main() -> None:
         rows[name] = {"package": name} | measure(name, arguments.work.resolve(), photos, arguments.timed) | machine
         print(name, rows[name].get("error", "done"), file=sys.stderr)
         write(arguments.csv, rows)
-    run = [rows[name] for name in PEERS if name in rows]
-    print(markdown(run))
-    if arguments.figure:
-        draw(run, arguments.figure)
+    return rows
 
 
 if __name__ == "__main__":

@@ -77,9 +77,9 @@ def classifier(options: dict[str, Any], _photos: list[str]) -> float:
 
 TASKS: dict[str, tuple[Callable[[dict[str, Any], list[str]], float], dict[str, Any]]] = {
     "photograph, ms": (photograph, {}),
-    "folder, photographs a second": (folder, {}),
-    "folder without flips, photographs a second": (folder, {"flip": False}),
-    "classifier, faces a second": (classifier, {}),
+    "folder, images/s": (folder, {}),
+    "folder without flips, images/s": (folder, {"flip": False}),
+    "classifier, faces/s": (classifier, {}),
 }
 
 
