@@ -1,7 +1,8 @@
 """Figures of an evaluation, drawn without a display and written atomically."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -25,10 +26,19 @@ STYLES = ["o-", "s--", "^:", "D-.", "v-", "P--"]
 MARKERS = "osD^vP*X"
 """One marker per class, so that classes can be told apart without colour."""
 
+PER_ROW = 3
+"""Panels beside each other; more are drawn below."""
+
+LONGEST = 36
+"""Longer names are broken into several lines of this many characters."""
+
+DPI, LARGEST = 150, 60_000
+"""Pixels per inch, fewer where a side would have more pixels than this; Agg draws at most 65,536."""
+
 
 def new_figure(width: float, height: float) -> Figure:
     """A figure of this size in inches that needs no display and no global state."""
-    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
+    figure = Figure(figsize=(width, height), dpi=min(DPI, LARGEST / max(width, height)), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
@@ -70,29 +80,28 @@ def confusion_difference(axes: Axes, first: Counts, second: Counts, labels: tupl
 def confusion_panel(counts: Mapping[str, Counts], labels: tuple[str, ...]) -> Figure:
     """One matrix per model and, for two models, their difference."""
     names = list(counts)
-    panels = len(names) + (len(names) == 2)
-    figure = new_figure(4.2 * panels, 4.4)
-    axes = np.atleast_1d(figure.subplots(1, panels))
-    for column, name in enumerate(names):
-        confusion_matrix(axes[column], counts[name], labels, name, "" if column else "True Label")
+    figure, panels = _panels(len(names) + (len(names) == 2), 4.2, 4.4, sharey=False)
+    for number, (panel, name) in enumerate(zip(panels, names, strict=False)):
+        confusion_matrix(panel, counts[name], labels, name, "" if number % PER_ROW else "True Label")
     if len(names) == 2:
         first, second = names
-        confusion_difference(axes[2], counts[second], counts[first], labels, f"{second} − {first}")
+        confusion_difference(panels[2], counts[second], counts[first], labels, f"{second} − {first}")
     return figure
 
 
 def reliability_diagram(curves: Mapping[str, tuple[Counts, Values, Values]]) -> Figure:
     """Accuracy against confidence, one panel per model, from counts, mean confidence and accuracy of the bins."""
-    figure = new_figure(4.0 * len(curves), 3.8)
-    axes = np.atleast_1d(figure.subplots(1, len(curves), sharey=True))
-    for column, (name, (counts, confidence, right)) in enumerate(curves.items()):
+    figure, panels = _panels(len(curves), 4.0, 3.8)
+    for panel, (name, (counts, confidence, right)) in zip(panels, curves.items(), strict=True):
         filled = counts > 0
-        axes[column].plot([0, 1], [0, 1], color="grey", linestyle="--", linewidth=1)
-        axes[column].bar(confidence[filled], right[filled], width=0.04, color="#56B4E9", label="accuracy of the bin")
-        axes[column].bar(confidence[filled], counts[filled] / counts.sum(), width=0.02, color="#D55E00", label="share")
-        axes[column].set(title=name, xlabel="Confidence", xlim=(0, 1), ylim=(0, 1))
-    axes[0].set_ylabel("Accuracy, and share of images")
-    axes[0].legend(fontsize="small", loc="upper left")
+        panel.plot([0, 1], [0, 1], color="grey", linestyle="--", linewidth=1)
+        panel.bar(confidence[filled], right[filled], width=0.04, color="#56B4E9", label="accuracy of the bin")
+        panel.bar(confidence[filled], counts[filled] / counts.sum(), width=0.02, color="#D55E00", label="share")
+        panel.set(xlabel="Confidence", xlim=(0, 1), ylim=(0, 1))
+        _set_title(panel, name)
+    for panel in panels[::PER_ROW]:
+        panel.set_ylabel("Accuracy, and share of images")
+    panels[0].legend(fontsize="small", loc="upper left")
     return figure
 
 
@@ -101,50 +110,50 @@ def robustness_curves(
 ) -> Figure:
     """Accuracy against strength, one panel per corruption, one line per model; the first strength is clean."""
     corruptions = list(next(iter(results.values())))
-    figure = new_figure(10.5, 8.0)
-    panels = figure.subplots(-(-len(corruptions) // 3), 3, sharey=True).ravel()
-    for panel, corruption in zip(panels, corruptions, strict=False):
+    figure, panels = _panels(len(corruptions), 3.5, 2.6, key=results)
+    lines = {}
+    for panel, corruption in zip(panels, corruptions, strict=True):
         for (name, curves), style in zip(results.items(), STYLES * len(results), strict=False):
             strengths, accuracies = zip(*curves[corruption], strict=True)
-            panel.plot(range(len(strengths)), [100 * a for a in accuracies], style, label=name, markersize=4)
+            (lines[name],) = panel.plot(range(len(strengths)), [100 * a for a in accuracies], style, markersize=4)
             panel.set_xticks(range(len(strengths)), ["none", *(f"{s:g}" for s in strengths[1:])])
         panel.set(title=corruption, xlabel=units[corruption])
         panel.grid(alpha=0.3)
-    for panel in panels[::3]:
+    for panel in panels[::PER_ROW]:
         panel.set_ylabel("Accuracy (%)")
-    panels[0].legend(fontsize="small")
-    for panel in panels[len(corruptions) :]:
-        panel.axis("off")
+    _add_key(figure, lines, PER_ROW)
     return figure
 
 
 def agreement_plot(results: Mapping[str, list[dict[str, float]]]) -> Figure:
     """Accuracy with its interval against the share of raters who agree."""
-    figure = new_figure(5.5, 3.6)
-    axes = figure.subplots()
-    for column, ((name, rows), style) in enumerate(zip(results.items(), STYLES * len(results), strict=False)):
+    figure, (axes,) = _panels(1, 5.5, 3.6, key=results)
+    lines = {}
+    apart = min(0.008, 0.06 / len(results))  # so that no model's points move into the next bin
+    for number, ((name, rows), style) in enumerate(zip(results.items(), STYLES * len(results), strict=False)):
         seen = [row for row in rows if row["images"]]
-        centres = np.array([(row["from"] + row["to"]) / 2 for row in seen]) + 0.008 * column
+        centres = np.array([(row["from"] + row["to"]) / 2 for row in seen]) + apart * number
         values = np.array([row["accuracy"] for row in seen])
         errors = np.array([[row["accuracy"] - row["low"], row["high"] - row["accuracy"]] for row in seen]).T
-        axes.errorbar(centres, 100 * values, 100 * errors, fmt=style, capsize=3, label=name)
+        lines[name] = axes.errorbar(centres, 100 * values, 100 * errors, fmt=style, capsize=3)
     axes.set(xlabel="Raters who agree on the label (share)", ylabel="Accuracy (%)", ylim=(0, 102))
     axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
+    _add_key(figure, lines, 1)
     return figure
 
 
 def deletion_plot(fractions: Sequence[float], curves: Mapping[str, Mapping[str, Values]]) -> Figure:
     """Mean probability of the explained class as locations are removed, one panel per model."""
-    figure = new_figure(4.2 * len(curves), 3.6)
-    axes = np.atleast_1d(figure.subplots(1, len(curves), sharey=True))
-    for column, (name, orders) in enumerate(curves.items()):
+    figure, panels = _panels(len(curves), 4.2, 3.6)
+    for panel, (name, orders) in zip(panels, curves.items(), strict=True):
         for (order, values), style in zip(orders.items(), STYLES, strict=False):
-            axes[column].plot(100 * np.asarray(fractions), values, style, label=order, markersize=4)
-        axes[column].set(title=name, xlabel="Locations removed (%)", ylim=(0, 1))
-        axes[column].grid(alpha=0.3)
-    axes[0].set_ylabel("Mean probability of the class")
-    axes[0].legend(fontsize="small")
+            panel.plot(100 * np.asarray(fractions), values, style, label=order, markersize=4)
+        panel.set(xlabel="Locations removed (%)", ylim=(0, 1))
+        panel.grid(alpha=0.3)
+        _set_title(panel, name)
+    for panel in panels[::PER_ROW]:
+        panel.set_ylabel("Mean probability of the class")
+    panels[0].legend(fontsize="small")
     return figure
 
 
@@ -159,8 +168,10 @@ def explanation_grid(
         rows: By method, one map (h, w) per column; only locations that add to the class are shown, scaled by the
             map's peak.
     """
-    names = 0.08 * max(map(len, rows), default=0)  # inches beside the images
+    rows = {fill(method, LONGEST): maps for method, maps in rows.items()}
+    names = 0.08 * max((len(line) for method in rows for line in method.split("\n")), default=0)  # inches at the left
     figure = new_figure(1.15 * len(faces) + names + 0.3, 1.15 * (len(rows) + 1) + 0.2)
+    figure.set_layout_engine("compressed")  # faces are square: without gaps between them, names are not cut off
     axes = figure.subplots(len(rows) + 1, len(faces), squeeze=False)
     for column, (face, name) in enumerate(zip(faces, columns, strict=True)):
         height, width = face.shape[:2]
@@ -213,6 +224,30 @@ def embedding_plot(points: Mapping[str, Mapping[str, Values]], labels: Values, c
     return figure
 
 
+def _panels(
+    count: int, width: float, height: float, key: Collection[str] = (), sharey: bool = True
+) -> tuple[Figure, list[Axes]]:
+    """Panels of a size in inches, `PER_ROW` to a row, and room below for a key with these names."""
+    columns, rows = min(count, PER_ROW), -(-count // PER_ROW)
+    lines = sum(fill(name, LONGEST).count("\n") + 1 for name in key)
+    figure = new_figure(columns * width, rows * height + 0.2 * -(-lines // columns))
+    panels = list(figure.subplots(rows, columns, squeeze=False, sharey=sharey).ravel())
+    for panel in panels[count:]:
+        panel.remove()
+    return figure, panels[:count]
+
+
+def _add_key(figure: Figure, lines: Mapping[str, Any], columns: int) -> None:
+    """Name the lines below the panels."""
+    names = [fill(name, LONGEST) for name in lines]
+    columns = min(columns, len(names))
+    figure.legend(list(lines.values()), names, loc="outside lower center", ncols=columns, fontsize="small")
+
+
+def _set_title(axes: Axes, title: str) -> None:
+    axes.set_title(fill(title, LONGEST), fontsize="medium")
+
+
 def _shares(counts: Counts) -> NDArray[np.float64]:
     """Rows that sum to 1; NaN for a class without samples."""
     totals = counts.sum(axis=1, keepdims=True)
@@ -229,4 +264,5 @@ def _write_cells(axes: Axes, values: NDArray[np.float64], form: str, dark: float
 def _name_cells(axes: Axes, names: list[str], title: str, rows: str) -> None:
     axes.set_xticks(range(len(names)), names)
     axes.set_yticks(range(len(names)), names)
-    axes.set(title=title, xlabel="Predicted Label", ylabel=rows)
+    axes.set(xlabel="Predicted Label", ylabel=rows)
+    _set_title(axes, title)

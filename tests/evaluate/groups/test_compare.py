@@ -18,7 +18,9 @@ from mftn.cli import main
 from mftn.errors import ConfigError, DataError
 from mftn.evaluate.groups import words
 from mftn.evaluate.groups.compare import compare
-from mftn.evaluate.groups.request import GroupOptions
+from mftn.evaluate.groups.figure import draw_groups
+from mftn.evaluate.groups.report import GroupReport
+from mftn.evaluate.groups.request import GroupOptions, GroupRequest
 from mftn.evaluate.groups.results import ALL
 from mftn.evaluate.groups.sheet import LabelledImages
 from mftn.labels import EXPRESSIONS
@@ -288,6 +290,23 @@ def test_two_commands_from_photographs_to_a_page(
     assert main(["evaluate", "--predictions", "faces.csv"]) == 2
     assert main(["evaluate", "--by", "sex"]) == 2
     assert main(["evaluate"]) == 2
+
+
+def test_long_names_in_the_figure_of_groups_are_whole() -> None:
+    question = "education and occupation of the person in the photograph"
+    people = pd.DataFrame({
+        "image": ["a.jpg", "b.jpg"], "label": ["happiness", "happiness"],
+        question: ["university degree or an equivalent vocational qualification", "none or unfinished"],
+    })  # fmt: skip
+    predicted = {"a.jpg": "happiness", "b.jpg": None}
+    name = "ferplus_mobile_distilled_from_three_teachers_seed_1"
+    figure = draw_groups(GroupReport.of({name: predicted, "other": predicted}, GroupRequest(people)).models)
+    figure.canvas.draw()
+    names = figure.axes[0].get_yticklabels()
+    assert " ".join(names[0].get_text().split()).startswith(f"{name}, happiness: {question} ")
+    assert all(text.get_window_extent().x0 >= 0 for text in names)
+    for text, above in zip(names[1:], names, strict=False):
+        assert not text.get_window_extent().overlaps(above.get_window_extent())
 
 
 @pytest.mark.shared

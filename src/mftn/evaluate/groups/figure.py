@@ -1,33 +1,37 @@
 """The figure of results by group: shares with intervals beside odds ratios, unadjusted and adjusted."""
 
 from collections.abc import Mapping
+from textwrap import fill as wrap
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from mftn.evaluate.figures import new_figure
-from mftn.evaluate.groups.results import GroupResults
+from mftn.evaluate.groups.results import GroupResults, Share
 from mftn.evaluate.groups.words import people
 
 BLUE, ORANGE, GREY, INK = "#0072B2", "#D55E00", "#8C8C8C", "#1A1A1A"
 LOWEST, HIGHEST = 0.02, 50.0
 """Range of odds ratios that is drawn; intervals are cut off there."""
+LONGEST = 60
+"""Longer names are broken into several lines of this many characters."""
 
 
 def draw_groups(models: Mapping[str, GroupResults]) -> Figure:
     """One row per column, label and group, beside a panel with the odds ratios that were tested."""
     rows = [(name, share) for name, results in models.items() for share in results.shares]
-    figure = new_figure(11, 1.4 + 0.27 * max(len(rows), 3))
+    names = [_name(model if len(models) > 1 else "", share) for model, share in rows]
+    lines = max((name.count("\n") + 1 for name in names), default=1)
+    widest = max((len(line) for name in names for line in name.split("\n")), default=0)
+    figure = new_figure(8 + 0.075 * widest, 1.4 + max(0.27, 0.16 * lines) * max(len(rows), 3))
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(1.1, 1))
-    names, before = [], None
+    before = None
     for y, (model, share) in enumerate(rows):
         few = share.people < models[model].options.fewest
         low, high = (100 * bound for bound in share.interval)
         colour = GREY if few else BLUE
         left.plot([low, high], [y, y], color=colour, linewidth=1.6)
         left.plot(100 * share.share, y, "o", color=colour, markersize=5, markerfacecolor="white" if few else colour)
-        group = f"{share.label}: {share.column} {share.group}"
-        names.append(f"{f'{model}, ' if len(models) > 1 else ''}{group} ({people(share.people)})")
         block = (model, share.column, share.label)
         if before not in (None, block):
             for axes in (left, right):
@@ -57,7 +61,9 @@ def draw_groups(models: Mapping[str, GroupResults]) -> Figure:
     adjusted = sorted({name for results in models.values() for name in results.adjusted_for})
     handles = [("o", BLUE, BLUE, "share"), ("o", GREY, "white", "share, too few people to judge")]
     handles += [("D", GREY, "white", "odds ratio, unadjusted")]
-    handles += [("D", ORANGE, ORANGE, f"odds ratio with {' and '.join(adjusted)} in the model")] if adjusted else []
+    if adjusted:
+        text = wrap(f"odds ratio with {' and '.join(adjusted)} in the model", LONGEST)
+        handles.append(("D", ORANGE, ORANGE, text))
     for marker, colour, fill, text in handles:
         left.plot([], [], marker, color=colour, markerfacecolor=fill, label=text)
     figure.legend(loc="outside upper center", ncols=2, fontsize=8, frameon=False)
@@ -67,3 +73,8 @@ def draw_groups(models: Mapping[str, GroupResults]) -> Figure:
         axes.tick_params(labelsize=8)
         axes.tick_params(axis="y", length=0)
     return figure
+
+
+def _name(model: str, share: Share) -> str:
+    before = f"{model}, " if model else ""
+    return wrap(f"{before}{share.label}: {share.column} {share.group} ({people(share.people)})", LONGEST)
