@@ -12,7 +12,8 @@ from mftn.data.dataset import FaceDataset
 from mftn.engines import load_engine
 from mftn.errors import ConfigError, ModelError
 from mftn.export import export_onnx
-from mftn.export.onnx import MAX_DIFFERENCE, dataset_crops
+from mftn.export.deployed import Deployed
+from mftn.export.onnx import MAX_DIFFERENCE, compare, dataset_crops
 from mftn.labels import LABEL_SETS
 from mftn.models import load_model, save_model
 from mftn.spec import ModelSpec, Precision
@@ -92,6 +93,24 @@ def test_int8_that_loses_too_much_is_refused(
     assert not (tmp_path / "int8.onnx").exists()
     with pytest.raises(ConfigError, match="give a prepared data set with --data"):
         export_onnx(weights, tmp_path / "int8.onnx", "mine", "int8")
+
+
+def test_classes_are_compared_by_name_whatever_their_order(prepared: Path, tmp_path: Path) -> None:
+    save_untrained(tmp_path / "any.safetensors")
+    labels, spec = LABEL_SETS[8][::-1], load_model(tmp_path / "any.safetensors").described()
+    template = tuple(map(tuple, FaceDataset(prepared, "valid", in_memory=False).template.tolist()))
+    spec = replace(spec, labels=labels, template=template)
+    says = {}
+    for name in ("neutral", "anger"):
+        model = load_model(tmp_path / "any.safetensors")
+        model.get_classifier().bias.data[labels.index(name)] += 100
+        save_model(model, tmp_path / f"{name}.safetensors", spec)
+        export_onnx(tmp_path / f"{name}.safetensors", tmp_path / f"{name}.onnx", name)
+        says[name] = Deployed(load_model(tmp_path / f"{name}.safetensors")).eval()
+    crops = np.zeros((2, 32, 32, 3), np.uint8)
+    found = compare(says["neutral"], spec, (tmp_path / "anger.onnx").read_bytes(), crops, prepared)
+    share = (FaceDataset(prepared, "valid").labels == LABEL_SETS[8].index("neutral")).float().mean().item()
+    assert found.agreement == 0 and found.lost == pytest.approx(share) and share > 0
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8-weights"])

@@ -68,7 +68,8 @@ def run(arguments: Arguments) -> int:
     faces = f"{result.faces:,} validation faces" if result.faces else "noise"
     print(f"{out}: {result.megabytes:.1f} MB, largest difference of a probability {result.parity:.1e} on {faces}")
     if result.faces:
-        print(f"  same expression on {result.agreement:.2%}, accuracy {-100 * result.lost:+.2f} points")
+        change = round(-100 * result.lost, 2) + 0.0  # no −0.00
+        print(f"  same expression on {result.agreement:.2%}, accuracy {change:+.2f} points")
     for engine in installed_engines():
         loaded = load_engine(out, engine=engine)
         crops = np.random.default_rng(0).integers(0, 256, (BATCH, *loaded.spec.size, 3), dtype=np.uint8)

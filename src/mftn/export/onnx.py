@@ -177,15 +177,15 @@ def compare(
     if data is None:
         return result
     faces = FaceDataset(data, "valid", spec.channels)
-    images, labels = dataset_crops(spec, faces, len(faces)), faces.labels.numpy()
+    images, labels = dataset_crops(spec, faces, len(faces)), np.array(faces.classes)[faces.labels]
     ours, exact = run(images), network(images)
-    lost = np.mean(exact.argmax(axis=1) == labels) - np.mean(ours.argmax(axis=1) == labels)
+    named, expected = (np.array(spec.labels)[found.argmax(axis=1)] for found in (ours, exact))
     return replace(
         result,
         faces=len(faces),
         parity=float(np.abs(ours - exact).max()),
-        agreement=float(np.mean(ours.argmax(axis=1) == exact.argmax(axis=1))),
-        lost=float(lost),
+        agreement=float(np.mean(named == expected)),
+        lost=float(np.mean(expected == labels) - np.mean(named == labels)),
     )
 
 
