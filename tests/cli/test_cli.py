@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from PIL import Image as PillowImage
 
+from mftn import load
+
 ROOT = Path(__file__).parents[2]
 PHOTOS = ROOT / "examples" / "photos"
 
@@ -299,6 +301,13 @@ def test_prepare_train_export_predict(tmp_path: Path, ferplus_root: Path) -> Non
     succeed("export", tmp_path / "run" / "best.safetensors", "--out", tmp_path / "mine.onnx")
     line = json.loads(succeed("predict", PHOTOS / "astronaut.jpg", "--model", tmp_path / "mine.onnx"))
     assert sum(line["faces"][0]["probabilities"].values()) == pytest.approx(1, abs=1e-4)
+
+
+def test_an_explanation_names_the_expression_and_probability_of_the_prediction(tmp_path: Path) -> None:
+    photo = PHOTOS / "grace_hopper.jpg"
+    (face,) = load(flip=False).predict(photo).faces
+    done = mftn("explain", photo, "--out", tmp_path)
+    assert f"{photo}: {face.expression} {face.probability:.0%} → " in done.stdout
 
 
 def test_evaluate_and_explain(tmp_path: Path, prepared: Path) -> None:

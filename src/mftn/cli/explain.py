@@ -32,7 +32,8 @@ class Arguments(Options):
         model: A checkpoint of `mftn train`, a file of `mftn export`, or the name of an installed model. By default
             mftn_mobile_ferplus.
         out: Folder for the figures, one per image.
-        expression: The expression to explain; by default each face's prediction.
+        expression: The expression to explain; by default each face's most probable one, as in
+            `mftn predict --no-flip`.
         detector: Face detector; none treats each image as one face.
         overwrite: Replace existing figures; a source is never replaced.
     """
@@ -121,7 +122,8 @@ def _explain(
     fine = [crop_face(image, face, (192, 192), template) for face in faces]
     classes = torch.full((len(faces),), spec.labels.index(expression)) if expression else None
     found = explain(network, normalise(torch.from_numpy(crops)), classes)
-    probabilities = (found.logits.fused / spec.temperature).softmax(dim=1)
+    # Calibrated as in `mftn predict`, whose probabilities are those for faces from anywhere.
+    probabilities = (found.logits.fused / (spec.temperature * spec.general_temperature)).softmax(dim=1)
     shown = [f"{spec.labels[k]} {row[k]:.0%}" for k, row in zip(found.classes.tolist(), probabilities, strict=True)]
     rows = {name: list(maps.numpy()) for name, maps in found.maps.items()}
     rows |= {f"{name} attention": list(maps.numpy()) for name, maps in found.attention.items()}
