@@ -35,6 +35,12 @@ def test_wilson_interval_agrees_with_scipy(correct: int, total: int) -> None:
     assert metrics.wilson_interval(correct, total) == pytest.approx((expected.low, expected.high), abs=1e-6)
 
 
+def test_the_interval_of_none_and_of_all_right_ends_at_0_and_1() -> None:
+    for total in range(1, 200):
+        assert metrics.wilson_interval(0, total)[0] == 0
+        assert metrics.wilson_interval(total, total)[1] == 1
+
+
 def test_calibration_error_agrees_with_torchmetrics() -> None:
     rng = np.random.default_rng(0)
     probabilities = rng.dirichlet(np.ones(4), 500).astype(np.float32)

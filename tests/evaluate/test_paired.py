@@ -6,6 +6,7 @@ import torch
 import torchmetrics
 from hypothesis import given
 from hypothesis import strategies as st
+from statsmodels.stats.multitest import multipletests
 
 from mftn.evaluate import metrics
 
@@ -71,6 +72,12 @@ def test_mcnemar_and_the_paired_interval() -> None:
     assert metrics.mcnemar(first, first)["p"] == 1
 
 
+@given(st.lists(st.floats(0, 1), max_size=12))
+def test_the_correction_for_many_tests_is_that_of_statsmodels(p_values: list[float]) -> None:
+    expected = multipletests(p_values, method="holm")[1] if p_values else []
+    np.testing.assert_allclose(metrics.holm(p_values), expected)
+
+
 @given(st.integers(1, 40), st.integers(2, 6))
 def test_metrics_stay_in_their_ranges(n: int, k: int) -> None:
     rng = np.random.default_rng(n * k)
@@ -91,3 +98,8 @@ def test_agreement_and_divergence() -> None:
     expected = scipy.stats.entropy(targets, probabilities, axis=1).mean()
     assert metrics.mean_divergence(targets, probabilities) == pytest.approx(expected)
     assert metrics.mean_divergence(targets, targets) == pytest.approx(0)
+    assert metrics.mean_divergence(targets, np.tile([0.5, 0.5, 0.0], (4, 1))) == np.inf
+    two = np.tile([0.5, 0.5, 0.0], (2, 1))  # the raters of these two saw no third class either
+    assert metrics.mean_divergence(targets[:2], two) == pytest.approx(
+        scipy.stats.entropy(targets[:2], two, axis=1).mean()
+    )

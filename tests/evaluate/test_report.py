@@ -13,6 +13,7 @@ import sklearn.metrics
 import timm
 import torch
 from PIL import Image as PillowImage
+from statsmodels.stats.multitest import multipletests
 
 import mftn.models  # noqa: F401 (registers the networks)
 from mftn.cli import main
@@ -228,8 +229,41 @@ def test_classes_that_only_one_side_has(prepared: Path, tmp_path: Path) -> None:
 
     models = [network(tmp_path, prepared, classes=7)]
     report = write_report(models, prepared, "valid", tmp_path / "report", options=NOTHING)
-    assert "does not know contempt" in report.page.read_text()
+    assert "does not know contempt" in (page := report.page.read_text())
     assert report.results.models["mftn_face_7_0"].classes_missing == ["contempt"]
+    assert report.results.models["mftn_face_7_0"].raters.divergence == np.inf  # raters saw contempt
+    assert "infinite, as it does not know every class" in page
+
+
+def test_published_figures_are_shown_beside_those_of_both_protocols_and_only_for_the_same_classes(
+    prepared: Path, tmp_path: Path
+) -> None:
+    models = [network(tmp_path, prepared)]
+    page = write_report(models, prepared, "valid", tmp_path / "report", options=NOTHING).page.read_text()
+    for protocol in ("argmax", "majority"):
+        assert f"<b>mftn_face_8_0</b>, valid, {protocol}, here" in page
+    data = tmp_path / "data"
+    shutil.copytree(prepared, data)
+    about = json.loads((data / "dataset.json").read_text())
+    (data / "dataset.json").write_text(json.dumps(about | {"classes": 7}))
+    assert write_report(models, data, "valid", tmp_path / "seven", options=NOTHING).results.published is None
+
+
+def test_with_more_than_one_pair_p_is_corrected_for_their_number(prepared: Path, tmp_path: Path) -> None:
+    models = [network(tmp_path, prepared, seed=seed) for seed in range(3)]
+    report = write_report(models, prepared, "train", tmp_path / "report", options=NOTHING)
+    pairs = report.results.pairs
+    expected = multipletests([pair.p for pair in pairs], method="holm")[1]
+    assert [pair.p_holm for pair in pairs] == pytest.approx(list(expected))
+    assert "<th>p, Holm</th>" in report.page.read_text()
+    alone = write_report(models[:2], prepared, "train", tmp_path / "alone", options=NOTHING)
+    assert alone.results.pairs[0].p_holm == alone.results.pairs[0].p and "Holm" not in alone.page.read_text()
+
+
+def test_a_name_with_dollar_signs_is_drawn_as_written(prepared: Path, tmp_path: Path) -> None:
+    made = network(tmp_path, prepared)
+    odd = Model("cost$_$", made.file, made.network)  # no formula, and no valid one
+    assert write_report([odd], prepared, "valid", tmp_path / "report", options=NOTHING).page.is_file()
 
 
 def test_an_unreadable_image_stops_the_evaluation_with_its_name(prepared: Path, tmp_path: Path) -> None:

@@ -47,6 +47,7 @@ def test_a_class_without_images_does_not_count() -> None:
 
 
 def test_no_images_give_no_numbers_and_unequal_lengths_are_refused() -> None:
-    assert np.isnan(Scores.of(np.zeros((0, 3)), np.zeros(0, int)).accuracy)
+    none = Scores.of(np.zeros((0, 3)), np.zeros(0, int))
+    assert np.isnan(none.accuracy) and str(none) == "0 images"
     with pytest.raises(ValueError, match="2 labels but 1 rows"):
         Scores.of(np.eye(3)[:1], np.array([0, 1]))

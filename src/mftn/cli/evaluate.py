@@ -146,7 +146,7 @@ def _groups(arguments: Arguments) -> "GroupRequest | None":
         if option := next((name for name in ("by", "adjust", "label", "fewest") if _given(arguments, name)), None):
             raise ConfigError(f"--{option} has no effect without --groups")
         return None
-    for package in ("pandas", "statsmodels"):
+    for package in ("pandas", "scipy"):
         if not find_spec(package):
             raise MissingExtraError("mftn evaluate --groups", "analysis")
     from mftn.evaluate.groups.request import GroupOptions, GroupRequest
@@ -196,9 +196,10 @@ def _print(results: "Results") -> None:
         for protocol, scores in model.outputs[FUSED].items():
             print(f"{name}, {protocol}, {scores}")
     for pair in results.pairs:
+        corrected = f", {pair.p_holm:.2g} with Holm's correction" if len(results.pairs) > 1 else ""
         print(
             f"{pair.second} over {pair.first}: {100 * pair.difference:+.2f} points "
-            f"(95 % {100 * pair.low:+.2f} to {100 * pair.high:+.2f}), McNemar p = {pair.p:.2g}"
+            f"(95 % {100 * pair.low:+.2f} to {100 * pair.high:+.2f}), McNemar p = {pair.p:.2g}{corrected}"
         )
 
 

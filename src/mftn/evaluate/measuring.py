@@ -134,12 +134,17 @@ def is_right(split: EvaluatedSplit, found: Predictions) -> NDArray[np.bool_]:
 
 def compare(split: EvaluatedSplit, predictions: Sequence[Predictions], seed: int) -> list[Pair]:
     """Compare every two models on the same images."""
-    pairs = []
-    for first, second in combinations(predictions, 2):
-        right = is_right(split, first), is_right(split, second)
-        tests = metrics.paired_difference(*right, seed=seed) | metrics.mcnemar(*right)
-        pairs.append(Pair(first.name, second.name, **tests))  # type: ignore[arg-type]  # counts are whole numbers
-    return pairs
+    right = {found.name: is_right(split, found) for found in predictions}
+    tests = {
+        (first, second): metrics.paired_difference(right[first], right[second], seed=seed)
+        | metrics.mcnemar(right[first], right[second])
+        for first, second in combinations(right, 2)
+    }
+    corrected = metrics.holm([test["p"] for test in tests.values()])
+    return [
+        Pair(*pair, **test, p_holm=p)  # type: ignore[arg-type]  # counts are whole numbers
+        for (pair, test), p in zip(tests.items(), corrected, strict=True)
+    ]
 
 
 def measure_robustness(
@@ -180,10 +185,9 @@ def measure_deletion(
 
 
 def published(split: EvaluatedSplit) -> Published | None:
-    """Figures from the literature; None if there are none."""
+    """Figures from the literature for the same classes; None if there are none."""
     known = json.loads((files("mftn.evaluate") / "published.json").read_text(encoding="utf-8"))
-    name = str(split.about.get("name", ""))
-    key = f"{name}-{len(split.classes)}" if name == "affectnet" else name
+    key = f"{split.about.get('name', '')}-{len(split.classes)}"
     if key not in known["accuracy"]:
         return None
     recall = {

@@ -1,6 +1,6 @@
 """Classification metrics from a confusion matrix or from probabilities, their intervals, and paired tests."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -114,6 +114,14 @@ def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> dict[str, fl
     return {"only_first": only_first, "only_second": only_second, "p": float(p)}
 
 
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p values corrected for their number (Holm, 1979), in their order."""
+    order, count = np.argsort(p_values, kind="stable"), len(p_values)
+    corrected = np.empty(count)
+    corrected[order] = np.maximum.accumulate(np.asarray(p_values)[order] * np.arange(count, 0, -1)).clip(max=1)
+    return [float(p) for p in corrected]
+
+
 def paired_difference(
     first: NDArray[np.bool_], second: NDArray[np.bool_], samples: int = 10000, seed: int = 0
 ) -> dict[str, float]:
@@ -131,7 +139,8 @@ def wilson_interval(correct: int, total: int, z: float = 1.959964) -> tuple[floa
     share, spread = correct / total, z * z / total
     centre = (share + spread / 2) / (1 + spread)
     half = z / (1 + spread) * float(np.sqrt(share * (1 - share) / total + spread / (4 * total)))
-    return max(centre - half, 0.0), min(centre + half, 1.0)  # rounding may exceed the range
+    # Rounding would put the ends of none and of all right beside 0 and 1.
+    return (centre - half if correct else 0.0), (centre + half if correct < total else 1.0)
 
 
 def reliability(
@@ -193,6 +202,10 @@ def agreement_curve(
 
 
 def mean_divergence(targets: NDArray[np.floating[Any]], probabilities: NDArray[np.floating[Any]]) -> float:
-    """Mean Kullback–Leibler divergence from the predicted to the raters' distributions, (n, K) each, in nats."""
-    ratio = np.log(np.maximum(targets, 1e-12)) - np.log(np.maximum(probabilities, 1e-12))
-    return float((targets * ratio).sum(axis=1).mean())
+    """Mean Kullback–Leibler divergence from the predicted to the raters' distributions, (n, K) each, in nats.
+
+    Infinite if raters saw a class whose probability is 0, such as one that the model does not know.
+    """
+    from scipy.special import rel_entr
+
+    return float(rel_entr(targets, probabilities).sum(axis=1).mean())

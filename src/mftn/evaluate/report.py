@@ -21,6 +21,7 @@ from mftn.evaluate.measuring import Options, Progress, measure
 from mftn.evaluate.predictions import FUSED, Predictions, cache_key, predict_split, read_predictions
 from mftn.evaluate.results import Results, to_json
 from mftn.evaluate.split import EvaluatedSplit
+from mftn.figure_text import text_as_written
 from mftn.files import file_identity, write_csv, write_text
 from mftn.models import Network
 from mftn.result_folder import ResultFolder
@@ -107,7 +108,8 @@ def write_report(
     predictions = [_predict(model, images, caches[model.name], on_progress) for model in models]
     by_group = _compare_groups(groups, images, predictions) if groups else None
     results = measure(images, predictions, networks, options, on_progress)
-    figures = draw(results, images, predictions, networks, options, on_progress)
+    with text_as_written():
+        figures = draw(results, images, predictions, networks, options, on_progress)
     written = {f"{name}.csv": rows for name, rows in tables(results).items() if rows}
     outputs = [*written, *(f"figures/{name}.{kind}" for name in figures for kind in ("png", "pdf")), *ALWAYS[:2]]
     results_folder = ResultFolder(out, INDEX)
@@ -118,7 +120,8 @@ def write_report(
         outputs += OUTPUTS
     outputs = results_folder.remove_others(outputs, OUTPUT)
     write_text(out / INDEX, json.dumps({**to_json(results), "files": outputs}, indent=1))
-    drawn = save(figures, out / "figures")
+    with text_as_written():
+        drawn = save(figures, out / "figures")
     for name, rows in written.items():
         write_csv(out / name, rows)
     page = out / "report.html"
@@ -198,7 +201,7 @@ def render(results: Results, drawn: Mapping[str, str], options: Options) -> str:
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"percent": _percent, "span": _span, "number": _number}
     template = environment.from_string((files("mftn.evaluate") / "report.html.j2").read_text(encoding="utf-8"))
-    return template.render(found=results, figures=drawn, main=results.main, fused=FUSED, options=options)
+    return template.render(found=results, figures=drawn, main=results.main, fused=FUSED, options=options, inf=math.inf)
 
 
 def _percent(value: float | None, digits: int = 1) -> str:

@@ -76,7 +76,8 @@ class Raters:
 
     Attributes:
         agreement: Accuracy by the share of raters who agree; see `metrics.agreement_curve`.
-        divergence: Mean Kullback–Leibler divergence to their distribution, in nats.
+        divergence: Mean Kullback–Leibler divergence to their distribution, in nats; infinite if they saw a class that
+            the model does not know.
         median: Median number of votes per image.
     """
 
@@ -163,6 +164,7 @@ class Pair:
         only_first: Number of images that only the first gets right.
         only_second: Number of images that only the second gets right.
         p: p of McNemar's exact test.
+        p_holm: The same, corrected for the number of pairs (Holm).
     """
 
     first: str
@@ -173,6 +175,7 @@ class Pair:
     only_first: int
     only_second: int
     p: float
+    p_holm: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,6 +80,8 @@ class Scores:
         return cls(**{name: known(value) for name, value in values.items()})
 
     def __str__(self) -> str:
+        if not self.images:
+            return "0 images"
         low, high = self.interval
         missed = f", {self.missed:,} without a face" if self.missed else ""
         error = "" if math.isnan(self.calibration_error) else f", calibration error {self.calibration_error:.3f}"

@@ -17,7 +17,7 @@ from mftn.evaluate.groups import intervals, logistic
 from mftn.evaluate.groups.request import GroupOptions
 from mftn.evaluate.groups.results import ALL, OTHERS, Comparison, GroupResults, Matched, Share, Test, Verdict
 from mftn.evaluate.groups.sheet import LabelledImages
-from mftn.evaluate.metrics import wilson_interval
+from mftn.evaluate.metrics import holm, wilson_interval
 
 STRATA = 5
 """Number of strata into which a covariate with many values is cut for matching."""
@@ -220,16 +220,13 @@ def _renumber(people: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _judge(comparisons: Sequence[Comparison], options: GroupOptions) -> Iterator[Comparison]:
-    from statsmodels.stats.multitest import multipletests
-
     tests = [found.adjusted or found.raw for found in comparisons]
-    known = [test.p for test in tests if test]
-    corrected = iter(multipletests(known, method="holm")[1] if known else ())
+    corrected = iter(holm([test.p for test in tests if test]))
     for found, test in zip(comparisons, tests, strict=True):
         if test is None:
             yield found
             continue
-        p = float(next(corrected))
+        p = next(corrected)
         verdict: Verdict = "none established"
         if p < options.alpha:
             verdict = "difference" if found.adjusted else "difference, not adjusted"
