@@ -94,6 +94,12 @@ def test_the_key_names_every_model_beside_the_panels(names: list[str]) -> None:
         assert all(axes.get_window_extent().height > 100 for axes in figure.axes)
 
 
+def test_agreement_is_drawn_from_0_to_1_even_where_all_images_are_in_one_bin() -> None:
+    row = {"from": 0.8, "to": 0.9, "images": 1, "accuracy": 1.0, "low": 0.2, "high": 1.0}
+    left, right = agreement_plot({"one": [row], "other": [row]}).axes[0].get_xlim()
+    assert left == 0 and 1 <= right < 1.1
+
+
 def test_a_very_large_figure_is_drawn_with_fewer_pixels(tmp_path: Path) -> None:
     save_figure(new_figure(1, 700), tmp_path / "a.png")
     assert PillowImage.open(tmp_path / "a.png").height < 2**16

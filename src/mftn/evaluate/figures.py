@@ -136,7 +136,7 @@ def agreement_plot(results: Mapping[str, list[dict[str, float]]]) -> Figure:
         values = np.array([row["accuracy"] for row in seen])
         errors = np.array([[row["accuracy"] - row["low"], row["high"] - row["accuracy"]] for row in seen]).T
         lines[name] = axes.errorbar(centres, 100 * values, 100 * errors, fmt=style, capsize=3)
-    axes.set(xlabel="Raters who agree on the label (share)", ylabel="Accuracy (%)", ylim=(0, 102))
+    axes.set(xlabel="Raters who agree on the label (share)", xlim=(0, 1.02), ylabel="Accuracy (%)", ylim=(0, 102))
     axes.grid(alpha=0.3)
     _add_key(figure, lines, 1)
     return figure
