@@ -294,6 +294,7 @@ def test_saved_images_replace_nothing_from_before_unless_told_and_never_a_source
         ("日本 😀.jpg", "日本 😀.jpg"),
         (os.fsdecode(b"caf\xe9.jpg"), "caf\\xe9.jpg"),
         ("half\ud83d.jpg", "half\\ud83d.jpg"),
+        ("one\rtwo.jpg", "one\rtwo.jpg"),
     ],
 )
 def test_every_name_is_written_so_that_every_reader_opens_it(tmp_path: Path, name: str, written: str) -> None:
@@ -302,7 +303,8 @@ def test_every_name_is_written_so_that_every_reader_opens_it(tmp_path: Path, nam
         with open_writer(tmp_path / f"o.{kind}", kind) as writer:
             writer.write(prediction)
     line = json.loads((tmp_path / "o.jsonl").read_bytes().decode("utf-8", "strict"))
-    (row,) = csv.DictReader(io.StringIO((tmp_path / "o.csv").read_bytes().decode("utf-8", "strict")))
+    with (tmp_path / "o.csv").open(encoding="utf-8", newline="") as file:
+        (row,) = csv.DictReader(file)
     (parquet,) = pq.read_table(tmp_path / "o.parquet").to_pylist()
     for read in (line, row, parquet):
         assert (read["source"], read["error"]) == (written, f"{written}: damaged")

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from mftn.errors import ConfigError, ImageError, MFTNError, OutputError
 
@@ -261,6 +261,23 @@ def write_image(image: PillowImage.Image, file: io.BytesIO, kind: str, **options
         image.save(file, kind, **options)
     except Exception as error:  # Pillow's encoders raise almost any error
         raise ImageError(f"cannot be written as {kind} ({error or type(error).__name__})") from error
+
+
+class CsvLines:
+    r"""A text file for `csv.writer` whose lines end with \n, and in which a \r in a name is quoted on every Python.
+
+    Before 3.13, the writer quotes only the characters of its own line ending: leave that at \r\n.
+
+    Args:
+        file: The open file.
+    """
+
+    def __init__(self, file: TextIO) -> None:
+        self.file = file
+
+    def write(self, row: str) -> None:
+        """Write one row."""
+        self.file.write(row.removesuffix("\r\n") + "\n")
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -15,7 +15,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TextIO
 
 from mftn.errors import ImageError, MissingExtraError
-from mftn.files import UniqueNames, atomic_write, file_identity, json_text, write_encoded, write_image, write_text
+from mftn.files import (
+    CsvLines,
+    UniqueNames,
+    atomic_write,
+    file_identity,
+    json_text,
+    write_encoded,
+    write_image,
+    write_text,
+)
 from mftn.images import opened
 from mftn.tags import is_own_copy, read_tags
 from mftn.types import ROW_TYPES, Prediction
@@ -78,7 +87,7 @@ class CsvWriter:
 
     def __init__(self, file: TextIO) -> None:
         self.file = file
-        self.table = csv.DictWriter(file, list(ROW_TYPES), lineterminator="\n")
+        self.table = csv.DictWriter(CsvLines(file), list(ROW_TYPES))
         self.table.writeheader()
 
     def write(self, prediction: Prediction) -> None:

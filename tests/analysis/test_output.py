@@ -75,6 +75,13 @@ def test_csv_keeps_the_milliseconds_of_recordings_that_last_for_days(tmp_path: P
     assert read["onset"].tolist() == times and read["p"].tolist() == [1e-12, 0.05, 1.0, float("inf")]
 
 
+def test_csv_keeps_line_endings_in_names(tmp_path: Path) -> None:
+    names = ["one\rtwo.mp4", "one\ntwo.mp4", "one\r\ntwo.mp4"]
+    write_table(pd.DataFrame({"source": names}), tmp_path / "people")
+    with (tmp_path / "people.csv").open(encoding="utf-8", newline="") as file:
+        assert [row["source"] for row in csv.DictReader(file)] == names
+
+
 def test_csv_and_parquet_hold_the_same(written: Path) -> None:
     for path in written.glob("*.csv"):
         frame = pd.read_parquet(path.with_suffix(".parquet"))

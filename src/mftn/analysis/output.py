@@ -17,7 +17,7 @@ from mftn.analysis.summary import TABLES, Summary
 from mftn.analysis.synchrony import ALL
 from mftn.errors import MissingExtraError
 from mftn.figure_text import text_as_written
-from mftn.files import atomic_write, json_text, write_encoded, write_text
+from mftn.files import CsvLines, atomic_write, json_text, write_encoded, write_text
 from mftn.result_folder import ResultFolder
 
 if TYPE_CHECKING:
@@ -109,8 +109,8 @@ def write_table(frame: pd.DataFrame, path: Path) -> None:
     """
     flags = [name for name in frame if frame[name].dtype == bool]
     words = frame.assign(**{name: frame[name].map({True: "TRUE", False: "FALSE"}) for name in flags})
-    with atomic_write(path.with_suffix(".csv")) as partial:
-        words.to_csv(partial, index=False, na_rep="NA", float_format=_decimal, lineterminator="\n")
+    with atomic_write(path.with_suffix(".csv")) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        words.to_csv(CsvLines(file), index=False, na_rep="NA", float_format=_decimal, lineterminator="\r\n")
     with atomic_write(path.with_suffix(".parquet")) as partial:
         frame.to_parquet(partial, index=False)
 
