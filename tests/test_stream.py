@@ -1,5 +1,6 @@
 """Many images in one stream: order, failures, memory and threads."""
 
+import io
 import random
 import threading
 import time
@@ -211,3 +212,24 @@ def test_a_prediction_does_not_wait_for_the_next_source(photos: Path) -> None:
     assert next(stream).source.endswith("astronaut.jpg")
     asked.set()
     assert next(stream).source.endswith("grace_hopper.jpg") and next(stream, None) is None
+
+
+class SlowFile(io.BytesIO):
+    """A file that lets other threads run between its operations."""
+
+    def seek(self, *arguments: int) -> int:
+        position = super().seek(*arguments)
+        time.sleep(0.005)
+        return position
+
+    def read(self, size: int | None = -1) -> bytes:
+        time.sleep(0.005)
+        return super().read(size)
+
+
+@pytest.mark.parametrize("opened", [False, True])
+def test_a_file_or_pillow_image_given_several_times_is_read_by_one_thread_at_a_time(photos: Path, opened: bool) -> None:
+    recognizer, file = mftn.load(threads=4), SlowFile((photos / "astronaut.jpg").read_bytes())
+    found = list(recognizer.stream([PillowImage.open(file) if opened else file] * 8))
+    assert [prediction.error for prediction in found] == [None] * 8
+    assert len({str(prediction.to_dict()) for prediction in found}) == 1 and len(found[0]) == 1

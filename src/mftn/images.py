@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
+from threading import Lock
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from mftn.download import download, is_address
 from mftn.errors import EMPTY_NAME, ImageError, MissingReaderError, TooManyPixelsError, UnknownFormatError
 from mftn.files import without_secrets
+from mftn.runtime import PerProcess
 from mftn.types import Image
 
 if TYPE_CHECKING:
@@ -197,11 +199,28 @@ def _open_file(path: str | os.PathLike[str]) -> IO[bytes]:
         raise ImageError(f"cannot be opened ({getattr(error, 'strerror', None) or error}); check the path") from error
 
 
+def _lock_of(source: object) -> Lock:
+    """The lock of a file object or a Pillow image, which several threads of a stream may be given at once.
+
+    A file has one position, and Pillow reads pixels and EXIF on first use, without locks of its own.
+    """
+    locks = _locks()
+    return locks[id(source) // 16 % len(locks)]
+
+
+def _make_locks() -> tuple[Lock, ...]:
+    return tuple(Lock() for _ in range(1021))  # so many that different images hardly ever share one
+
+
+_locks = PerProcess(_make_locks)
+
+
 def _content(file: Any) -> bytes:
     """Read the whole content of a file object, from its start if it is seekable."""
-    with suppress(AttributeError, OSError):  # a pipe or a socket
-        file.seek(0)
-    content = file.read()
+    with _lock_of(file):
+        with suppress(AttributeError, OSError):  # a pipe or a socket
+            file.seek(0)
+        content = file.read()
     if not isinstance(content, bytes):
         raise ImageError(f"its `read` returns {type(content).__name__}, not bytes; open it in binary mode")
     return content
@@ -298,9 +317,10 @@ def _open_raw(file: IO[bytes]) -> PillowImage.Image:
 
 
 def _to_rgb(image: PillowImage.Image) -> Image:
-    colour = _transparent_colour(image)
-    _load(image)
-    orientation = _orientation(image)
+    with _lock_of(image):
+        colour = _transparent_colour(image)
+        _load(image)
+        orientation = _orientation(image)
     sides = (image.width, image.height) if orientation >= 5 else (image.height, image.width)
     upright = np.empty((*sides, 3), np.uint8)
     stored = AS_STORED[orientation](upright)
