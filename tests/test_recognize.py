@@ -10,7 +10,7 @@ from PIL import Image as PillowImage
 
 import mftn
 from mftn.cli import main
-from mftn.engines import find_model, load_engine
+from mftn.engines import find_model, installed_engines, load_engine
 from mftn.errors import ConfigError, ModelError
 from mftn.faces.align import ARCFACE, align
 from mftn.labels import EXPRESSIONS
@@ -151,17 +151,25 @@ def test_wrong_names_say_what_there_is(tmp_path: Path) -> None:
         ("calibration", 3, "there are general and training"),
         ("threads", "2", "must be a whole number"),
         ("threads", 1.5, "must be a whole number"),
+        ("threads", True, "must be a whole number"),
         ("min_score", "0.5", "must be a number"),
+        ("min_score", True, "must be a number"),
         ("detect_size", "64", "must be a number"),
     ]
     for name, value, advice in wrong_values:
         with pytest.raises(ConfigError, match=f"{name} is {value!r}; .*{advice}"):
             mftn.load(**{name: value})  # type: ignore[arg-type]
     (tmp_path / "m.onnx").write_bytes(b"no model")
-    with pytest.raises(ModelError, match=r"m\.onnx: not a complete ONNX model"):
-        mftn.load(tmp_path / "m.onnx")
-    with pytest.raises(ModelError, match="not exported by mftn"):
-        mftn.load(Path(mftn.__file__).parent / "faces" / "weights" / "yunet.onnx")
+    foreign = Path(mftn.__file__).parent / "faces" / "weights" / "yunet.onnx"
+    for engine in installed_engines():
+        with pytest.raises(ModelError, match=r"m\.onnx: not a complete ONNX model.*; copy it again, or export"):
+            mftn.load(tmp_path / "m.onnx", engine=engine)
+        with pytest.raises(ModelError, match=r"yunet\.onnx: .*not exported by mftn.*; copy it again, or export"):
+            mftn.load(foreign, engine=engine)
+    checkpoint = tmp_path / "best.safetensors"
+    checkpoint.write_bytes(b"\x02\0\0\0\0\0\0\0{}")
+    with pytest.raises(ModelError, match="is a checkpoint; export it, .*mftn export .*best.safetensors"):
+        mftn.load(checkpoint)
 
 
 def test_the_command_line_keeps_pillows_warnings_to_itself(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:

@@ -32,7 +32,7 @@ def check_range(
     Raises:
         ConfigError: The value is rejected.
     """
-    if not isinstance(value, Integral if whole else Real):
+    if isinstance(value, bool) or not isinstance(value, Integral if whole else Real):
         raise ConfigError(f"{option} is {value!r}; it must be a {'whole ' * whole}number")
     inside = lowest < value <= highest if above else lowest <= value <= highest
     if math.isfinite(value) and inside:

@@ -16,6 +16,7 @@ from mftn.limits import check_choice
 from mftn.spec import ModelSpec
 
 __all__ = [
+    "ADVICE",
     "BATCH",
     "DEFAULT_MODEL",
     "Calibration",
@@ -41,6 +42,9 @@ Precision = Literal["exact", "fast"]
 
 Calibration = Literal["general", "training"]
 """What probabilities are calibrated for: faces from anywhere, or images like the model's training images."""
+
+ADVICE = "copy it again, or export its checkpoint: mftn export best.safetensors"
+"""What to do about a file that is not an exported model."""
 
 BATCH = 32
 """Largest batch of crops: larger ones need more memory and are hardly faster."""
@@ -146,6 +150,8 @@ def load_engine(
     check_choice("engine", engine, get_args(EngineName))
     check_choice("precision", precision, get_args(Precision))
     path = find_model(model)
+    if path.suffix.lower() == ".safetensors":
+        raise ModelError(f"{path}: is a checkpoint; export it, and use the ONNX file: mftn export {path}")
     source = path.stem if is_shipped(path) else str(path)
     if engine == "auto":
         engine = installed_engines()[-1]

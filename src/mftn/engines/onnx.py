@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from mftn.engines import BATCH, EngineName, check_shapes, in_batches
+from mftn.engines import ADVICE, BATCH, EngineName, check_shapes, in_batches
 from mftn.errors import ModelError
 from mftn.runtime import Session
 from mftn.spec import ModelSpec
@@ -27,10 +27,13 @@ class OnnxEngine:
         try:
             self.session = Session(model, threads)
         except Exception as error:  # onnxruntime's error classes are not public
-            raise ModelError(f"{source}: not a complete ONNX model ({str(error).strip()[:200]})") from error
+            reason = str(error).strip()[:200]
+            raise ModelError(f"{source}: not a complete ONNX model ({reason}); {ADVICE}") from error
         metadata = self.session.metadata
         if "mftn" not in metadata:
-            raise ModelError(f"{source}: an ONNX model, but not exported by mftn: it has no description of its labels")
+            raise ModelError(
+                f"{source}: an ONNX model, but not exported by mftn: it has no description of its labels; {ADVICE}"
+            )
         self.spec = ModelSpec.from_json(metadata["mftn"], source)
         check_shapes(self.spec, self.session.shapes, source)
 

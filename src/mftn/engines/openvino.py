@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mftn.engines import BATCH, EngineName, Precision, check_shapes, in_batches
+from mftn.engines import ADVICE, BATCH, EngineName, Precision, check_shapes, in_batches
 from mftn.errors import ConfigError, ModelError
 from mftn.runtime import PerProcess
 from mftn.spec import ModelSpec
@@ -88,7 +88,7 @@ class _Network:
             network = core.read_model(model)
             self.metadata: str = network.get_rt_info(["framework", "mftn"]).astype(str)
         except RuntimeError as error:
-            raise ModelError(f"{source}: not a complete ONNX model, or not exported by mftn") from error
+            raise ModelError(f"{source}: not a complete ONNX model, or not exported by mftn; {ADVICE}") from error
         self.shapes = {
             port.any_name: tuple(None if each.is_dynamic else each.get_length() for each in port.partial_shape)
             for port in (*network.inputs, *network.outputs)
