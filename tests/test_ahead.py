@@ -53,3 +53,18 @@ def test_reading_ahead_passes_errors_on_and_ends_when_closed() -> None:
     broken = ReadAhead(failing(), 2)
     with pytest.raises(KeyError, match="gone"):
         [*broken.take(1, wait=True), *broken.take(1, wait=True)]
+    assert list(broken.take(1, wait=True)) == []
+
+
+def test_an_error_comes_only_when_the_caller_waits() -> None:
+    def failing() -> Iterator[int]:
+        yield 1
+        raise KeyError("gone")
+
+    items, taken = ReadAhead(failing(), 2), list[int]()
+    deadline = time.monotonic() + 10
+    while not items.ended and time.monotonic() < deadline:
+        taken += items.take(5, wait=False)
+    assert taken == [1] and items.ended
+    with pytest.raises(KeyError, match="gone"):
+        list(items.take(5, wait=True))

@@ -178,6 +178,24 @@ def test_a_detectors_error_ends_a_stream_and_its_threads(astronaut: Image, tmp_p
     assert threading.active_count() <= before
 
 
+def test_an_error_follows_the_predictions_of_the_images_before_it() -> None:
+    class Detector:
+        def detect(self, image: Image) -> list[Detection]:
+            if image[0, 0, 0] == 5:
+                raise ZeroDivisionError
+            return []
+
+    def images(last: int) -> Iterator[Image]:
+        yield from (np.full((8, 8), number, np.uint8) for number in range(last))
+        raise KeyError("gone")
+
+    for last, error in ((4, KeyError), (9, ZeroDivisionError)):
+        found = []
+        with pytest.raises(error):
+            found.extend(Recognizer(mftn.load().engine, Detector(), 2).stream(images(last)))
+        assert len(found) == min(last, 5)
+
+
 def test_a_stream_takes_one_path(photos: Path) -> None:
     recognizer = mftn.load(detector="none", threads=1)
     path = photos / "astronaut.jpg"

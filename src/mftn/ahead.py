@@ -21,6 +21,7 @@ class ReadAhead(Generic[T]):
     def __init__(self, items: Iterable[T], size: int) -> None:
         self._queue: queue.Queue[tuple[T] | BaseException | None] = queue.Queue(size)
         self._closed = False
+        self._error: BaseException | None = None
         self.ended = False
         threading.Thread(target=self._read, args=(iter(items),), daemon=True).start()
 
@@ -37,6 +38,8 @@ class ReadAhead(Generic[T]):
 
     def take(self, most: int, *, wait: bool) -> Iterator[T]:
         """Yield up to `most` items that are ready.
+
+        An exception of the iterable is raised only if the caller waits: it may still be busy with earlier items.
 
         Args:
             most: Maximum number of items.
@@ -58,9 +61,10 @@ class ReadAhead(Generic[T]):
                 return None
             if isinstance(got, tuple):
                 return got
-            self.ended = True
-            if got is not None:
-                raise got
+            self.ended, self._error = True, got
+        if wait and self._error is not None:
+            error, self._error = self._error, None
+            raise error
         return None
 
     def close(self) -> None:

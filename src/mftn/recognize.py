@@ -141,7 +141,8 @@ class Recognizer:
         Args:
             sources: Any mixture of files, folders, globs, results of `find_sources`, and images as in `predict`; an
                 array N×H×W×3 is a batch. They are consumed lazily: a prediction does not wait for the next source. An
-                array must not be modified until its prediction has been yielded.
+                array or a Pillow image must not be modified, or moved to another frame, until its prediction has been
+                yielded. An exception of the iterable follows the predictions of the sources before it.
             bgr: The channels of arrays are blue, green, red.
         """
         pool, room = ThreadPoolExecutor(self.workers), Room(self.workers * THREAD_BYTES)
@@ -314,7 +315,7 @@ def _ready(waiting: deque[Future[Located]]) -> list[Located]:
     while waiting and faces < BATCH:
         if faces < ENOUGH_FACES:
             wait([waiting[0]], until - monotonic())
-        if not waiting[0].done():
+        if not waiting[0].done() or waiting[0].exception():  # an error is raised when it is its image's turn
             break
         ready.append(waiting.popleft().result())
         faces += len(ready[-1].faces)
