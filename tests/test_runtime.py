@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 import mftn
+from mftn.kept import Kept
 from mftn.recognize import Recognizer
 from mftn.runtime import PerProcess, Room
 from mftn.types import Image, Prediction
@@ -81,6 +82,25 @@ def test_a_fork_amid_another_threads_work(astronaut: Image) -> None:
     try:
         for _ in range(4):
             assert in_a_fork(lambda: faces(recognizer.predict(astronaut)), 30) == expected
+    finally:
+        stop.set()
+        thread.join()
+
+
+@needs_fork
+def test_a_fork_amid_another_threads_results() -> None:
+    stop = threading.Event()
+
+    def work() -> None:
+        held: list[Kept] = []
+        while not stop.is_set():
+            held = [*held[-90:], Kept(b"image")]
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        for _ in range(10):
+            assert in_a_fork(lambda: Kept(b"image").image(), 10) == b"image"
     finally:
         stop.set()
         thread.join()

@@ -8,6 +8,8 @@ from contextlib import suppress
 from threading import Lock
 from typing import Any
 
+from mftn.runtime import PerProcess
+
 MOST_BYTES = 256_000_000
 """Maximum bytes of images given as values that all results of a process keep."""
 
@@ -55,12 +57,12 @@ def value_bytes(image: Any) -> int:
 
 
 _latest: deque[weakref.ref[Kept]] = deque()
-_lock = Lock()
+_lock = PerProcess(Lock)  # in a fork, the parent's may be held by a thread that does not exist there
 
 
 def _limit(new: Kept) -> None:
     """Release the oldest images, but never the new one, if there are too many or their total size is too large."""
-    with _lock:
+    with _lock():
         living = [kept for each in _latest if (kept := each()) is not None]
         total = new.nbytes + sum(kept.nbytes for kept in living)
         while living and (total > MOST_BYTES or len(living) >= MOST_IMAGES):
