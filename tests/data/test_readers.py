@@ -185,6 +185,8 @@ def test_error_messages_name_file_and_line(tmp_path: Path, kind: str, file: str,
     path = tmp_path / file
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content)
+    if kind == "raf-db":
+        (tmp_path / "Image" / "aligned").mkdir(parents=True)
     with pytest.raises(DataError, match=message):
         list(read_records(kind, tmp_path))
 
