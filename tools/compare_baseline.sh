@@ -34,6 +34,7 @@ done
 for seed in $seeds; do
     compare lambda-0.3 $seed --model.architecture mftn_mobile --lambda-mstn 0.3 "$@"
     compare lambda-0.8 $seed --model.architecture mftn_mobile --lambda-mstn 0.8 "$@"
+    compare lambda-0.95 $seed --model.architecture mftn_mobile --lambda-mstn 0.95 "$@"
     compare depths-0-0-1 $seed --model.architecture mftn_mobile --model.mstn-depths 0 0 1 "$@"
     compare depths-2-2-2 $seed --model.architecture mftn_mobile --model.mstn-depths 2 2 2 "$@"
 done

@@ -16,7 +16,7 @@ from mftn.train.network import describe
 
 ROOT = Path(__file__).parents[2]
 SHORT = ["--epochs=1", "--batch-size=12", "--model.size=32", "--precision=fp32"]  # two steps
-VARIANTS = {"baseline", "mftn", "lambda-0.3", "lambda-0.8", "depths-0-0-1", "depths-2-2-2"}
+VARIANTS = {"baseline", "mftn", "lambda-0.3", "lambda-0.8", "lambda-0.95", "depths-0-0-1", "depths-2-2-2"}
 
 
 @pytest.mark.slow
