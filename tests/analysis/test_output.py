@@ -15,6 +15,7 @@ import pytest
 
 import mftn
 from mftn.analysis import figures
+from mftn.analysis.elan import write_bids
 from mftn.analysis.output import write_table
 from mftn.analysis.page import render
 from mftn.cli import main
@@ -232,6 +233,15 @@ def test_bids_like_tables_begin_with_onset_and_duration(written: Path) -> None:
     assert list(frame)[:3] == ["onset", "duration", "trial_type"]
     assert set(frame["trial_type"]) <= set(EXPRESSIONS)
     assert json.loads((written / "bids" / "dataset_description.json").read_text())["BIDSVersion"]
+
+
+def test_bids_tables_keep_line_endings_in_names(tmp_path: Path) -> None:
+    columns = ["onset", "duration", "expression", "apex", "peak", "segment", "cut_start", "cut_end"]
+    event = dict.fromkeys(columns, 1.0) | {"person": "p", "source": "a.mp4", "segment": "one\rtwo"}
+    write_bids(pd.DataFrame([event]), tmp_path)
+    (path,) = tmp_path.glob("sub-*/*_events.tsv")
+    with path.open(encoding="utf-8", newline="") as file:
+        assert [row["segment"] for row in csv.DictReader(file, delimiter="\t")] == ["one\rtwo"]
 
 
 def test_images_alone_make_a_page(faces: Faces, tmp_path: Path) -> None:

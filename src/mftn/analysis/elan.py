@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 from mftn import __version__
-from mftn.files import UniqueNames, atomic_write, write_text
+from mftn.files import CsvLines, UniqueNames, atomic_write, write_text
 from mftn.sources import VIDEO_SUFFIXES
 
 if TYPE_CHECKING:
@@ -120,8 +120,9 @@ def write_bids(events: pd.DataFrame, folder: Path) -> None:
         (folder / name).parent.mkdir(exist_ok=True)
         table = rows.rename(columns={"expression": "trial_type"})
         table = table[["onset", "duration", "trial_type", "apex", "peak", "segment", "cut_start", "cut_end"]]
-        with atomic_write(folder / name) as partial:
-            table.to_csv(partial, sep="\t", index=False, na_rep="n/a", float_format="%.4f")
+        with atomic_write(folder / name) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+            lines = CsvLines(file)
+            table.to_csv(lines, sep="\t", index=False, na_rep="n/a", float_format="%.4f", lineterminator="\r\n")
     about = {"Name": "Expression events", "BIDSVersion": "1.9.0", "DatasetType": "derivative"}
     made = {"GeneratedBy": [{"Name": "mftn", "Version": __version__}]}
     write_text(folder / BIDS_DESCRIPTION, json.dumps(about | made, indent=1))

@@ -1,6 +1,5 @@
 """Check a prepared data set for duplicates, leaks between splits, doubtful labels, and missed or poor faces."""
 
-import warnings
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -83,7 +82,6 @@ def _network(model: Path) -> "Network":
     """The network that is asked about labels."""
     if not find_spec("cleanlab"):
         raise MissingExtraError("finding doubtful labels", "audit")
-    warnings.filterwarnings("ignore", module=r"cleanlab\.")  # about classes with few examples, by their numbers
     from mftn.export.recover import load_network
 
     return load_network(model)

@@ -146,7 +146,7 @@ def _groups(arguments: Arguments) -> "GroupRequest | None":
         if option := next((name for name in ("by", "adjust", "label", "fewest") if _given(arguments, name)), None):
             raise ConfigError(f"--{option} has no effect without --groups")
         return None
-    for package in ("pandas", "scipy"):
+    for package in ("pandas", "statsmodels"):
         if not find_spec(package):
             raise MissingExtraError("mftn evaluate --groups", "analysis")
     from mftn.evaluate.groups.request import GroupOptions, GroupRequest

@@ -3,6 +3,7 @@
 This module only computes the findings; `mftn audit` prints them and writes JSON and HTML.
 """
 
+import warnings
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -168,5 +169,7 @@ def doubtful_labels(labels: NDArray[np.int64], probabilities: NDArray[np.float64
     except ImportError as error:
         raise MissingExtraError("finding doubtful labels", "audit") from error
     # One process: workers would be forks of one that has threads, and there is little to compute.
-    issues = find_label_issues(labels, probabilities, return_indices_ranked_by="self_confidence", n_jobs=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # about classes with few examples, by their numbers
+        issues = find_label_issues(labels, probabilities, return_indices_ranked_by="self_confidence", n_jobs=1)
     return [int(row) for row in issues]

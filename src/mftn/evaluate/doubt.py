@@ -35,6 +35,6 @@ def ask_model(found: Audit, folder: Path, split: Split, model: Network) -> Audit
     right = (scores.argmax(axis=1) == dataset.labels.numpy()).tolist()
     by_copy: dict[str, list[bool]] = {"with a copy in train": [], "without a copy in train": []}
     for path, correct in zip(dataset.paths, right, strict=True):
-        by_copy[f"with{'' if row_of[path] in leaked else 'out'} a copy in train"].append(correct)
+        by_copy["with a copy in train" if row_of[path] in leaked else "without a copy in train"].append(correct)
     accuracy = {name: sum(values) / len(values) for name, values in by_copy.items() if values}
     return replace(found, doubtful=doubtful, accuracy=accuracy)

@@ -116,10 +116,9 @@ def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> dict[str, fl
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """p values corrected for their number (Holm, 1979), in their order."""
-    order, count = np.argsort(p_values, kind="stable"), len(p_values)
-    corrected = np.empty(count)
-    corrected[order] = np.maximum.accumulate(np.asarray(p_values)[order] * np.arange(count, 0, -1)).clip(max=1)
-    return [float(p) for p in corrected]
+    from statsmodels.stats.multitest import multipletests
+
+    return [float(p) for p in multipletests(p_values, method="holm")[1]] if p_values else []
 
 
 def paired_difference(
