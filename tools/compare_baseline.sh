@@ -5,10 +5,11 @@
 #   tools/compare_baseline.sh FERPLUS vladmandic-human-3.3.6.tgz OUT [flags for every `mftn train`]
 #
 # FERPLUS is a folder with FER2013Train and FER2013Valid, or an archive of them. Instead of the package, you can give the
-# weights that tools/convert_face_backbone.py made from it. Set SEEDS for other seeds. Stopped runs continue where they
-# were; `python benchmarks/baseline.py OUT/data/ferplus OUT/runs` prints the tables, even before all runs are complete.
+# weights that tools/convert_face_backbone.py made from it. Set SEEDS for other seeds, VARIANTS for some of the variants;
+# flags such as --epochs replace the settings below. Stopped runs continue where they were;
+# `python benchmarks/baseline.py OUT/data/ferplus OUT/runs` prints the tables, even before all runs are complete.
 set -euo pipefail
-[ $# -ge 3 ] || { sed -n '2,9p' "$0" >&2; exit 2; }
+[ $# -ge 3 ] || { sed -n '2,10p' "$0" >&2; exit 2; }
 mkdir -p "$3"
 ferplus=$(realpath "$1")
 first=$(realpath "$2")
@@ -19,22 +20,26 @@ cd "$(dirname "$0")/.."
 prepare_ferplus
 convert_first
 out=$out/runs seeds=${SEEDS:-0 1 2}
+variants=${VARIANTS:-mftn baseline lambda-0.3 lambda-0.8 lambda-0.95 depths-0-0-1 depths-2-2-2}
 
 compare() { # variant, seed, flags
-    local run=$1-$2 seed=$2
+    local variant=$1 seed=$2 architecture=mftn_mobile
+    local flags=()
     shift 2
-    stage_named "$run" ferplus_mobile "$first" --data.drop-copies --epochs 2 --small-epochs 0 --model.size 80 \
-        --ema-decay 0.995 --optimizer.warmup-epochs 0.25 --seed "$seed" "$@"
+    case $variant in
+    mftn) ;;
+    baseline) architecture=baseline_mobile ;;
+    lambda-*) flags=(--lambda-mstn "${variant#lambda-}") ;;
+    depths-*) read -ra flags <<< "--model.mstn-depths ${variant//[!0-9]/ }" ;;
+    *) echo "Unknown variant: $variant" >&2 && exit 2 ;;
+    esac
+    stage_named "$variant-$seed" ferplus_mobile "$first" --data.drop-copies --epochs 2 --small-epochs 0 --model.size 80 \
+        --ema-decay 0.995 --optimizer.warmup-epochs 0.25 --seed "$seed" --model.architecture $architecture \
+        ${flags[@]+"${flags[@]}"} "$@"
 }
 
-for seed in $seeds; do
-    compare mftn $seed --model.architecture mftn_mobile "$@"
-    compare baseline $seed --model.architecture baseline_mobile "$@"
-done
-for seed in $seeds; do
-    compare lambda-0.3 $seed --model.architecture mftn_mobile --lambda-mstn 0.3 "$@"
-    compare lambda-0.8 $seed --model.architecture mftn_mobile --lambda-mstn 0.8 "$@"
-    compare lambda-0.95 $seed --model.architecture mftn_mobile --lambda-mstn 0.95 "$@"
-    compare depths-0-0-1 $seed --model.architecture mftn_mobile --model.mstn-depths 0 0 1 "$@"
-    compare depths-2-2-2 $seed --model.architecture mftn_mobile --model.mstn-depths 2 2 2 "$@"
+for variant in $variants; do
+    for seed in $seeds; do
+        compare "$variant" "$seed" "$@"
+    done
 done
