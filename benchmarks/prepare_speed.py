@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image as PillowImage
 
 from mftn.data.prepare import arcface_preparation, prepare
-from mftn.data.prepare.cutting import encode, laplacian_variance, perceptual_hash
+from mftn.data.prepare.cropping import encode, laplacian_variance, perceptual_hash
 from mftn.data.readers import read_records
 from mftn.data.records import Record
 from mftn.faces import DetectorName, load_detector

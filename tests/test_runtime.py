@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import mftn
-from mftn.kept import Kept
+from mftn.image_cache import CachedImage
 from mftn.recognize import Recognizer
 from mftn.runtime import PerProcess, Room
 from mftn.types import Image, Prediction
@@ -92,15 +92,15 @@ def test_a_fork_amid_another_threads_results() -> None:
     stop = threading.Event()
 
     def work() -> None:
-        held: list[Kept] = []
+        held: list[CachedImage] = []
         while not stop.is_set():
-            held = [*held[-90:], Kept(b"image")]
+            held = [*held[-90:], CachedImage(b"image")]
 
     thread = threading.Thread(target=work)
     thread.start()
     try:
         for _ in range(10):
-            assert in_a_fork(lambda: Kept(b"image").image(), 10) == b"image"
+            assert in_a_fork(lambda: CachedImage(b"image").image(), 10) == b"image"
     finally:
         stop.set()
         thread.join()

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from mftn.data.duplicates import connected, near_pairs
 from mftn.data.manifest import SCHEMA, read_description, read_manifest
-from mftn.data.prepare.joining import counts
+from mftn.data.prepare.assembly import counts
 from mftn.files import write_text
 
 

@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from mftn.data.dataset import FaceDataset
 from mftn.data.duplicates import near_pairs
 from mftn.data.manifest import SCHEMA, read_description, read_manifest
-from mftn.data.prepare.joining import counts
+from mftn.data.prepare.assembly import counts
 from mftn.data.records import Split
 from mftn.data.votes import VOTE_COLUMNS, distributions
 from mftn.engines import Engine, Flipped, Precision, installed_engines, load_engine

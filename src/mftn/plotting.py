@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from mftn.display import MOST_SHOWN, caption_of, image_of, scaled_down, title_of
 from mftn.figure_text import text_as_written
 from mftn.labels import COLOURS
-from mftn.showing import MOST_SHOWN, caption_of, image_of, scaled_down, title_of
 from mftn.types import Face, Prediction
 
 if TYPE_CHECKING:

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mftn.ahead import ReadAhead
 from mftn.download import is_address
 from mftn.engines import (
     BATCH,
@@ -34,9 +33,10 @@ from mftn.engines import (
 from mftn.errors import ImageError, ModelError
 from mftn.faces import Detector, DetectorName, WholeImage, load_detector
 from mftn.faces.align import align
+from mftn.image_cache import CachedImage, value_bytes
 from mftn.images import as_value, called, name_of, read_image
-from mftn.kept import Kept, value_bytes
 from mftn.limits import check_choice, check_range
+from mftn.read_ahead import ReadAhead
 from mftn.runtime import Room
 from mftn.sources import Source, find_sources
 from mftn.types import Detection, Face, Image, Prediction
@@ -326,7 +326,7 @@ def _keep(prediction: Prediction, value: ImageSource | None) -> Prediction:
     """Keep an image that was given as a value with its prediction."""
     if value is None or isinstance(value, str | os.PathLike):
         return prediction
-    return replace(prediction, kept=Kept(value))
+    return replace(prediction, kept=CachedImage(value))
 
 
 def crop_face(image: Image, face: Detection, size: tuple[int, int], template: ArrayLike) -> Image:

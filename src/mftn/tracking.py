@@ -12,7 +12,7 @@ from pathlib import Path
 from mftn.engines import Calibration, EngineName, Flipped
 from mftn.errors import ConfigError
 from mftn.faces import DetectorName
-from mftn.kept import Kept
+from mftn.image_cache import CachedImage
 from mftn.limits import check_range
 from mftn.recognize import Recognizer, load
 from mftn.tracker import FaceTracker
@@ -103,10 +103,10 @@ def check_fps(name: str, fps: float, every: int) -> None:
 
 
 def _predictions(clip: Clip, frames: TrackedFrames) -> Iterator[Prediction]:
-    kept = deque[Kept]()  # images that no longer fit are released instead of narrowing the smoothing window
+    kept = deque[CachedImage]()  # images that no longer fit are released instead of narrowing the smoothing window
     try:
         for frame in clip:
-            kept.append(Kept(frame.image))
+            kept.append(CachedImage(frame.image))
             for prediction, _ in frames.push(frame):
                 yield replace(prediction, kept=kept.popleft())
         for prediction, _ in frames.flush():

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mftn.files import readable
-from mftn.kept import Kept
+from mftn.image_cache import CachedImage
 from mftn.labels import EXPRESSIONS
 from mftn.version import __version__
 
@@ -155,7 +155,7 @@ class Prediction:
     time: float | None = None
     annotated: str | None = None
     model: str | None = None
-    kept: Kept | None = field(default=None, repr=False)
+    kept: CachedImage | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.faces)
@@ -180,8 +180,8 @@ class Prediction:
         Raises:
             ImageError: The image cannot be read, is no longer in memory, or its size has changed.
         """
+        from mftn.display import image_of
         from mftn.drawing import annotate
-        from mftn.showing import image_of
 
         return annotate(image_of(self, image), self.faces, top)
 
@@ -209,7 +209,7 @@ class Prediction:
         Raises:
             ImageError: As in `annotate`.
         """
-        from mftn.showing import show
+        from mftn.display import show
 
         show(self)
 
@@ -226,7 +226,7 @@ class Prediction:
             ConfigError: The suffix is not one of these.
             OutputError: The file cannot be written, or is the source.
         """
-        from mftn.showing import save
+        from mftn.display import save
 
         save(self, Path(path), image)
 
@@ -239,7 +239,7 @@ class Prediction:
         return json.dumps(self.to_dict(), ensure_ascii=False, indent=indent)
 
     def _repr_html_(self) -> str:
-        from mftn.showing import to_html
+        from mftn.display import to_html
 
         return to_html(self)
 

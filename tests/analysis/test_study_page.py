@@ -30,8 +30,8 @@ def make_film(path: Path, photos: Path, smiles: list[tuple[float, float]]) -> No
         stream.pix_fmt = "yuv420p"
         for number in range(60):
             smiling = any(start <= number / 2 < end for start, end in smiles)
-            picture = np.asarray(smile if smiling else neutral)
-            out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            frame = np.asarray(smile if smiling else neutral)
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         out.mux(stream.encode(None))
 
 

@@ -16,7 +16,7 @@ from mftn.data.audit_page import render
 from mftn.data.duplicates import connected, near_pairs
 from mftn.data.prepare import ferplus_preparation, prepare
 from mftn.data.readers import read_records
-from mftn.evaluate.doubt import ask_model
+from mftn.evaluate.audit_labels import ask_model
 from mftn.models import load_model
 from mftn.train.config import DataConfig, TrainConfig
 from mftn.train.loop import train
@@ -40,7 +40,7 @@ def test_groups_follow_chains_of_pairs() -> None:
 
 @pytest.fixture
 def leaking(tmp_path: Path, ferplus_root: Path) -> Path:
-    """A prepared set whose validation holds a training picture, relabelled, and a slightly lighter copy of another."""
+    """A prepared set whose validation holds a training image, relabelled, and a slightly lighter copy of another."""
     from PIL import Image as PillowImage
 
     root = tmp_path / "raw"

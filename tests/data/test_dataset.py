@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mftn.data.dataset import FaceDataset
-from mftn.data.manifest import read_manifest
+from mftn.data.manifest import read_description, read_manifest
 from mftn.errors import DataError
 
 
@@ -131,3 +131,10 @@ def test_the_crops_of_the_unaligned_copy_count_as_memory(prepared: Path, monkeyp
     both = FaceDataset(prepared, "train", unaligned=prepared)
     assert both.crops is None and both.unaligned_crops is None
     assert both.read([3], aligned=False).equal(both.read([3]))
+
+
+def test_descriptions_of_earlier_versions_are_read(prepared: Path, tmp_path: Path) -> None:
+    description = json.loads((prepared / "dataset.json").read_text())
+    description["pictures"] = description.pop("images")
+    (tmp_path / "dataset.json").write_text(json.dumps(description))
+    assert read_description(tmp_path)["images"] == {"train": 24, "valid": 8}

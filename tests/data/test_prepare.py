@@ -28,7 +28,7 @@ def test_no_picture_vanishes_and_a_missing_face_is_flagged(prepared: Path) -> No
     lost = [row["path"] for row in rows if not row["face_found"]]
     assert lost == ["train/fer0000005.png", "valid/fer0000005.png"]
     description = json.loads((prepared / "dataset.json").read_text())
-    assert description["pictures"] == {"train": 24, "valid": 8}
+    assert description["images"] == {"train": 24, "valid": 8}
     assert description["without_face"] == {"train": 1, "valid": 1}
 
 
@@ -129,13 +129,13 @@ def test_stopped_at_every_part_it_goes_on(ferplus_root: Path, tmp_path: Path) ->
 def test_a_damaged_image_stops_with_its_name_or_is_omitted_and_named(ferplus_root: Path, tmp_path: Path) -> None:
     root = tmp_path / "raw"
     shutil.copytree(ferplus_root, root)
-    picture = root / "FER2013Train" / "fer0000001.png"
-    picture.write_bytes(picture.read_bytes()[:300])
+    image = root / "FER2013Train" / "fer0000001.png"
+    image.write_bytes(image.read_bytes()[:300])
     with pytest.raises(ImageError, match=r"fer0000001.png: damaged.*label.csv:2"):
         prepare(read_records("ferplus", root), tmp_path / "a", ferplus_preparation(64), workers=1)
     prepare(read_records("ferplus", root), tmp_path / "b", ferplus_preparation(64), workers=1, skip_damaged=True)
     description = json.loads((tmp_path / "b" / "dataset.json").read_text())
-    assert description["pictures"]["train"] == 23 and "fer0000001.png: damaged" in description["damaged"][0]
+    assert description["images"]["train"] == 23 and "fer0000001.png: damaged" in description["damaged"][0]
 
 
 def test_images_of_which_none_can_be_read_make_no_data_set(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def test_images_of_a_batch_are_changed_independently() -> None:
     changed = Preprocess(32, 1.0, 0.5, 0.25, Augmentation(flip=0, rotation=20, scale=0.2, translation=0.1)).train()(
         same
     )
-    assert len({picture.sum().item() for picture in changed}) == 8
+    assert len({image.sum().item() for image in changed}) == 8
 
 
 def test_outside_the_crop_is_black() -> None:

@@ -20,7 +20,7 @@ from mftn.scale.listing import find_items
 from mftn.scale.plan import read_plan, read_shard, write_plan
 from mftn.scale.reading import fetch, members, predictions_of, rows
 from mftn.scale.settings import Settings
-from mftn.scale.shards import Item, ItemKind, Shard, cut
+from mftn.scale.shards import Item, ItemKind, Shard, into_shards
 from mftn.scale.storage import Store, locate, name_at, read_stored
 from mftn.scale.worker import ShardWorker, State, Work
 from mftn.types import Prediction
@@ -35,11 +35,11 @@ def images(count: int) -> list[Item]:
 
 def test_images_are_cut_evenly_and_what_is_large_is_alone() -> None:
     video, tar = Item(ItemKind.VIDEO, "a.mp4"), Item(ItemKind.TAR, "b.tar")
-    shards = list(cut([*images(5), video, *images(1), tar], 2))
+    shards = list(into_shards([*images(5), video, *images(1), tar], 2))
     assert [len(shard.items) for shard in shards] == [2, 2, 1, 1, 1, 1]
     assert [shard.name[:8] for shard in shards] == [f"{number:08}" for number in range(6)]
-    assert shards == list(cut([*images(5), video, *images(1), tar], 2))
-    other = list(cut([*images(4), Item(ItemKind.IMAGE, "other.jpg"), video, *images(1), tar], 2))
+    assert shards == list(into_shards([*images(5), video, *images(1), tar], 2))
+    other = list(into_shards([*images(4), Item(ItemKind.IMAGE, "other.jpg"), video, *images(1), tar], 2))
     assert [a.name == b.name for a, b in itertools.zip_longest(shards, other)] == [True, True, False, True, True, True]
 
 

@@ -59,8 +59,8 @@ def test_a_run_leaves_usable_weights_and_an_honest_log(prepared: Path, tmp_path:
     assert max(float(row["valid_accuracy"]) for row in rows) == pytest.approx(figures["argmax"]["accuracy"])
     environment = json.loads((tmp_path / "run" / "environment.json").read_text())
     assert environment["data"]["manifest_sha256"] == data_fingerprint(prepared)
-    for picture in ("curves.png", "confusion.png"):
-        assert min(PillowImage.open(tmp_path / "run" / picture).size) > 300
+    for figure in ("curves.png", "confusion.png"):
+        assert min(PillowImage.open(tmp_path / "run" / figure).size) > 300
     card = (tmp_path / "run" / "README.md").read_text()
     assert "8 images: accuracy" in card and "| contempt |" in card
     results = {(result.dataset_config, result.metric_type): result for result in ModelCard(card).data.eval_results}

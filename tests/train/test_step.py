@@ -95,7 +95,7 @@ def test_clipping_bounds_the_step() -> None:
 @pytest.mark.parametrize("soft", [False, True])
 def test_mixing_blends_targets_as_it_blends_images(mixup: float, cutmix: float, soft: bool) -> None:
     torch.manual_seed(0)
-    x = Y[:, None, None, None].float().expand(8, 1, 16, 16)  # a picture's brightness is its class
+    x = Y[:, None, None, None].float().expand(8, 1, 16, 16)  # an image's brightness is its class
     target = nn.functional.one_hot(Y, 3).float() if soft else Y
     mixed, targets = Mixer(mixup, cutmix, 1.0, 3)(x, target)
     assert not torch.equal(mixed, x)

@@ -79,7 +79,7 @@ def test_times_count_from_the_first_frame(first: int, tmp_path: Path) -> None:
 
 
 ONE = 1 << 16
-MATRICES = {  # a, b, c, d, x, y, and which quarters of the picture are white, by rows
+MATRICES = {  # a, b, c, d, x, y, and which quarters of the image are white, by rows
     "a quarter clockwise, as telephones write": ((0, ONE, -ONE, 0, 48, 0), ".X.."),
     "half a turn": ((-ONE, 0, 0, -ONE, 64, 48), "...X"),
     "three quarters clockwise": ((0, -ONE, ONE, 0, 0, 64), "..X."),

@@ -66,7 +66,7 @@ def run(arguments: Arguments) -> int:
     network = _network(model) if model else None  # reports errors before the crops are read, which may take long
     found = audit(arguments.folder, arguments.near)
     if network:
-        from mftn.evaluate.doubt import ask_model
+        from mftn.evaluate.audit_labels import ask_model
 
         found = ask_model(found, arguments.folder, arguments.model_split, network)
     results.begin(OUTPUTS)

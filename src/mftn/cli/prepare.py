@@ -125,7 +125,7 @@ def _print(out: Path) -> None:
     from mftn.data.manifest import read_description
 
     description = read_description(out)
-    for split, count in description["pictures"].items():
+    for split, count in description["images"].items():
         lost = f", {description['without_face'].get(split, 0):,} of them not found by the detector (kept and flagged)"
         print(f"{split}: {count:,} faces{lost if description['preparation']['detector'] != 'none' else ''}")
     if description["damaged"]:

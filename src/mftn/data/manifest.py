@@ -23,7 +23,7 @@ SCHEMA = pa.schema(
         "votes": pa.list_(pa.int32()),  # raters' votes for the names under votes in dataset.json
         "source": pa.string(),  # the image, relative to the data set's root
         "face": pa.int32(),  # number of the face in its image
-        "cut_by": pa.string(),  # landmarks, box (the annotated one) or picture (no face found, the whole image is kept)
+        "cut_by": pa.string(),  # landmarks, box (the annotated one) or image (no face found: the whole image)
         "face_found": pa.bool_(),
         "box": pa.list_(pa.float32()),  # left, top, right, bottom in pixels of the source
         "landmarks": pa.list_(pa.float32()),  # x, y of eyes, nose and mouth corners in pixels of the source
@@ -69,7 +69,9 @@ def read_description(folder: str | Path) -> dict[str, Any]:
         description: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read ({error}); prepare the data set again") from error
-    if missing := [key for key in ("classes", "pictures", "preparation") if key not in description]:
+    if "pictures" in description:  # as earlier versions wrote it
+        description["images"] = description.pop("pictures")
+    if missing := [key for key in ("classes", "images", "preparation") if key not in description]:
         raise DataError(f"{path}: lacks {', '.join(missing)}; prepare the data set again")
     if description["classes"] not in list(LABEL_SETS):  # such as a list of names in another order
         raise DataError(f"{path}: classes is {description['classes']!r}, not 7 or 8; prepare the data set again")

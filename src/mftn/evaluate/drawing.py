@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mftn.evaluate import explain, figures, metrics, robustness
 from mftn.evaluate.inference import preprocess_for
-from mftn.evaluate.measuring import DELETED_FRACTIONS, Options, Progress, is_right
+from mftn.evaluate.measure import DELETED_FRACTIONS, Options, Progress, is_right
 from mftn.evaluate.predictions import FUSED, Predictions
 from mftn.evaluate.results import Results
 from mftn.evaluate.split import EvaluatedSplit

@@ -17,7 +17,7 @@ from mftn.data.votes import Protocol
 from mftn.errors import DataError, OutputError
 from mftn.evaluate.drawing import draw, file_names, save
 from mftn.evaluate.groups.request import GroupRequest
-from mftn.evaluate.measuring import Options, Progress, measure
+from mftn.evaluate.measure import Options, Progress, measure
 from mftn.evaluate.predictions import FUSED, Predictions, cache_key, predict_split, read_predictions
 from mftn.evaluate.results import Results, to_json
 from mftn.evaluate.split import EvaluatedSplit

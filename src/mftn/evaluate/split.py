@@ -38,7 +38,7 @@ class EvaluatedSplit:
         self.dataset = next(iter(self._data.values()))
         self.classes = tuple(self.dataset.classes)
         self.labels = self.dataset.labels.numpy()
-        found, expected = len(self.dataset) + self.dataset.excluded, self.about["pictures"].get(split, 0)
+        found, expected = len(self.dataset) + self.dataset.excluded, self.about["images"].get(split, 0)
         if found != expected:
             raise DataError(
                 f"{folder}: the manifest has {found:,} images in {split}, but dataset.json says {expected:,}; "

@@ -16,7 +16,7 @@ from mftn.scale.listing import BYTES_COLUMNS, PATH_COLUMNS, find_items
 from mftn.scale.reading import fetched, predictions_of
 from mftn.scale.run import actor_pool, model_content, require_ray
 from mftn.scale.settings import Settings
-from mftn.scale.shards import Item, ItemKind, cut, shard_of, table_of
+from mftn.scale.shards import Item, ItemKind, into_shards, shard_of, table_of
 from mftn.scale.worker import load_recognizer
 from mftn.sources import Kind, Source
 from mftn.types import ROW_TYPES, Prediction
@@ -84,7 +84,7 @@ def predict(
     if column or keep:
         raise ConfigError("column and keep apply only to datasets; omit them")
     sources = [source] if isinstance(source, str | os.PathLike) else source
-    shards = cut(find_items(sources, batch_images), batch_images)
+    shards = into_shards(find_items(sources, batch_images), batch_images)
     dataset = ray.data.from_arrow([table_of(shard) for shard in shards])
     pool = actor_pool(10**9, settings.threads, workers)
     return dataset.map_batches(ItemsWorker, batch_size=None, batch_format="pyarrow", compute=pool, **options)

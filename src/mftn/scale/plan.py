@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from mftn.errors import ConfigError
 from mftn.files import without_secrets
 from mftn.scale.listing import find_items
-from mftn.scale.shards import SHARD_IMAGES, Shard, cut, shard_of, table_of
+from mftn.scale.shards import SHARD_IMAGES, Shard, into_shards, shard_of, table_of
 from mftn.scale.storage import Store
 from mftn.sources import Source, read_list
 
@@ -77,7 +77,8 @@ def write_plan(
             store.put(f"_mftn/plan/{number:06}.parquet", _to_parquet(pending))
             pending.clear()
 
-    for shard in cut(find_items(sources, shard_images, null=null, unread=unread, on_listed=listed.add), shard_images):
+    items = find_items(sources, shard_images, null=null, unread=unread, on_listed=listed.add)
+    for shard in into_shards(items, shard_images):
         entries.append(Entry(shard.name, shard.size))
         pending.append(shard)
         if len(pending) == PLAN_FILE_SHARDS:

@@ -59,7 +59,7 @@ class Shard:
         return sum(max(item.stop - item.start, 1) for item in self.items)
 
 
-def cut(items: Iterable[Item], shard_images: int = SHARD_IMAGES) -> Iterator[Shard]:
+def into_shards(items: Iterable[Item], shard_images: int = SHARD_IMAGES) -> Iterator[Shard]:
     """Shards of `shard_images` images; each video, tar file and range of rows is a shard of its own."""
     number, waiting = 0, list[Item]()
     for item in items:

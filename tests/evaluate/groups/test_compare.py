@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import mftn
 from mftn.cli import main
 from mftn.errors import ConfigError, DataError
-from mftn.evaluate.groups import words
+from mftn.evaluate.groups import sentences
 from mftn.evaluate.groups.compare import compare
 from mftn.evaluate.groups.figure import draw_groups
 from mftn.evaluate.groups.report import GroupReport
@@ -123,7 +123,7 @@ def test_whatever_is_compared_shares_add_up_and_words_have_numbers(
     for share in results.shares:
         assert 0 <= share.interval[0] <= share.interval[1] <= 1
     for one in results.comparisons:
-        said = words.sentence(one)
+        said = sentences.sentence(one)
         assert "nan" not in said and "inf" not in said
         test = one.adjusted or one.raw
         if test:
@@ -137,7 +137,7 @@ def test_a_covariate_that_is_the_group_leaves_nothing_to_compare() -> None:
     simulation = replace(simulated(1, 40, 4, "the group"), right=np.arange(160) % 3 > 0)
     one = next(one for one in compare(simulation, GroupOptions(fewest=5)).comparisons if one.column == "sex")
     assert one.adjusted and one.adjusted.p == 1 and one.adjusted.interval == (0, np.inf)
-    assert "cannot be compared" in words.sentence(one)
+    assert "cannot be compared" in sentences.sentence(one)
 
 
 def test_few_people_are_shown_and_not_judged() -> None:
@@ -148,7 +148,7 @@ def test_few_people_are_shown_and_not_judged() -> None:
     (results,) = report.models.values()
     assert [one.verdict for one in results.comparisons] == ["too few people"]
     assert [(share.right, share.images) for share in results.shares] == [(20, 20), (0, 40)]
-    assert "nothing could be judged" in words.headline(results)
+    assert "nothing could be judged" in sentences.headline(results)
     assert any("no column person" in note for note in results.notes)
 
 
@@ -159,7 +159,8 @@ def test_an_image_without_a_face_is_wrong() -> None:
     assert results.missed == 8
     assert [share.missed for share in results.shares] == [4, 4]
     assert [share.right for share in results.shares] == [36, 36]
-    assert words.share_line(results.shares[0]).startswith("sex f, happiness: 36 of 40 right, 4 without a face, 90 %")
+    line = sentences.share_line(results.shares[0])
+    assert line.startswith("sex f, happiness: 36 of 40 right, 4 without a face, 90 %")
 
 
 def test_a_gap_without_a_covariate_is_not_laid_at_the_models_door() -> None:
@@ -168,7 +169,7 @@ def test_a_gap_without_a_covariate_is_not_laid_at_the_models_door() -> None:
     (results,) = mftn.compare_groups(found, sheet).models.values()
     (one,) = results.comparisons
     assert one.verdict == "difference, not adjusted" and one.p_holm < 1e-6
-    assert "pass that column to --adjust" in words.sentence(one)
+    assert "pass that column to --adjust" in sentences.sentence(one)
     assert one.difference == pytest.approx(0.5)
     assert one.interval[0] == pytest.approx(0.36, abs=0.03) and one.interval[1] == pytest.approx(0.64, abs=0.03)
 
@@ -341,7 +342,7 @@ def test_a_covariate_that_few_images_have_is_not_said_to_be_in_the_model(truth: 
         f"{name} is not in the model of 1 of 1 comparisons" for name in ("strength", "same")
     ]
     assert found.verdict == "difference, not adjusted"
-    assert "Rate strength and same" in words.sentence(found) and "--adjust" not in words.sentence(found)
+    assert "Rate strength and same" in sentences.sentence(found) and "--adjust" not in sentences.sentence(found)
 
 
 def test_images_whose_names_hold_dots_are_found_without_their_ending() -> None:

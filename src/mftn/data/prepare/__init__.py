@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from mftn.data.manifest import MANIFEST
+from mftn.data.prepare.assembly import join
 from mftn.data.prepare.croissant import CROISSANT, write_croissant
 from mftn.data.prepare.framing import Preparation, arcface_preparation, ferplus_preparation
 from mftn.data.prepare.identity import given
-from mftn.data.prepare.joining import join
 from mftn.data.prepare.parts import FOLDER, Task, in_parts, work
 from mftn.data.prepare.resume import changes, check_settings, lost, reopen
 from mftn.data.records import Record
@@ -52,7 +52,7 @@ def prepare(
     Args:
         records: The faces, in the same order in every run.
         out: The folder to make, to complete, or to bring up to date.
-        preparation: How crops are cut.
+        preparation: How faces are cropped.
         root: Source files are recorded relative to it.
         shares: Shares to split off where the owners give no split.
         about: More for `dataset.json`: name, licence, options; a folder made with different ones is refused.

@@ -61,7 +61,7 @@ COLUMNS = {
     "votes": ("sc:Integer", f"Raters' votes for {', '.join(VOTE_COLUMNS)}"),
     "source": ("sc:Text", "The source image of the crop, relative to the data set's root"),
     "face": ("sc:Integer", "Number of the face in its image"),
-    "cut_by": ("sc:Text", "landmarks, box (the annotated one) or picture (no face found, the whole image is kept)"),
+    "cut_by": ("sc:Text", "landmarks, box (the annotated one) or image (no face found: the whole image)"),
     "face_found": ("sc:Boolean", "Whether the detector found the face"),
     "box": ("sc:Float", "left, top, right, bottom in pixels of the source"),
     "landmarks": ("sc:Float", "x, y of eyes, nose and mouth corners in pixels of the source"),
@@ -96,12 +96,12 @@ def describe(out: Path) -> dict[str, Any]:
     title = about.get("title") or "faces"
     kind = about["preparation"]["format"]
     crops = "crops" if about["preparation"]["detector"] == "none" else "aligned crops"
-    counts = {split: f"{count:,} {split}" for split, count in about["pictures"].items()}
+    counts = {split: f"{count:,} {split}" for split, count in about["images"].items()}
     described = {
         "@context": CONTEXT,
         "@type": "sc:Dataset",
         "name": re.sub(r"[^\w-]+", "-", str(about.get("name") or "faces")),
-        "description": f"{title}: {sum(about['pictures'].values()):,} {crops} of faces with their expression "
+        "description": f"{title}: {sum(about['images'].values()):,} {crops} of faces with their expression "
         f"({', '.join(counts.values())}), prepared by mftn {about.get('mftn', '')}".rstrip(),
         "conformsTo": ["http://mlcommons.org/croissant/1.0", "http://mlcommons.org/croissant/RAI/1.0"],
         "license": about.get("licence"),
@@ -124,14 +124,15 @@ def describe(out: Path) -> dict[str, Any]:
 
 def _responsible(about: dict[str, Any]) -> dict[str, str]:
     """Statements about every prepared data set, with numbers from dataset.json."""
-    cut = about["preparation"]
+    preparation = about["preparation"]
     lost = sum(about.get("without_face", {}).values())
-    if cut["detector"] == "none":
-        faces = f"Not aligned: the annotated boxes or whole images, cut to {cut['size']} pixels per side. "
+    if preparation["detector"] == "none":
+        faces = f"Not aligned: the annotated boxes or whole images, cropped to {preparation['size']} pixels per side. "
     else:
         faces = (
-            f"Faces found by {cut['detector']}, aligned by five landmarks to one template, cut to {cut['size']} pixels "
-            f"per side. In {lost:,} images no face was found: the annotated box or whole image is kept and flagged. "
+            f"Faces found by {preparation['detector']}, aligned by five landmarks to one template, cropped to "
+            f"{preparation['size']} pixels per side. In {lost:,} images no face was found: the annotated box or whole "
+            "image is kept and flagged. "
         )
     return {
         "rai:dataPreprocessingProtocol": f"{faces}Near duplicates share a split where the owners gave none.",
@@ -201,7 +202,7 @@ def _faces() -> dict[str, Any]:
 
 
 def _splits(about: dict[str, Any]) -> dict[str, Any]:
-    rows = [{"splits/name": name, "splits/kind": SPLITS[name]} for name in about["pictures"]]
+    rows = [{"splits/name": name, "splits/kind": SPLITS[name]} for name in about["images"]]
     return _listing("splits", "cr:Split", ["name", "kind"], rows)
 
 

@@ -14,7 +14,7 @@ from mftn.types import Box
 
 @dataclass(frozen=True, slots=True)
 class Preparation:
-    """How crops are cut.
+    """How faces are cropped.
 
     Attributes:
         size: Side of the crops in pixels.

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mftn.data.manifest import SCHEMA, crop_digest
-from mftn.data.prepare.cutting import Cutter
+from mftn.data.prepare.cropping import Cropper
 from mftn.data.prepare.framing import Preparation
 from mftn.data.prepare.identity import given
 from mftn.data.records import Record
@@ -57,7 +57,7 @@ class Task:
     Attributes:
         out: The data set's folder.
         root: Sources are recorded relative to it; empty for their names only.
-        preparation: How crops are cut.
+        preparation: How faces are cropped.
         skip_damaged: Record images that cannot be read instead of stopping.
     """
 
@@ -71,7 +71,7 @@ class Worker:
     """Brings parts up to date; one per process."""
 
     def __init__(self, task: Task) -> None:
-        self.task, self.cut = task, Cutter(task.out, task.preparation)
+        self.task, self.crop = task, Cropper(task.out, task.preparation)
 
     def __call__(self, name: str, records: list[Record]) -> int:
         """Bring a part up to date and return its number of faces; crops are kept if their source has not changed."""
@@ -92,7 +92,7 @@ class Worker:
                 return before | row
         crop.parent.mkdir(parents=True, exist_ok=True)
         try:
-            return row | self.cut(record, row["path"])
+            return row | self.crop(record, row["path"])
         except ImageError as error:
             if self.task.skip_damaged:
                 return row | {"damaged": readable(str(error))}

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from mftn.evaluate.figures import new_figure
 from mftn.evaluate.groups.results import GroupResults, Share
-from mftn.evaluate.groups.words import people
+from mftn.evaluate.groups.sentences import people
 
 BLUE, ORANGE, GREY, INK = "#0072B2", "#D55E00", "#8C8C8C", "#1A1A1A"
 LOWEST, HIGHEST = 0.02, 50.0

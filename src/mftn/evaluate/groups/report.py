@@ -11,7 +11,7 @@ from pathlib import Path
 from mftn import __version__
 from mftn.analysis.formats import Table
 from mftn.analysis.sheets import Sheet
-from mftn.evaluate.groups import words
+from mftn.evaluate.groups import sentences
 from mftn.evaluate.groups.compare import compare
 from mftn.evaluate.groups.request import GroupOptions, GroupRequest
 from mftn.evaluate.groups.results import ALL, Comparison, GroupResults
@@ -58,8 +58,8 @@ class GroupReport:
         """The findings as sentences: for each model a headline, then the comparisons that could be judged."""
         found = []
         for name, results in self.models.items():
-            found.append(f"{name}: {words.headline(results)}")
-            found += [words.sentence(one) for one in results.comparisons if one.verdict != "too few people"]
+            found.append(f"{name}: {sentences.headline(results)}")
+            found += [sentences.sentence(one) for one in results.comparisons if one.verdict != "too few people"]
         return found
 
     def write(self, out: str | Path) -> Path:
@@ -148,7 +148,7 @@ def _row(found: Comparison) -> dict[str, object]:
     matched = found.matched
     row |= {"matched_images": matched.images if matched else None}
     row |= {"matched_difference": matched.difference if matched else None}
-    return row | {"covariates": " ".join(found.covariates), "sentence": words.sentence(found)}
+    return row | {"covariates": " ".join(found.covariates), "sentence": sentences.sentence(found)}
 
 
 def _render(models: Mapping[str, GroupResults], figure: bytes) -> str:
@@ -158,12 +158,12 @@ def _render(models: Mapping[str, GroupResults], figure: bytes) -> str:
 
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {
-        "p": lambda p: words.p_value(p).removeprefix("p ").removeprefix("= "),
-        "odds": words.odds,
-        "points": words.points,
-        "say": words.sentence,
+        "p": lambda p: sentences.p_value(p).removeprefix("p ").removeprefix("= "),
+        "odds": sentences.odds,
+        "points": sentences.points,
+        "say": sentences.sentence,
     }
-    environment.filters |= {"headline": words.headline}
+    environment.filters |= {"headline": sentences.headline}
     template = environment.from_string((files("mftn.evaluate.groups") / "groups.html.j2").read_text(encoding="utf-8"))
     image = "data:image/png;base64," + base64.b64encode(figure).decode()
     return template.render(models=models, image=image, all=ALL, version=__version__)

@@ -17,7 +17,7 @@ MOST_IMAGES = 100
 """Maximum number of images that all results of a process keep."""
 
 
-class Kept:
+class CachedImage:
     """An image given as a value, kept for as long as its result lives; released earlier if there are many results.
 
     A released image remains reachable from its result while other references to it exist.
@@ -40,7 +40,7 @@ class Kept:
         """The image; None if it was released."""
         return self._image if self._image is not None or self._weak is None else self._weak()
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Release the image."""
         self._image = None
 
@@ -56,18 +56,18 @@ def value_bytes(image: Any) -> int:
     return 0
 
 
-_latest: deque[weakref.ref[Kept]] = deque()
+_latest: deque[weakref.ref[CachedImage]] = deque()
 _lock = PerProcess(Lock)  # in a fork, the parent's may be held by a thread that does not exist there
 
 
-def _limit(new: Kept) -> None:
+def _limit(new: CachedImage) -> None:
     """Release the oldest images, but never the new one, if there are too many or their total size is too large."""
     with _lock():
         living = [kept for each in _latest if (kept := each()) is not None]
         total = new.nbytes + sum(kept.nbytes for kept in living)
         while living and (total > MOST_BYTES or len(living) >= MOST_IMAGES):
             oldest = living.pop(0)
-            oldest.let_go()
+            oldest.release()
             total -= oldest.nbytes
         _latest.clear()
         _latest.extend(weakref.ref(kept) for kept in [*living, new])

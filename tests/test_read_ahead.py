@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from mftn.ahead import ReadAhead
+from mftn.read_ahead import ReadAhead
 
 
 def test_reading_ahead_takes_what_is_there_and_waits_only_when_told() -> None:

@@ -9,7 +9,7 @@ import scipy.ndimage
 from PIL import Image as PillowImage
 
 from mftn.data.prepare import arcface_preparation, ferplus_preparation
-from mftn.data.prepare.cutting import Cutter, cut, encode, is_grey, laplacian_variance, perceptual_hash
+from mftn.data.prepare.cropping import Cropper, crop_face, encode, is_grey, laplacian_variance, perceptual_hash
 from mftn.data.records import Record
 from mftn.faces.align import ARCFACE
 from mftn.types import Detection, Image
@@ -40,7 +40,7 @@ def pixels_per_side(crop: Image) -> float:
 def test_landmarks_come_to_the_template() -> None:
     preparation = arcface_preparation(SIDE)
     landmarks = (np.array(ARCFACE) * 80 + (30, 50)).astype(np.float32)
-    crop, cut_by, residual = cut(ramp(200, 200), Detection((30, 50, 110, 130), 0.9, landmarks), None, preparation)
+    crop, cut_by, residual = crop_face(ramp(200, 200), Detection((30, 50, 110, 130), 0.9, landmarks), None, preparation)
     assert crop.shape == (SIDE, SIDE, 3) and cut_by == "landmarks" and residual == pytest.approx(0, abs=1e-5)
     assert middle(crop) == pytest.approx((70 - 0.5, 90 - 0.5), abs=0.7) and pixels_per_side(crop) == pytest.approx(
         80, rel=0.02
@@ -51,7 +51,7 @@ def test_the_residual_is_the_distance_to_the_template_in_sides() -> None:
     preparation = arcface_preparation(SIDE)
     landmarks = np.array(ARCFACE) * 100
     landmarks[2] += (5, 0)  # one of five is 5 % off; the fit takes some of it away
-    _, _, residual = cut(
+    _, _, residual = crop_face(
         ramp(120, 120), Detection((0, 0, 100, 100), 0.9, landmarks.astype(np.float32)), None, preparation
     )
     assert residual is not None and 0.5 * 0.05 / np.sqrt(5) < residual < 0.05 / np.sqrt(5)
@@ -61,7 +61,7 @@ def test_the_residual_is_the_distance_to_the_template_in_sides() -> None:
 def test_without_landmarks_the_annotated_box_fills_the_view(landmarks: bool) -> None:
     preparation = ferplus_preparation(SIDE, view=0.8)
     face = None if landmarks else Detection((0, 0, 50, 50), 0.9, None)
-    crop, cut_by, residual = cut(ramp(200, 250), face, (60, 40, 120, 110), preparation)
+    crop, cut_by, residual = crop_face(ramp(200, 250), face, (60, 40, 120, 110), preparation)
     assert (cut_by, residual) == ("box", None)
     assert middle(crop) == pytest.approx((90 - 0.5, 75 - 0.5), abs=0.7)
     assert pixels_per_side(crop) == pytest.approx(70 / 0.8, rel=0.02)  # the longer side of the box
@@ -71,8 +71,8 @@ def test_without_landmarks_the_annotated_box_fills_the_view(landmarks: bool) -> 
     ("height", "width", "side"), [(100, 100, 100), (100, 140, 140), (140, 100, 140), (100, 150, 150), (100, 160, 100)]
 )
 def test_without_a_box_the_whole_image_is_taken_of_a_long_one_its_centre(height: int, width: int, side: int) -> None:
-    crop, cut_by, _ = cut(ramp(height, width), None, None, arcface_preparation(SIDE))
-    assert cut_by == "picture"
+    crop, cut_by, _ = crop_face(ramp(height, width), None, None, arcface_preparation(SIDE))
+    assert cut_by == "image"
     assert middle(crop) == pytest.approx((width / 2 - 0.5, height / 2 - 0.5), abs=0.8)
     assert pixels_per_side(crop) == pytest.approx(side, rel=0.02)
 
@@ -108,7 +108,7 @@ def test_blur_and_brightness_and_hash(astronaut: Image) -> None:
 
 def test_a_row_holds_what_is_found_and_measured(photos: Path, tmp_path: Path) -> None:
     record = Record(photos / "astronaut.jpg", "here", "a", "train", "happiness")
-    row = Cutter(tmp_path, arcface_preparation(SIDE))(record, "a.png")
+    row = Cropper(tmp_path, arcface_preparation(SIDE))(record, "a.png")
     crop = np.asarray(PillowImage.open(tmp_path / "a.png").convert("L"))
     assert row["face_found"] and row["cut_by"] == "landmarks" and row["detector"] == "yunet"
     assert row["score"] > 0.8 and row["residual"] < 0.05 and len(row["landmarks"]) == 10
@@ -124,12 +124,12 @@ def test_the_face_of_the_annotated_box_is_taken_and_not_the_larger_one(photos: P
     both.paste(large, (0, 0))
     both.paste(large.crop((125, 25, 325, 225)).resize((140, 140)), (700, 300))
     both.save(tmp_path / "both.png")
-    cutter = Cutter(tmp_path, arcface_preparation(SIDE))
+    cropper = Cropper(tmp_path, arcface_preparation(SIDE))
     box = (730.0, 325.0, 805.0, 405.0)
-    row = cutter(Record(tmp_path / "both.png", "here", "a", "train", "fear", box=box), "a.png")
+    row = cropper(Record(tmp_path / "both.png", "here", "a", "train", "fear", box=box), "a.png")
     assert row["face_found"] and row["box"][0] > 700 and row["box"][1] > 300
-    assert cutter(Record(tmp_path / "both.png", "here", "a", "train", "fear"), "b.png")["box"][0] < 400
-    nowhere = cutter(
+    assert cropper(Record(tmp_path / "both.png", "here", "a", "train", "fear"), "b.png")["box"][0] < 400
+    nowhere = cropper(
         Record(tmp_path / "both.png", "here", "a", "train", "fear", box=(560.0, 20.0, 600.0, 60.0)), "c.png"
     )
     assert (nowhere["face_found"], nowhere["cut_by"], nowhere["score"]) == (False, "box", None)
@@ -139,12 +139,12 @@ def test_the_face_of_the_annotated_box_is_taken_and_not_the_larger_one(photos: P
 def test_pixels_of_a_table_are_a_square_row_by_row(tmp_path: Path) -> None:
     pixels = np.tile(np.arange(48, dtype=np.uint8), (48, 1))
     record = Record(tmp_path / "t.csv", "t.csv:2", "a", "train", "fear", pixels=pixels.tobytes())
-    row = Cutter(tmp_path, arcface_preparation(48, detector="none"))(record, "a.png")
+    row = Cropper(tmp_path, arcface_preparation(48, detector="none"))(record, "a.png")
     stored = PillowImage.open(tmp_path / "a.png")
     assert stored.mode == "L" and np.abs(np.asarray(stored).astype(int) - pixels).max() <= 1
-    assert (row["cut_by"], row["face_found"], row["detector"]) == ("picture", False, "none")
+    assert (row["cut_by"], row["face_found"], row["detector"]) == ("image", False, "none")
 
 
 def test_the_threshold_decides_what_counts_as_found(photos: Path, tmp_path: Path) -> None:
     record = Record(photos / "astronaut.jpg", "here", "a", "train", "happiness")
-    assert not Cutter(tmp_path, arcface_preparation(SIDE, min_score=0.999))(record, "a.png")["face_found"]
+    assert not Cropper(tmp_path, arcface_preparation(SIDE, min_score=0.999))(record, "a.png")["face_found"]

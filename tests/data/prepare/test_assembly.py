@@ -106,7 +106,7 @@ def test_the_description_counts_what_the_manifest_holds(tmp_path: Path) -> None:
         "skip_damaged": True,
         "warnings": ["odd"],
         "classes": 7,
-        "pictures": {"train": 3, "valid": 1, "test": 1},
+        "images": {"train": 3, "valid": 1, "test": 1},
         "expressions": {"train": {"anger": 1, "fear": 2}, "valid": {"none": 1}, "test": {"fear": 1}},
         "without_face": {"train": 3, "valid": 1, "test": 1},
         "damaged": [],

@@ -78,7 +78,7 @@ def counts(split: Sequence[Split], labels: Sequence[str | None], found: Sequence
     splits = [name for name in SPLITS if name in split]
     expressions = Counter((own, label or "none") for own, label in zip(split, labels, strict=True))
     return {
-        "pictures": {name: split.count(name) for name in splits},
+        "images": {name: split.count(name) for name in splits},
         "expressions": {
             name: {label: count for (own, label), count in sorted(expressions.items()) if own == name}
             for name in splits

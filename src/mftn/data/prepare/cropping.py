@@ -1,4 +1,4 @@
-"""One face: detect it in its image, cut it to the template, store and measure it."""
+"""One face: detect it in its image, crop it to the template, store and measure it."""
 
 import hashlib
 import io
@@ -18,12 +18,12 @@ from mftn.images import read_image
 from mftn.types import Box, Detection, Image
 
 
-class Cutter:
+class Cropper:
     """Detects, aligns, writes and measures faces; one per process.
 
     Args:
         out: The data set's folder.
-        preparation: How crops are cut.
+        preparation: How faces are cropped.
     """
 
     def __init__(self, out: Path, preparation: Preparation) -> None:
@@ -43,7 +43,7 @@ class Cutter:
         """
         image = read_image(record.source if record.pixels is None else _square(record.pixels))
         face = self._find(image, record.box)
-        crop, cut_by, residual = cut(image, face, record.box, self.preparation)
+        crop, cut_by, residual = crop_face(image, face, record.box, self.preparation)
         content = encode(crop, is_grey(image), self.preparation)
         (self.out / path).write_bytes(content)
         grey = np.asarray(PillowImage.fromarray(crop).convert("L"))
@@ -75,20 +75,20 @@ def _square(pixels: bytes) -> NDArray[np.uint8]:
     return np.frombuffer(pixels, np.uint8).reshape(side, side)
 
 
-def cut(
+def crop_face(
     image: Image, face: Detection | None, box: Box | None, preparation: Preparation
 ) -> tuple[Image, str, float | None]:
-    """Cut by the face's landmarks, else by the annotated box, else take the whole image.
+    """Crop by the face's landmarks, else by the annotated box, else take the whole image.
 
     Args:
         image: H×W×3.
         face: The detected face, if any.
         box: The annotated box, if any.
-        preparation: How crops are cut.
+        preparation: How faces are cropped.
 
     Returns:
-        The crop, what it was cut by, and the root mean square distance of its landmarks from the template, in sides of
-        the crop.
+        The crop, what it was cropped by, and the root mean square distance of its landmarks from the template, in sides
+        of the crop.
     """
     template = np.asarray(preparation.template, np.float64)
     if face is not None and face.landmarks is not None:
@@ -105,7 +105,7 @@ def cut(
     inset = np.array(preparation.whole[:2])
     scale = side / (preparation.whole[2] - preparation.whole[0])
     landmarks = np.array(middle) - side / 2 + (template - inset) * scale
-    return align(image, landmarks.astype(np.float32), preparation.size, template), "box" if box else "picture", None
+    return align(image, landmarks.astype(np.float32), preparation.size, template), "box" if box else "image", None
 
 
 def is_grey(image: Image) -> bool:
