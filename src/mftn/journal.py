@@ -157,7 +157,7 @@ class Journal:
 
     def write(self, prediction: Prediction) -> None:
         """Append an image or a frame."""
-        line = (json.dumps(prediction.to_dict(), ensure_ascii=False) + "\n").encode()
+        line = (prediction.to_json() + "\n").encode()
         self._check = zlib.crc32(line, self._check)
         self._add(line)
 

@@ -75,7 +75,7 @@ class JsonlWriter:
 
     def write(self, prediction: Prediction) -> None:
         """Add one image."""
-        self.file.write(json.dumps(prediction.to_dict(), ensure_ascii=False) + "\n")
+        self.file.write(prediction.to_json() + "\n")
 
     def close(self) -> None:
         """Hand what is buffered to the system."""

@@ -23,7 +23,7 @@ from mftn.errors import ImageError, MissingReaderError, TooManyPixelsError, Unkn
 from mftn.files import write_image
 from mftn.images import read_image
 from mftn.labels import COLOURS
-from mftn.output import CsvWriter
+from mftn.output import CsvWriter, JsonlWriter
 from mftn.serve.access import Access, note
 from mftn.serve.metrics import Metrics
 from mftn.serve.page_files import PageFile, page_files, swagger_files
@@ -321,17 +321,14 @@ def _answered(upload: Upload, found: Prediction | ImageError, alone: bool) -> Pr
 
 
 def _written(predictions: Sequence[Prediction], format_name: str) -> Response:
-    values = [prediction.to_dict() for prediction in predictions]
     if format_name == "json":
+        values = [prediction.to_dict() for prediction in predictions]
         return Response(json.dumps({"predictions": values}, ensure_ascii=False), media_type="application/json")
-    if format_name == "jsonl":
-        lines = "".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values)
-        return Response(lines, media_type="application/jsonl")
     out = io.StringIO()
-    table = CsvWriter(out)
+    writer = JsonlWriter(out) if format_name == "jsonl" else CsvWriter(out)
     for prediction in predictions:
-        table.write(prediction)
-    return Response(out.getvalue(), media_type="text/csv")
+        writer.write(prediction)
+    return Response(out.getvalue(), media_type="application/jsonl" if format_name == "jsonl" else "text/csv")
 
 
 @asynccontextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import json
 import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -185,4 +184,4 @@ class FilmAnswer(StreamingResponse):
             if not prediction.error:
                 self._metrics.images.inc()
                 self._metrics.faces.inc(len(prediction.faces))
-            yield json.dumps(prediction.to_dict(), ensure_ascii=False) + "\n"
+            yield prediction.to_json() + "\n"
