@@ -358,6 +358,14 @@ def csv_delimiter(header: str) -> str:
     return max(",;\t", key=header.count)
 
 
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits."""
+    import hashlib
+
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def json_text(values: Any, indent: int | None = None) -> str:
     """Values as JSON that is valid UTF-8: names in it are made valid text by `readable`.
 

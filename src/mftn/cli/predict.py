@@ -26,7 +26,7 @@ from mftn.cli.video import Videos
 from mftn.engines import Calibration, EngineName, Precision, find_model
 from mftn.errors import ConfigError, MissingExtraError
 from mftn.faces import DetectorName
-from mftn.files import file_identity
+from mftn.files import file_identity, sha256_of
 from mftn.journal import Earlier, earlier_run, journal_path
 from mftn.limits import check_range
 from mftn.output import ImageFolder, Provenance, meta_path
@@ -189,15 +189,11 @@ def _not_done(sources: Iterable[Source], to: Sink, files: "_Files") -> Iterable[
 
 def _provenance(arguments: Arguments, recognizer: "Recognizer") -> Provenance:
     """The provenance of the output."""
-    import hashlib
-
     file = find_model(arguments.model)
     settings = {name: getattr(arguments, name) for name in SETTINGS} | vars(arguments.video)
     settings["engine"] = recognizer.engine.name
     texts = {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()}
-    with file.open("rb") as opened:
-        digest = hashlib.file_digest(opened, "sha256").hexdigest()
-    return Provenance(recognizer.engine.spec.name or file.stem, digest, texts)
+    return Provenance(recognizer.engine.spec.name or file.stem, sha256_of(file), texts)
 
 
 def _work(

@@ -1,6 +1,5 @@
 """A model's logits on a split, stored in Parquet so that a report can be drawn again without the model."""
 
-import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from mftn.data.dataset import FaceDataset
 from mftn.errors import DataError, ModelError, OutputError
 from mftn.evaluate.inference import predict_logits, preprocess_for
-from mftn.files import atomic_write
+from mftn.files import atomic_write, sha256_of
 from mftn.models import Logits, Network
 
 FUSED, FLIPPED = "fused", "fused, flip averaged"
@@ -145,7 +144,7 @@ def read_predictions(name: str, path: Path, key: Mapping[str, str]) -> Predictio
 def cache_key(weights: Path, dataset: FaceDataset, split: str, protocol: str) -> dict[str, str]:
     """Identifies the checkpoint, the manifest, the split, the protocol, and what is averaged over flips."""
     kept = {"split": split, "protocol": protocol, "average": "probabilities"}  # earlier reports averaged logits
-    return {"weights": _sha256(weights), "manifest": _sha256(dataset.folder / "manifest.parquet"), **kept}
+    return {"weights": sha256_of(weights), "manifest": sha256_of(dataset.folder / "manifest.parquet"), **kept}
 
 
 def _outputs(plain: Logits, flipped: Logits, temperature: float) -> dict[str, NDArray[np.float32]]:
@@ -155,11 +154,6 @@ def _outputs(plain: Logits, flipped: Logits, temperature: float) -> dict[str, ND
     if plain.mstn is not None:
         outputs |= {"backbone head": plain.backbone, "MsTN head": plain.mstn}
     return {name: logits.numpy() for name, logits in outputs.items()}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _write(path: Path, key: Mapping[str, str], dataset: FaceDataset, made: Predictions) -> None:

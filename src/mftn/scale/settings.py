@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from mftn.engines import Calibration, EngineName, Precision, find_model, installed_engines, load_engine
 from mftn.errors import ConfigError
 from mftn.faces import DetectorName
+from mftn.files import sha256_of
 from mftn.limits import check_range
 from mftn.output import Provenance
 from mftn.recognize import Recognizer, load
@@ -99,6 +99,4 @@ class Settings:
         settings: dict[str, Any] = asdict(self)
         del settings["model"], settings["threads"]
         file = find_model(self.model)
-        with file.open("rb") as opened:
-            digest = hashlib.file_digest(opened, "sha256").hexdigest()
-        return Provenance(load_engine(self.model, threads=1).spec.name or file.stem, digest, settings)
+        return Provenance(load_engine(self.model, threads=1).spec.name or file.stem, sha256_of(file), settings)

@@ -5,14 +5,13 @@ contains no URL, author or date, which are not known here, so it is the same in 
 a data set.
 """
 
-import hashlib
 import re
 from pathlib import Path
 from typing import Any
 
 from mftn.data.manifest import MANIFEST, read_description
 from mftn.data.votes import VOTE_COLUMNS
-from mftn.files import json_text, write_text
+from mftn.files import json_text, sha256_of, write_text
 from mftn.labels import LABEL_SETS
 
 CROISSANT = "croissant.json"
@@ -147,8 +146,6 @@ def _responsible(about: dict[str, Any]) -> dict[str, str]:
 
 
 def _file(out: Path, name: str, encoding: str, text: str) -> dict[str, Any]:
-    with (out / name).open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {
         "@type": "cr:FileObject",
         "@id": name,
@@ -156,7 +153,7 @@ def _file(out: Path, name: str, encoding: str, text: str) -> dict[str, Any]:
         "description": text,
         "contentUrl": name,
         "encodingFormat": encoding,
-        "sha256": digest,
+        "sha256": sha256_of(out / name),
     }
 
 
