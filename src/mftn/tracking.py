@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,10 +24,7 @@ MAX_HELD_BYTES = 256_000_000
 """Maximum bytes of images that wait for the end of their smoothing window."""
 
 LONGEST_SMOOTHING_S = 60.0
-"""Seconds."""
-
 LOWEST_FPS, HIGHEST_FPS = 0.001, 1000.0
-"""Frames per second."""
 
 
 class TrackedFrames:
@@ -83,23 +80,35 @@ def track_faces(
     smooth: float = 0.3,
 ) -> Iterator[Prediction]:
     """Implementation of `Recognizer.track`."""
-    check_range("start", start, 0)
-    if end is not None:
-        check_range("end", end, start)
-    check_range("every", every, 1, whole=True)
-    if fps is not None:
-        check_fps("fps", fps, every)
-    check_range("detect_every", detect_every, 1, whole=True)
-    check_range("smooth", smooth, 0, LONGEST_SMOOTHING_S)
+    check_video_options(start, end, every, fps, detect_every, smooth)
     clip = Clip(str(source) if isinstance(source, int) else os.fspath(source), start, end, every, fps=fps)
     return _predictions(clip, TrackedFrames(clip, recognizer, detect_every, smooth, keep_images=False))
 
 
-def check_fps(name: str, fps: float, every: int) -> None:
-    """Reject a sampling rate that is out of range, or combined with `every`."""
-    check_range(name, fps, LOWEST_FPS, HIGHEST_FPS)
-    if every != 1:
-        raise ConfigError(f"{name} and {name.replace('fps', 'every')} exclude each other; omit one")
+def check_video_options(
+    start: float,
+    end: float | None,
+    every: int,
+    fps: float | None,
+    detect_every: int,
+    smooth: float,
+    as_typed: Callable[[str], str] = str,
+) -> None:
+    """Reject options of `Recognizer.track`; `as_typed` turns a name into the option as the user typed it.
+
+    Raises:
+        ConfigError: A number is out of range, or `fps` is combined with `every`.
+    """
+    check_range(as_typed("start"), start, 0)
+    if end is not None:
+        check_range(as_typed("end"), end, start)
+    check_range(as_typed("every"), every, 1, whole=True)
+    if fps is not None:
+        check_range(as_typed("fps"), fps, LOWEST_FPS, HIGHEST_FPS)
+        if every != 1:
+            raise ConfigError(f"{as_typed('fps')} and {as_typed('every')} exclude each other; omit one")
+    check_range(as_typed("detect_every"), detect_every, 1, whole=True)
+    check_range(as_typed("smooth"), smooth, 0, LONGEST_SMOOTHING_S)
 
 
 def _predictions(clip: Clip, frames: TrackedFrames) -> Iterator[Prediction]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from mftn.cli import exit_status
 from mftn.cli.messages import LOG, command_line, counted
+from mftn.cli.options import refuse
 from mftn.cli.progress import progress_bars
 from mftn.errors import ConfigError, MFTNError
 from mftn.scale import Settings, write
@@ -89,9 +90,7 @@ def _check(arguments: Arguments) -> None:
     if arguments.format not in ("auto", "parquet") or arguments.output.is_file():
         raise ConfigError(f"--cluster writes a folder of Parquet files; {arguments.output} is not one; omit --format")
     for options in (arguments, arguments.video):
-        for field in fields(options):
-            if field.name in UNUSED and getattr(options, field.name) != field.default:
-                raise ConfigError(f"--{field.name.replace('_', '-')} has no effect with --cluster; omit it")
+        refuse(options, UNUSED, "has no effect with --cluster")
 
 
 @contextmanager

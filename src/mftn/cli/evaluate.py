@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from mftn.cli.options import FILE, FOLDER, NO_DEFAULT, Options, OutFolder, Unset
+from mftn.cli.options import FILE, FOLDER, NO_DEFAULT, Options, OutFolder, Unset, flag, refuse
 from mftn.cli.outputs import check_outputs
 from mftn.cli.progress import progress_bars
 from mftn.data.records import Split
@@ -125,8 +125,7 @@ def _run_predictions(arguments: Arguments, predictions: Path, groups: "GroupRequ
         raise ConfigError("--predictions: also give --groups, a CSV file with image, label, person and groups")
     if arguments.model or arguments.data:
         raise ConfigError("--predictions replaces --model and --data; give one or the other")
-    if option := next((name for name in OF_MODELS if _given(arguments, name)), None):
-        raise ConfigError(f"--{option.replace('_', '-')} has no effect with --predictions")
+    refuse(arguments, OF_MODELS, "has no effect with --predictions")
     from mftn.evaluate.groups.report import OUTPUTS, GroupReport, check_folder
     from mftn.evaluate.groups.sheet import predicted_expressions
 
@@ -143,8 +142,7 @@ def _run_predictions(arguments: Arguments, predictions: Path, groups: "GroupRequ
 def _groups(arguments: Arguments) -> "GroupRequest | None":
     """The groups to compare; None without --groups."""
     if arguments.groups is None:
-        if option := next((name for name in ("by", "adjust", "label", "fewest") if _given(arguments, name)), None):
-            raise ConfigError(f"--{option} has no effect without --groups")
+        refuse(arguments, ("by", "adjust", "label", "fewest"), "has no effect without --groups")
         return None
     for package in ("pandas", "statsmodels"):
         if not find_spec(package):
@@ -155,11 +153,6 @@ def _groups(arguments: Arguments) -> "GroupRequest | None":
     return GroupRequest(arguments.groups, arguments.by, arguments.adjust, arguments.label, options)
 
 
-def _given(arguments: Arguments, name: str) -> bool:
-    """Whether an option differs from its default."""
-    return bool(getattr(arguments, name) != getattr(Arguments, name))
-
-
 def _check(arguments: Arguments) -> list[Path]:
     """Check the options before anything is loaded, and return the models' files."""
     from mftn.engines import find_model
@@ -167,7 +160,7 @@ def _check(arguments: Arguments) -> list[Path]:
     from mftn.result_folder import ResultFolder
 
     for option in ("robustness_images", "deletion_images", "embedding_images"):
-        check_range(f"--{option.replace('_', '-')}", getattr(arguments, option), 0)
+        check_range(flag(option), getattr(arguments, option), 0)
     if 0 < arguments.embedding_images < 10:  # nothing is drawn for fewer
         raise ConfigError(f"--embedding-images is {arguments.embedding_images}; give 10 or more, or 0 for none")
     if not arguments.model:

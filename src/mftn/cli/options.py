@@ -1,12 +1,14 @@
 """Declaration of options, the options that all subcommands share, and parsing."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
+
+from mftn.errors import ConfigError
 
 T = TypeVar("T")
 
@@ -51,6 +53,18 @@ def _path(text: str) -> Path:
     if not text:
         raise ValueError("a path may not be empty")
     return Path(text)
+
+
+def flag(name: str) -> str:
+    """An option as it is typed: --save-images for save_images."""
+    return f"--{name.replace('_', '-')}"
+
+
+def refuse(options: Any, names: Collection[str], reason: str) -> None:
+    """Raise a ConfigError, "--option REASON", if one of these fields of a dataclass differs from its default."""
+    for field in fields(options):
+        if field.name in names and getattr(options, field.name) != field.default:
+            raise ConfigError(f"{flag(field.name)} {reason}; omit it")
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,19 @@ import tyro
 from mftn.cli import exit_status
 from mftn.cli.images import Images
 from mftn.cli.messages import LOG, counted
-from mftn.cli.options import FOLDER, SOURCES, Group, Options, OutFile, Switch, Unset, VideoOptions, parse_options
+from mftn.cli.options import (
+    FOLDER,
+    SOURCES,
+    Group,
+    Options,
+    OutFile,
+    Switch,
+    Unset,
+    VideoOptions,
+    flag,
+    parse_options,
+    refuse,
+)
 from mftn.cli.outputs import FilePerVideo, check_folders, check_outputs
 from mftn.cli.progress import Bars, bars_on_terminal
 from mftn.cli.sink import Rows, Sink, is_file_to_be, sink
@@ -318,31 +330,19 @@ def _check(arguments: Arguments, given: Sequence[Source]) -> None:
     if lists > 1:
         raise ConfigError("- is given twice; standard input can be read only once")
     if all(source.kind is Kind.IMAGE for source in given):
-        _refuse(arguments.video, [field.name for field in fields(VideoOptions)], "videos")
+        refuse(arguments.video, [field.name for field in fields(VideoOptions)], "applies to videos only")
     else:
         _check_videos(arguments.video, given)
     if all(source.kind in VIDEOS for source in given):
-        _refuse(arguments, FOR_IMAGES, "images")
-
-
-def _refuse(options: Arguments | VideoOptions, names: Sequence[str], what: str) -> None:
-    """Refuse options that apply to none of the sources."""
-    for field in fields(options):
-        if field.name in names and getattr(options, field.name) != field.default:
-            raise ConfigError(f"--{field.name.replace('_', '-')} applies to {what} only; omit it")
+        refuse(arguments, FOR_IMAGES, "applies to images only")
 
 
 def _check_videos(options: VideoOptions, given: Sequence[Source]) -> None:
-    from mftn.tracking import LONGEST_SMOOTHING_S, check_fps
+    from mftn.tracking import check_video_options
 
-    check_range("--every", options.every, 1)
-    if options.fps is not None:
-        check_fps("--fps", options.fps, options.every)
-    check_range("--detect-every", options.detect_every, 1)
-    check_range("--smooth", options.smooth, 0, LONGEST_SMOOTHING_S)
-    check_range("--start", options.start, 0)
-    if options.end is not None:
-        check_range("--end", options.end, options.start)
+    check_video_options(
+        options.start, options.end, options.every, options.fps, options.detect_every, options.smooth, flag
+    )
     if options.save_timeline and not find_spec("matplotlib"):
         raise MissingExtraError("--save-timeline", "video")
     if any(source.kind in VIDEOS for source in given) and not find_spec("av"):

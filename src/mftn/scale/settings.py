@@ -13,7 +13,7 @@ from mftn.files import sha256_of
 from mftn.limits import check_range
 from mftn.output import Provenance
 from mftn.recognize import Recognizer, load
-from mftn.tracking import LONGEST_SMOOTHING_S, check_fps
+from mftn.tracking import check_video_options
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +67,7 @@ class Settings:
         check_range("threads", self.threads, 1, 64, whole=True)
         if self.min_score is not None:
             check_range("min_score", self.min_score, 0, 1)
-        check_range("start", self.start, 0)
-        if self.end is not None:
-            check_range("end", self.end, self.start)
-        check_range("every", self.every, 1, whole=True)
-        if self.fps is not None:
-            check_fps("fps", self.fps, self.every)
-        check_range("detect_every", self.detect_every, 1, whole=True)
-        check_range("smooth", self.smooth, 0, LONGEST_SMOOTHING_S)
+        check_video_options(self.start, self.end, self.every, self.fps, self.detect_every, self.smooth)
         find_model(self.model)
         if self.engine != "auto" and self.engine not in installed_engines():
             raise ConfigError(f"{self.engine}: this engine is not installed; install it, or choose auto")
