@@ -263,7 +263,8 @@ def walk(
         unread: Counts what is not read, by kind.
         videos: Also yield videos; otherwise they are only counted.
     """
-    counts, found, suffixes, own = Counter[str](), False, readable_suffixes(), list[Path]()
+    counts, found, own_copies = Counter[str](), False, list[Path]()
+    suffixes = readable_suffixes() | (VIDEO_SUFFIXES if videos else frozenset())
     waiting = [Path(folder)]
     while waiting:
         directory = waiting.pop()
@@ -279,33 +280,21 @@ def walk(
         stills = {_stem(entry.name) for entry in entries if _suffix(entry.name) in STILL_SUFFIXES}
         for entry in entries:
             path = directory / entry.name
-            if _is_folder(entry):
-                if entry.is_symlink():
-                    counts["linked folder"] += 1
-                elif not skip or path.resolve() not in skip:
+            if _is_folder(entry) and not entry.is_symlink():
+                if not skip or path.resolve() not in skip:
                     subfolders.append(path)
-            elif (videos or _suffix(entry.name) not in VIDEO_SUFFIXES) and is_own_copy(path):
-                own.append(path)
-            elif _suffix(entry.name) in RAW_SUFFIXES and _stem(entry.name) in stills:
-                counts[_BESIDE] += 1
+            elif _suffix(entry.name) in suffixes and is_own_copy(path):
+                own_copies.append(path)
+            elif kind := _unread_kind(entry, stills, suffixes):
+                counts[kind] += 1
             elif _suffix(entry.name) in suffixes:
                 found = True
                 yield classify(path)
-            elif _suffix(entry.name) in VIDEO_SUFFIXES:
-                if _stem(entry.name) in stills and _may_be_live_photo(entry):
-                    counts[_CLIP] += 1
-                elif videos:
-                    found = True
-                    yield classify(path)
-                else:
-                    counts["video"] += 1
-            else:
-                counts.update(name for name, (theirs, *_) in OPTIONAL.items() if _suffix(entry.name) in theirs)
         waiting += reversed(subfolders)
     if unread is not None:
         unread.update(counts)
-    if not found and own:
-        yield from map(classify, own)
+    if not found and own_copies:
+        yield from map(classify, own_copies)
     elif not found:
         but = f", but {describe(counts)}" if counts else ""
         what = "image or video" if videos else "image"
@@ -337,6 +326,21 @@ def describe(unread: Counter[str]) -> str:
 
 def _plural(name: str) -> str:
     return _IRREGULAR.get(name, f"{name}s")
+
+
+def _unread_kind(entry: os.DirEntry[str], stills: Collection[str], suffixes: Collection[str]) -> str | None:
+    """The kind of an entry that is counted instead of read; None for images and videos to read, and for other files."""
+    if _is_folder(entry):
+        return "linked folder"
+    suffix, has_still = _suffix(entry.name), _stem(entry.name) in stills
+    if has_still and suffix in RAW_SUFFIXES:
+        return _BESIDE
+    if has_still and _may_be_live_photo(entry):
+        return _CLIP
+    if suffix in suffixes:
+        return None
+    kinds = {"video": VIDEO_SUFFIXES} | {name: theirs for name, (theirs, *_) in OPTIONAL.items()}
+    return next((name for name, theirs in kinds.items() if suffix in theirs), None)
 
 
 def _may_be_live_photo(entry: os.DirEntry[str]) -> bool:
