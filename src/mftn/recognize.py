@@ -432,26 +432,8 @@ def predict(
     state = file.stat()
     version = (file, state.st_mtime_ns, state.st_size, state.st_ino)
     recognizer = _loaded(
-        model, version, detector, min_score, threads, engine, precision, flip, calibration, detect_size
-    )
-    return recognizer.predict(image, bgr=bgr)
-
-
-@lru_cache(maxsize=2)
-def _loaded(
-    model: str | Path | None,
-    _version: tuple[object, ...],
-    detector: DetectorName,
-    min_score: float | None,
-    threads: int,
-    engine: EngineName,
-    precision: Precision,
-    flip: bool,
-    calibration: Calibration,
-    detect_size: int | None,
-) -> Recognizer:
-    return load(
         model,
+        version,
         detector=detector,
         min_score=min_score,
         threads=threads,
@@ -461,6 +443,12 @@ def _loaded(
         calibration=calibration,
         detect_size=detect_size,
     )
+    return recognizer.predict(image, bgr=bgr)
+
+
+@lru_cache(maxsize=2)
+def _loaded(model: str | Path | None, _version: tuple[object, ...], **options: Any) -> Recognizer:
+    return load(model, **options)
 
 
 def _renamed(flip: bool, mirror: bool | None) -> bool:
