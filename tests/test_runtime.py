@@ -19,7 +19,7 @@ import pytest
 import mftn
 from mftn.image_cache import CachedImage
 from mftn.recognize import Recognizer
-from mftn.runtime import PerProcess, Room
+from mftn.runtime import MemoryBudget, PerProcess
 from mftn.types import Image, Prediction
 
 KINDS = [("onnxruntime", "yunet"), ("openvino", "yunet"), ("onnxruntime", "mtcnn"), ("openvino", "none")]
@@ -171,48 +171,48 @@ def test_many_threads_share_one_value() -> None:
     assert made == ["x"]
 
 
-def starts(room: Room, number: int, size: int) -> threading.Thread:
-    thread = threading.Thread(target=room.take, args=(number, size), daemon=True)
+def starts(budget: MemoryBudget, number: int, size: int) -> threading.Thread:
+    thread = threading.Thread(target=budget.take, args=(number, size), daemon=True)
     thread.start()
     thread.join(0.05)
     return thread
 
 
-def test_work_waits_for_room_except_what_is_due() -> None:
-    room = Room(100)
-    assert not starts(room, 0, 1000).is_alive(), "what is due gets more than there is"
-    second, third = starts(room, 1, 60), starts(room, 2, 60)
+def test_work_waits_for_memory_except_what_is_due() -> None:
+    budget = MemoryBudget(100)
+    assert not starts(budget, 0, 1000).is_alive(), "what is due gets more than there is"
+    second, third = starts(budget, 1, 60), starts(budget, 2, 60)
     assert second.is_alive() and third.is_alive()
-    room.keep(0, 40)
+    budget.keep(0, 40)
     time.sleep(0.05)
     assert second.is_alive() != third.is_alive(), "60 are left: enough for one"
-    room.release()
+    budget.release()
     second.join(1)
     assert not second.is_alive(), "it is due now, or has been let in before"
-    room.release()
+    budget.release()
     third.join(1)
     assert not third.is_alive()
-    assert not starts(room, 3, 40).is_alive(), "of 100 number 2 holds 60"
-    assert starts(room, 4, 1).is_alive()
-    room.release()
-    room.release()
-    assert not starts(room, 5, 99).is_alive(), "number 4 holds 1"
+    assert not starts(budget, 3, 40).is_alive(), "of 100 number 2 holds 60"
+    assert starts(budget, 4, 1).is_alive()
+    budget.release()
+    budget.release()
+    assert not starts(budget, 5, 99).is_alive(), "number 4 holds 1"
 
 
-def test_work_of_no_size_is_let_in_and_a_closed_room_lets_go() -> None:
-    room = Room(10)
-    room.take(0, 10)
-    room.take(1, 0)
+def test_work_of_no_size_is_let_in_and_a_closed_budget_lets_go() -> None:
+    budget = MemoryBudget(10)
+    budget.take(0, 10)
+    budget.take(1, 0)
     failed = []
 
     def waits() -> None:
         try:
-            room.take(2, 1)
+            budget.take(2, 1)
         except RuntimeError as error:
             failed.append(error)
 
     thread = threading.Thread(target=waits)
     thread.start()
-    room.close()
+    budget.close()
     thread.join(5)
     assert not thread.is_alive() and len(failed) == 1

@@ -37,7 +37,7 @@ from mftn.image_cache import CachedImage, value_bytes
 from mftn.images import as_value, called, name_of, read_image
 from mftn.limits import check_choice, check_range
 from mftn.read_ahead import ReadAhead
-from mftn.runtime import Room
+from mftn.runtime import MemoryBudget
 from mftn.sources import Source, find_sources
 from mftn.types import Detection, Face, Image, Prediction
 
@@ -145,13 +145,13 @@ class Recognizer:
                 yielded. An exception of the iterable follows the predictions of the sources before it.
             bgr: The channels of arrays are blue, green, red.
         """
-        pool, room = ThreadPoolExecutor(self.workers), Room(self.workers * THREAD_BYTES)
-        items = ReadAhead(_numbered(_each(sources), room), READ_AHEAD_IMAGES)
+        pool, budget = ThreadPoolExecutor(self.workers), MemoryBudget(self.workers * THREAD_BYTES)
+        items = ReadAhead(_numbered(_each(sources), budget), READ_AHEAD_IMAGES)
         waiting: deque[Future[Located]] = deque()
         try:
             while True:
                 for number, item in items.take(READ_AHEAD_IMAGES + self.workers - len(waiting), wait=not waiting):
-                    waiting.append(pool.submit(self._find, item, number, room, bgr))
+                    waiting.append(pool.submit(self._find, item, number, budget, bgr))
                 if not waiting:
                     return
                 ready = _ready(waiting)
@@ -159,11 +159,11 @@ class Recognizer:
                 del ready
                 while done:
                     prediction = _keep(*done.popleft())
-                    room.release()
+                    budget.release()
                     yield prediction
         finally:
             items.close()
-            room.close()
+            budget.close()
             pool.shutdown(cancel_futures=True)
 
     def track(
@@ -249,7 +249,7 @@ class Recognizer:
             )
             yield replace(image.prediction, faces=faces, model=model)
 
-    def _find(self, source: Source | ImageSource, number: int, room: Room, bgr: bool) -> Located:
+    def _find(self, source: Source | ImageSource, number: int, budget: MemoryBudget, bgr: bool) -> Located:
         """The first half for one source of `stream`; a failure is stored in the prediction's `error`."""
         path, value = source.name if isinstance(source, Source) else name_of(source), None
         try:
@@ -262,11 +262,11 @@ class Recognizer:
                 given = value = as_value(source, bgr)
                 name = called(source)
             size = value_bytes(given)
-            image = read_image(given, lambda pixels: room.take(number, size + pixels * BYTES_PER_PIXEL), name)
+            image = read_image(given, lambda pixels: budget.take(number, size + pixels * BYTES_PER_PIXEL), name)
             found = replace(self.locate(image, path), value=value)
         except ImageError as error:
             found = self._without_faces(Prediction(path, 0, 0, (), str(error)))
-        room.keep(number, found.nbytes)
+        budget.keep(number, found.nbytes)
         return found
 
     def _without_faces(self, prediction: Prediction) -> Located:
@@ -300,11 +300,11 @@ def _readable(source: Source) -> str | bytes:
     return source.path if source.content is None else source.content
 
 
-def _numbered(items: Iterable[T], room: Room) -> Iterator[tuple[int, T]]:
+def _numbered(items: Iterable[T], budget: MemoryBudget) -> Iterator[tuple[int, T]]:
     """Number the items; images given as values wait until there is memory for them."""
     for number, item in enumerate(items):
         if size := value_bytes(item):
-            room.take(number, size)
+            budget.take(number, size)
         yield number, item
 
 

@@ -108,7 +108,7 @@ class Pool:
         return self._pool().map(function, items)
 
 
-class Room:
+class MemoryBudget:
     """A memory budget for tasks that are numbered from 0 and released in that order.
 
     The task that is due next always gets what it needs, which avoids deadlocks; all others wait until they fit.
@@ -129,7 +129,7 @@ class Room:
                 lambda: size <= self._free + self._held.get(number, 0) or number == self._due or self._closed
             )
             if self._closed:
-                raise RuntimeError("the room was closed")
+                raise RuntimeError("the memory budget was closed")
             self._hold(number, size)
 
     def keep(self, number: int, size: int) -> None:
