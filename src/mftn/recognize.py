@@ -256,7 +256,7 @@ class Recognizer:
             if isinstance(source, Source):
                 if source.error:
                     raise ImageError(source.error)
-                given: ImageSource = _readable(source)
+                given: ImageSource = source.path if source.content is None else source.content
                 name = path
             else:
                 given = value = as_value(source, bgr)
@@ -265,12 +265,10 @@ class Recognizer:
             image = read_image(given, lambda pixels: budget.take(number, size + pixels * BYTES_PER_PIXEL), name)
             found = replace(self.locate(image, path), value=value)
         except ImageError as error:
-            found = self._without_faces(Prediction(path, 0, 0, (), str(error)))
+            no_crops = np.empty((0, *self.engine.spec.size, 3), np.uint8)
+            found = Located(Prediction(path, 0, 0, (), str(error)), [], no_crops)
         budget.keep(number, found.nbytes)
         return found
-
-    def _without_faces(self, prediction: Prediction) -> Located:
-        return Located(prediction, [], np.empty((0, *self.engine.spec.size, 3), np.uint8))
 
     def _batches(self, found: Sequence[Located]) -> Iterator[NDArray[np.uint8]]:
         """The crops of several images in order; those that were not kept are made in batches."""
@@ -293,11 +291,6 @@ def _each(sources: Any) -> Iterator[ImageSource | Source]:
             yield from find_sources([given])
         else:
             yield given
-
-
-def _readable(source: Source) -> str | bytes:
-    """What to read of a source: its content if it is loaded already, otherwise its path."""
-    return source.path if source.content is None else source.content
 
 
 def _numbered(items: Iterable[T], budget: MemoryBudget) -> Iterator[tuple[int, T]]:
