@@ -57,7 +57,7 @@ def atomic_write(path: str | Path, *, keep: bool = False, real_suffix: bool = Fa
     path = Path(path)
     target = Path(os.path.realpath(path)) if os.path.islink(path) else path  # noqa: PTH114 (never raises)
     partial = _partial(target, "" if keep else f".{os.getpid()}", real_suffix)
-    with disk_errors(partial if keep else path, (path, target, partial), keep):
+    with disk_errors(partial if keep else path, path, target, partial, kept=keep):
         if _is_pipe_or_device(path):
             yield path
             return
@@ -162,13 +162,16 @@ def _commit(partial: Path, target: Path) -> None:
 
 
 @contextmanager
-def disk_errors(path: Path, names: Iterable[Path], kept: bool) -> Iterator[None]:
+def disk_errors(path: Path, *others: Path, kept: bool = False) -> Iterator[None]:
     """Turn a failure to write a file into an error that names the file and says what to do.
 
     Args:
         path: The file that the message names.
-        names: All paths of the file; errors about other files are passed on unchanged.
-        kept: Whether the partial file is kept.
+        others: Other paths of the file; errors about any other file are passed on unchanged.
+        kept: Whether `path` is kept if the block fails.
+
+    Raises:
+        OutputError: The block could not write the file.
     """
     try:
         yield
@@ -176,7 +179,7 @@ def disk_errors(path: Path, names: Iterable[Path], kept: bool) -> Iterator[None]
         raise
     except Exception as error:
         cause = _disk_error(error)
-        if cause is None or not _concerns(cause, names):
+        if cause is None or not _concerns(cause, (path, *others)):
             raise
         note = " (what was computed so far is in it)" if kept and _holds_something(path) else ""
         reason = cause.strerror or str(cause)

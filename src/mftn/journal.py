@@ -88,7 +88,7 @@ class Journal:
         self._states: dict[str, State | None] = {}
         self._unfinished: Counter[str] = Counter()  # a source may be given twice
         self._resumed, self._check, self._synced = resume, 0, time.monotonic()
-        with disk_errors(self.path, (self.path,), kept=True):
+        with disk_errors(self.path, kept=True):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file: BinaryIO = self.path.open("a+b")
             try:
@@ -178,21 +178,21 @@ class Journal:
         segment = Segment(self._start, self._file.tell(), None if failed else state, paths)
         record = {"done": source, "state": segment.state, "saved": segment.saved, "crc32": self._check}
         self._add(json.dumps(record).encode() + b"\n")
-        with disk_errors(self.path, (self.path,), kept=True):
+        with disk_errors(self.path, kept=True):
             self._file.flush()
         if self._resumed:
             self._segments[source] = segment
         self._start, self._check = self._file.tell(), 0
 
     def _add(self, line: bytes) -> None:
-        with disk_errors(self.path, (self.path,), kept=True):
+        with disk_errors(self.path, kept=True):
             self._file.write(line)
         if time.monotonic() - self._synced > SYNC_S:
             self._sync()
 
     def _sync(self) -> None:
         """Flush to disk, so that what is written survives a power failure."""
-        with disk_errors(self.path, (self.path,), kept=True):
+        with disk_errors(self.path, kept=True):
             self._file.flush()
             os.fsync(self._file.fileno())
         self._synced = time.monotonic()

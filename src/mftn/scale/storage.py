@@ -178,8 +178,10 @@ def read_stored(address: str) -> bytes:
     Raises:
         OSError: It does not exist, may not be read, or remains unreachable.
     """
-    files, path = locate(address)
+    return _read(*locate(address))
 
+
+def _read(files: Any, path: str) -> bytes:
     def read() -> bytes:
         with files.open_input_stream(path) as file:
             content: bytes = file.read()
@@ -219,7 +221,7 @@ class Store:
                 _flush(partial)
             files.move(partial, final)
 
-        with disk_errors(Path(final), (Path(final), Path(partial)), kept=False):
+        with disk_errors(Path(final), Path(partial)):
             try:
                 patiently(write)
             except OSError:
@@ -241,7 +243,7 @@ class Store:
             with files.open_output_stream(path) as file:
                 file.write(content)
 
-        with disk_errors(Path(path), (Path(path),), kept=False):
+        with disk_errors(Path(path)):
             patiently(write)
 
     def _make_folders(self, *paths: str) -> None:
@@ -258,14 +260,8 @@ class Store:
     def get(self, name: str) -> bytes | None:
         """A file's content; None if there is none."""
         files, root = locate(self.address)
-
-        def read() -> bytes:
-            with files.open_input_stream(f"{root}/{name}") as file:
-                content: bytes = file.read()
-                return content
-
         try:
-            return patiently(read)
+            return _read(files, f"{root}/{name}")
         except FileNotFoundError:
             return None
 
