@@ -21,7 +21,7 @@ from typing import BinaryIO
 
 from mftn.errors import ConfigError, OutputError
 from mftn.files import disk_errors, lock, remove_unfinished
-from mftn.output import Provenance, meta_path, open_writer
+from mftn.output import Provenance, meta_path, open_writer, setting_changes
 from mftn.types import Prediction
 
 SYNC_S = 5.0
@@ -116,14 +116,7 @@ class Journal:
         self._start = self._file.seek(0, os.SEEK_END)
 
     def _refuse_other_settings(self, known: dict[str, object]) -> None:
-        now = _flat(json.loads(self.provenance.to_json()))
-        before = _flat(known)
-        changed = [
-            f"{name} was {before.get(name)} and is {now.get(name)}"
-            for name in dict.fromkeys([*before, *now])
-            if before.get(name) != now.get(name)
-        ]
-        if changed:
+        if changed := setting_changes(known, json.loads(self.provenance.to_json())):
             raise ConfigError(
                 f"--resume: {self.path} was started with other settings ({'; '.join(changed)}); use the same ones, or "
                 "--overwrite instead of --resume to start afresh"
@@ -322,8 +315,3 @@ def _state(path: str) -> State | None:
     except (OSError, ValueError):
         return None
     return found.st_size, found.st_mtime_ns
-
-
-def _flat(provenance: dict[str, object]) -> dict[str, object]:
-    settings = provenance.get("settings")
-    return provenance | (settings if isinstance(settings, dict) else {}) | {"settings": None}

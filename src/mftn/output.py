@@ -55,6 +55,13 @@ class Provenance:
         return json_text(asdict(self), indent)
 
 
+def setting_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """The differences between two provenances, as JSON values: "NAME was OLD and is NEW" for each."""
+    old, new = ({**values, **(values.get("settings") or {}), "settings": None} for values in (before, now))
+    changed = (name for name in old | new if old.get(name) != new.get(name))
+    return [f"{name} was {old.get(name)} and is {new.get(name)}" for name in changed]
+
+
 class Writer(Protocol):
     """Writes predictions one by one."""
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from mftn.errors import ConfigError
 from mftn.files import without_secrets
+from mftn.output import setting_changes
 from mftn.scale.listing import find_items
 from mftn.scale.shards import SHARD_IMAGES, Shard, into_shards, shard_of, table_of
 from mftn.scale.storage import Store
@@ -135,9 +136,10 @@ def read_plan(
     values = json.loads(content)
     entries = tuple(Entry(*entry) for entry in values["entries"])
     plan = Plan(**values | {"sources": tuple(values["sources"]), "entries": entries})
-    before = _compared(plan.made_by, plan.sources, plan.folder)
-    now = _compared(made_by, _given(sources), _folder(sources) or plan.folder)
-    changed = [f"{name} was {before.get(name)} and is {now[name]}" for name in now if before.get(name) != now[name]]
+    changed = setting_changes(
+        plan.made_by | {"sources": list(plan.sources), "working folder": plan.folder},
+        made_by | {"sources": list(_given(sources)), "working folder": _folder(sources) or plan.folder},
+    )
     if not changed and "-" in _names(sources):
         listed = _Listed()
         for path in read_list(null):
@@ -149,11 +151,6 @@ def read_plan(
             f"{store.address}: was begun differently ({'; '.join(changed)}); use the same, or choose another folder"
         )
     return plan
-
-
-def _compared(made_by: dict[str, Any], sources: Sequence[str], folder: str) -> dict[str, Any]:
-    """What must be the same in every run, as a flat dictionary."""
-    return made_by | made_by["settings"] | {"settings": None, "sources": list(sources), "working folder": folder}
 
 
 def _folder(sources: Sequence[str | os.PathLike[str] | Source]) -> str | None:
