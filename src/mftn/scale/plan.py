@@ -35,6 +35,11 @@ class Entry(NamedTuple):
     name: str
     size: int
 
+    @property
+    def part(self) -> str:
+        """The name of its file in the output."""
+        return f"{self.name}.parquet"
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:

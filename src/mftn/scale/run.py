@@ -74,17 +74,15 @@ def write(
         check_range("workers", workers, 1)
     sources = [sources] if isinstance(sources, str | os.PathLike) else list(sources)
     settings, store = (settings or Settings()).checked(), Store(os.fspath(output))
-    made_by = settings.provenance()
-    known = json.loads(made_by.to_json())
-    plan = read_plan(store, sources, known, null=null) or write_plan(store, sources, known, shard_images, null=null)
-    there = set(store.names())
-    done = [number for number, entry in enumerate(plan.entries) if f"{entry.name}.parquet" in there]
-    aside = dict.fromkeys(store.names("_mftn/aside"), "by an earlier run")
-    work = Work(
-        settings, model_content(settings), made_by, _absolute(store.address), uuid.uuid4().hex[:12], plan.folder
-    )
-    names = [entry.name for entry in plan.entries]
-    pending = sorted(set(range(len(names))) - set(done) - {k for k, name in enumerate(names) if name in aside})
+    provenance = settings.provenance()
+    made_by = json.loads(provenance.to_json())
+    plan = read_plan(store, sources, made_by, null=null) or write_plan(store, sources, made_by, shard_images, null=null)
+    run = uuid.uuid4().hex[:12]
+    work = Work(settings, model_content(settings), provenance, _absolute(store.address), run, plan.folder)
+    parts, set_aside = set(store.names()), store.names("_mftn/aside")
+    done = [number for number, entry in enumerate(plan.entries) if entry.part in parts]
+    missing = [number for number, entry in enumerate(plan.entries) if entry.part not in parts]
+    pending = [number for number in missing if plan.entries[number].name not in set_aside]
     outcomes = dict[int, Outcome]()
     for outcome in _rounds(plan, work, pending, workers):
         outcomes[outcome.number] = outcome
@@ -92,9 +90,9 @@ def write(
             left = len(pending) - sum(each.state is not State.UNFINISHED for each in outcomes.values())
             on_shard(outcome, left)
     before = _counts_before(store, plan, done)
-    summary = _summary(store.address, plan, outcomes, before, aside, time.monotonic() - started)
+    summary = _summary(store.address, plan, outcomes, before, set_aside, time.monotonic() - started)
     _write_manifest(store, plan, outcomes, before, summary)
-    store.delete(f"_mftn/attempts/{work.run}")
+    store.delete(f"_mftn/attempts/{run}")
     store.delete("_mftn/partial")
     return summary
 
@@ -197,37 +195,38 @@ def _summary(
     plan: Plan,
     outcomes: dict[int, Outcome],
     before: dict[int, dict[str, int]],
-    aside: dict[str, str],
+    set_aside: Sequence[str],
     seconds: float,
 ) -> Summary:
-    values = [outcomes[number] for number in sorted(outcomes)]
-    finished = [outcome for outcome in values if outcome.state is State.DONE]
+    in_order = [outcomes[number] for number in sorted(outcomes)]
+    finished = [outcome for outcome in in_order if outcome.state is State.DONE]
+    notes = {state: {outcome.name: outcome.note for outcome in in_order if outcome.state is state} for state in State}
     nodes = dict[str, Share]()
     for outcome in finished:
         share = nodes.get(outcome.node, Share(0, 0.0))
         nodes[outcome.node] = Share(share.images + outcome.images, share.seconds + outcome.seconds)
     return Summary(
-        address,
-        sum(outcome.images for outcome in finished),
-        sum(outcome.faces for outcome in finished),
-        sum(outcome.failures for outcome in finished),
-        seconds,
-        len(finished),
-        len(before),
-        sum(counts["failures"] for counts in before.values()),
-        nodes,
-        aside | {outcome.name: outcome.note for outcome in values if outcome.state is State.SET_ASIDE},
-        {outcome.name: outcome.note for outcome in values if outcome.state is State.UNFINISHED},
-        tuple(outcome.note for outcome in finished if outcome.note),
-        plan.unread,
+        output=address,
+        images=sum(outcome.images for outcome in finished),
+        faces=sum(outcome.faces for outcome in finished),
+        failures=sum(outcome.failures for outcome in finished),
+        seconds=seconds,
+        shards=len(finished),
+        before=len(before),
+        failures_before=sum(counts["failures"] for counts in before.values()),
+        nodes=nodes,
+        set_aside=dict.fromkeys(set_aside, "by an earlier run") | notes[State.SET_ASIDE],
+        unfinished=notes[State.UNFINISHED],
+        notes=tuple(filter(None, notes[State.DONE].values())),
+        unread=plan.unread,
     )
 
 
 def _counts_before(store: Store, plan: Plan, done: Sequence[int]) -> dict[int, dict[str, int]]:
     """Images, faces and failures of the shards that earlier runs finished."""
     with ThreadPoolExecutor(16) as pool:
-        parts = [f"{plan.entries[number].name}.parquet" for number in done]
-        return dict(zip(done, pool.map(lambda part: read_counts(store, part), parts), strict=True))
+        counts = pool.map(lambda number: read_counts(store, plan.entries[number].part), done)
+        return dict(zip(done, counts, strict=True))
 
 
 def _write_manifest(
@@ -246,6 +245,6 @@ def _write_manifest(
         "complete": summary.complete,
         "set_aside": summary.set_aside,
         "unfinished": summary.unfinished,
-        "parts": [{"file": f"{plan.entries[number].name}.parquet", **counts[number]} for number in sorted(counts)],
+        "parts": [{"file": plan.entries[number].part, **counts[number]} for number in sorted(counts)],
     }
     store.put(MANIFEST, json_text(manifest, indent=1).encode())
