@@ -85,6 +85,14 @@ def shift(face: Detection, x: float, y: float) -> Detection:
     return Detection((left + x, top + y, right + x, bottom + y), face.score, landmarks)
 
 
+def surroundings(image: Image, box: ArrayLike, margin: float) -> tuple[Image, tuple[int, int]]:
+    """A box of an H×W×3 image with a border of `margin` times its longer side, and its corner (x, y) in pixels."""
+    left, top, right, bottom = np.asarray(box)
+    reach = margin * max(right - left, bottom - top)
+    x, y = max(int(left - reach), 0), max(int(top - reach), 0)
+    return image[y : max(int(bottom + reach), y + 1), x : max(int(right + reach), x + 1)], (x, y)
+
+
 def turn_points(points: NDArray[np.floating], turns: int, shape: tuple[int, ...]) -> NDArray[np.floating]:
     """Map points (…, 2) in `np.rot90(image, turns)` back to the image, whose shape is (H, W, …)."""
     x, y = points[..., 0], points[..., 1]
@@ -117,10 +125,7 @@ def detect_near(
     Returns:
         The face in the image's coordinates; None if there is none.
     """
-    left, top, right, bottom = box
-    reach = margin * max(right - left, bottom - top)
-    x, y = max(int(left - reach), 0), max(int(top - reach), 0)
-    region = image[y : max(int(bottom + reach), y + 1), x : max(int(right + reach), x + 1)]
+    region, (x, y) = surroundings(image, box, margin)
     if not region.size:
         return None
     faces = detector.detect(np.ascontiguousarray(np.rot90(region, turns)))

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from mftn.faces.align import ARCFACE, similarity_transform
-from mftn.faces.boxes import non_maximum_suppression, overlap, turn_points, without_nested
+from mftn.faces.boxes import non_maximum_suppression, overlap, surroundings, turn_points, without_nested
 from mftn.faces.levels import Level, Rows, shrink, tiles
 from mftn.runtime import Pool
 from mftn.types import Detection, Image
@@ -176,13 +176,10 @@ class SearchingDetector(ABC):
 
     def _detect_around(self, image: Image, row: Rows) -> tuple[int, Rows] | None:
         """The rotation in which a face scores higher than upright, and the face found in it; None if there is none."""
-        left, top, right, bottom = row[:4]
-        reach = TURNED_MARGIN * max(right - left, bottom - top)
-        x, y = max(int(left - reach), 0), max(int(top - reach), 0)
-        region = image[y : max(int(bottom + reach), y + 1), x : max(int(right + reach), x + 1)]
+        region, corner = surroundings(image, row[:4], TURNED_MARGIN)
         if not region.size:
             return None
-        levels = list(self._levels(region, [TURNED_SIDE], (x, y)))
+        levels = list(self._levels(region, [TURNED_SIDE], corner))
         best = None
         for turn in (1, 2, 3):
             for other in self._search(levels, turn):
