@@ -15,7 +15,7 @@ from PIL import Image as PillowImage
 from PIL import ImageCms
 
 import mftn
-from mftn.cli.sink import sink
+from mftn.cli.sink import open_sink
 from mftn.cli.tables import ImageTable, PersonsTable, PredictionTables
 from mftn.errors import ImageError, OutputError
 from mftn.files import file_identity
@@ -156,7 +156,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 def test_a_table_whose_file_cannot_be_written_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").touch()
     rows = PredictionTables(ImageTable(3), PersonsTable(named=False))
-    with pytest.raises(OutputError), sink(tmp_path / "file" / "t.txt", "table", rows, PROVENANCE) as to:
+    with pytest.raises(OutputError), open_sink(tmp_path / "file" / "t.txt", "table", rows, PROVENANCE) as to:
         to.write(PREDICTIONS[0])
     assert "anger" in capsys.readouterr().out
 

@@ -22,6 +22,7 @@ from typing import BinaryIO
 from mftn.errors import ConfigError, OutputError
 from mftn.files import disk_errors, lock, remove_unfinished
 from mftn.output import Provenance, meta_path, open_writer, setting_changes
+from mftn.tags import is_own_copy
 from mftn.types import Prediction
 
 SYNC_S = 5.0
@@ -62,6 +63,10 @@ class Earlier:
 
     done: int
     saved: frozenset[str]
+
+    def owns(self, path: Path) -> bool:
+        """Whether a run that resumes this one may replace a file: this one wrote it, or it is a saved copy."""
+        return os.path.abspath(path) in self.saved or is_own_copy(path)  # noqa: PTH100 (as in the journal)
 
 
 def journal_path(output: Path) -> Path:

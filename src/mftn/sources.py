@@ -86,6 +86,9 @@ class Kind(StrEnum):
     UNREADABLE = "unreadable"
 
 
+VIDEO_KINDS = (Kind.VIDEO, Kind.CAMERA, Kind.STREAM)
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """A path and its kind.
@@ -105,7 +108,7 @@ class Source:
     @property
     def moves(self) -> bool:
         """Whether it is read frame by frame: a video, a camera or a live stream."""
-        return self.kind in (Kind.VIDEO, Kind.CAMERA, Kind.STREAM) and not self.error
+        return self.kind in VIDEO_KINDS and not self.error
 
     @property
     def live(self) -> bool:

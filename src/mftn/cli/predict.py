@@ -1,9 +1,8 @@
 """Recognise expressions in photographs and videos; writes a table, JSONL, CSV or Parquet, and annotated copies."""
 
-import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from importlib.util import find_spec
@@ -31,19 +30,17 @@ from mftn.cli.options import (
     parse_options,
     refuse,
 )
-from mftn.cli.outputs import FilePerVideo, check_folders, check_outputs
+from mftn.cli.predict_outputs import OutputFiles, check_sources, find_earlier, output_kind
 from mftn.cli.progress import Bars, bars_on_terminal
-from mftn.cli.sink import Rows, Sink, is_file_to_be, sink
+from mftn.cli.sink import Rows, Sink, open_sink
 from mftn.cli.video import Videos
 from mftn.engines import Calibration, EngineName, Precision, find_model
 from mftn.errors import ConfigError, MissingExtraError
 from mftn.faces import DetectorName
-from mftn.files import file_identity, sha256_of
-from mftn.journal import Earlier, earlier_run, journal_path
+from mftn.files import sha256_of
 from mftn.limits import check_range
-from mftn.output import ImageFolder, Provenance, meta_path
-from mftn.sources import Kind, Source, advice, classify, describe, find_sources
-from mftn.tags import is_own_copy
+from mftn.output import Provenance
+from mftn.sources import VIDEO_KINDS, Kind, Source, advice, classify, describe
 
 if TYPE_CHECKING:
     from mftn.recognize import Recognizer
@@ -123,8 +120,6 @@ SETTINGS = (
 """Options for images that affect the output, as all options for videos do."""
 
 FOR_IMAGES = ("save_images", "save_crops")
-VIDEOS = (Kind.VIDEO, Kind.CAMERA, Kind.STREAM)
-TIMELINES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".webp")
 RENAMED = {"--mirror": "--flip", "--no-mirror": "--no-flip"}
 """Deprecated option names, and their replacements."""
 
@@ -144,34 +139,34 @@ def run(arguments: Arguments) -> int:
         from mftn.cli.cluster import run_on_cluster
 
         return run_on_cluster(arguments)
-    kind = _kind(arguments)
+    kind = output_kind(arguments)
     given = [classify(source) for source in arguments.sources]
     _check(arguments, given)
-    earlier = _check_resume(arguments, kind, given)
+    earlier = find_earlier(arguments, kind, given)
     unread: Counter[str] = Counter()
-    sources, files, replaced = _checked_sources(arguments, kind, given, earlier, unread)
+    sources, files, replaced = check_sources(arguments, kind, given, earlier, unread)
     recognizer = _load(arguments)
     LOG.debug(repr(recognizer))
     rows = _tables(arguments.top, named=len(given) > 1 or not given[0].moves) if kind == "table" else None
     order = [source.name for source in sources] if arguments.resume and isinstance(sources, list) else None
     with ExitStack() as stack:
-        to = stack.enter_context(sink(arguments.output, kind, rows, _provenance(arguments, recognizer), order))
+        sink = stack.enter_context(open_sink(arguments.output, kind, rows, _provenance(arguments, recognizer), order))
         if replaced:
-            to.announce(replaced)  # a run that resumes this one may replace them too
+            sink.announce(replaced)  # a run that resumes this one may replace them too
         bars = stack.enter_context(bars_on_terminal())
-        images = Images(recognizer, to, files.annotated, files.crops, arguments.top)
-        videos = Videos(arguments.video, arguments.top, recognizer, to, files.copies, files.timelines, bars)
-        todo = _not_done(sources, to, files)
+        images = Images(recognizer, sink, files.annotated, files.crops, arguments.top)
+        videos = Videos(arguments.video, arguments.top, recognizer, sink, files.copies, files.timelines, bars)
+        todo = _not_done(sources, sink, files)
         total = len(todo) if isinstance(todo, list) else None
         if isinstance(sources, list) and total is not None and total < len(sources):
             LOG.info(f"{len(sources) - total} of {len(sources)} done before")
         started = monotonic()
         try:
-            to.complete = _work(todo, total, images, videos, bars, arguments.strict)
+            sink.complete = _work(todo, total, images, videos, bars, arguments.strict)
         except KeyboardInterrupt as stop:
-            to.complete = any(source.live for source in given)
+            sink.complete = any(source.live for source in given)
             where = f" and kept in {arguments.output}" if arguments.output else ""
-            how = "; continue with --resume" if to.journal and not to.complete else ""
+            how = "; continue with --resume" if sink.journal and not sink.complete else ""
             LOG.info(f"interrupted with {_done(images, videos, total)} done{where}{how}")
             return exit_status(stop)
     if unread:
@@ -190,9 +185,9 @@ def _tables(top: int, named: bool) -> Rows:
     return PredictionTables(ImageTable(top), PersonsTable(named))
 
 
-def _not_done(sources: Iterable[Source], to: Sink, files: "_Files") -> Iterable[Source]:
+def _not_done(sources: Iterable[Source], sink: Sink, files: OutputFiles) -> Iterable[Source]:
     """The sources that are still to be done, as a list if `sources` is one."""
-    journal = to.journal
+    journal = sink.journal
     if journal is None:
         return sources
     todo = (source for source in sources if not journal.has(source.name, files.beginnings(source)))
@@ -264,56 +259,6 @@ def _load(arguments: Arguments) -> "Recognizer":
     )
 
 
-def _kind(arguments: Arguments) -> str:
-    if arguments.format != "auto":
-        kind = str(arguments.format)
-    elif arguments.output:
-        kind = arguments.output.suffix.removeprefix(".").lower()
-    else:
-        kind = "table" if sys.stdout.isatty() else "jsonl"
-    if kind not in ("table", "jsonl", "csv", "parquet"):
-        raise ConfigError(
-            f"--output {arguments.output}: unknown suffix; use .jsonl, .csv or .parquet, or give --format"
-        )
-    if kind == "parquet" and not arguments.output:
-        raise ConfigError("--format parquet needs a file: add --output faces.parquet")
-    if kind == "parquet" and not find_spec("pyarrow"):
-        raise MissingExtraError("Parquet output", "parquet")
-    return kind
-
-
-def _check_resume(arguments: Arguments, kind: str, given: Sequence[Source]) -> Earlier | None:
-    """The earlier run to resume, if any; raise an error if its results would be lost or it cannot be resumed."""
-    output = arguments.output
-    earlier = earlier_run(output) if output and kind != "table" and not arguments.overwrite else None
-    if not arguments.resume:
-        if earlier and earlier.done:
-            raise ConfigError(
-                f"--output {output}: an earlier run ended after {earlier.done} images or videos; add --resume to "
-                "continue it, or --overwrite to start afresh"
-            )
-        return None
-    if arguments.overwrite:
-        raise ConfigError("--resume continues a run, and --overwrite starts afresh; omit one")
-    if not output or kind == "table" or not is_file_to_be(output):
-        raise ConfigError("--resume needs a file to continue: add --output faces.csv, .jsonl or .parquet")
-    if live := next((source for source in given if source.live), None):
-        raise ConfigError(f"{live.name}: is live and cannot be resumed; omit --resume")
-    if earlier is None and output.exists():
-        raise ConfigError(
-            f"--output {output}: exists already, but {journal_path(output).name}, which --resume needs, does not; add "
-            "--overwrite instead of --resume, or choose another name"
-        )
-    return earlier
-
-
-def _only_video(given: Sequence[Source]) -> Source | None:
-    """The video, camera or stream that is certainly the only one."""
-    videos = [source for source in given if source.kind in VIDEOS]
-    several = any(source.kind in (Kind.FOLDER, Kind.GLOB, Kind.LIST) for source in given)
-    return videos[0] if len(videos) == 1 and not several else None
-
-
 def _check(arguments: Arguments, given: Sequence[Source]) -> None:
     """Refuse options that are out of range or would have no effect."""
     if not given:
@@ -333,7 +278,7 @@ def _check(arguments: Arguments, given: Sequence[Source]) -> None:
         refuse(arguments.video, [field.name for field in fields(VideoOptions)], "applies to videos only")
     else:
         _check_videos(arguments.video, given)
-    if all(source.kind in VIDEOS for source in given):
+    if all(source.kind in VIDEO_KINDS for source in given):
         refuse(arguments, FOR_IMAGES, "applies to images only")
 
 
@@ -345,111 +290,8 @@ def _check_videos(options: VideoOptions, given: Sequence[Source]) -> None:
     )
     if options.save_timeline and not find_spec("matplotlib"):
         raise MissingExtraError("--save-timeline", "video")
-    if any(source.kind in VIDEOS for source in given) and not find_spec("av"):
+    if any(source.kind in VIDEO_KINDS for source in given) and not find_spec("av"):
         raise MissingExtraError("video", "video")
     endless = next((source for source in given[:-1] if source.live and options.end is None), None)
     if endless:
         raise ConfigError(f"{endless.name}: has no end, so nothing after it would be read; give it last, or add --end")
-
-
-@dataclass(frozen=True)
-class _Files:
-    """The folders and files for copies, crops and figures; None if they are not requested."""
-
-    annotated: ImageFolder | None
-    crops: ImageFolder | None
-    copies: FilePerVideo | None
-    timelines: FilePerVideo | None
-
-    def beginnings(self, source: Source) -> list[str]:
-        """The prefixes of the paths of a source's output files."""
-        if source.moves:
-            return [str(each.path(source)) for each in (self.copies, self.timelines) if each]
-        return [str(each.path(source.path, ""))[: -len(".jpg")] for each in (self.annotated, self.crops) if each]
-
-    def planned(self, sources: Sequence[Source]) -> list[tuple[str, Path]]:
-        """The output files of sources, as far as their names are known, with the options that request them."""
-        images = [source.path for source in sources if not source.moves]
-        videos = [source for source in sources if source.moves]
-        planned = [
-            (option, path)
-            for option, folder, ending in (
-                ("--save-images", self.annotated, "faces"),
-                ("--save-crops", self.crops, "face1"),
-            )
-            if folder
-            for path in dict.fromkeys(folder.path(image, ending) for image in images)
-            if path.exists()
-        ]
-        for each in (self.copies, self.timelines):
-            if each:
-                planned += [(each.option, path) for path in dict.fromkeys(map(each.path, videos))]
-        return planned
-
-
-def _checked_sources(
-    arguments: Arguments, kind: str, given: Sequence[Source], earlier: Earlier | None, unread: Counter[str]
-) -> tuple[Iterable[Source], _Files, list[Path]]:
-    """Check the outputs, and return the sources, their output locations, and the files that --overwrite replaces.
-
-    A list on standard input is read as it arrives, unless outputs may replace files: then it is read to its end first.
-    """
-    own = _own(earlier) if earlier else None
-    copies, timelines = _video_files(arguments.video, _only_video(given), arguments.overwrite, own)
-    named = {"--save-images": arguments.save_images, "--save-crops": arguments.save_crops}
-    named |= {each.option: each.given for each in (copies, timelines) if each and each.is_folder}
-    check_folders(named, arguments.sources)
-    used = [folder for folder in named.values() if folder]
-    skip = {folder.resolve() for folder in used}
-    found = find_sources(given, null=arguments.null, videos=bool(find_spec("av")), skip=skip, unread=unread)
-    table = [("--output", arguments.output)]
-    if arguments.output and kind in ("jsonl", "csv") and is_file_to_be(arguments.output):
-        table.append(("--output", meta_path(arguments.output)))
-    roots = [source.path for source in given if source.kind is Kind.FOLDER]
-    lazy = not arguments.resume and not (arguments.overwrite and (used or arguments.output))
-    if any(source.kind is Kind.LIST for source in given) and lazy:
-        check_outputs(table, arguments.sources, arguments.overwrite)
-        return found, _Files(*_image_folders(arguments, roots), copies, timelines), []
-    sources = list(found)
-    paths = [source.path for source in sources]
-    protected = {identity for path in paths if (identity := file_identity(path))} if used else set()
-    files = _Files(*_image_folders(arguments, roots, protected, earlier is not None), copies, timelines)
-    outputs = [*table, *files.planned(sources)]
-    check_outputs(outputs, paths, arguments.overwrite, own)
-    replaced = [path for _, path in outputs if path and path.exists()] if arguments.overwrite else []
-    return sources, files, replaced
-
-
-def _own(earlier: Earlier) -> Callable[[Path], bool]:
-    """Whether a file may be replaced by a resumed run: only if the earlier run wrote it, or if it is a saved copy."""
-    return lambda path: os.path.abspath(path) in earlier.saved or is_own_copy(path)  # noqa: PTH100 (as in the journal)
-
-
-def _image_folders(
-    arguments: Arguments,
-    roots: Sequence[str],
-    protected: Collection[tuple[int, int]] = (),
-    resuming: bool = False,
-) -> tuple[ImageFolder | None, ImageFolder | None]:
-    """The folders for annotated copies and crops of images."""
-    annotated, crops = (
-        ImageFolder(folder, arguments.overwrite, protected, roots, resuming) if folder else None
-        for folder in (arguments.save_images, arguments.save_crops)
-    )
-    return annotated, crops
-
-
-def _video_files(
-    options: VideoOptions, only: Source | None, overwrite: bool, own: Callable[[Path], bool] | None
-) -> tuple[FilePerVideo | None, FilePerVideo | None]:
-    """The files or folders for copies and timelines of videos."""
-    from mftn.video import SAVED_SUFFIXES
-
-    copies, timelines = (
-        FilePerVideo(option, path, ending, suffixes, only, overwrite, own) if path else None
-        for option, path, ending, suffixes in (
-            ("--save-video", options.save_video, "faces.mp4", SAVED_SUFFIXES),
-            ("--save-timeline", options.save_timeline, "timeline.png", TIMELINES),
-        )
-    )
-    return copies, timelines

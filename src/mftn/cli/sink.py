@@ -53,7 +53,7 @@ class Sink:
 
 
 @contextmanager
-def sink(
+def open_sink(
     path: Path | None, kind: str, rows: Rows | None, made_by: Provenance, order: Sequence[str] | None = None
 ) -> Iterator[Sink]:
     """Open the destination; the output is complete when the block ends, even by Ctrl-C.
