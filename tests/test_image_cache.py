@@ -15,7 +15,7 @@ def test_an_image_lives_as_long_as_its_result() -> None:
 
 
 def test_all_results_together_keep_few_images_the_latest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_cache, "MOST_BYTES", 10 * 300)
+    monkeypatch.setattr(image_cache, "MAX_BYTES", 10 * 300)
     gc.collect()
     mine = np.zeros((10, 10, 3), np.uint8)
     held = [CachedImage(mine), *(CachedImage(np.zeros((10, 10, 3), np.uint8)) for _ in range(50))]
@@ -24,12 +24,12 @@ def test_all_results_together_keep_few_images_the_latest(monkeypatch: pytest.Mon
     large = CachedImage(bytes(10**6))
     assert large.image() is not None, "the latest one, however large"
     assert [each.image() is not None for each in held[1:]] == [False] * 50
-    small = [CachedImage(b"x") for _ in range(image_cache.MOST_IMAGES + 20)]
-    assert sum(each.image() is not None for each in small) == image_cache.MOST_IMAGES
+    small = [CachedImage(b"x") for _ in range(image_cache.MAX_IMAGES + 20)]
+    assert sum(each.image() is not None for each in small) == image_cache.MAX_IMAGES
 
 
 def test_results_that_are_gone_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_cache, "MOST_BYTES", 1000)
+    monkeypatch.setattr(image_cache, "MAX_BYTES", 1000)
     first = CachedImage(bytes(600))
     for _ in range(50):
         CachedImage(bytes(300))

@@ -75,7 +75,7 @@ def test_predictions_come_while_the_video_is_read_and_show_their_frames(clip: Pa
 def test_images_never_narrow_the_smoothing_window(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recognizer = mftn.load(flip=False, engine="onnxruntime")
     whole = [prediction.to_dict() for prediction in recognizer.track(clip, smooth=0.4)]
-    for module in ("mftn.tracking.MAX_HELD_BYTES", "mftn.image_cache.MOST_BYTES"):
+    for module in ("mftn.tracking.MAX_HELD_BYTES", "mftn.image_cache.MAX_BYTES"):
         monkeypatch.setattr(module, 3 * 240 * 320 * 3)  # three frames
     narrow = list(recognizer.track(clip, smooth=0.4))
     assert [prediction.to_dict() for prediction in narrow] == whole

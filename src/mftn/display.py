@@ -34,7 +34,7 @@ TABLE_SUFFIXES = (".jsonl", ".csv", ".parquet")
 NOTEBOOK_SIDE = 640
 """Length in pixels of the longer side of an image in a notebook."""
 
-MOST_SHOWN = 12
+MAX_SHOWN = 12
 """Maximum number of faces whose bars are shown."""
 
 
@@ -113,9 +113,9 @@ def to_html(prediction: Prediction) -> str:
     except ImageError as error:
         view = f"<div style='opacity:.8'>{html.escape(str(error))}</div>"
     panels = "".join(
-        _bars(face, title_of(prediction.faces, index)) for index, face in enumerate(prediction.faces[:MOST_SHOWN])
+        _bars(face, title_of(prediction.faces, index)) for index, face in enumerate(prediction.faces[:MAX_SHOWN])
     )
-    more = len(prediction.faces) - MOST_SHOWN
+    more = len(prediction.faces) - MAX_SHOWN
     panels += f"<div>and {more} more faces</div>" if more > 0 else ""
     return (
         f"<div class='mftn'>{caption}<div style='display:flex;flex-wrap:wrap;gap:16px;align-items:flex-start'>"

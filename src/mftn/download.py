@@ -17,7 +17,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from mftn.errors import ImageError
 from mftn.files import without_secrets
 
-MOST_BYTES = 100_000_000
+MAX_BYTES = 100_000_000
 """Size of the largest file that is downloaded."""
 
 LONGEST_S, SILENCE_S = 60.0, 15.0
@@ -73,12 +73,12 @@ def _read(response: IO[bytes]) -> bytes:
     """Read the body of a response."""
     content = io.BytesIO()
     expected = response.length if isinstance(response, http.client.HTTPResponse) else None
-    if expected is not None and expected > MOST_BYTES:
-        raise ImageError(f"has {expected / 1e6:,.0f} MB, more than {MOST_BYTES / 1e6:g}; scale it down first")
+    if expected is not None and expected > MAX_BYTES:
+        raise ImageError(f"has {expected / 1e6:,.0f} MB, more than {MAX_BYTES / 1e6:g}; scale it down first")
     while piece := response.read1(PIECE_BYTES):  # type: ignore[attr-defined]
         content.write(piece)
-        if content.tell() > MOST_BYTES:
-            raise ImageError(f"has more than {MOST_BYTES / 1e6:g} MB; scale it down first")
+        if content.tell() > MAX_BYTES:
+            raise ImageError(f"has more than {MAX_BYTES / 1e6:g} MB; scale it down first")
     if expected is not None and content.tell() < expected:
         raise ImageError(f"the download ended after {content.tell():,} of {expected:,} bytes; try again")
     return content.getvalue()

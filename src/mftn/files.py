@@ -257,9 +257,11 @@ def write_image(image: PillowImage.Image, file: io.BytesIO, kind: str, **options
     Raises:
         ImageError: The format cannot hold the image: JPEG is limited to 65,500 pixels per side, WebP to 16,383.
     """
-    most = LONGEST_SIDE.get(kind, max(image.size))
-    if max(image.size) > most:
-        raise ImageError(f"{image.width}×{image.height} pixels are too many for {kind}, whose limit is {most:,} a side")
+    limit = LONGEST_SIDE.get(kind, max(image.size))
+    if max(image.size) > limit:
+        raise ImageError(
+            f"{image.width}×{image.height} pixels are too many for {kind}, which is limited to {limit:,} per side"
+        )
     try:
         image.save(file, kind, **options)
     except Exception as error:  # Pillow's encoders raise almost any error

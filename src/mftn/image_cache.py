@@ -10,10 +10,10 @@ from typing import Any
 
 from mftn.runtime import PerProcess
 
-MOST_BYTES = 256_000_000
+MAX_BYTES = 256_000_000
 """Maximum bytes of images given as values that all results of a process keep."""
 
-MOST_IMAGES = 100
+MAX_IMAGES = 100
 """Maximum number of images that all results of a process keep."""
 
 
@@ -65,7 +65,7 @@ def _limit(new: CachedImage) -> None:
     with _lock():
         living = [kept for each in _latest if (kept := each()) is not None]
         total = new.nbytes + sum(kept.nbytes for kept in living)
-        while living and (total > MOST_BYTES or len(living) >= MOST_IMAGES):
+        while living and (total > MAX_BYTES or len(living) >= MAX_IMAGES):
             oldest = living.pop(0)
             oldest.release()
             total -= oldest.nbytes

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from mftn.display import MOST_SHOWN, caption_of, image_of, scaled_down, title_of
+from mftn.display import MAX_SHOWN, caption_of, image_of, scaled_down, title_of
 from mftn.figure_text import text_as_written
 from mftn.labels import COLOURS
 from mftn.types import Face, Prediction
@@ -35,7 +35,7 @@ class NotebookFigure(Figure):
 def draw_figure(prediction: Prediction, image: ImageSource | None = None) -> NotebookFigure:
     """Draw the annotated image, and bars of all probabilities of each face."""
     shown = scaled_down(image_of(prediction, image), prediction.faces, FIGURE_SIDE)
-    faces = prediction.faces[:MOST_SHOWN]
+    faces = prediction.faces[:MAX_SHOWN]
     rows, columns = min(len(faces), 4), -(-len(faces) // 4)
     height = max(4.0, 1.9 * rows)
     width = min(max(1.2 * height * shown.width / shown.height, 1.0), 9.0)

@@ -36,16 +36,16 @@ class ReadAhead(Generic[T]):
         else:
             self._queue.put(None)
 
-    def take(self, most: int, *, wait: bool) -> Iterator[T]:
-        """Yield up to `most` items that are ready.
+    def take(self, limit: int, *, wait: bool) -> Iterator[T]:
+        """Yield up to `limit` items that are ready.
 
         An exception of the iterable is raised only if the caller waits: it may still be busy with earlier items.
 
         Args:
-            most: Maximum number of items.
+            limit: Maximum number of items.
             wait: Block until there is an item or the iterable ends.
         """
-        for number in range(most):
+        for number in range(limit):
             got = self._get(wait and number == 0)
             if got is None:
                 return

@@ -53,8 +53,8 @@ class TrackedFrames:
         """Add a frame, and yield the predictions that are ready, with their images if these are kept."""
         height, width = frame.image.shape[:2]
         if self._smoother is None:
-            most = max(MAX_HELD_BYTES // frame.image.nbytes, 1) if self.keep_images else 0
-            self._smoother = CentredSmoother(self._centred, most)
+            max_pending = max(MAX_HELD_BYTES // frame.image.nbytes, 1) if self.keep_images else 0
+            self._smoother = CentredSmoother(self._centred, max_pending)
         number, time = frame.number, frame.time
         prediction = Prediction(self.clip.source, width, height, (), None, number, time, model=self._model)
         faces = self._tracker.update(frame.image, frame.time)

@@ -41,7 +41,7 @@ def test_suppression_agrees_with_torchvision(boxes: np.ndarray, tenths: int) -> 
     expected = nms(torch.from_numpy(boxes), torch.from_numpy(scores), limit).tolist()
     assert non_maximum_suppression(boxes, scores, limit).tolist() == expected
     for most in (0, 1, 3, 100):
-        assert non_maximum_suppression(boxes, scores, limit, most=most).tolist() == expected[:most]
+        assert non_maximum_suppression(boxes, scores, limit, max_boxes=most).tolist() == expected[:most]
 
 
 def test_suppression_keeps_the_best_of_overlapping_boxes() -> None:

@@ -96,7 +96,7 @@ def test_without_a_minimum_score_the_best_faces_are_reported(astronaut: Image, m
     yunet = YuNet(min_score=0, turned=False)
     scores = [face.score for face in yunet.detect(astronaut)]
     assert len(scores) > 50
-    monkeypatch.setattr("mftn.faces.search.MOST_FACES", 20)
+    monkeypatch.setattr("mftn.faces.search.MAX_FACES", 20)
     best = [face.score for face in yunet.detect(astronaut)]
     assert 10 < len(best) <= 20 and best == scores[: len(best)]
 

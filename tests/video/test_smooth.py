@@ -66,7 +66,7 @@ def test_off_changes_nothing_and_waits_for_nothing() -> None:
 
 
 def test_waiting_is_bounded_and_stays_centred() -> None:
-    smoother: CentredSmoother[int] = CentredSmoother(10.0, most=8)
+    smoother: CentredSmoother[int] = CentredSmoother(10.0, max_pending=8)
     out = []
     for number in range(100):
         out += smoother.push(number / 25, [face(number / 100)], number)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mftn.faces import Detector
     from mftn.models import Network
 
-MOST_FACES = 8
+MAX_FACES = 8
 """Maximum number of faces shown per image, the largest first."""
 
 
@@ -112,7 +112,7 @@ def _explain(
     from mftn.recognize import crop_face
 
     image = read_image(path)
-    faces = sorted(detector.detect(image), key=lambda face: float(area(face.box)), reverse=True)[:MOST_FACES]
+    faces = sorted(detector.detect(image), key=lambda face: float(area(face.box)), reverse=True)[:MAX_FACES]
     if not faces:
         return []
     spec = network.described()

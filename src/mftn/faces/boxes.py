@@ -46,7 +46,7 @@ def non_maximum_suppression(
     scores: NDArray[np.float32],
     max_overlap: float,
     over: Over = "union",
-    most: int | None = None,
+    max_boxes: int | None = None,
 ) -> NDArray[np.intp]:
     """Indices of the boxes to keep, from the highest score to the lowest.
 
@@ -55,11 +55,11 @@ def non_maximum_suppression(
         scores: (n,).
         max_overlap: Boxes that overlap a better one by more than this are removed.
         over: What the intersection is divided by.
-        most: The largest number of boxes to keep; None for all.
+        max_boxes: Largest number of boxes to keep; None for all.
     """
     order = np.argsort(-scores, kind="stable")
     kept: list[np.intp] = []
-    while len(order) and (most is None or len(kept) < most):
+    while len(order) and (max_boxes is None or len(kept) < max_boxes):
         best, order = order[0], order[1:]
         kept.append(best)
         order = order[overlap(boxes[best], boxes[order], over) <= max_overlap]

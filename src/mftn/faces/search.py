@@ -38,11 +38,11 @@ UNLIKE_A_FACE = 0.08
 """Root mean square distance of landmarks from the alignment template, in sides of the crop, above which a face is
 doubtful."""
 
-MOST_FACES = 2000
-"""Most faces reported per image, best first: with a minimum score near 0 nearly every location would be a face."""
+MAX_FACES = 2000
+"""Faces reported per image, best first: with a minimum score near 0 nearly every location would be a face."""
 
-MOST_TURNED = 1000
-"""Most doubtful faces per image that are searched again in quarter turns, best first."""
+MAX_TURNED = 1000
+"""Doubtful faces per image that are searched again in quarter turns, best first."""
 
 TURNED_SIDE, TURNED_MARGIN = 160, 0.6
 """Side in pixels to which a doubtful face and its margin are scaled, and the margin's width in sides of the box."""
@@ -154,13 +154,13 @@ class SearchingDetector(ABC):
 
     def _merged(self, rows: Rows) -> Rows:
         """One row per face, from the highest score to the lowest."""
-        rows = rows[non_maximum_suppression(rows[:, :4], rows[:, 14], self.max_overlap, most=MOST_FACES)]
+        rows = rows[non_maximum_suppression(rows[:, :4], rows[:, 14], self.max_overlap, max_boxes=MAX_FACES)]
         return rows[without_nested(rows[:, :4])]
 
     def _detect_turned(self, image: Image, rows: Rows) -> Rows:
         """Correct faces wrongly detected as upright, and search in quarter turns if nothing was found."""
         rows, turns = rows.copy(), set() if len(rows) else {1, 2, 3}
-        for index in np.flatnonzero(self._is_doubtful(rows))[:MOST_TURNED]:
+        for index in np.flatnonzero(self._is_doubtful(rows))[:MAX_TURNED]:
             found = self._detect_around(image, rows[index])
             if found:
                 turns.add(found[0])

@@ -53,7 +53,7 @@ def predict(
         column: The column; if None, the first of "path", "bytes", "image" and similar names.
         keep: Columns of the dataset that rows keep, such as an identifier.
         batch_images: Images per batch that a worker gets.
-        workers: Most workers; as many as the cluster has room for if None.
+        workers: Largest number of workers; None for as many as the cluster has CPUs for.
 
     Raises:
         ConfigError: The dataset has no such column, rows already have one of `keep`, or a number is out of range.

@@ -28,7 +28,7 @@ READERS = 16
 """Files that are read at once: stores and network drives respond slowly, but to many requests at a time."""
 
 READ_AHEAD_BYTES = 64_000_000
-"""Most bytes of files that wait for prediction, besides those being read."""
+"""Largest number of bytes of files that wait for prediction, besides those being read."""
 
 OUT_OF_REACH = {
     number

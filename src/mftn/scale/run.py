@@ -29,7 +29,7 @@ MANIFEST = "_manifest.json"
 ROUNDS = 3
 """Attempts at a shard that could not be read or written."""
 
-MOST_UNWRITTEN = 10
+MAX_UNWRITTEN = 10
 """Consecutive shards that cannot be written before a run ends."""
 
 
@@ -57,7 +57,7 @@ def write(
         output: A folder that all machines share, or the address of one in a store.
         settings: Options of the prediction; the defaults of `mftn predict` if None.
         shard_images: Images per shard, for the first run into a folder.
-        workers: Most workers; as many as the cluster has room for if None.
+        workers: Largest number of workers; None for as many as the cluster has CPUs for.
         null: As in `find_sources`.
         on_shard: Called with the outcome of each shard, and the number of shards that are left.
 
@@ -109,7 +109,7 @@ def _rounds(plan: Plan, work: Work, pending: Sequence[int], workers: int | None)
         for outcome in _pass(plan, work, pending, workers, last=number == ROUNDS - 1):
             yield outcome
             unwritten = unwritten + 1 if outcome.note.startswith(OutputError.__name__) else 0
-            if unwritten == MOST_UNWRITTEN:
+            if unwritten == MAX_UNWRITTEN:
                 raise OutputError(outcome.note.partition(": ")[2])
             if outcome.state is State.UNFINISHED:
                 left.append(outcome.number)
@@ -143,16 +143,18 @@ def actor_pool(tasks: int, threads: int, workers: int | None) -> Any:
     Args:
         tasks: Number of tasks; more actors would be idle.
         threads: CPUs of an actor.
-        workers: Most actors; None for no limit.
+        workers: Largest number of actors; None for no limit.
     """
     import ray
 
     if not ray.is_initialized():
         ray.init()
-    most = min(tasks, workers or tasks)
-    room = int(ray.cluster_resources().get("CPU", 1) // threads)
-    first = max(1, min(most, room))
-    return ray.data.ActorPoolStrategy(min_size=1, max_size=most, initial_size=first, max_tasks_in_flight_per_actor=2)
+    max_size = min(tasks, workers or tasks)
+    free = int(ray.cluster_resources().get("CPU", 1) // threads)
+    initial_size = max(1, min(max_size, free))
+    return ray.data.ActorPoolStrategy(
+        min_size=1, max_size=max_size, initial_size=initial_size, max_tasks_in_flight_per_actor=2
+    )
 
 
 @contextmanager

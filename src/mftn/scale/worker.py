@@ -23,7 +23,7 @@ from mftn.scale.settings import Settings
 from mftn.scale.shards import Item
 from mftn.scale.storage import Store
 
-MOST_ATTEMPTS = 3
+MAX_ATTEMPTS = 3
 """Workers that may be lost with a shard in a run."""
 
 LONGEST_REST_S = 60.0
@@ -130,12 +130,12 @@ class ShardWorker:
 
     def _process(self, outcome: Outcome, last: bool) -> Outcome:
         part = f"{outcome.name}.parquet"
-        attempts = [f"_mftn/attempts/{self.work.run}/{outcome.name}.{number}" for number in range(MOST_ATTEMPTS)]
+        attempts = [f"_mftn/attempts/{self.work.run}/{outcome.name}.{number}" for number in range(MAX_ATTEMPTS)]
         done, *before = self.store.have([part, *attempts])
         if done:  # its worker was lost after finishing it
             return replace(counted(outcome, read_counts(self.store, part)), state=State.DONE)
         if all(before):
-            note = f"{MOST_ATTEMPTS} workers were lost while processing it"
+            note = f"{MAX_ATTEMPTS} workers were lost while processing it"
             self.store.put(f"_mftn/aside/{outcome.name}", note.encode())
             return replace(outcome, state=State.SET_ASIDE, note=note)
         attempt = attempts[before.index(False)]

@@ -50,13 +50,13 @@ class Pipeline:
 
     Args:
         workers: Threads that read and detect; 0 for one per core.
-        most_pixels: Pixels of the largest image that is decoded.
+        max_pixels: Pixels of the largest image that is decoded.
         on_batch: Called with the number of faces of every batch.
     """
 
-    def __init__(self, workers: int, most_pixels: int, on_batch: Callable[[int], object]) -> None:
+    def __init__(self, workers: int, max_pixels: int, on_batch: Callable[[int], object]) -> None:
         self.workers = workers or os.cpu_count() or 1
-        self._most_pixels, self._on_batch = most_pixels, on_batch
+        self._max_pixels, self._on_batch = max_pixels, on_batch
         self._threads = ThreadPoolExecutor(self.workers, "mftn-locate")
         self._large = ThreadPoolExecutor(1, "mftn-large")
         self._ready: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
@@ -96,9 +96,9 @@ class Pipeline:
             if job.future.cancelled():
                 return
             width, height = image_size(job.upload.content)
-            if width * height > self._most_pixels:
+            if width * height > self._max_pixels:
                 megapixels = f"{width * height / 1e6:.0f} megapixels"
-                raise TooManyPixelsError(f"has {megapixels}, and the limit is {self._most_pixels / 1e6:g}")
+                raise TooManyPixelsError(f"has {megapixels}, and the limit is {self._max_pixels / 1e6:g}")
             if width * height > LARGE_PIXELS:
                 self._large.submit(self._locate_large, job)
             else:

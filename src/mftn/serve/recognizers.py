@@ -16,7 +16,7 @@ from mftn.recognize import Recognizer
 from mftn.serve.refusals import RefusedError
 from mftn.serve.settings import Settings
 
-MOST_DETECTORS = 8
+MAX_DETECTORS = 8
 """Detectors that are kept: one per combination of detector, score and size that requests choose."""
 
 
@@ -98,6 +98,6 @@ class Recognizers:
             threads = self._settings.threads
             self._detectors[key] = load_detector(name, min_score=score, threads=threads, detect_size=size)
         self._detectors.move_to_end(key)
-        while len(self._detectors) > MOST_DETECTORS:
+        while len(self._detectors) > MAX_DETECTORS:
             self._detectors.popitem(last=False)
         return self._detectors[key]

@@ -37,12 +37,12 @@ class Gate:
     """Counts requests in progress and the bytes of their bodies; refuses requests above a limit.
 
     Args:
-        requests: Most requests at once.
-        held: Most bytes at once.
+        requests: Largest number of requests at once.
+        held: Largest number of bytes at once.
     """
 
     def __init__(self, requests: int, held: int) -> None:
-        self._most, self._largest = requests, held
+        self._max_requests, self._max_held = requests, held
         self.requests, self.held = 0, 0
 
     @contextmanager
@@ -52,7 +52,7 @@ class Gate:
         Raises:
             RefusedError: 503, there are too many requests.
         """
-        if self.requests >= self._most:
+        if self.requests >= self._max_requests:
             raise busy(f"{self.requests} requests are already waiting; try again in a moment")
         self.requests += 1
         body = Body(self)
@@ -68,7 +68,7 @@ class Gate:
         Raises:
             RefusedError: 503, there are too many bytes.
         """
-        if self.held + size > self._largest:
+        if self.held + size > self._max_held:
             raise busy("other uploads fill the memory for uploads; try again in a moment")
         self.held += size
 
@@ -84,14 +84,14 @@ class Body:
         self._gate = gate
         self.size = 0
 
-    async def files(self, request: Request, limit: int, most: int, seconds: float) -> list[Upload]:
+    async def files(self, request: Request, limit: int, max_files: int, seconds: float) -> list[Upload]:
         """The files of a multipart body, or the body itself as one file.
 
         Args:
             request: The request.
-            limit: Most bytes.
-            most: Most files.
-            seconds: Most seconds.
+            limit: Largest number of bytes.
+            max_files: Largest number of files.
+            seconds: Longest time in seconds.
 
         Raises:
             RefusedError: The body is too large, too slow or malformed, or contains no file.
@@ -101,7 +101,7 @@ class Body:
         try:
             async with asyncio.timeout(seconds):
                 if kind == b"multipart/form-data":
-                    files = await _parts(chunks, parameters.get(b"boundary", b""), most)
+                    files = await _parts(chunks, parameters.get(b"boundary", b""), max_files)
                 else:
                     files = [Upload("upload", b"".join([chunk async for chunk in chunks]))]
         except TimeoutError as error:
@@ -123,12 +123,12 @@ class Body:
             yield chunk
 
 
-async def _parts(chunks: AsyncIterator[bytes], boundary: bytes, most: int) -> list[Upload]:
+async def _parts(chunks: AsyncIterator[bytes], boundary: bytes, max_files: int) -> list[Upload]:
     """The files of a multipart body."""
     if not boundary:
         message = "Content-Type has no boundary; let the library that writes the body set this header"
         raise RefusedError(400, "bad_multipart", message)
-    collected = _Parts(most)
+    collected = _Parts(max_files)
     try:
         parser = MultipartParser(
             boundary,
@@ -155,8 +155,8 @@ async def _parts(chunks: AsyncIterator[bytes], boundary: bytes, most: int) -> li
 class _Parts:
     """Callbacks of the multipart parser; parts without a file name are skipped."""
 
-    def __init__(self, most: int) -> None:
-        self.most, self.complete = most, False
+    def __init__(self, max_files: int) -> None:
+        self.max_files, self.complete = max_files, False
         self.files: list[Upload] = []
         self.begin()
 
@@ -185,8 +185,8 @@ class _Parts:
         self._field, self._value = bytearray(), bytearray()
 
     def headers_finished(self) -> None:
-        if self._is_file and len(self.files) == self.most:
-            raise too_large(f"more than {self.most} files, the limit of this server; send fewer at once")
+        if self._is_file and len(self.files) == self.max_files:
+            raise too_large(f"more than {self.max_files} files, the limit of this server; send fewer at once")
 
     def data(self, data: bytes, start: int, end: int) -> None:
         if self._is_file:

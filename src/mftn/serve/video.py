@@ -62,7 +62,7 @@ class Film:
             end,
             options.every,
             file=io.BytesIO(upload.content),
-            most_pixels=limits.pixels,
+            max_pixels=limits.pixels,
             before_packet=self._check_time,
         )
         self._frames = TrackedFrames(self._clip, recognizer, options.detect_every, options.smooth, keep_images=False)

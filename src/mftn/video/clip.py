@@ -56,7 +56,7 @@ class Clip:
         every: Read every Nth frame.
         fps: Instead, read the frames nearest to this many evenly spaced times per second.
         file: Untrusted content, open for reading in binary mode and seekable.
-        most_pixels: Largest number of pixels in a decoded frame; None for no limit.
+        max_pixels: Largest number of pixels in a decoded frame; None for no limit.
         before_packet: Called before each packet, also before the start; an exception from it ends the clip.
         tell: Called with a message when a live stream is lost.
 
@@ -84,7 +84,7 @@ class Clip:
         *,
         fps: float | None = None,
         file: IO[bytes] | None = None,
-        most_pixels: int | None = None,
+        max_pixels: int | None = None,
         before_packet: Callable[[], None] = lambda: None,
         tell: Callable[[str], None] = warnings.warn,
     ) -> None:
@@ -93,7 +93,7 @@ class Clip:
         self.start, self.end, self.every, self.fps, self.damaged = start, end, every, fps, 0
         if found.error or found.kind in (Kind.MISSING, Kind.FOLDER, Kind.GLOB):
             raise ImageError(found.error or f"{source}: no such file; check the path")
-        self._found, self._tell, self._file, self._most_pixels = found, tell, file, most_pixels
+        self._found, self._tell, self._file, self._max_pixels = found, tell, file, max_pixels
         self._before_packet = before_packet
         self.container = open_container(found, file)
         self.live = found.live and not _is_file(self.container)
@@ -121,8 +121,8 @@ class Clip:
         """The container's first video stream."""
         stream = self.container.streams.video[0]
         stream.thread_type = "AUTO"
-        if self._most_pixels:
-            stream.codec_context.options = {"max_pixels": str(self._most_pixels)}
+        if self._max_pixels:
+            stream.codec_context.options = {"max_pixels": str(self._max_pixels)}
         return stream
 
     def keep_sound(self) -> Sound | None:
@@ -136,7 +136,7 @@ class Clip:
 
         Raises:
             ImageError: At the end, if there was no frame.
-            TooManyPixelsError: A frame has more than `most_pixels` with square pixels.
+            TooManyPixelsError: A frame has more than `max_pixels` with square pixels.
         """
         given, chosen = 0, self._timed()
         if self.fps:
@@ -305,9 +305,9 @@ class Clip:
         width, height = raw.width, raw.height
         if 0.25 <= shape <= 4 and shape != 1:  # other values are mistakes
             width, height = (round(width * shape), height) if shape > 1 else (width, round(height / shape))
-        if self._most_pixels and width * height > self._most_pixels:  # FFmpeg's own limit applies to stored pixels
+        if self._max_pixels and width * height > self._max_pixels:  # FFmpeg's own limit applies to stored pixels
             size = f"{width}×{height} pixels once they are square"
-            raise TooManyPixelsError(f"{self.source}: its frames have {size}, and the limit is {self._most_pixels}")
+            raise TooManyPixelsError(f"{self.source}: its frames have {size}, and the limit is {self._max_pixels}")
         return _upright(raw.to_ndarray(width=width, height=height, format="rgb24"), raw)
 
 

@@ -32,11 +32,11 @@ class CentredSmoother(Generic[T]):
 
     Args:
         seconds: Half the window's width; 0 turns smoothing off.
-        most: Largest number of waiting frames, 0 for no limit; above it, the window narrows on both sides.
+        max_pending: Largest number of waiting frames, 0 for no limit; above it, the window narrows on both sides.
     """
 
-    def __init__(self, seconds: float, most: int = 0) -> None:
-        self.seconds, self.most = seconds, most or 100_000
+    def __init__(self, seconds: float, max_pending: int = 0) -> None:
+        self.seconds, self.max_pending = seconds, max_pending or 100_000
         self._pending: deque[_Pending[T]] = deque()
         self._rows: dict[int, deque[tuple[float, NDArray[np.float64]]]] = defaultdict(deque)
 
@@ -52,7 +52,7 @@ class CentredSmoother(Generic[T]):
         for face in faces:
             if face.track is not None:
                 self._rows[face.track].append((time, np.fromiter(face.probabilities.values(), float)))
-        while self._pending and (time - self._pending[0].time >= self.seconds or len(self._pending) > self.most):
+        while self._pending and (time - self._pending[0].time >= self.seconds or len(self._pending) > self.max_pending):
             yield self._smoothed(self._pending.popleft(), time)
 
     def flush(self) -> Iterator[tuple[tuple[Face, ...], T]]:
