@@ -108,7 +108,7 @@ def test_an_answer_ends_whatever_its_client_does(
 
     scope = {"type": "http", "method": "POST", "path": "/v1/video", "query_string": b"", "headers": []}
     asyncio.run(asyncio.wait_for(app(scope, receive, send), 20))  # type: ignore[arg-type]
-    with app.state.service.films.seat():
+    with app.state.service.videos.reserve():
         assert app.state.service.gate.held == 0
 
 
@@ -153,7 +153,7 @@ def test_a_codec_without_a_decoder_is_named(client: TestClient, clip: Path) -> N
 def test_one_video_at_a_time(recognizers: Recognizers, clip: Path) -> None:
     with TestClient(create_app(Settings(limits=replace(Limits(), videos=1)), recognizers)) as client:
         service = client.app.state.service  # type: ignore[attr-defined]
-        with service.films.seat():
+        with service.videos.reserve():
             answer = client.post("/v1/video", content=clip.read_bytes())
             assert answer.status_code == 503 and answer.headers["retry-after"]
         assert client.post("/v1/video", content=clip.read_bytes()).status_code == 200

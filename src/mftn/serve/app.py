@@ -42,7 +42,7 @@ from mftn.serve.schema import (
 )
 from mftn.serve.settings import Settings
 from mftn.serve.uploads import Gate, Upload
-from mftn.serve.video import FilmAnswer, Films
+from mftn.serve.video import VideoPool, VideoResponse
 from mftn.types import ROW_TYPES, Prediction
 from mftn.version import __version__
 
@@ -83,7 +83,7 @@ class Service:
         self.metrics.waiting.set_function(lambda: self.gate.requests)
         self.metrics.held.set_function(lambda: self.gate.held)
         self.pipeline = Pipeline(settings.workers, self.limits.pixels, self.metrics.batch.observe)
-        self.films = Films(self.limits)
+        self.videos = VideoPool(self.limits)
         self.ready = False
 
     async def predict_all(self, choice: Choice, uploads: Sequence[Upload]) -> list[Prediction | ImageError]:
@@ -99,6 +99,13 @@ class Service:
                     return error
 
         return await asyncio.gather(*map(one, uploads))
+
+    def count(self, request: Request, predictions: Sequence[Prediction], size: int) -> None:
+        """Add predictions to the metrics, and with the size of the body to the request's log line."""
+        faces = sum(map(len, predictions))
+        self.metrics.images.inc(len(predictions))
+        self.metrics.faces.inc(faces)
+        note(request, images=len(predictions), faces=faces, bytes=size)
 
     def annotated(self, upload: Upload, prediction: Prediction, options: AnnotateOptions) -> bytes:
         """An annotated copy; the image is decoded again, as a queue of decoded images would not fit in memory."""
@@ -126,7 +133,7 @@ def create_app(settings: Settings, recognizers: Recognizers) -> FastAPI:
         yield
         service.ready = False
         await asyncio.to_thread(service.pipeline.close)
-        await asyncio.to_thread(service.films.close)
+        await asyncio.to_thread(service.videos.close)
 
     app = FastAPI(
         title="MFTN",
@@ -183,10 +190,7 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
                 uploads = await body.files(request, limits.upload, limits.files, limits.upload_seconds)
                 found = await service.predict_all(_choice(options), uploads)
         predictions = [_answered(upload, each, len(found) == 1) for upload, each in zip(uploads, found, strict=True)]
-        faces = sum(len(each.faces) for each in predictions)
-        service.metrics.images.inc(len(predictions))
-        service.metrics.faces.inc(faces)
-        note(request, images=len(predictions), faces=faces, bytes=body.size)
+        service.count(request, predictions, body.size)
         return _written(predictions, options.format)
 
     @app.post(
@@ -210,9 +214,7 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
                     content = await asyncio.wrap_future(drawn)
                 except ImageError as error:
                     raise RefusedError(422, "no_such_copy", f"{error}; use format=png") from error
-        service.metrics.images.inc()
-        service.metrics.faces.inc(len(prediction.faces))
-        note(request, images=1, faces=len(prediction.faces), bytes=body.size)
+        service.count(request, [prediction], body.size)
         return Response(content, media_type=f"image/{options.format}")
 
     @app.post(
@@ -229,13 +231,13 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
         If the file is truncated or a limit ends the video, the last line has no frame and gives the reason in `error`.
         """
         with ExitStack() as stack:
-            stack.enter_context(service.films.seat())
+            stack.enter_context(service.videos.reserve())
             body = stack.enter_context(service.gate.admit())
             (upload,) = await body.files(request, limits.video, 1, limits.video_upload_seconds)
             recognizer = await asyncio.to_thread(service.recognizers.get, _choice(options))
-            film = await service.films.open(upload, recognizer, options)
+            predictions = await service.videos.open(upload, recognizer, options)
             note(request, bytes=body.size)
-            return FilmAnswer(film, stack.pop_all(), service.metrics, limits.video_work_seconds)
+            return VideoResponse(predictions, stack.pop_all(), service.metrics, limits.video_work_seconds)
 
 
 def _add_descriptions(app: FastAPI, service: Service) -> None:

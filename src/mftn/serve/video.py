@@ -28,8 +28,8 @@ LAST_LINES_S = 60.0
 """Seconds that a client has to read the remaining lines after the processing time of its video is over."""
 
 
-class Film:
-    """A video being processed.
+class VideoPredictions:
+    """The predictions of an uploaded video, each computed when it is asked for.
 
     Args:
         upload: The file.
@@ -103,33 +103,33 @@ class Film:
         return self._clip.cut_off()
 
 
-class Films:
-    """The videos in progress.
+class VideoPool:
+    """The threads that process videos, one per video.
 
     Args:
         limits: How many videos, and how long.
     """
 
     def __init__(self, limits: Limits) -> None:
-        self._limits, self._seated = limits, 0
+        self._limits, self._reserved = limits, 0
         self._threads = ThreadPoolExecutor(limits.videos, "mftn-video")
 
     @contextmanager
-    def seat(self) -> Iterator[None]:
+    def reserve(self) -> Iterator[None]:
         """Reserve a place for one video, from its upload to its last line.
 
         Raises:
             RefusedError: 503, there is no place left.
         """
-        if self._seated >= self._limits.videos:
-            raise busy(f"already processing as many videos as the server allows ({self._seated}); try again later")
-        self._seated += 1
+        if self._reserved >= self._limits.videos:
+            raise busy(f"already processing as many videos as the server allows ({self._reserved}); try again later")
+        self._reserved += 1
         try:
             yield
         finally:
-            self._seated -= 1
+            self._reserved -= 1
 
-    async def open(self, upload: Upload, recognizer: Recognizer, options: VideoOptions) -> Film:
+    async def open(self, upload: Upload, recognizer: Recognizer, options: VideoOptions) -> VideoPredictions:
         """Open an uploaded video.
 
         Raises:
@@ -138,7 +138,7 @@ class Films:
         loop = asyncio.get_running_loop()
         try:
             return await loop.run_in_executor(
-                self._threads, Film, upload, recognizer, options, self._limits, self._threads
+                self._threads, VideoPredictions, upload, recognizer, options, self._limits, self._threads
             )
         except ImageError as error:
             raise RefusedError(415, "not_a_video", str(error)) from error
@@ -150,19 +150,19 @@ class Films:
         self._threads.shutdown(cancel_futures=True)
 
 
-class FilmAnswer(StreamingResponse):
-    """The lines of a film, which is released when they are sent, or if the client disconnects or reads too slowly.
+class VideoResponse(StreamingResponse):
+    """A line per prediction; the video is released afterwards, or if the client disconnects or reads too slowly.
 
     Args:
-        film: The film.
-        held: Resources released with it.
+        predictions: The predictions.
+        held: Resources released with the video.
         metrics: The counters to update.
-        seconds: Processing time of the film; the client has LAST_LINES_S more to read.
+        seconds: Longest processing time of the video; the client has LAST_LINES_S more to read.
     """
 
-    def __init__(self, film: Film, held: ExitStack, metrics: Metrics, seconds: float) -> None:
+    def __init__(self, predictions: VideoPredictions, held: ExitStack, metrics: Metrics, seconds: float) -> None:
         super().__init__(self._lines(), media_type="application/jsonl")
-        self._film, self._held, self._metrics, self._seconds = film, held, metrics, seconds
+        self._predictions, self._held, self._metrics, self._seconds = predictions, held, metrics, seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the lines.
@@ -176,11 +176,11 @@ class FilmAnswer(StreamingResponse):
         except TimeoutError as error:
             raise ClientDisconnect from error
         finally:
-            self._film.close()
+            self._predictions.close()
             self._held.close()
 
     async def _lines(self) -> AsyncIterator[str]:
-        async for prediction in self._film:
+        async for prediction in self._predictions:
             if not prediction.error:
                 self._metrics.images.inc()
                 self._metrics.faces.inc(len(prediction.faces))
