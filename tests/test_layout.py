@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mftn.layout import CHIN, Place, Size, Wish, lay_out, overlap_area
+from mftn.layout import CHIN, Annotation, Placement, Size, lay_out, overlap_area
 from mftn.types import Box
 
 SIZE = (4000.0, 3000.0)
@@ -21,14 +21,14 @@ boxes = st.builds(
 )
 
 
-def plates(places: list[Place]) -> list[Box]:
+def plates(places: list[Placement]) -> list[Box]:
     return [plate for place in places for plate in (place.label, place.bars) if plate]
 
 
 @settings(max_examples=200)
 @given(st.lists(boxes, min_size=1, max_size=25))
 def test_whatever_the_faces_bars_hide_nothing_and_labels_lie_inside(faces: list[Box]) -> None:
-    places = lay_out([Wish(box, LABELS, BARS) for box in faces], SIZE)
+    places = lay_out([Annotation(box, LABELS, BARS) for box in faces], SIZE)
     assert len(places) == len(faces)
     for place in places:
         label, bars = LABELS[place.label_size], place.bars and BARS[place.bars_size]
@@ -61,7 +61,7 @@ def test_where_there_is_room_no_label_hides_a_face_or_another_label(count: int) 
     with_bars = total = 0
     for seed in range(60):
         faces = spread(count, seed, (80, 250))
-        places = lay_out([Wish(box, LABELS, BARS) for box in faces], SIZE)
+        places = lay_out([Annotation(box, LABELS, BARS) for box in faces], SIZE)
         for plate in plates(places):
             assert overlap_area(plate, [each for each in plates(places) if each is not plate]) < 1
             assert overlap_area(plate, faces) < 1
@@ -72,7 +72,7 @@ def test_where_there_is_room_no_label_hides_a_face_or_another_label(count: int) 
 
 def test_the_first_places_are_above_and_below_the_face() -> None:
     box = (1000.0, 1000.0, 1400.0, 1500.0)
-    (place,) = lay_out([Wish(box, LABELS, BARS)], SIZE)
+    (place,) = lay_out([Annotation(box, LABELS, BARS)], SIZE)
     assert place.label == (1000, 1000 - 85, 1450, 1000) and place.label_size == 0
     assert place.bars == pytest.approx((1000, 1500 + CHIN * 500, 1380, 1500 + CHIN * 500 + 185))
 
@@ -88,7 +88,7 @@ def test_the_first_places_are_above_and_below_the_face() -> None:
     ],
 )
 def test_at_the_edges_other_places_are_taken(box: Box, label: str, bars: str) -> None:
-    (place,) = lay_out([Wish(box, LABELS, BARS)], SIZE)
+    (place,) = lay_out([Annotation(box, LABELS, BARS)], SIZE)
     for plate, where in ((place.label, label), (place.bars, bars)):
         assert plate is not None
         sides = {"left": plate[2] <= box[0], "right": plate[0] >= box[2]}
@@ -97,7 +97,7 @@ def test_at_the_edges_other_places_are_taken(box: Box, label: str, bars: str) ->
 
 
 def test_a_face_that_fills_the_image_has_a_label_at_its_top_and_no_bars() -> None:
-    (place,) = lay_out([Wish((0, 0, 4000, 3000), LABELS, BARS)], SIZE)
+    (place,) = lay_out([Annotation((0, 0, 4000, 3000), LABELS, BARS)], SIZE)
     assert place.bars is None and place.label[1] == 0 and place.label[0] == 0
 
 
@@ -105,5 +105,5 @@ def test_a_neighbour_makes_a_label_smaller_before_it_is_hidden() -> None:
     face = (1000.0, 1000.0, 1200.0, 1200.0)
     wall = [(0.0, 0.0, 4000.0, 930.0), (1300.0, 930.0, 4000.0, 3000.0), (0.0, 930.0, 900.0, 3000.0)]
     wall.append((0.0, 1275.0, 4000.0, 3000.0))
-    places = lay_out([Wish(box, [(450, 85), (300, 60)]) for box in (face, *wall)], SIZE)
+    places = lay_out([Annotation(box, [(450, 85), (300, 60)]) for box in (face, *wall)], SIZE)
     assert places[0].label_size == 1 and overlap_area(places[0].label, [face, *wall]) < 1

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from mftn.images import read_image
 from mftn.labels import COLOURS, SHORT_NAMES
-from mftn.layout import Place, Wish, lay_out
+from mftn.layout import Annotation, Placement, lay_out
 from mftn.types import Box, Face
 
 if TYPE_CHECKING:
@@ -42,13 +42,14 @@ def annotate(image: ImageSource, faces: Iterable[Face], top: int = 3) -> PillowI
 
     annotated, faces = PillowImage.fromarray(read_image(image)), list(faces)
     draw = ImageDraw.Draw(annotated)
-    plates = [_Plate(face, number_of(faces, index), top, annotated.size) for index, face in enumerate(faces)]
-    for plate in plates:
-        plate.draw_box(draw)
-    for plate, place in zip(plates, lay_out([plate.wish() for plate in plates], annotated.size), strict=True):
-        plate.draw_label(draw, place)
+    drawings = [_Drawing(face, number_of(faces, index), top, annotated.size) for index, face in enumerate(faces)]
+    for drawing in drawings:
+        drawing.draw_box(draw)
+    placements = lay_out([drawing.annotation() for drawing in drawings], annotated.size)
+    for drawing, place in zip(drawings, placements, strict=True):
+        drawing.draw_label(draw, place)
         if place.bars:
-            plate.draw_bars(draw, place.bars, plate.units[place.bars_size])
+            drawing.draw_bars(draw, place.bars, drawing.units[place.bars_size])
     return annotated
 
 
@@ -58,7 +59,7 @@ def number_of(faces: Sequence[Face], index: int) -> int | None:
     return track if track is not None else index + 1 if len(faces) > 1 else None
 
 
-class _Plate:
+class _Drawing:
     """What is drawn for one face: the box, the label and the bars.
 
     Args:
@@ -82,7 +83,7 @@ class _Plate:
         long, short = (f"{shown}{name} {percent}" for name in (face.expression, SHORT_NAMES.get(face.expression, "")))
         self.texts = [*((long, unit) for unit in self.units), (short, self.units[-1])]
 
-    def wish(self) -> Wish:
+    def annotation(self) -> Annotation:
         """The label and bars to be placed beside the face."""
         left, upper, right, lower = self.face.box
         box = left - self.line, upper - self.line, right + self.line, lower + self.line
@@ -91,7 +92,7 @@ class _Plate:
         bars = [
             (max(6.5 * unit, min(right - left, 9 * unit)) + 2 * self.line, unit * (rows + 0.25)) for unit in self.units
         ]
-        return Wish(box, labels, bars if rows else ())
+        return Annotation(box, labels, bars if rows else ())
 
     def draw_box(self, draw: ImageDraw) -> None:
         """Draw the face's box, in its expression's colour between black lines."""
@@ -99,7 +100,7 @@ class _Plate:
         draw.rectangle((left - line, upper - line, right + line, lower + line), outline="black", width=3 * line)
         draw.rectangle((left, upper, right, lower), outline=self.colour, width=line)
 
-    def draw_label(self, draw: ImageDraw, place: Place) -> None:
+    def draw_label(self, draw: ImageDraw, place: Placement) -> None:
         """Draw the number, the most probable expression and its probability."""
         text, unit = self.texts[place.label_size]
         left, upper, _, lower = place.label

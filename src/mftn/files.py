@@ -70,7 +70,7 @@ def atomic_write(path: str | Path, *, keep: bool = False, real_suffix: bool = Fa
                 _commit(partial, target)
             raise
         finally:
-            if not keep or not _holds_something(partial):
+            if not keep or not _is_not_empty(partial):
                 with suppress(OSError):
                     partial.unlink(missing_ok=True)
 
@@ -181,7 +181,7 @@ def disk_errors(path: Path, *others: Path, kept: bool = False) -> Iterator[None]
         cause = _disk_error(error)
         if cause is None or not _concerns(cause, (path, *others)):
             raise
-        note = " (what was computed so far is in it)" if kept and _holds_something(path) else ""
+        note = " (what was computed so far is in it)" if kept and _is_not_empty(path) else ""
         reason = cause.strerror or str(cause)
         raise OutputError(f"{path}: cannot be written{note}: {reason}; {what_to_do(cause)}") from error
 
@@ -194,7 +194,7 @@ def _concerns(error: OSError, paths: Iterable[Path]) -> bool:
     return any(named == path or named in path.parents for path in map(Path.absolute, paths))
 
 
-def _holds_something(path: Path) -> bool:
+def _is_not_empty(path: Path) -> bool:
     try:
         return path.is_file() and path.stat().st_size > 0
     except OSError:
@@ -312,7 +312,7 @@ class UniqueNames:
 
     def __init__(self, taken: Iterable[str] = (), separator: str = "-") -> None:
         self.separator = separator
-        self.taken = {as_disks_see(name) for name in taken}
+        self.taken = {filesystem_key(name) for name in taken}
         self.count: Counter[str] = Counter()
 
     def name(self, stem: str) -> str:
@@ -322,17 +322,17 @@ class UniqueNames:
         base = (
             stem if len(content) <= self.LONGEST else folder + slash + content[: self.LONGEST].decode(errors="ignore")
         )
-        key = as_disks_see(base)
+        key = filesystem_key(base)
         while True:
             self.count[key] += 1
             number = self.count[key]
             name = base if number == 1 else f"{base}{self.separator}{number}"
-            if as_disks_see(name) not in self.taken:
-                self.taken.add(as_disks_see(name))
+            if filesystem_key(name) not in self.taken:
+                self.taken.add(filesystem_key(name))
                 return name
 
 
-def as_disks_see(name: str) -> str:
+def filesystem_key(name: str) -> str:
     """A name as the most lenient file system compares it: case-folded, in one Unicode normal form."""
     return unicodedata.normalize("NFD", unicodedata.normalize("NFD", name).casefold())
 

@@ -17,8 +17,8 @@ Size = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """What is to be placed beside a face.
+class Annotation:
+    """The sizes of what is to be placed beside a face.
 
     Attributes:
         box: The face, with the lines around it.
@@ -32,7 +32,7 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Placement:
     """Where a face's label and bars go.
 
     Attributes:
@@ -48,30 +48,30 @@ class Place:
     bars_size: int = 0
 
 
-def lay_out(wishes: Sequence[Wish], size: Size) -> list[Place]:
+def lay_out(annotations: Sequence[Annotation], size: Size) -> list[Placement]:
     """Place each face's label, and its bars where there is room, starting with the largest face.
 
     All labels are placed before the bars. A label for which no place is free goes where it covers least.
 
     Args:
-        wishes: What is to be placed beside each face.
+        annotations: What is to be placed beside each face.
         size: The image's size.
     """
-    taken = [_with_chin(wish.box) for wish in wishes]
-    order = sorted(range(len(wishes)), key=lambda index: -_area(wishes[index].box))
-    places: dict[int, Place] = {}
+    taken = [_with_chin(annotation.box) for annotation in annotations]
+    order = sorted(range(len(annotations)), key=lambda index: -_area(annotations[index].box))
+    places: dict[int, Placement] = {}
     for index in order:
-        places[index] = _place_label(wishes[index], taken, size)
+        places[index] = _place_label(annotations[index], taken, size)
         taken.append(places[index].label)
     for index in order:
         place = places[index]
-        for number, bars in enumerate(wishes[index].bars):
-            free = _first_free(_around_both(wishes[index].box, place.label, bars, size), taken)
+        for number, bars in enumerate(annotations[index].bars):
+            free = _first_free(_around_both(annotations[index].box, place.label, bars, size), taken)
             if free:
-                places[index] = Place(place.label, place.label_size, free, number)
+                places[index] = Placement(place.label, place.label_size, free, number)
                 taken.append(free)
                 break
-    return [places[index] for index in range(len(wishes))]
+    return [places[index] for index in range(len(annotations))]
 
 
 def overlap_area(box: Box, others: Sequence[Box]) -> float:
@@ -84,19 +84,19 @@ def overlap_area(box: Box, others: Sequence[Box]) -> float:
     return float((np.maximum(width, 0) * np.maximum(height, 0)).sum())
 
 
-def _place_label(wish: Wish, taken: Sequence[Box], size: Size) -> Place:
+def _place_label(annotation: Annotation, taken: Sequence[Box], size: Size) -> Placement:
     """The first free place for the most preferred size that fits; otherwise the place that covers least."""
     tried: list[tuple[float, int, Box]] = []
-    for number, label in enumerate(wish.labels):
-        for box in _around(wish.box, label, size):
+    for number, label in enumerate(annotation.labels):
+        for box in _around(annotation.box, label, size):
             hidden = overlap_area(box, taken)
             if hidden < 1:
-                return Place(box, number)
+                return Placement(box, number)
             tried.append((hidden, number, box))
-        inside = _moved_inside((wish.box[0], wish.box[1]), label, size)
+        inside = _moved_inside((annotation.box[0], annotation.box[1]), label, size)
         tried.append((overlap_area(inside, taken), number, inside))
     _, number, box = min(tried)
-    return Place(box, number)
+    return Placement(box, number)
 
 
 def _around(box: Box, what: Size, size: Size) -> Iterator[Box]:

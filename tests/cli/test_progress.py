@@ -2,7 +2,7 @@ import io
 
 import pytest
 
-from mftn.cli.messages import messages, say_less_or_more
+from mftn.cli.messages import configure_messages, messages
 from mftn.cli.options import Messages
 from mftn.cli.progress import progress_bar
 
@@ -28,7 +28,7 @@ def test_a_terminal_sees_the_count_unless_it_asks_for_quiet(
     monkeypatch.setattr("sys.stderr", shown)
     monkeypatch.setenv("TERM", "xterm")
     with messages():
-        say_less_or_more(Messages(quiet=quiet), ["predict"])
+        configure_messages(Messages(quiet=quiet), ["predict"])
         with progress_bar("images of [/a]", 12) as advance:
             advance(5)
             advance(2)

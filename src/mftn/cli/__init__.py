@@ -16,7 +16,7 @@ from importlib import import_module
 from types import FrameType
 
 from mftn import __version__
-from mftn.cli.messages import LOG, messages, say_less_or_more
+from mftn.cli.messages import LOG, configure_messages, messages
 from mftn.errors import ConfigError, MFTNError, MissingExtraError, did_you_mean
 from mftn.files import what_to_do
 
@@ -156,7 +156,7 @@ def _run(subcommand: str, arguments: list[str]) -> int:
             from mftn.cli.options import parse_options
 
             options = parse_options(module.Arguments, subcommand, module.__doc__, arguments, module.EXAMPLES)
-        say_less_or_more(options.messages, [subcommand, *arguments])
+        configure_messages(options.messages, [subcommand, *arguments])
         status: int = module.run(options)
     except ModuleNotFoundError as error:
         if (error.name or "mftn").startswith("mftn") or subcommand not in _NEED_TRAINING:

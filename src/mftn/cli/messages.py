@@ -42,7 +42,7 @@ class _File(logging.FileHandler):
 
 @contextmanager
 def messages() -> Iterator[None]:
-    """Show messages while the block runs, on standard error and wherever `say_less_or_more` directs them."""
+    """Show messages while the block runs, on standard error and wherever `configure_messages` directs them."""
     LOG.propagate = False
     LOG.handlers = [_StandardError()]
     LOG.setLevel(logging.INFO)
@@ -54,7 +54,7 @@ def messages() -> Iterator[None]:
         LOG.handlers, LOG.propagate = [], True
 
 
-def say_less_or_more(wanted: "Messages", command: Sequence[str]) -> None:
+def configure_messages(wanted: "Messages", command: Sequence[str]) -> None:
     """Set the level and the log file from the options; a log file begins with the command line."""
     if wanted.quiet and wanted.verbose:
         raise ConfigError("--quiet and --verbose exclude each other; omit one")

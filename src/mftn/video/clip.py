@@ -113,7 +113,7 @@ class Clip:
         self._broken_last: dict[int, bool] = {}  # stream → whether its latest packet is incomplete
 
     @property
-    def shown_s(self) -> float:
+    def frame_interval_s(self) -> float:
         """Usual time in seconds from one frame read to the next."""
         return 1 / self.fps if self.fps else self.clock.step * self.every
 

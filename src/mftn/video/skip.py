@@ -74,9 +74,9 @@ def skip(packets: Iterator[Any], clock: Clock, start: float) -> Skipped:
     for packet in packets:
         countable = packet.pts is not None and packet.size and not packet.is_corrupt
         if not countable or (current is None and not packet.is_keyframe):
-            return _leave(before, current, [packet], clock)
+            return _skipped(before, current, [packet], clock)
         if current and not before and packet.pts < current.packets[0].pts:  # frames it needs may be missing
-            return _leave(before, current, [packet], clock)
+            return _skipped(before, current, [packet], clock)
         if current is None:
             current = _Group(0, deepcopy(clock))
         elif packet.is_keyframe:
@@ -85,13 +85,13 @@ def skip(packets: Iterator[Any], clock: Clock, start: float) -> Skipped:
             for time in times:
                 after.tick(time)
             if (after.time or 0.0) >= start:
-                return _leave(before, current, [packet], clock)
+                return _skipped(before, current, [packet], clock)
             before, current = current, _Group(current.number + len(times), after)
         current.packets.append(packet)
         current.size += packet.size
         if current.size > MAX_HELD_BYTES:
             break
-    return _leave(before, current, [], clock)
+    return _skipped(before, current, [], clock)
 
 
 def _is_shown(packet: Any) -> bool:
@@ -100,7 +100,7 @@ def _is_shown(packet: Any) -> bool:
     return not (packet.is_discard or hidden)
 
 
-def _leave(before: _Group | None, current: _Group | None, rest: list[Any], clock: Clock) -> Skipped:
+def _skipped(before: _Group | None, current: _Group | None, rest: list[Any], clock: Clock) -> Skipped:
     groups = [group for group in (before, current) if group]
     kept = [packet for group in groups for packet in group.packets] + rest
     if not groups or not groups[0].number:

@@ -74,9 +74,9 @@ class VideoWriter:
         self.output.metadata["comment"] = PROGRAM
         self.path, self.clip, self.sound = path, clip, clip.keep_sound()
         self.stream: Any = None
-        self.voice: _Voice | None = None
+        self.soundtrack: _Soundtrack | None = None
         self.begin, self.last = 0.0, -1
-        self.shown: tuple[Any, float] | None = None  # the latest frame and its time in seconds
+        self.latest: tuple[Any, float] | None = None  # the latest frame and its time in seconds
         self.broken = False  # a write failed; libavformat crashes on further ones
 
     def write(self, image: PillowImage.Image, time: float) -> None:
@@ -92,8 +92,8 @@ class VideoWriter:
         size = (self.stream.width, self.stream.height)
         frame = av.VideoFrame.from_image(_fitted(image, size))
         frame.time_base = Fraction(1, TICKS_PER_S)
-        while self.shown and time - self.shown[1] > LONGEST_SHOWN_S:
-            self._encode(self.shown[0], self.shown[1] + LONGEST_SHOWN_S)
+        while self.latest and time - self.latest[1] > LONGEST_SHOWN_S:
+            self._encode(self.latest[0], self.latest[1] + LONGEST_SHOWN_S)
         self._encode(frame, time)
 
     def close(self) -> None:
@@ -101,11 +101,11 @@ class VideoWriter:
         if self.stream is not None and not self.broken:
             for packet in self.stream.encode(None):
                 if packet.pts == self.last:  # the last frame lasts as long as the others
-                    packet.duration = round(self.clip.shown_s * TICKS_PER_S)
+                    packet.duration = round(self.clip.frame_interval_s * TICKS_PER_S)
                 self.mux(packet)
             self._mux_sound(float("inf"))
-            if self.voice:
-                self.voice.close()
+            if self.soundtrack:
+                self.soundtrack.close()
         self.output.close()
         if self.stream is None:
             self.path.unlink(missing_ok=True)  # without a frame it is not a valid file
@@ -122,7 +122,7 @@ class VideoWriter:
         frame.pts = self.last = max(round((time - self.begin) * TICKS_PER_S), self.last + 1)
         self.mux(self.stream.encode(frame))
         self._mux_sound(time)
-        self.shown = frame, time
+        self.latest = frame, time
 
     def _start(self, size: tuple[int, int], time: float) -> None:
         self.stream = self.output.add_stream("libx264", rate=self.clip.rate)
@@ -134,14 +134,14 @@ class VideoWriter:
         if self.sound:
             if self.sound.ready and self.sound.ready[0][1] < time - PRIMING_SAMPLES / self.sound.stream.rate:
                 self.begin = self.sound.ready[0][1]
-            self.voice = _Voice(self, self.sound.stream)
+            self.soundtrack = _Soundtrack(self, self.sound.stream)
 
     def _mux_sound(self, until: float) -> None:
-        while self.voice and self.sound and self.sound.ready and self.sound.ready[0][1] <= until:
-            self.voice.write(*self.sound.ready.popleft())
+        while self.soundtrack and self.sound and self.sound.ready and self.sound.ready[0][1] <= until:
+            self.soundtrack.write(*self.sound.ready.popleft())
 
 
-class _Voice:
+class _Soundtrack:
     """The sound of a copy: the original packets if the container can hold them, otherwise AAC.
 
     Args:
