@@ -270,7 +270,7 @@ def test_a_copy_is_known_by_its_tag(tmp_path: Path) -> None:
         assert not is_own_copy(tmp_path / name)
     again = ImageFolder(tmp_path, resume=True)
     assert again.save(image, "a.jpg", "faces").name == "a_faces.jpg"
-    with pytest.raises(FileExistsError, match="group_faces.jpg: exists already"):
+    with pytest.raises(FileExistsError, match="group_faces.jpg: already exists"):
         again.save(image, "group.jpg", "faces")
 
 
@@ -278,7 +278,7 @@ def test_saved_images_replace_nothing_from_before_unless_told_and_never_a_source
     image = PillowImage.new("RGB", (8, 8))
     existing = tmp_path / "a_faces.jpg"
     existing.write_bytes(b"precious")
-    with pytest.raises(FileExistsError, match="a_faces.jpg: exists already; add --overwrite"):
+    with pytest.raises(FileExistsError, match="a_faces.jpg: already exists; add --overwrite"):
         ImageFolder(tmp_path).save(image, "a.jpg", "faces")
     protected = {file_identity(existing)}
     with pytest.raises(FileExistsError, match="a_faces.jpg: is a source, which is never replaced"):

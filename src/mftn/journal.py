@@ -80,7 +80,7 @@ class Journal:
     Args:
         output: The table that is made from it.
         provenance: The provenance of the table.
-        resume: Continue from what an earlier run computed; otherwise start afresh.
+        resume: Continue from what an earlier run computed; otherwise start over.
 
     Raises:
         ConfigError: The earlier run had other settings, or another run is writing to the journal.
@@ -124,7 +124,7 @@ class Journal:
         if changed := setting_changes(known, json.loads(self.provenance.to_json())):
             raise ConfigError(
                 f"--resume: {self.path} was started with other settings ({'; '.join(changed)}); use the same ones, or "
-                "--overwrite instead of --resume to start afresh"
+                "--overwrite instead of --resume to start over"
             )
 
     def has(self, source: str, saved: Collection[str] = ()) -> bool:

@@ -235,7 +235,7 @@ class ImageFolder:
         """Write one image to `path`, with the source file's date, author and colour profile.
 
         Raises:
-            FileExistsError: A file with that name exists already.
+            FileExistsError: A file with that name already exists.
             ImageError: A JPEG cannot hold the image.
             OutputError: The image cannot be written.
         """
@@ -244,7 +244,7 @@ class ImageFolder:
             if file_identity(path) in self.protected:
                 raise FileExistsError(f"{path}: is a source, which is never replaced; choose another folder")
             if not self.overwrite and not (self.resume and is_own_copy(path)):
-                raise FileExistsError(f"{path}: exists already; add --overwrite, or choose another folder")
+                raise FileExistsError(f"{path}: already exists; add --overwrite, or choose another folder")
         self._written.add(path)
         tags = read_tags(source, opened)
         try:

@@ -181,7 +181,7 @@ def test_ctrl_c_keeps_what_is_done_and_says_so(tmp_path: Path) -> None:
     assert process.wait(timeout=60) == 130
     done = len(out.read_text().splitlines())
     assert 0 < done < 5000
-    assert f"interrupted with {done} image{'s' * (done > 1)} done and kept in {out}" in process.stderr.read()
+    assert f"interrupted after {done} image{'s' * (done > 1)}, kept in {out}" in process.stderr.read()
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet"])
@@ -208,7 +208,7 @@ def test_a_run_that_is_killed_again_and_again_ends_like_one_that_is_not(tmp_path
     assert killed.read_bytes() == undisturbed.read_bytes()
     assert not list(tmp_path.glob("*.partial*")) and not list(tmp_path.glob("undisturbed*.resume"))
     again = mftn(*command[3:])
-    assert again.returncode == 0 and "60 of 60 done before" in again.stderr
+    assert again.returncode == 0 and "60 of 60 already done" in again.stderr
     assert killed.read_bytes() == undisturbed.read_bytes()
 
 
@@ -222,7 +222,7 @@ def test_a_run_without_resume_can_be_gone_on_with_and_is_not_lost_to_the_next(tm
     lost = mftn(*command)
     assert lost.returncode == 2 and "add --resume to continue it, or --overwrite" in lost.stderr
     gone_on = mftn(*command, "--resume")
-    assert gone_on.returncode == 0 and "2 of 3 done before" in gone_on.stderr
+    assert gone_on.returncode == 0 and "2 of 3 already done" in gone_on.stderr
     rows = list(csv.DictReader((tmp_path / "o.csv").open()))
     assert [Path(row["annotated"]).name for row in rows] == [
         "astronaut_faces.jpg", "grace_hopper_faces.jpg", "text_faces.jpg"

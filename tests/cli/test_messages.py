@@ -73,8 +73,8 @@ def test_an_error_that_ends_a_command_is_in_the_log(here: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--log", "notes.txt"], "--log notes.txt: exists already and is not an mftn log"),
-        (["--log", "a.jpg"], "--log a.jpg: exists already"),
+        (["--log", "notes.txt"], "--log notes.txt: already exists and is not an mftn log"),
+        (["--log", "a.jpg"], "--log a.jpg: already exists"),
         (["--log", "."], "--log .: Is a directory"),
         (["--log", "a.jpg/mftn.log"], "--log a.jpg/mftn.log: "),
         (["-q", "-v"], "omit one"),

@@ -140,7 +140,7 @@ def test_what_exists_is_replaced_only_when_told(here: Path, capsys: pytest.Captu
     capsys.readouterr()
     assert main(command) == 2
     assert written.read_bytes() == b"precious"
-    assert "exists already; add --overwrite" in capsys.readouterr().err
+    assert "already exists; add --overwrite" in capsys.readouterr().err
     assert main([*command, "--overwrite"]) == 0
     assert written.read_bytes() == made
     assert sorted(path.name for path in here.rglob("*.partial*")) == ["b.jsonl.partial", "b.partial.mp4"]

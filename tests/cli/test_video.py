@@ -140,7 +140,7 @@ def test_ctrl_c_keeps_every_frame_that_is_done(
     assert main(["predict", str(clip), *outputs]) == 130
     assert [row["frame"] for row in rows_of(tmp_path / "r.jsonl")] == list(range(13))
     assert spans(tmp_path / "c.mp4")["video"][1] == pytest.approx(0.52, abs=0.01)
-    assert "interrupted with 13 frames done and kept" in capsys.readouterr().err
+    assert "interrupted after 13 frames, kept" in capsys.readouterr().err
 
 
 def test_names_with_a_colon_are_files(
@@ -263,7 +263,7 @@ def test_videos_and_images_in_one_command(
     assert sorted(path.name for path in (films / "copies").iterdir()) == ["a-2_faces.mp4", "a_faces.mp4", "c_faces.mp4"]
     assert len(list((tmp_path / "lines").iterdir())) == 3
     assert main(command) == 2
-    assert "exists already; add --overwrite" in capsys.readouterr().err
+    assert "already exists; add --overwrite" in capsys.readouterr().err
     assert main([*command[:2], "--every", "12", "--format", "table", "--save-images", str(tmp_path / "faces")]) == 1
     table = capsys.readouterr().out
     assert table.index("live.jpg") < table.index("a.mp4") < table.index("b.mp4") and "happiness 100%" in table
@@ -296,7 +296,7 @@ def test_resuming_replaces_no_file_of_the_users(
     second.rename("in/b.mp4")
     Path(mine).write_text("my own")
     assert main(two_clips) == 2
-    assert f"{mine}: exists already, and does not belong to the run that --resume continues" in capsys.readouterr().err
+    assert f"{mine}: already exists, and does not belong to the run that --resume continues" in capsys.readouterr().err
     assert Path(mine).read_text() == "my own"
     Path(mine).unlink()
     assert main(two_clips) == 0

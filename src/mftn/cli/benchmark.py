@@ -33,7 +33,7 @@ class Arguments(Options):
         detector: Face detector.
         seconds: Duration of each measurement.
         output: Also write the rows as CSV.
-        overwrite: Replace the CSV if it exists already.
+        overwrite: Replace the CSV if it already exists.
     """
 
     photo: Annotated[Unset[Path], FILE] = None

@@ -59,7 +59,7 @@ def run_on_cluster(arguments: Arguments) -> int:
             )
         except KeyboardInterrupt as stop:
             again = command_line(["mftn", *sys.argv[1:]])
-            LOG.info(f"interrupted with {counted(done, 'shard')} of this run done and kept; continue with: {again}")
+            LOG.info(f"interrupted after {counted(done, 'shard')} of this run, which are kept; continue with: {again}")
             return exit_status(stop)
         except OSError as error:
             if isinstance(error, MFTNError) or error.filename:

@@ -28,7 +28,7 @@ class Arguments(Options):
         precision: fp16 stores weights in half precision and int8-weights in 8 bits, while the arithmetic stays in
             float32; int8 computes in 8 bits, calibrated on training faces of --data, and is refused if it loses more
             than 0.3 points there.
-        overwrite: Replace the ONNX file if it exists already; the weights are never replaced.
+        overwrite: Replace the ONNX file if it already exists; the weights are never replaced.
         data: A prepared data set, on whose validation faces the file is compared with the network.
     """
 

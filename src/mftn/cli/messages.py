@@ -89,7 +89,7 @@ def _open(file: Path) -> logging.FileHandler:
         if file.is_file() and file.stat().st_size:
             with file.open("rb") as opened:
                 if not _TIMESTAMP.match(opened.read(32)):
-                    raise ConfigError(f"--log {file}: exists already and is not an mftn log; choose another name")
+                    raise ConfigError(f"--log {file}: already exists and is not an mftn log; choose another name")
         file.parent.mkdir(parents=True, exist_ok=True)
         return _File(file, encoding="utf-8", errors="backslashreplace")
     except OSError as error:

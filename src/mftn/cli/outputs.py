@@ -51,10 +51,10 @@ def check_outputs(
 
 
 def _exists(other: str, *, resuming: bool) -> str:
-    """The error message for a file that exists already, with advice."""
+    """The error message for a file that already exists, with advice."""
     if resuming:
-        return "exists already, and does not belong to the run that --resume continues; move it away"
-    return f"exists already; add --overwrite, or choose another {other}"
+        return "already exists, and does not belong to the run that --resume continues; move it away"
+    return f"already exists; add --overwrite, or choose another {other}"
 
 
 def check_location(option: str, folder: Path) -> None:
@@ -134,7 +134,7 @@ class FilePerVideo:
         """The file for a video that is about to be written.
 
         Raises:
-            FileExistsError: The file exists already; not all names are known when `check_outputs` runs.
+            FileExistsError: The file already exists; not all names are known when `check_outputs` runs.
         """
         path = self.path(source)
         known = path in self._written or self.overwrite or (self.own and self.own(path))

@@ -159,15 +159,15 @@ def run(arguments: Arguments) -> int:
         todo = _not_done(sources, sink, files)
         total = len(todo) if isinstance(todo, list) else None
         if isinstance(sources, list) and total is not None and total < len(sources):
-            LOG.info(f"{len(sources) - total} of {len(sources)} done before")
+            LOG.info(f"{len(sources) - total} of {len(sources)} already done")
         started = monotonic()
         try:
             sink.complete = _work(todo, total, images, videos, bars, arguments.strict)
         except KeyboardInterrupt as stop:
             sink.complete = any(source.live for source in given)
-            where = f" and kept in {arguments.output}" if arguments.output else ""
+            where = f", kept in {arguments.output}" if arguments.output else ""
             how = "; continue with --resume" if sink.journal and not sink.complete else ""
-            LOG.info(f"interrupted with {_done(images, videos, total)} done{where}{how}")
+            LOG.info(f"interrupted after {_done(images, videos, total)}{where}{how}")
             return exit_status(stop)
     if unread:
         LOG.warning(f"not read: {describe(unread)}; {advice(unread)}")

@@ -49,7 +49,7 @@ def output_kind(arguments: Arguments) -> str:
 
 
 def find_earlier(arguments: Arguments, kind: str, given: Sequence[Source]) -> Earlier | None:
-    """The earlier run to resume; None to start afresh.
+    """The earlier run to resume; None to start over.
 
     Raises:
         ConfigError: There is an earlier run whose results would be lost, or none that can be resumed.
@@ -60,18 +60,18 @@ def find_earlier(arguments: Arguments, kind: str, given: Sequence[Source]) -> Ea
         if earlier and earlier.done:
             raise ConfigError(
                 f"--output {output}: an earlier run ended after {earlier.done} images or videos; add --resume to "
-                "continue it, or --overwrite to start afresh"
+                "continue it, or --overwrite to start over"
             )
         return None
     if arguments.overwrite:
-        raise ConfigError("--resume continues a run, and --overwrite starts afresh; omit one")
+        raise ConfigError("--resume continues a run, and --overwrite starts over; omit one")
     if not output or kind == "table" or not is_file_to_be(output):
         raise ConfigError("--resume needs a file to continue: add --output faces.csv, .jsonl or .parquet")
     if live := next((source for source in given if source.live), None):
         raise ConfigError(f"{live.name}: is live and cannot be resumed; omit --resume")
     if earlier is None and output.exists():
         raise ConfigError(
-            f"--output {output}: exists already, but {journal_path(output).name}, which --resume needs, does not; add "
+            f"--output {output}: already exists, but {journal_path(output).name}, which --resume needs, does not; add "
             "--overwrite instead of --resume, or choose another name"
         )
     return earlier

@@ -63,7 +63,7 @@ def open_sink(
         kind: "table", "jsonl", "csv" or "parquet" (with a file only).
         rows: Collects the predictions for the kind "table"; not needed for other kinds.
         made_by: The provenance, stored with the file.
-        order: The names of all sources, to resume an earlier run; None to start afresh.
+        order: The names of all sources, to resume an earlier run; None to start over.
     """
     if rows:
         try:

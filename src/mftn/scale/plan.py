@@ -153,7 +153,7 @@ def read_plan(
             changed = ["the list on standard input has changed"]
     if changed:
         raise ConfigError(
-            f"{store.address}: was begun differently ({'; '.join(changed)}); use the same, or choose another folder"
+            f"{store.address}: an earlier run into it differed ({'; '.join(changed)}); use the same, or another folder"
         )
     return plan
 

@@ -60,13 +60,13 @@ class Summary:
 
     def __str__(self) -> str:
         rate = self.images / max(self.seconds, 1e-3)
-        earlier = f" (shards done before: {self.before}, with {self.failures_before} failures)" if self.before else ""
+        earlier = f" (shards already done: {self.before}, with {self.failures_before} failures)" if self.before else ""
         lines = [
             f"{self.images} images, {self.faces} faces, {self.failures} failures in {self.seconds:.1f} s, "
             f"{rate:.1f} images per second{earlier}"
         ]
         for node, share in sorted(self.nodes.items()):
-            lines.append(f"  {node}: {share.images} images in {share.seconds:.1f} s of its workers")
+            lines.append(f"  {node}: {share.images} images in {share.seconds:.1f} s of worker time")
         lines += self.notes
         lines += [f"set aside: {name}: {why}" for name, why in sorted(self.set_aside.items())]
         lines += [
