@@ -88,12 +88,12 @@ def read_image(source: ImageSource, reserve: Callable[[int], object] | None = No
     Raises:
         ImageError: The image cannot be read; the message names the file, the reason and what to do.
     """
-    with _only_image_errors(name or called(source)):
+    with _only_image_errors(name or name_in_messages(source)):
         if isinstance(source, np.ndarray):
             if reserve:
                 reserve(source.size // (3 if source.ndim == 3 else 1))
             return _from_array(source)
-        with opened(source) as image:
+        with open_image(source) as image:
             if reserve:
                 reserve(image.width * image.height)
             return _to_rgb(image)
@@ -108,7 +108,7 @@ def image_size(source: ImageSource) -> tuple[int, int]:
     Raises:
         ImageError: The header cannot be read.
     """
-    with _only_image_errors(called(source)), opened(source) as image:
+    with _only_image_errors(name_in_messages(source)), open_image(source) as image:
         return image.width, image.height
 
 
@@ -130,7 +130,7 @@ def as_value(source: ImageSource, bgr: bool = False) -> ImageSource:
     Raises:
         ImageError: It cannot be downloaded or read.
     """
-    with _only_image_errors(called(source)):
+    with _only_image_errors(name_in_messages(source)):
         if isinstance(source, str) and is_address(source):
             return download(source)
         if hasattr(source, "read"):
@@ -140,7 +140,7 @@ def as_value(source: ImageSource, bgr: bool = False) -> ImageSource:
         return source
 
 
-def called(source: ImageSource) -> str:
+def name_in_messages(source: ImageSource) -> str:
     """The name of a source in messages."""
     return name_of(source) or EMPTY_NAME if isinstance(source, str | os.PathLike) else "the image"
 
@@ -164,7 +164,7 @@ def _only_image_errors(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def opened(source: Any) -> Iterator[PillowImage.Image]:
+def open_image(source: Any) -> Iterator[PillowImage.Image]:
     """Open an image from any kind of source with Pillow, without decoding it; nearly any exception may be raised."""
     from PIL import Image as PillowImage
 

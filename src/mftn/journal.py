@@ -240,13 +240,13 @@ def earlier_run(output: Path) -> Earlier | None:
     try:
         with path.open("rb") as file:
             first = _first_line(file)
-            if (first is None and file.tell()) or (first is not None and "mftn_version" not in first):
+            if not file.tell():  # killed before its first line
+                return Earlier(0, frozenset())
+            if first is None or "mftn_version" not in first:
                 raise ConfigError(
                     f"--output {output}: the results so far would be kept in {path}, which is some other file; move "
                     "it away, choose another name, or add --overwrite"
                 )
-            if first is None:
-                return Earlier(0, frozenset())
             content = _read(file)
             return Earlier(len(content.segments), frozenset(content.saved))
     except OSError:

@@ -25,7 +25,7 @@ from mftn.files import (
     write_image,
     write_text,
 )
-from mftn.images import opened
+from mftn.images import open_image
 from mftn.tags import is_own_copy, read_tags
 from mftn.types import ROW_TYPES, Prediction
 from mftn.version import __version__
@@ -246,7 +246,7 @@ class ImageFolder:
             if not self.overwrite and not (self.resume and is_own_copy(path)):
                 raise FileExistsError(f"{path}: already exists; add --overwrite, or choose another folder")
         self._written.add(path)
-        tags = read_tags(source, opened)
+        tags = read_tags(source, open_image)
         try:
             with write_encoded(path) as content:
                 write_image(image, content, "JPEG", quality=92, exif=tags.exif, icc_profile=tags.profile)

@@ -34,7 +34,7 @@ from mftn.errors import ImageError, ModelError
 from mftn.faces import Detector, DetectorName, WholeImage, load_detector
 from mftn.faces.align import align
 from mftn.image_cache import CachedImage, value_bytes
-from mftn.images import as_value, called, name_of, read_image
+from mftn.images import as_value, name_in_messages, name_of, read_image
 from mftn.limits import check_choice, check_range
 from mftn.read_ahead import ReadAhead
 from mftn.runtime import MemoryBudget
@@ -126,7 +126,7 @@ class Recognizer:
             ImageError: The image cannot be read.
         """
         name, value = name_of(image), as_value(image, bgr)
-        (prediction,) = self.classify([self.locate(read_image(value, name=called(image)), name)])
+        (prediction,) = self.classify([self.locate(read_image(value, name=name_in_messages(image)), name)])
         return _keep(prediction, value)
 
     def stream(
@@ -260,7 +260,7 @@ class Recognizer:
                 name = path
             else:
                 given = value = as_value(source, bgr)
-                name = called(source)
+                name = name_in_messages(source)
             size = value_bytes(given)
             image = read_image(given, lambda pixels: budget.take(number, size + pixels * BYTES_PER_PIXEL), name)
             found = replace(self.locate(image, path), value=value)

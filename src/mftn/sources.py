@@ -226,8 +226,10 @@ def _expand(source: Source, videos: bool, skip: Collection[Path], unread: Counte
     elif source.kind is Kind.GLOB:
         yield from _matches(source.path, videos)
     elif source.moves and not videos:
-        advice = f"read it with mftn.track or `mftn predict {source.name}`"
-        yield Source(source.path, source.kind, f"{source.name}: is a {source.kind}, not an image; {advice}")
+        error = (
+            f"{source.name}: is a {source.kind}, not an image; read it with mftn.track or `mftn predict {source.name}`"
+        )
+        yield Source(source.path, source.kind, error)
     else:
         yield source
 
@@ -408,7 +410,7 @@ def read_list(null: bool) -> Iterator[str]:
         ConfigError: Standard input is not a list of paths.
     """
     start = True
-    for piece in _pieces(b"\0" if null else b"\n"):
+    for piece in _lines_of_input(b"\0" if null else b"\n"):
         if start and piece.startswith(IMAGE_STARTS):
             raise ConfigError(
                 "standard input is an image, not a list of paths; give the file's name: mftn predict photo.jpg"
@@ -423,7 +425,7 @@ def read_list(null: bool) -> Iterator[str]:
             yield path.decode(sys.getfilesystemencoding(), "surrogateescape")
 
 
-def _pieces(separator: bytes) -> Iterator[bytes]:
+def _lines_of_input(separator: bytes) -> Iterator[bytes]:
     rest = b""
     while chunk := _read_input():
         *pieces, rest = (rest + chunk).split(separator)

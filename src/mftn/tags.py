@@ -46,17 +46,17 @@ class Tags:
     modified_ns: int | None
 
 
-def read_tags(source: str, opened: Callable[[Path], AbstractContextManager[PillowImage.Image]]) -> Tags:
+def read_tags(source: str, open_image: Callable[[Path], AbstractContextManager[PillowImage.Image]]) -> Tags:
     """Read the metadata for a copy, with the tag that `is_own_copy` looks for; damaged tags are omitted.
 
     Args:
         source: The file's path.
-        opened: Opens the file.
+        open_image: Opens the file.
     """
     from PIL import Image as PillowImage
 
     exif, profile, modified_ns = PillowImage.Exif(), None, None
-    with suppress(Exception), opened(Path(source)) as image:  # Pillow's readers raise almost any error
+    with suppress(Exception), open_image(Path(source)) as image:  # Pillow's readers raise almost any error
         if (image.info.get("icc_profile") or b"")[16:20] == b"RGB ":
             profile = image.info["icc_profile"]
         theirs = image.getexif()

@@ -47,7 +47,7 @@ def find_items(
             item with an error.
         OSError: A store remained unreachable.
     """
-    yield from map(_without_secrets, _found(sources, shard_images, null, unread, on_listed))
+    yield from map(_without_secrets, _items(sources, shard_images, null, unread, on_listed))
 
 
 def _without_secrets(item: Item) -> Item:
@@ -61,7 +61,7 @@ def _without_secrets(item: Item) -> Item:
     )
 
 
-def _found(
+def _items(
     sources: Iterable[str | os.PathLike[str] | Source],
     shard_images: int,
     null: bool,
@@ -71,12 +71,12 @@ def _found(
     for given in sources:
         source = given if isinstance(given, Source) else classify(given)
         if is_stored(source.path) and not source.live:
-            yield from _stored(source.path, shard_images)
+            yield from _items_of_store(source.path, shard_images)
             continue
-        each = _on_input(null, on_listed) if source.kind is Kind.LIST else [source]
+        each = _on_standard_input(null, on_listed) if source.kind is Kind.LIST else [source]
         for found in find_sources(each, videos=bool(find_spec("av")), unread=unread):
             if not found.live:
-                yield from _listed(found, shard_images)
+                yield from _items_of_source(found, shard_images)
                 continue
             error = f"{found.name}: has no end; read it with `mftn predict` on one machine"
             if source.kind is not Kind.LIST:
@@ -84,7 +84,7 @@ def _found(
             yield Item(ItemKind.IMAGE, found.path, error)
 
 
-def _on_input(null: bool, on_listed: Callable[[str], object] | None) -> Iterator[Source]:
+def _on_standard_input(null: bool, on_listed: Callable[[str], object] | None) -> Iterator[Source]:
     """The sources of the list on standard input."""
     for path in read_list(null):
         if on_listed:
@@ -92,24 +92,24 @@ def _on_input(null: bool, on_listed: Callable[[str], object] | None) -> Iterator
         yield listed(path)
 
 
-def _listed(source: Source, shard_images: int) -> Iterator[Item]:
+def _items_of_source(source: Source, shard_images: int) -> Iterator[Item]:
     """The items of a local file, an http address, or an address in a list."""
     if is_stored(source.path):
-        yield from _one(source.path, shard_images)
+        yield from _items_of_file(source.path, shard_images)
     elif source.error:
         yield Item(ItemKind.IMAGE, source.path, source.error)
     elif source.moves:
         yield Item(ItemKind.VIDEO, source.path)
     else:
-        yield from _one(source.path, shard_images)
+        yield from _items_of_file(source.path, shard_images)
 
 
-def _stored(address: str, shard_images: int) -> Iterator[Item]:
+def _items_of_store(address: str, shard_images: int) -> Iterator[Item]:
     """The items at an address of a store."""
     suffixes, found = readable_suffixes() | VIDEO_SUFFIXES | {".tar", ".parquet"}, False
     for path in walk_store(address):
         if path == address or _suffix(path) in suffixes:
-            for item in _one(path, shard_images, walked=path != address):
+            for item in _items_of_file(path, shard_images, walked=path != address):
                 found = True
                 yield item
     if not found:
@@ -117,10 +117,10 @@ def _stored(address: str, shard_images: int) -> Iterator[Item]:
         yield Item(ItemKind.IMAGE, address, f"{name}: no such file, or a folder without images; check the address")
 
 
-def _one(path: str, shard_images: int, *, walked: bool = False) -> Iterator[Item]:
+def _items_of_file(path: str, shard_images: int, *, walked: bool = False) -> Iterator[Item]:
     """The items of one file, by its suffix; none for an output table of this package found in a folder."""
     if _suffix(path) == ".parquet":
-        yield from _rows(path, shard_images, walked)
+        yield from _items_of_table(path, shard_images, walked)
     else:
         yield _item(path)
 
@@ -129,19 +129,19 @@ def _item(path: str) -> Item:
     return Item(KINDS.get(_suffix(path), ItemKind.IMAGE), path)
 
 
-def _rows(path: str, shard_images: int, walked: bool) -> Iterator[Item]:
+def _items_of_table(path: str, shard_images: int, walked: bool) -> Iterator[Item]:
     """The items of a Parquet file: its paths, or ranges of its rows; one with an error if there are none."""
     import pyarrow as pa
 
     try:
-        yield from _rows_of(path, shard_images, walked)
+        yield from _read_table(path, shard_images, walked)
     except pa.ArrowInvalid as error:
         yield Item(ItemKind.IMAGE, path, f"{name_at(path)}: damaged or not a Parquet file ({error}); write it again")
     except (OSError, ConfigError) as error:
         yield Item(ItemKind.IMAGE, path, lasting(without_secrets(name_at(path)), error))
 
 
-def _rows_of(path: str, shard_images: int, walked: bool) -> Iterator[Item]:
+def _read_table(path: str, shard_images: int, walked: bool) -> Iterator[Item]:
     import pyarrow.parquet as pq
 
     files, place = locate(path)
@@ -154,8 +154,8 @@ def _rows_of(path: str, shard_images: int, walked: bool) -> Iterator[Item]:
             return
         column = _first(file.schema_arrow, PATH_COLUMNS, _is_text)
         if column is None:
-            said = f"{name_at(path)}: holds neither paths ({PATH_COLUMNS[0]}) nor images ({BYTES_COLUMNS[0]})"
-            yield Item(ItemKind.IMAGE, path, said)
+            error = f"{name_at(path)}: holds neither paths ({PATH_COLUMNS[0]}) nor images ({BYTES_COLUMNS[0]})"
+            yield Item(ItemKind.IMAGE, path, error)
             return
         for batch in file.iter_batches(columns=[column]):
             yield from (_item(value or "") for value in batch.column(0).to_pylist())

@@ -74,7 +74,7 @@ def write_plan(
     null: bool = False,
 ) -> Plan:
     """List the sources and store their shards; memory does not grow with the number of paths."""
-    unread, listed = Counter[str](), _Listed()
+    unread, listed = Counter[str](), _ListDigest()
     entries, pending = list[Entry](), list[Shard]()
 
     def flush() -> None:
@@ -95,7 +95,7 @@ def write_plan(
     return plan
 
 
-class _Listed:
+class _ListDigest:
     """A digest of the paths on standard input, made absolute."""
 
     def __init__(self) -> None:
@@ -146,7 +146,7 @@ def read_plan(
         made_by | {"sources": list(_given(sources)), "working folder": _folder(sources) or plan.folder},
     )
     if not changed and "-" in _names(sources):
-        listed = _Listed()
+        listed = _ListDigest()
         for path in read_list(null):
             listed.add(path)
         if listed.digest != plan.listed:
