@@ -77,7 +77,7 @@ def show(prediction: Prediction) -> None:
 
 
 def save(prediction: Prediction, path: Path, image: ImageSource | None = None) -> None:
-    """Write a prediction to a file in the format given by its suffix."""
+    """Implementation of `Prediction.save`."""
     suffix = path.suffix.lower()
     sources = [prediction.source, *([image] if isinstance(image, str | os.PathLike) else [])]
     if (there := file_identity(path)) and there in map(file_identity, sources):

@@ -165,7 +165,11 @@ def _only_image_errors(name: str) -> Iterator[None]:
 
 @contextmanager
 def open_image(source: Any) -> Iterator[PillowImage.Image]:
-    """Open an image from any kind of source with Pillow, without decoding it; nearly any exception may be raised."""
+    """Open an image from any source of `read_image` but arrays with Pillow, without decoding it.
+
+    Raises:
+        ImageError: The source is not an image; damaged files may also raise nearly any other exception.
+    """
     from PIL import Image as PillowImage
 
     if isinstance(source, PillowImage.Image):

@@ -205,7 +205,7 @@ class Recognizer:
         )
 
     def crops(self, image: Image, faces: Iterable[Detection]) -> NDArray[np.uint8]:
-        """The aligned crop of each face, (n, H, W, 3), as the network receives it."""
+        """The aligned crop of each face in an H×W×3 image, (n, H, W, 3), as the network receives it."""
         info = self.engine.spec
         faces = list(faces)
         crops = np.empty((len(faces), *info.size, 3), np.uint8)
@@ -323,7 +323,17 @@ def _keep(prediction: Prediction, value: ImageSource | None) -> Prediction:
 
 
 def crop_face(image: Image, face: Detection, size: tuple[int, int], template: ArrayLike) -> Image:
-    """Align a face to a template; without landmarks, crop the largest central region with the same aspect ratio."""
+    """Align a face to a template; without landmarks, crop the largest central region with the same aspect ratio.
+
+    Args:
+        image: H×W×3.
+        face: A face in it.
+        size: Height and width of the crop in pixels.
+        template: Where the landmarks go: 5×2 fractions of the crop's side.
+
+    Returns:
+        The crop, height×width×3; black beyond the image.
+    """
     if face.landmarks is not None:
         return align(image, face.landmarks, size, template)
     from PIL import Image as PillowImage

@@ -123,7 +123,11 @@ class MemoryBudget:
         self._changed = Condition()
 
     def take(self, number: int, size: int) -> None:
-        """Wait until this many bytes are available to a task, including those that it holds already."""
+        """Wait until this many bytes are available to a task, including those that it holds already.
+
+        Raises:
+            RuntimeError: The budget was closed.
+        """
         with self._changed:
             self._changed.wait_for(
                 lambda: size <= self._free + self._held.get(number, 0) or number == self._due or self._closed

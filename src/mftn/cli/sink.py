@@ -64,6 +64,10 @@ def open_sink(
         rows: Collects the predictions for the kind "table"; not needed for other kinds.
         made_by: The provenance, stored with the file.
         order: The names of all sources, to resume an earlier run; None to start over.
+
+    Raises:
+        ConfigError: The earlier run had other settings, or another run is writing to the file.
+        OutputError: The file or its journal cannot be written.
     """
     if rows:
         try:

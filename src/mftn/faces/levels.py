@@ -64,7 +64,13 @@ class Level:
 
 
 def shrink(image: Image, factor: int, run: Callable[[Callable[[int], None], list[int]], Iterable[None]]) -> Image:
-    """An H×W×3 image reduced by an integer factor, in bands, so that a large image is never copied whole."""
+    """An H×W×3 image reduced by an integer factor, in bands, so that a large image is never copied whole.
+
+    Args:
+        image: The image.
+        factor: Pixels of the image per pixel of the result, in each direction.
+        run: Calls a function for every item of a list, possibly in several threads.
+    """
     if factor <= 1:
         return image
     height, width = image.shape[:2]

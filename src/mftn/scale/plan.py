@@ -73,7 +73,18 @@ def write_plan(
     *,
     null: bool = False,
 ) -> Plan:
-    """List the sources and store their shards; memory does not grow with the number of paths."""
+    """List the sources and store their shards; memory does not grow with the number of paths.
+
+    Args:
+        store: The output folder.
+        sources: As in `find_items`.
+        made_by: Provenance of the rows, as JSON values.
+        shard_images: Images per shard.
+        null: As in `find_sources`.
+
+    Raises:
+        OSError: The sources or the output remained unreachable.
+    """
     unread, listed = Counter[str](), _ListDigest()
     entries, pending = list[Entry](), list[Shard]()
 
@@ -130,6 +141,12 @@ def read_plan(
     null: bool = False,
 ) -> Plan | None:
     """The plan of an earlier run into the same folder; None if there is none.
+
+    Args:
+        store: The output folder.
+        sources: As in `write_plan`, like the others.
+        made_by: Provenance of the rows of this run.
+        null: As in `find_sources`.
 
     Raises:
         ConfigError: The earlier run had different sources or settings, another working folder for relative paths, or

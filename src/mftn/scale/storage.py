@@ -116,7 +116,15 @@ def _connect(scheme: str, place: str, query: str) -> tuple[Any, str]:
 
 
 def patiently(action: Callable[[], T], patience: float = PATIENCE_S) -> T:
-    """The result of reading or writing, retried for this many seconds while the store is unreachable."""
+    """The result of an action that reads or writes, repeated while the store is unreachable.
+
+    Args:
+        action: Reads or writes.
+        patience: Longest time in seconds.
+
+    Raises:
+        Exception: What the action raised, once it is final (`is_final`) or the time is over.
+    """
     deadline, wait = time.monotonic() + patience, 0.5
     while True:
         try:

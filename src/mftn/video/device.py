@@ -35,6 +35,10 @@ def load_av() -> Any:
 def open_container(source: Source, file: IO[bytes] | None = None) -> Any:
     """PyAV's container for a file, a camera or an address, or for untrusted content.
 
+    Args:
+        source: The file, camera or address; with `file`, only its name is used.
+        file: Untrusted content, open for reading in binary mode and seekable.
+
     Raises:
         ImageError: It cannot be opened, contains no video, or its codec has no decoder.
         MissingExtraError: PyAV is not installed.

@@ -111,7 +111,11 @@ class VideoWriter:
             self.path.unlink(missing_ok=True)  # without a frame it is not a valid file
 
     def mux(self, packets: Any) -> None:
-        """Write packets to the file."""
+        """Write PyAV packets to the file.
+
+        Raises:
+            av.FFmpegError: The file cannot be written.
+        """
         try:
             self.output.mux(packets)
         except load_av().FFmpegError:
