@@ -318,10 +318,9 @@ class UniqueNames:
     def name(self, stem: str) -> str:
         """The stem itself, or with -2, -3, …; the same stems in the same order get the same names."""
         folder, slash, last = stem.rpartition("/")
-        content = os.fsencode(last)
-        base = (
-            stem if len(content) <= self.LONGEST else folder + slash + content[: self.LONGEST].decode(errors="ignore")
-        )
+        content, base = os.fsencode(last), stem
+        if len(content) > self.LONGEST:
+            base = folder + slash + content[: self.LONGEST].decode(errors="ignore")
         key = filesystem_key(base)
         while True:
             self.count[key] += 1
