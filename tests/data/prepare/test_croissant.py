@@ -64,5 +64,5 @@ def test_crops_that_no_detector_saw_are_not_called_aligned(
     assert main([*words, "--workers", "1"]) == 0
     assert "train: 24 faces\n" in capsys.readouterr().out
     found = json.loads((out / "croissant.json").read_text())
-    assert found["rai:dataPreprocessingProtocol"].startswith("Not aligned: the annotated boxes or whole images, cropped to")
+    assert found["rai:dataPreprocessingProtocol"].startswith("Not aligned: the annotated boxes or whole images")
     assert "32 crops of faces" in found["description"]
