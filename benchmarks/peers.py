@@ -412,7 +412,7 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
 
 def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
     """Draw accuracy with intervals and, if times were measured, accuracy against time."""
-    from mftn.evaluate.figures import new_figure, save_figure
+    from mftn.figures import new_figure, save_figure
 
     run = sorted((row for row in rows if "accuracy" in row), key=lambda row: row["accuracy"])
     timed = [row for row in run if "median_ms" in row]

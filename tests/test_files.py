@@ -120,7 +120,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 import mftn
 from mftn.errors import OutputError
-from mftn.evaluate.figures import save_figure
+from mftn.figures import save_figure
 from mftn.output import ImageFolder
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))

@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from mftn.display import MAX_SHOWN, caption_of, image_of, scaled_down, title_of
-from mftn.figure_text import text_as_written
+from mftn.figures import text_as_written
 from mftn.labels import COLOURS
 from mftn.types import Face, Prediction
 

@@ -12,11 +12,10 @@ from mftn.evaluate.figures import (
     confusion_panel,
     deletion_plot,
     explanation_grid,
-    new_figure,
     reliability_diagram,
     robustness_curves,
-    save_figure,
 )
+from mftn.figures import new_figure, save_figure
 from mftn.labels import LABEL_SETS
 
 LABELS = LABEL_SETS[8]

@@ -8,7 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mftn.analysis.conditions import SIGNALS, Units
-from mftn.analysis.figures import INK, LEVEL_COLOURS, MOST_ROWS, SOFT, label, name_rows, new_figure, tidy
+from mftn.analysis.figures import INK, LEVEL_COLOURS, MOST_ROWS, SOFT, label, name_rows, tidy
+from mftn.figures import new_figure
 
 if TYPE_CHECKING:
     import pandas as pd

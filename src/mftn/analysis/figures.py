@@ -1,4 +1,4 @@
-"""Figures of a summary, drawn without a display: who was seen when, curves, events, transitions, quality."""
+"""Figures of a summary: who was seen when, curves, events, transitions, quality."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
@@ -16,6 +15,7 @@ from mftn.analysis.courses import Course, align, coarser, nan_mean
 from mftn.analysis.rows import K
 from mftn.analysis.segments import WHOLE
 from mftn.analysis.table import Floats
+from mftn.figures import new_figure
 from mftn.labels import COLOURS, EXPRESSIONS
 
 if TYPE_CHECKING:
@@ -35,13 +35,6 @@ LEVEL_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8A6D00", "#56B4E9
 
 LEVEL_STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)))
 _EDGE = [withStroke(linewidth=2.6, foreground="#555555")]
-
-
-def new_figure(width: float, height: float) -> Figure:
-    """A figure of this size in inches that needs no display and no global state."""
-    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
 
 
 def tidy(axes: Axes, grid: Literal["x", "y"] = "y") -> None:

@@ -16,8 +16,8 @@ from mftn.analysis.methods import methods, versions
 from mftn.analysis.summary import TABLES, Summary
 from mftn.analysis.synchrony import ALL
 from mftn.errors import MissingExtraError
-from mftn.figure_text import text_as_written
-from mftn.files import CsvLines, atomic_write, json_text, write_encoded, write_text
+from mftn.figures import save_figure, text_as_written
+from mftn.files import CsvLines, atomic_write, json_text, write_text
 from mftn.result_folder import ResultFolder
 
 if TYPE_CHECKING:
@@ -84,8 +84,7 @@ def write_summary(summary: Summary, folder: Path, *, elan: bool, bids: bool) -> 
     with text_as_written():
         for name, subject, figure in figures:
             for kind in ("png", "pdf"):
-                with write_encoded(folder / "figures" / f"{name}.{kind}") as content:
-                    figure.savefig(content, format=kind, metadata={"CreationDate": None} if kind == "pdf" else None)
+                save_figure(figure, folder / "figures" / f"{name}.{kind}")
                 figure.set_layout_engine("none")  # the layout of the first format also serves the second
             image = (folder / "figures" / f"{name}.png").read_bytes()
             images[name], subjects[name] = "data:image/png;base64," + base64.b64encode(image).decode(), subject

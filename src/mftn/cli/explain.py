@@ -106,8 +106,9 @@ def _explain(
     import torch
 
     from mftn.evaluate.explain import explain
-    from mftn.evaluate.figures import explanation_grid, save_figure
+    from mftn.evaluate.figures import explanation_grid
     from mftn.faces.boxes import area
+    from mftn.figures import save_figure
     from mftn.images import read_image
     from mftn.recognize import crop_face
 

@@ -17,6 +17,7 @@ from mftn.evaluate.measure import DELETED_FRACTIONS, Options, Progress, is_right
 from mftn.evaluate.predictions import FUSED, Predictions
 from mftn.evaluate.results import Results
 from mftn.evaluate.split import EvaluatedSplit
+from mftn.figures import save_figure
 from mftn.files import UniqueNames
 from mftn.models import Network
 
@@ -135,7 +136,7 @@ def save(drawn: Mapping[str, Figure], folder: Path) -> dict[str, str]:
     images = {}
     for name, figure in drawn.items():
         paths = [folder / f"{name}.{kind}" for kind in ("png", "pdf")]
-        figures.save_figure(figure, *paths)
+        save_figure(figure, *paths)
         images[name] = "data:image/png;base64," + base64.b64encode(paths[0].read_bytes()).decode()
     return images
 

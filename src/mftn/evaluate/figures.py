@@ -1,18 +1,16 @@
-"""Figures of an evaluation, drawn without a display and written atomically."""
+"""Figures of an evaluation."""
 
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 from textwrap import fill
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from mftn.evaluate.metrics import Counts
-from mftn.files import write_encoded
+from mftn.figures import new_figure
 from mftn.labels import COLOURS, SHORT_NAMES
 
 Values = NDArray[Any]
@@ -31,24 +29,6 @@ PER_ROW = 3
 
 LONGEST = 36
 """Longer names are broken into several lines of this many characters."""
-
-DPI, LARGEST = 150, 60_000
-"""Pixels per inch, fewer where a side would have more pixels than this; Agg draws at most 65,536."""
-
-
-def new_figure(width: float, height: float) -> Figure:
-    """A figure of this size in inches that needs no display and no global state."""
-    figure = Figure(figsize=(width, height), dpi=min(DPI, LARGEST / max(width, height)), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def save_figure(figure: Figure, *paths: Path) -> None:
-    """Write the figure to every path, in the format of its suffix."""
-    for path in paths:
-        metadata = {"CreationDate": None} if path.suffix == ".pdf" else None
-        with write_encoded(path) as content:
-            figure.savefig(content, format=path.suffix[1:], metadata=metadata)
 
 
 def confusion_matrix(axes: Axes, counts: Counts, labels: tuple[str, ...], title: str, rows: str = "True Label") -> None:

@@ -21,7 +21,7 @@ from mftn.evaluate.measure import Options, Progress, measure
 from mftn.evaluate.predictions import FUSED, Predictions, cache_key, predict_split, read_predictions
 from mftn.evaluate.results import Results, to_json
 from mftn.evaluate.split import EvaluatedSplit
-from mftn.figure_text import text_as_written
+from mftn.figures import text_as_written
 from mftn.files import file_identity, write_csv, write_text
 from mftn.models import Network
 from mftn.result_folder import ResultFolder

@@ -8,7 +8,8 @@ import numpy as np
 from huggingface_hub import EvalResult, ModelCardData
 
 from mftn.data.manifest import read_description
-from mftn.evaluate.figures import confusion_matrix, new_figure, save_figure
+from mftn.evaluate.figures import confusion_matrix
+from mftn.figures import new_figure, save_figure
 from mftn.files import write_text
 from mftn.labels import LABEL_SETS
 from mftn.train.calibrate import Validation

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mftn.evaluate.figures import new_figure, save_figure
+from mftn.figures import new_figure, save_figure
 from mftn.train.run_folder import Row
 
 

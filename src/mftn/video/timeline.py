@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mftn.errors import MissingExtraError
-from mftn.figure_text import text_as_written
+from mftn.figures import text_as_written
 from mftn.files import readable, write_encoded
 from mftn.labels import COLOURS
 from mftn.video.persons import Person, Persons

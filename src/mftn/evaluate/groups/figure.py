@@ -6,9 +6,9 @@ from textwrap import fill as wrap
 import numpy as np
 from matplotlib.figure import Figure
 
-from mftn.evaluate.figures import new_figure
 from mftn.evaluate.groups.results import GroupResults, Share
 from mftn.evaluate.groups.sentences import people
+from mftn.figures import new_figure
 
 BLUE, ORANGE, GREY, INK = "#0072B2", "#D55E00", "#8C8C8C", "#1A1A1A"
 LOWEST, HIGHEST = 0.02, 50.0

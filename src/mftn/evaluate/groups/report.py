@@ -17,7 +17,7 @@ from mftn.evaluate.groups.request import GroupOptions, GroupRequest
 from mftn.evaluate.groups.results import ALL, Comparison, GroupResults
 from mftn.evaluate.groups.sheet import join, predicted_expressions
 from mftn.evaluate.results import to_json
-from mftn.figure_text import text_as_written
+from mftn.figures import save_figure, text_as_written
 from mftn.files import json_text, write_csv, write_text
 from mftn.result_folder import ResultFolder
 
@@ -68,7 +68,6 @@ class GroupReport:
         Raises:
             OutputError: The folder has a file with one of these names that no report wrote.
         """
-        from mftn.evaluate.figures import save_figure
         from mftn.evaluate.groups.figure import draw_groups
 
         out = Path(out)
