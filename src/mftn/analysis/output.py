@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -18,6 +17,7 @@ from mftn.analysis.synchrony import ALL
 from mftn.errors import MissingExtraError
 from mftn.figures import save_figure, text_as_written
 from mftn.files import CsvLines, atomic_write, json_text, write_text
+from mftn.pages import data_uri
 from mftn.result_folder import ResultFolder
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def write_summary(summary: Summary, folder: Path, *, elan: bool, bids: bool) -> 
                 save_figure(figure, folder / "figures" / f"{name}.{kind}")
                 figure.set_layout_engine("none")  # the layout of the first format also serves the second
             image = (folder / "figures" / f"{name}.png").read_bytes()
-            images[name], subjects[name] = "data:image/png;base64," + base64.b64encode(image).decode(), subject
+            images[name], subjects[name] = data_uri(image), subject
     if bids:
         write_bids(summary.events, folder / "bids")
     write_text(folder / "methods.txt", "\n\n".join(methods(summary)) + "\n")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -13,6 +12,7 @@ from mftn.analysis.compare_figures import format_p
 from mftn.analysis.methods import methods
 from mftn.analysis.synchrony import ALL
 from mftn.labels import EXPRESSIONS
+from mftn.pages import render_page
 
 if TYPE_CHECKING:
     from mftn.analysis.summary import Summary
@@ -29,13 +29,11 @@ def render(summary: Summary, images: dict[str, str], subjects: dict[str, str]) -
         images: Figures as data URLs, by name.
         subjects: The segment or factor that each figure shows, by name.
     """
-    from jinja2 import Environment
-
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"number": _number, "percent": _percent, "clock": _clock, "p": _p}
     segments = _segment_means(summary)
-    template = environment.from_string((files("mftn.analysis") / "summary.html.j2").read_text(encoding="utf-8"))
-    return template.render(
+    return render_page(
+        "mftn.analysis",
+        "summary.html.j2",
+        {"number": _number, "percent": _percent, "clock": _clock, "p": _p},
         study=summary.study,
         settings=summary.settings,
         notes=summary.notes,

@@ -1,11 +1,10 @@
 """The findings of an audit as an HTML page with examples."""
 
-import base64
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
 from mftn.data.audit import Audit, Pair
+from mftn.pages import data_uri, render_page
 
 SHOWN = 60
 """Faces shown per kind of finding."""
@@ -45,8 +44,6 @@ class Section:
 
 def render(folder: Path, found: Audit) -> str:
     """The page, with the first crops of every kind embedded."""
-    from jinja2 import Environment
-
     pairs = {"Exact duplicates": found.exact, "Near duplicates": found.near}
     rows = {"No face found": found.without_face, "Blurred": found.blurred, "Dark": found.dark}
     rows |= {"Too bright": found.bright, "Missing or changed": found.changed}
@@ -57,10 +54,9 @@ def render(folder: Path, found: Audit) -> str:
         Section(title, len(values), min(len(values), SHOWN), [_face(folder, found, row) for row in values[:SHOWN]])
         for title, values in rows.items()
     ]
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string((files("mftn.data") / "audit.html.j2").read_text(encoding="utf-8"))
     labels = sorted({label for counts in found.balance.values() for label in counts})
-    return template.render(folder=folder.resolve().name, sections=sections, balance=found.balance, labels=labels)
+    values = {"folder": folder.resolve().name, "sections": sections, "balance": found.balance, "labels": labels}
+    return render_page("mftn.data", "audit.html.j2", {}, **values)
 
 
 def _pairs(folder: Path, found: Audit, title: str, pairs: list[Pair]) -> Section:
@@ -73,6 +69,5 @@ def _pairs(folder: Path, found: Audit, title: str, pairs: list[Pair]) -> Section
 def _face(folder: Path, found: Audit, row: int) -> Face:
     path = folder / found.paths[row]
     kind = "png" if path.suffix == ".png" else "jpeg"
-    data = base64.b64encode(path.read_bytes()).decode() if path.is_file() else ""
-    source = f"data:image/{kind};base64,{data}" if data else ""
+    source = data_uri(path.read_bytes(), kind) if path.is_file() else ""
     return Face(source, f"{found.split[row]} · {found.label[row]}", found.paths[row])

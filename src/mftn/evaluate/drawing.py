@@ -1,6 +1,5 @@
 """The figures of a report, from its results, predictions and networks."""
 
-import base64
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from mftn.evaluate.split import EvaluatedSplit
 from mftn.figures import save_figure
 from mftn.files import UniqueNames
 from mftn.models import Network
+from mftn.pages import data_uri
 
 BATCH = 100
 
@@ -137,7 +137,7 @@ def save(drawn: Mapping[str, Figure], folder: Path) -> dict[str, str]:
     for name, figure in drawn.items():
         paths = [folder / f"{name}.{kind}" for kind in ("png", "pdf")]
         save_figure(figure, *paths)
-        images[name] = "data:image/png;base64," + base64.b64encode(paths[0].read_bytes()).decode()
+        images[name] = data_uri(paths[0].read_bytes())
     return images
 
 

@@ -6,7 +6,6 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +23,7 @@ from mftn.evaluate.split import EvaluatedSplit
 from mftn.figures import text_as_written
 from mftn.files import file_identity, write_csv, write_text
 from mftn.models import Network
+from mftn.pages import render_page
 from mftn.result_folder import ResultFolder
 
 if TYPE_CHECKING:
@@ -196,12 +196,9 @@ def tables(results: Results) -> dict[str, list[dict[str, object]]]:
 
 def render(results: Results, drawn: Mapping[str, str], options: Options) -> str:
     """Render the page with its figures."""
-    from jinja2 import Environment
-
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"percent": _percent, "span": _span, "number": _number}
-    template = environment.from_string((files("mftn.evaluate") / "report.html.j2").read_text(encoding="utf-8"))
-    return template.render(found=results, figures=drawn, main=results.main, fused=FUSED, options=options, inf=math.inf)
+    values = {"found": results, "figures": drawn, "main": results.main, "fused": FUSED, "options": options}
+    filters = {"percent": _percent, "span": _span, "number": _number}
+    return render_page("mftn.evaluate", "report.html.j2", filters, inf=math.inf, **values)
 
 
 def _percent(value: float | None, digits: int = 1) -> str:

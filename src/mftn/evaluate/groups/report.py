@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
 from mftn import __version__
@@ -19,6 +18,7 @@ from mftn.evaluate.groups.sheet import join, predicted_expressions
 from mftn.evaluate.results import to_json
 from mftn.figures import save_figure, text_as_written
 from mftn.files import json_text, write_csv, write_text
+from mftn.pages import data_uri, render_page
 from mftn.result_folder import ResultFolder
 
 INDEX = "groups.json"
@@ -151,18 +151,12 @@ def _row(found: Comparison) -> dict[str, object]:
 
 
 def _render(models: Mapping[str, GroupResults], figure: bytes) -> str:
-    import base64
-
-    from jinja2 import Environment
-
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {
+    filters = {
         "p": lambda p: sentences.p_value(p).removeprefix("p ").removeprefix("= "),
         "odds": sentences.odds,
         "points": sentences.points,
-        "say": sentences.sentence,
+        "sentence": sentences.sentence,
+        "headline": sentences.headline,
     }
-    environment.filters |= {"headline": sentences.headline}
-    template = environment.from_string((files("mftn.evaluate.groups") / "groups.html.j2").read_text(encoding="utf-8"))
-    image = "data:image/png;base64," + base64.b64encode(figure).decode()
-    return template.render(models=models, image=image, all=ALL, version=__version__)
+    values = {"models": models, "image": data_uri(figure), "all": ALL, "version": __version__}
+    return render_page("mftn.evaluate.groups", "groups.html.j2", filters, **values)
