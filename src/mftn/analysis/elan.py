@@ -6,14 +6,13 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from hashlib import sha256
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 from mftn import __version__
-from mftn.files import CsvLines, UniqueNames, atomic_write, write_text
+from mftn.files import CsvLines, UniqueNames, atomic_write, sha256_of, write_text
 from mftn.sources import VIDEO_SUFFIXES
 
 if TYPE_CHECKING:
@@ -51,19 +50,15 @@ def write_elan(
     for source, name in names.items():
         document = _document(source, events[events["source"] == source])
         file, numbers = f"{name}.eaf", count(2)
-        while _digest(folder / file) not in (None, before.get(file)):
+        while (folder / file).exists() and sha256_of(folder / file) != before.get(file):
             kept, file = file, f"{name}-{next(numbers)}.eaf"
             changed[kept] = file
         tree = ET.ElementTree(document)
         ET.indent(tree)
         with atomic_write(folder / file) as partial:
             tree.write(partial, encoding="UTF-8", xml_declaration=True)
-        written[file] = _digest(folder / file) or ""
+        written[file] = sha256_of(folder / file)
     return written, changed
-
-
-def _digest(path: Path) -> str | None:
-    return sha256(path.read_bytes()).hexdigest() if path.exists() else None
 
 
 def _document(source: str, events: pd.DataFrame) -> ET.Element:

@@ -3,7 +3,6 @@
 Neither contains a date, so preparing the same data again gives the same bytes.
 """
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mftn.errors import DataError
+from mftn.files import sha256_of
 from mftn.labels import LABEL_SETS
 
 MANIFEST = "manifest.parquet"
@@ -55,7 +55,7 @@ def read_manifest(folder: str | Path, columns: list[str] | None = None) -> pa.Ta
 
 def crop_digest(path: Path) -> str:
     """SHA-256 of a crop's file, as in the manifest; empty if there is no file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+    return sha256_of(path) if path.is_file() else ""
 
 
 def read_description(folder: str | Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from mftn.data.dataset import FaceDataset
+from mftn.data.manifest import MANIFEST
 from mftn.errors import DataError, ModelError, OutputError
 from mftn.evaluate.inference import predict_logits, preprocess_for
 from mftn.files import atomic_write, sha256_of
@@ -144,7 +145,7 @@ def read_predictions(name: str, path: Path, key: Mapping[str, str]) -> Predictio
 def cache_key(weights: Path, dataset: FaceDataset, split: str, protocol: str) -> dict[str, str]:
     """Identifies the checkpoint, the manifest, the split, the protocol, and what is averaged over flips."""
     kept = {"split": split, "protocol": protocol, "average": "probabilities"}  # earlier reports averaged logits
-    return {"weights": sha256_of(weights), "manifest": sha256_of(dataset.folder / "manifest.parquet"), **kept}
+    return {"weights": sha256_of(weights), "manifest": sha256_of(dataset.folder / MANIFEST), **kept}
 
 
 def _outputs(plain: Logits, flipped: Logits, temperature: float) -> dict[str, NDArray[np.float32]]:

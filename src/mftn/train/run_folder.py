@@ -5,7 +5,6 @@ last.safetensors and best.safetensors (the evaluated weights, with everything th
 resuming), metrics.json (validation scores of the best), curves.png, confusion.png, README.md (the model card).
 """
 
-import hashlib
 import json
 import os
 import platform
@@ -20,8 +19,9 @@ from typing import Any
 import torch
 from timm.utils import ModelEmaV3
 
+from mftn.data.manifest import MANIFEST
 from mftn.errors import ConfigError, ModelError
-from mftn.files import atomic_write, write_text
+from mftn.files import atomic_write, sha256_of, write_text
 from mftn.models import Network
 from mftn.train.config import TrainConfig, to_mapping
 
@@ -99,7 +99,7 @@ def open_run(config: TrainConfig) -> None:
 
 def data_fingerprint(folder: Path) -> str:
     """SHA-256 of the manifest, which contains the SHA-256 of every crop."""
-    return hashlib.sha256((folder / "manifest.parquet").read_bytes()).hexdigest()
+    return sha256_of(folder / MANIFEST)
 
 
 def _had_state(out: Path) -> bool:
