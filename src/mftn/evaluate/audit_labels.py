@@ -3,11 +3,13 @@
 from dataclasses import replace
 from pathlib import Path
 
+from scipy.special import softmax
+
 from mftn.data.audit import Audit, doubtful_labels
 from mftn.data.dataset import FaceDataset
 from mftn.data.records import Split
 from mftn.evaluate.inference import predict_logits, preprocess_for
-from mftn.evaluate.predictions import over_classes, softmax
+from mftn.evaluate.predictions import over_classes
 from mftn.models import Network
 
 
@@ -28,7 +30,7 @@ def ask_model(found: Audit, folder: Path, split: Split, model: Network) -> Audit
     dataset = FaceDataset(folder, split, spec.channels)
     logits = predict_logits(model, dataset, preprocess_for(spec, dataset)).fused.numpy()
     scores = over_classes(logits, spec.labels, dataset.classes)
-    probabilities = softmax(scores / spec.temperature)
+    probabilities = softmax(scores / spec.temperature, axis=1)
     row_of = {path: row for row, path in enumerate(found.paths)}
     doubtful = [row_of[dataset.paths[i]] for i in doubtful_labels(dataset.labels.numpy(), probabilities)]
     leaked = set(found.leaked(found.exact + found.near))

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from mftn.data.dataset import FaceDataset
 from mftn.data.manifest import MANIFEST
@@ -66,8 +67,9 @@ class Predictions:
         return over_classes(self.logits[output], self.labels, classes) / self.temperature
 
     def probabilities(self, classes: Sequence[str], output: str = FUSED) -> NDArray[np.float64]:
-        """Softmax of `scores`."""
-        return softmax(self.scores(classes, output))
+        """Softmax of `scores`, (n, K)."""
+        probabilities: NDArray[np.float64] = softmax(self.scores(classes, output), axis=1)
+        return probabilities
 
 
 def over_classes(
@@ -77,12 +79,6 @@ def over_classes(
     missing = np.full(len(logits), -np.inf)
     columns = [logits[:, labels.index(name)].astype(np.float64) if name in labels else missing for name in classes]
     return np.stack(columns, axis=1)
-
-
-def softmax(scores: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """(n, K) logits to probabilities."""
-    exponentials = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
 
 
 def predict_split(
