@@ -79,8 +79,11 @@ def measure_model(
             protocol: score(probabilities[labels >= 0], labels[labels >= 0], options.seed, calibrated)
             for protocol, labels in split.dataset.protocols().items()
         }
-    robust = network is not None and options.robustness_images
-    explained = network is not None and options.deletion_images
+    robust = deletion = None
+    if network is not None and options.robustness_images:
+        robust = measure_robustness(split, found.name, network, options, on_progress)
+    if network is not None and options.deletion_images:
+        deletion = measure_deletion(split, found.name, network, options, on_progress)
     return ModelResults(
         **asdict(found.network),
         temperature=found.temperature,
@@ -88,8 +91,8 @@ def measure_model(
         classes_missing=[name for name in split.classes if name not in found.labels],
         outputs=outputs,
         raters=beside_raters(split, found),
-        robustness=measure_robustness(split, found.name, network, options, on_progress) if robust else None,  # type: ignore[arg-type]
-        deletion=measure_deletion(split, found.name, network, options, on_progress) if explained else None,  # type: ignore[arg-type]
+        robustness=robust,
+        deletion=deletion,
     )
 
 

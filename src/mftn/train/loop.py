@@ -4,13 +4,11 @@ The best epoch is chosen by validation, on unaugmented images and with the weigh
 derive from the seed, the step and the process, so a run can be resumed from any step as if it had never stopped.
 """
 
-import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import astuple, dataclass
+from collections.abc import Callable
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -88,7 +86,7 @@ def train(
         DataError: The data set is missing or incomplete, or more than 1 % of its training images are unreadable.
         MFTNError: The loss or the logits of validation images are not finite.
     """
-    config = dataclasses.replace(config, precision=choose_precision(config))
+    config = replace(config, precision=choose_precision(config))
     check_settings(config)
     fabric = launch(config)  # waits for other machines; any signal may end that
     with StopRequest() as stop:
@@ -143,33 +141,12 @@ class _Run:
         """Run the remaining steps of an epoch."""
         config, progress, steps = self.config, self.progress, len(self.sampler)
         self._wrap(epoch)
-        assert self.network is not None
-        size = self._size(epoch)
-        transform = self.preprocess[size].train()
         self._set_training(epoch)
         self.sampler.enter(epoch, progress.step)
         clock = time.perf_counter()
-        for batch in _numbered(self.loader, progress.step):
-            step, (crops, distributions, labels, paths, unreadable) = batch
-            torch.manual_seed(_seed_of(config.seed, self.fabric.global_rank, epoch * steps + step))
+        for step, batch in enumerate(self.loader, start=progress.step):
             rate = learning_rate(config.optimizer, epoch + step / steps, config.epochs)
-            set_learning_rate(self.optimizer, rate)
-            x = transform(self.fabric.to_device(crops))  # (B, C, H, W)
-            if config.channels_last:
-                x = x.contiguous(memory_format=torch.channels_last)
-            target = self.fabric.to_device(distributions if config.data.soft_targets else labels)
-            own = self.step(self.network, x, target)
-            result, stopped, unreadable = join_step(self.fabric, own, self.stop.signal, unreadable)
-            if not math.isfinite(result.loss):
-                raise MFTNError(
-                    f"{self.out}: the loss became {result.loss} in epoch {epoch + 1}, step {step + 1} of {steps}, at a "
-                    f"learning rate of {rate:.3g} ({', '.join(paths[:3])} …); lower --optimizer.lr and start again"
-                )
-            if self.ema:
-                self.ema.update(self.model, step=epoch * steps + step)
-            if unreadable:
-                progress.unreadable = sorted({*progress.unreadable, *unreadable})
-                self._check_unreadable()
+            result, stopped = self._update_weights(batch, epoch, step, rate)
             now = time.perf_counter()
             for column, value in enumerate((*astuple(result), now - clock)):
                 progress.sums[column] += value
@@ -181,6 +158,30 @@ class _Run:
                 raise_stopped(stopped)
             if now - self.saved_at > 60 * config.save_minutes:
                 self._save()
+
+    def _update_weights(self, batch: Batch, epoch: int, step: int, rate: float) -> tuple[StepResult, int]:
+        """Take one step; return its result and a stop signal (0 is none) over all processes."""
+        config, steps = self.config, len(self.sampler)
+        assert self.network is not None
+        torch.manual_seed(_seed_of(config.seed, self.fabric.global_rank, epoch * steps + step))
+        set_learning_rate(self.optimizer, rate)
+        x = self.preprocess[self._size(epoch)](self.fabric.to_device(batch.crops))  # (B, C, H, W)
+        if config.channels_last:
+            x = x.contiguous(memory_format=torch.channels_last)
+        target = self.fabric.to_device(batch.targets if config.data.soft_targets else batch.labels)
+        own = self.step(self.network, x, target)
+        result, stopped, unreadable = join_step(self.fabric, own, self.stop.signal, batch.unreadable)
+        if not math.isfinite(result.loss):
+            raise MFTNError(
+                f"{self.out}: the loss became {result.loss} in epoch {epoch + 1}, step {step + 1} of {steps}, at a "
+                f"learning rate of {rate:.3g} ({', '.join(batch.paths[:3])} …); lower --optimizer.lr and start again"
+            )
+        if self.ema:
+            self.ema.update(self.model, step=epoch * steps + step)
+        if unreadable:
+            self.progress.unreadable = sorted({*self.progress.unreadable, *unreadable})
+            self._check_unreadable()
+        return result, stopped
 
     def end_epoch(self, epoch: int) -> None:
         """Validate, write the log, and save the weights and the state for resuming."""
@@ -250,6 +251,7 @@ class _Run:
 
     def _set_training(self, epoch: int) -> None:
         self.model.train()
+        self.preprocess[self._size(epoch)].train()
         if epoch < self.config.optimizer.freeze_epochs:
             for module in self.model.backbone.modules():
                 if isinstance(module, _BatchNorm):
@@ -273,10 +275,6 @@ class _Run:
 def _seed_of(seed: int, rank: int, step: int) -> int:
     """The random seed of one step on one process."""
     return int(np.random.SeedSequence((seed, rank, step)).generate_state(1, np.uint64)[0] >> 1)
-
-
-def _numbered(loader: Iterable[Any], first: int) -> Iterator[tuple[int, Batch]]:
-    return enumerate(loader, start=first)
 
 
 def _teachers(fabric: Fabric, config: TrainConfig) -> Teachers | None:
