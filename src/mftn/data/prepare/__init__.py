@@ -18,9 +18,9 @@ from mftn.data.manifest import MANIFEST
 from mftn.data.prepare.assembly import join
 from mftn.data.prepare.croissant import CROISSANT, write_croissant
 from mftn.data.prepare.framing import Preparation, arcface_preparation, ferplus_preparation
-from mftn.data.prepare.identity import given
+from mftn.data.prepare.identity import source_columns
 from mftn.data.prepare.parts import FOLDER, Task, in_parts, work
-from mftn.data.prepare.resume import changes, check_settings, lost, reopen
+from mftn.data.prepare.resume import check_settings, reopen, what_is_outdated
 from mftn.data.records import Record
 from mftn.data.splits import Shares
 from mftn.errors import DataError, OutputError
@@ -78,27 +78,23 @@ def prepare(
         check_settings(out, settings)
         if (out / MANIFEST).exists():
             records = list(records)
-            now = [given(record, str(root), preparation.format) for record in records]
-            changed, what = changes(out, now), "faces that have changed in the source"
-            if not changed:
-                changed, what = lost(out), "crops that are missing or damaged"
-            if not changed:
-                shutil.rmtree(out / FOLDER, ignore_errors=True)
-                if not (out / CROISSANT).exists():
-                    write_croissant(out)
-                return out / MANIFEST
-            if on_note:
-                on_note(f"{what}: {len(changed):,}, the first is {changed[0]}")
-            reopen(out, now, part_size)
-        names = []
-        task = Task(out, str(root), preparation, skip_damaged)
-        for name, done in work(task, in_parts(records, part_size), workers):
-            names.append(name)
-            if on_part:
-                on_part(done)
-        more = settings | {"skip_damaged": skip_damaged, "warnings": list(warnings)}
-        join(out, [out / FOLDER / name for name in names], more, shares)
-        write_croissant(out)
+            now = [source_columns(record, str(root), preparation.format) for record in records]
+            if outdated := what_is_outdated(out, now):
+                if on_note:
+                    on_note(outdated)
+                reopen(out, now, part_size)
+        if not (out / MANIFEST).exists():
+            names = []
+            task = Task(out, str(root), preparation, skip_damaged)
+            for name, done in work(task, in_parts(records, part_size), workers):
+                names.append(name)
+                if on_part:
+                    on_part(done)
+            more = settings | {"skip_damaged": skip_damaged, "warnings": list(warnings)}
+            join(out, [out / FOLDER / name for name in names], more, shares)
+            write_croissant(out)
+        elif not (out / CROISSANT).exists():
+            write_croissant(out)
         shutil.rmtree(out / FOLDER, ignore_errors=True)
     return out / MANIFEST
 

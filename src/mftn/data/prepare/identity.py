@@ -9,7 +9,7 @@ from mftn.data.records import Record
 from mftn.files import readable
 
 
-def given(record: Record, root: str, suffix: str) -> dict[str, Any]:
+def source_columns(record: Record, root: str, suffix: str) -> dict[str, Any]:
     """The columns that come from the current data set, not from its pixels: they are never reused.
 
     Args:

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from mftn.data.manifest import SCHEMA, crop_digest
 from mftn.data.prepare.cropping import Cropper
 from mftn.data.prepare.framing import Preparation
-from mftn.data.prepare.identity import given
+from mftn.data.prepare.identity import source_columns
 from mftn.data.records import Record
 from mftn.errors import DataError, ImageError
 from mftn.files import readable, write_bytes
@@ -83,7 +83,7 @@ class Worker:
         return len(records)
 
     def _row(self, record: Record, known: dict[str, dict[str, Any]]) -> dict[str, Any]:
-        row = given(record, self.task.root, self.task.preparation.format)
+        row = source_columns(record, self.task.root, self.task.preparation.format)
         crop, before = self.task.out / row["path"], known.get(row["path"])
         if before and before.get("cut_from") == row["cut_from"]:
             if before["damaged"] and self.task.skip_damaged:

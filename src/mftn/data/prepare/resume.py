@@ -56,13 +56,21 @@ def _read_settings(file: Path) -> dict[str, Any]:
     return settings
 
 
-def changes(out: Path, now: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The crops of a complete folder whose record or source has changed, is new or is gone.
+def what_is_outdated(out: Path, now: Sequence[Mapping[str, Any]]) -> str:
+    """How a complete folder differs from its source or its manifest; empty if it is up to date.
 
     Args:
         out: The folder.
-        now: Columns of every record, see `given`.
+        now: Columns of every record, see `source_columns`.
     """
+    what, crops = "faces that have changed in the source", _changed_crops(out, now)
+    if not crops:
+        what, crops = "crops that are missing or damaged", _damaged_crops(out)
+    return f"{what}: {len(crops):,}, the first is {crops[0]}" if crops else ""
+
+
+def _changed_crops(out: Path, now: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The crops whose record or source has changed, is new or is gone."""
     before = {row["path"]: row for row in _sources(out)}
     names = [row["path"] for row in now]
     changed = [row["path"] for row in now if any(before.get(row["path"], {}).get(key) != row[key] for key in row)]
@@ -72,8 +80,7 @@ def changes(out: Path, now: Sequence[Mapping[str, Any]]) -> list[str]:
     return changed + gone
 
 
-def lost(out: Path) -> list[str]:
-    """The crops of a complete folder whose files are missing or differ from the manifest."""
+def _damaged_crops(out: Path) -> list[str]:
     rows = read_manifest(out, ["path", "sha256"]).to_pylist()
     return [row["path"] for row in rows if crop_digest(out / row["path"]) != row["sha256"]]
 
@@ -93,7 +100,7 @@ def reopen(out: Path, now: Iterable[Mapping[str, Any]], part_size: int) -> None:
 
 
 def write_sources(out: Path, parts: Iterable[Path]) -> None:
-    """Store what `changes` compares."""
+    """Store what `what_is_outdated` compares."""
     with atomic_write(out / SOURCES) as partial:
         pq.write_table(pa.concat_tables(pq.read_table(part, columns=list(COLUMNS)) for part in parts), partial)
 
