@@ -14,7 +14,7 @@ from mftn.analysis.clock import overlaps
 from mftn.analysis.people import Person
 from mftn.analysis.segments import Segment
 from mftn.analysis.settings import parse_seconds
-from mftn.analysis.sheets import RowIndex, Sheet, Sources, normalised, read_sheet, span
+from mftn.analysis.sheets import RowIndex, Sheet, Sources, key_columns, normalised, read_sheet, timed_rows
 from mftn.analysis.table import Floats
 from mftn.errors import ConfigError, DataError
 
@@ -37,8 +37,7 @@ class Baseline:
         self.text = ""
         self.segment: str | None = None
         self._span: tuple[float, float] | None = None
-        self._rows: list[tuple[float, float]] = []
-        self._index = RowIndex()
+        self._rows = RowIndex()
         self._found: dict[str, dict[str, tuple[Floats, float]]] = {}  # person → recording → mean, weight
         if spec is None:
             return
@@ -51,7 +50,10 @@ class Baseline:
             self.segment = normalised(spec)
             self.text = f"the segment {self.segment}"
         else:
-            self._read(spec, sources)
+            table = read_sheet(spec, "baseline", [])
+            key_columns(table, "baseline")
+            for row in timed_rows(table, sources, notes):
+                self._rows.add(row, row.source, row.person)
             self.text = "the stretches given in a table of the study"
 
     def add(self, person: Person, segments: Sequence[Segment]) -> None:
@@ -116,24 +118,6 @@ class Baseline:
             raise DataError(f"baseline {self.spec if isinstance(self.spec, str) else ''}: nobody is seen in it")
         self.notes += [f"{person}: is never seen in the baseline" for person in people if person not in self._found]
 
-    def _read(self, sheet: Sheet, sources: Sources) -> None:
-        table = read_sheet(sheet, "baseline", [])
-        name = table.attrs["name"]
-        keys = [column for column in ("source", "person") if column in table]
-        if not keys:
-            raise DataError(f"{name}: needs a column source or person, to say whose baseline each row gives")
-        for number, row in table.iterrows():
-            key = {column: row[column] for column in keys if row[column]}
-            if "source" in key:
-                source = sources.find(key["source"], name)
-                if source is None:
-                    self.notes.append(f"{name}: row {int(str(number)) + 2}: the table has no source {key['source']}")
-                    continue
-                key["source"] = source
-            start, end = span(row, name)
-            self._index.add(len(self._rows), key.get("source"), key.get("person"))
-            self._rows.append((-np.inf if start is None else start, np.inf if end is None else end))
-
     def _spans(self, person: Person, segments: Sequence[Segment]) -> list[tuple[float, float]]:
         still = bool(np.isnan([*person.times[:1], *(one.start for one in segments)]).any())
         if self._span:
@@ -141,7 +125,7 @@ class Baseline:
         if self.segment is not None:
             spans = [(one.start, one.end) for one in segments if one.name == self.segment]
         else:
-            spans = [self._rows[number] for number in self._index.find(person.source, person.name)]
+            spans = [(row.start, row.end) for row in self._rows.find(person.source, person.name)]
         return [(np.nan, np.nan)][: len(spans)] if still else _joined(spans)
 
 

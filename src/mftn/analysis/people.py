@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mftn.analysis.clock import Clock
-from mftn.analysis.sheets import Sheet, Sources, read_sheet
+from mftn.analysis.sheets import Sheet, Sources, read_sheet, row_name
 from mftn.analysis.table import Floats, Recording
 from mftn.analysis.valence import valence_index
 from mftn.errors import DataError
@@ -70,8 +70,8 @@ class People:
     def _read(self, sheet: Sheet, sources: Sources) -> None:
         rows = read_sheet(sheet, "people", ["source", "person"])
         self._sheet = rows.attrs["name"]
-        for number, row in rows.iterrows():
-            where = f"{self._sheet}: row {int(str(number)) + 2}"
+        for _, row in rows.iterrows():
+            where = row_name(row, self._sheet)
             source = sources.find(row["source"], self._sheet)
             if source is None:
                 self.notes.append(f"{where}: the table has no source {row['source']}")

@@ -9,7 +9,7 @@ from itertools import combinations, pairwise
 import numpy as np
 
 from mftn.analysis.clock import ROUNDING, Clock
-from mftn.analysis.sheets import RowIndex, Sheet, Sources, read_sheet, span
+from mftn.analysis.sheets import RowIndex, Sheet, Sources, TimedRow, key_columns, read_sheet, timed_rows
 from mftn.errors import DataError
 
 WHOLE = "all"
@@ -37,14 +37,6 @@ class Segment:
         return self.start - ROUNDING <= moment < self.end - ROUNDING
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    source: str | None
-    name: str
-    start: float | None
-    end: float | None
-
-
 class Segments:
     """The segments of each recording.
 
@@ -58,42 +50,39 @@ class Segments:
     def __init__(self, sheet: Sheet | None, sources: Sources, notes: list[str]) -> None:
         self.given = sheet is not None
         self.notes = notes
-        self.rows: list[_Row] = []
-        self._index = RowIndex()
+        self._rows = RowIndex()
         if sheet is None:
             return
         table = read_sheet(sheet, "segments", ["name"])
         self._sheet = table.attrs["name"]
-        for number, row in table.iterrows():
-            where = f"{self._sheet}: row {int(str(number)) + 2}"
-            start, end = span(row, self._sheet)
-            if not row["name"]:
-                raise DataError(f"{where}: has no name")
-            word = row.get("source", "")
-            source = sources.find(word, self._sheet) if word else None
-            if word and source is None:
-                notes.append(f"{where}: the table has no source {word}")
-            else:
-                self._index.add(len(self.rows), source)
-                self.rows.append(_Row(source, row["name"], start, end))
+        for row in timed_rows(table, sources, notes):
+            if not row.cells["name"]:
+                raise DataError(f"{row.where}: has no name")
+            self._rows.add(row, row.source)
+
+    @property
+    def names(self) -> set[str]:
+        """Names of the segments in the study's table."""
+        return {row.cells["name"] for row in self._rows.rows}
 
     def of(self, source: str, clock: Clock) -> list[Segment]:
         """The segments of a recording; those of an image have no start and no end."""
         if not self.given:
             return [Segment(WHOLE, clock.start, clock.end) if len(clock.times) else Segment(WHOLE, np.nan, np.nan)]
-        rows = [self.rows[number] for number in self._index.find(source)]
+        rows = self._rows.find(source)
         if not rows:
             self.notes.append(f"{source}: has no segment in {self._sheet}, so it is not in the results")
         if not len(clock.times):
-            return [Segment(name, np.nan, np.nan) for name in dict.fromkeys(row.name for row in rows)]
+            return [Segment(name, np.nan, np.nan) for name in dict.fromkeys(row.cells["name"] for row in rows)]
         found: list[Segment] = []
         for row in rows:
-            start = clock.start if row.start is None else row.start
-            end = clock.end if row.end is None else row.end
+            name, start, end = row.cells["name"], row.start, row.end
+            start = start if np.isfinite(start) else clock.start
+            end = end if np.isfinite(end) else clock.end
             if end <= start:
-                self.notes.append(f"{source}: segment {row.name} ends at {end:g} s, before it starts: left out")
-            elif (segment := Segment(row.name, start, end)) in found:
-                self.notes.append(f"{source}: segment {row.name} is given twice, but counts once")
+                self.notes.append(f"{source}: segment {name} ends at {end:g} s, before it starts: left out")
+            elif (segment := Segment(name, start, end)) in found:
+                self.notes.append(f"{source}: segment {name} is given twice, but counts once")
             else:
                 found.append(segment)
         self._tell(source, found, clock)
@@ -135,73 +124,51 @@ class Conditions:
     def __init__(self, sheet: Sheet | None, sources: Sources, taken: Sequence[str], notes: list[str]) -> None:
         self.factors: tuple[str, ...] = ()
         self.notes = notes
-        self.rows: list[tuple[dict[str, str], float, float, dict[str, str], str]] = []
-        self._index = RowIndex()
-        self._used: set[int] = set()
+        self._rows = RowIndex()
+        self._used: set[str] = set()
         if sheet is None:
             return
         table = read_sheet(sheet, "groups", [])
         name = table.attrs["name"]
-        keys = [column for column in ("source", "person") if column in table]
-        if not keys:
-            raise DataError(f"{name}: needs a column source or person, to say whose condition each row gives")
+        keys = key_columns(table, "condition")
         self.factors = tuple(column for column in table if column not in (*keys, "start", "end"))
         if not self.factors:
             raise DataError(f"{name}: has no column of conditions besides {', '.join(keys)}")
         if clash := set(self.factors) & set(taken):
             raise DataError(f"{name}: rename the column {', '.join(sorted(clash))}: the results use that name")
-        for number, row in table.iterrows():
-            where = f"{name}: row {int(str(number)) + 2}"
-            key = {column: row[column] for column in keys if row[column]}
-            if "source" in key:
-                source = sources.find(key["source"], name)
-                if source is None:
-                    notes.append(f"{where}: the table has no source {key['source']}")
-                    continue
-                key["source"] = source
-            start, end = span(row, name)
-            self._index.add(len(self.rows), key.get("source"), key.get("person"))
-            moments = (-np.inf if start is None else start, np.inf if end is None else end)
-            self.rows.append((key, *moments, {factor: row[factor] for factor in self.factors}, where))
+        for row in timed_rows(table, sources, notes):
+            self._rows.add(row, row.source, row.person)
 
     def split(self, segment: Segment, source: str, person: str) -> Iterator[Segment]:
         """The parts of a segment between changes in this person's conditions, with the conditions of each."""
         if not self.factors:
             yield segment
             return
-        rows = self._index.find(source, person)
-        self._used |= set(rows)
+        rows = self._rows.find(source, person)
+        self._used |= {row.where for row in rows}
         still = np.isnan(segment.start)
-        edges = [] if still else sorted({segment.start, segment.end, *self._edges(rows, segment)})
+        changes = {time for row in rows for time in (row.start, row.end) if segment.start < time < segment.end}
+        edges = [] if still else sorted({segment.start, segment.end, *changes})
         for start, end in pairwise(edges) if len(edges) > 1 else [(segment.start, segment.end)]:
-            holding = [
-                self.rows[number] for number in rows if still or self.rows[number][1] <= start < self.rows[number][2]
-            ]
+            holding = [row for row in rows if still or row.start <= start < row.end]
             yield Segment(segment.name, start, end, self._levels(holding))
 
     def tell_unused(self) -> None:
         """Note the rows that match nobody."""
-        self.notes += [
-            f"{row[4]}: no {' and '.join(f'{key} {value}' for key, value in row[0].items())} in the table"
-            for number, row in enumerate(self.rows)
-            if number not in self._used
-        ]
+        for row in self._rows.rows:
+            if row.where not in self._used:
+                keys = [f"{key} {name}" for key, name in (("source", row.source), ("person", row.person)) if name]
+                self.notes.append(f"{row.where}: no {' and '.join(keys)} in the table")
 
-    def _edges(self, rows: Sequence[int], segment: Segment) -> Iterator[float]:
-        for number in rows:
-            for moment in self.rows[number][1:3]:
-                if segment.start < moment < segment.end:
-                    yield moment
-
-    def _levels(self, rows: Sequence[tuple[dict[str, str], float, float, dict[str, str], str]]) -> dict[str, str]:
+    def _levels(self, rows: Sequence[TimedRow]) -> dict[str, str]:
         levels = dict.fromkeys(self.factors, "")
         said: dict[str, str] = {}
-        for _, _, _, values, where in rows:
-            for factor, value in values.items():
-                if value and levels[factor] not in ("", value):
-                    raise DataError(f"{where}: {factor} is {value}, but {levels[factor]} in {said[factor]}")
-                if value:
-                    levels[factor], said[factor] = value, where
+        for row in rows:
+            for factor in filter(row.cells.get, self.factors):
+                value = row.cells[factor]
+                if levels[factor] not in ("", value):
+                    raise DataError(f"{row.where}: {factor} is {value}, but {levels[factor]} in {said[factor]}")
+                levels[factor], said[factor] = value, row.where
         return levels
 
 

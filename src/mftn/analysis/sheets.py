@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import math
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePath, PureWindowsPath
 from typing import TypeAlias
 
@@ -84,6 +86,11 @@ def _read_csv(path: Path) -> pd.DataFrame:
     return frame.replace(r"^\s*(-?\d+),(\d+)\s*$", r"\1.\2", regex=True) if separator != "," else frame
 
 
+def row_name(row: pd.Series, name: str) -> str:
+    """Table and number of a row, as a spreadsheet counts."""
+    return f"{name}: row {int(str(row.name)) + 2}"
+
+
 def span(row: pd.Series, name: str) -> tuple[float | None, float | None]:
     """The times in a row's columns start and end; None where a cell is empty or the column is missing.
 
@@ -93,9 +100,7 @@ def span(row: pd.Series, name: str) -> tuple[float | None, float | None]:
     start, end = _seconds(row, "start", name), _seconds(row, "end", name)
     if start is not None and end is not None and end <= start:
         what = f"{row['name']} " if row.get("name") else ""
-        raise DataError(
-            f"{name}: row {int(str(row.name)) + 2}: {what}ends at {end:g} s, not after its start at {start:g} s"
-        )
+        raise DataError(f"{row_name(row, name)}: {what}ends at {end:g} s, not after its start at {start:g} s")
     return start, end
 
 
@@ -106,23 +111,69 @@ def _seconds(row: pd.Series, column: str, name: str) -> float | None:
     try:
         return parse_seconds(word, column)
     except ConfigError as error:
-        raise DataError(f"{name}: row {int(str(row.name)) + 2}: {error}") from error
+        raise DataError(f"{row_name(row, name)}: {error}") from error
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TimedRow:
+    """A row that applies to a person, a recording or both, for a time.
+
+    Attributes:
+        where: Table and number of the row, for messages.
+        source: None for every recording.
+        person: None for everybody.
+        start: Seconds; −∞ where none is given.
+        end: Seconds, exclusive; ∞ where none is given.
+        cells: All cells, by column.
+    """
+
+    where: str
+    source: str | None
+    person: str | None
+    start: float
+    end: float
+    cells: pd.Series
+
+
+def timed_rows(table: pd.DataFrame, sources: Sources, notes: list[str]) -> Iterator[TimedRow]:
+    """The rows of a table, except those whose source is unknown, which are noted."""
+    name = table.attrs["name"]
+    for _, row in table.iterrows():
+        where, word = row_name(row, name), row.get("source", "")
+        source = sources.find(word, name) if word else None
+        if word and source is None:
+            notes.append(f"{where}: the table has no source {word}")
+            continue
+        start, end = span(row, name)
+        bounds = (-math.inf if start is None else start, math.inf if end is None else end)
+        yield TimedRow(where, source, row.get("person") or None, *bounds, row)
+
+
+def key_columns(table: pd.DataFrame, what: str) -> list[str]:
+    """Those of the columns source and person that the table has; DataError if it has neither."""
+    keys = [column for column in ("source", "person") if column in table]
+    if not keys:
+        raise DataError(f"{table.attrs['name']}: needs a column source or person, to say whose {what} each row gives")
+    return keys
 
 
 class RowIndex:
-    """Finds the rows of a sheet that apply to a person in a recording, by their columns source and person."""
+    """The rows of a table, found by the recording and the person that they apply to."""
 
     def __init__(self) -> None:
-        self._rows: dict[tuple[str | None, str | None], list[int]] = {}
+        self.rows: list[TimedRow] = []
+        self._numbers: dict[tuple[str | None, str | None], list[int]] = {}
 
-    def add(self, row: int, source: str | None, person: str | None = None) -> None:
+    def add(self, row: TimedRow, source: str | None, person: str | None = None) -> None:
         """Add a row; None means every recording, or everybody."""
-        self._rows.setdefault((source, person), []).append(row)
+        self._numbers.setdefault((source, person), []).append(len(self.rows))
+        self.rows.append(row)
 
-    def find(self, source: str, person: str | None = None) -> list[int]:
-        """The rows that apply, in the sheet's order."""
+    def find(self, source: str, person: str | None = None) -> list[TimedRow]:
+        """The rows that apply, in the table's order."""
         keys = {(one, other) for one in (source, None) for other in (person, None)}
-        return sorted(row for key in keys for row in self._rows.get(key, ()))
+        numbers = sorted(number for key in keys for number in self._numbers.get(key, ()))
+        return [self.rows[number] for number in numbers]
 
 
 class Sources:

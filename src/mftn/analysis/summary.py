@@ -173,9 +173,8 @@ def summarize(
 
 
 def _check_baseline(baseline: Baseline, segments: Segments) -> None:
-    names = {row.name for row in segments.rows}
-    if baseline.segment is not None and baseline.segment not in names:
-        there = f"; there are {', '.join(sorted(names))}" if names else ", and there are no segments"
+    if baseline.segment is not None and baseline.segment not in segments.names:
+        there = f"; there are {', '.join(sorted(segments.names))}" if segments.names else ", and there are no segments"
         raise ConfigError(
             f"baseline {baseline.segment}: no segment has this name{there}; 0:10 means the first ten seconds"
         )
