@@ -42,14 +42,14 @@ def compare(images: LabelledImages, options: GroupOptions | None = None) -> Grou
                 pairs = [(names[0], names[1])] if len(names) == 2 else [(name, OTHERS) for name in names]
                 comparisons += [_compare(images, column, a, b, label, chosen, options) for a, b in pairs]
     return GroupResults(
-        len(images.names),
-        len(set(images.people.tolist())),
-        int(images.missed.sum()),
-        tuple(shares),
-        tuple(_judge(comparisons, options)),
-        tuple(images.covariates),
-        (*images.notes, *_notes_of_omitted(comparisons)),
-        options,
+        images=len(images.names),
+        people=len(set(images.people.tolist())),
+        missed=int(images.missed.sum()),
+        shares=tuple(shares),
+        comparisons=tuple(_judge(comparisons, options)),
+        adjusted_for=tuple(images.covariates),
+        notes=(*images.notes, *_notes_of_omitted(comparisons)),
+        options=options,
     )
 
 
@@ -94,41 +94,41 @@ def _compare(
     images: LabelledImages, column: str, group: str, other: str, label: str, chosen: Bools, options: GroupOptions
 ) -> Comparison:
     known, chosen = _known_covariates(images, chosen, images.groups[column] == group)
-    inside = images.groups[column][chosen] == group
+    inside, labels = images.groups[column][chosen] == group, images.labels[chosen]
     right, people = images.right[chosen].astype(float), _renumber(images.people[chosen])
-    labels = images.labels[chosen]
-    covariates = {name: _within_labels(images.covariates[name][chosen], labels) for name in known}
-    plain = _design(labels, [])
-    sides = [len(set(people[side].tolist())) for side in (inside, ~inside)]
-    enough, varied = min(sides) >= options.fewest, 0 < right.mean() < 1
-    judged = enough and varied
-    raw = _test(inside, plain, right, people) if judged else None
-    adjusted = _test(inside, _design(labels, list(covariates.values())), right, people) if judged and known else None
-    strata = _strata(labels, list(covariates.values()))
-    difference, interval, _ = intervals.difference(inside, right, people, np.zeros(len(right), np.int64), options.seed)
-    if all(len(set(right[side].tolist())) == 1 for side in (inside, ~inside)):  # every draw of people gives the same
-        interval = intervals.newcombe([float(right[side][0]) for side in (inside, ~inside)], sides)
-    matched = None
-    if judged and known:
+    covariates = [_within_labels(images.covariates[name][chosen], labels) for name in known]
+    sides = (inside, ~inside)
+    counts = [len(set(people[side].tolist())) for side in sides]
+    enough, varied = min(counts) >= options.fewest, 0 < right.mean() < 1
+    raw = adjusted = matched = None
+    if enough and varied:
+        raw = _test(inside, _design(labels, []), right, people)
+    if raw and known:
+        adjusted = _test(inside, _design(labels, covariates), right, people)
+        strata = _strata(labels, covariates)
         gap, bounds, counted = intervals.difference(inside, right, people, strata, options.seed)
         matched = Matched(counted, gap, bounds)
+    one_stratum = np.zeros(len(right), np.int64)
+    difference, interval, _ = intervals.difference(inside, right, people, one_stratum, options.seed)
+    if all(len(set(right[side].tolist())) == 1 for side in sides):  # every draw of people gives the same
+        interval = intervals.newcombe([float(right[side][0]) for side in sides], counts)
     return Comparison(
-        column,
-        group,
-        other,
-        label,
-        int(people.max()) + 1,
-        len(right),
-        (int(right[inside].sum()), int(inside.sum())),
-        (int(right[~inside].sum()), int((~inside).sum())),
-        difference,
-        interval,
-        raw,
-        adjusted,
-        matched,
-        tuple(known),
-        tuple(name for name in images.covariates if name not in known),
-        {name: _imbalance(images.covariates[name][chosen], inside) for name in known},
+        column=column,
+        group=group,
+        other=other,
+        label=label,
+        people=int(people.max()) + 1,
+        images=len(right),
+        group_right=(int(right[inside].sum()), int(inside.sum())),
+        other_right=(int(right[~inside].sum()), int((~inside).sum())),
+        difference=difference,
+        interval=interval,
+        raw=raw,
+        adjusted=adjusted,
+        matched=matched,
+        covariates=tuple(known),
+        omitted=tuple(name for name in images.covariates if name not in known),
+        imbalance={name: _imbalance(images.covariates[name][chosen], inside) for name in known},
         verdict="all alike" if enough and not varied else "too few people",
     )
 
