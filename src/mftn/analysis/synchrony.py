@@ -179,18 +179,20 @@ def _pair(one: Course, other: Course, settings: Settings) -> Iterator[Synchrony]
         draws = MOST_DRAWS if len(usable) >= FEWEST_WINDOWS else 0
         orders = rng.permuted(np.tile(np.arange(len(usable)), (min(settings.permutations, draws), 1)), axis=1)
         chances = nan_mean(peaks[np.arange(len(usable)), orders], axis=1)
+        chance, p = _against(own[usable].mean(), chances)
         yield Synchrony(
-            "pair",
-            one.segment.name,
-            one.source,
-            one.person,
-            other.person,
-            signal,
-            float((~(np.isnan(x) | np.isnan(y))).sum() / one.rate),
-            float(np.tanh(nan_mean(found.z, axis=0))),
-            float(np.tanh(own[usable].mean())),
-            float(np.median(found.lags[usable])) / one.rate,
-            *_against(own[usable].mean(), chances),
+            kind="pair",
+            segment=one.segment.name,
+            source=one.source,
+            person=one.person,
+            other=other.person,
+            signal=signal,
+            seconds=float((~(np.isnan(x) | np.isnan(y))).sum() / one.rate),
+            r=float(np.tanh(nan_mean(found.z, axis=0))),
+            peak_r=float(np.tanh(own[usable].mean())),
+            lag=float(np.median(found.lags[usable])) / one.rate,
+            chance=chance,
+            p=p,
         )
 
 
@@ -206,16 +208,14 @@ def _viewers(name: str, courses: Sequence[Course], settings: Settings) -> Iterat
         z = inter_subject(signals)
         chances = np.array([inter_subject(_shifted(signals, row)) for row in shifts]).reshape(-1, count)
         seen = (~np.isnan(signals)).sum(axis=1) / courses[0].rate
-        for number, course in enumerate(courses):
-            if not np.isnan(z[number]):
-                r, against = float(np.tanh(z[number])), _against(z[number], chances[:, number])
-                who = (name, None, course.person, "others", signal, float(seen[number]))
+        people = [*(course.person for course in courses), ALL]
+        z, seen = np.append(z, nan_mean(z, axis=0)), np.append(seen, seen.mean())
+        chances = np.column_stack([chances, nan_mean(chances, axis=1)])
+        for person, seconds, own, by_chance in zip(people, seen, z, chances.T, strict=True):
+            if not np.isnan(own):
+                who = (name, None, person, "others", signal, float(seconds))
+                r, against = float(np.tanh(own)), _against(own, by_chance)
                 yield Synchrony("viewers", *who, r, float("nan"), float("nan"), *against)
-        if not np.isnan(z).all():
-            mean = float(nan_mean(z, axis=0))
-            against = _against(mean, nan_mean(chances, axis=1))
-            who = (name, None, ALL, "others", signal, float(seen.mean()))
-            yield Synchrony("viewers", *who, float(np.tanh(mean)), float("nan"), float("nan"), *against)
 
 
 def inter_subject(signals: Floats) -> Floats:
