@@ -161,48 +161,46 @@ def _row(person: Person, segment: Segment, clock: Clock, events: Sequence[Event]
             counts[EXPRESSIONS.index(event.expression)] += 1
     seen = weights > 0
     return Row(
-        person.name,
-        person.known,
-        person.source,
-        person.tracks,
-        segment,
-        measure(person.values[part], weights, begins).stack(),
-        top_shares(person.values[part, :K], weights),
-        counts,
-        float(weights.sum()),
-        float(recorded.sum()),
-        int(seen.sum()),
-        int((recorded > 0).sum() - seen.sum()),
-        *_quality(person.sizes[part][seen], person.scores[part][seen]),
+        person=person.name,
+        known=person.known,
+        source=person.source,
+        tracks=person.tracks,
+        segment=segment,
+        measures=measure(person.values[part], weights, begins).stack(),
+        shares=top_shares(person.values[part, :K], weights),
+        events=counts,
+        seen=float(weights.sum()),
+        recorded=float(recorded.sum()),
+        frames=int(seen.sum()),
+        frames_missing=int((recorded > 0).sum() - seen.sum()),
+        face_size=_median(person.sizes[part][seen]),
+        score=_median(person.scores[part][seen]),
     )
 
 
 def _image_row(people: Sequence[Person], segment: Segment) -> Row:
     values = np.concatenate([person.values for person in people])
     weights = np.ones(len(values))
-    sizes, scores = (np.concatenate([getattr(person, name) for person in people]) for name in ("sizes", "scores"))
     return Row(
-        people[0].name,
-        people[0].known,
-        people[0].source if len(people) == 1 else "",
-        (),
-        segment,
-        measure(values, weights, None).stack(),
-        top_shares(values[:, :K], weights),
-        np.full(K, np.nan),
-        float("nan"),
-        float("nan"),
-        len(values),
-        sum(not len(person.times) for person in people),
-        *_quality(sizes, scores),
+        person=people[0].name,
+        known=people[0].known,
+        source=people[0].source if len(people) == 1 else "",
+        tracks=(),
+        segment=segment,
+        measures=measure(values, weights, None).stack(),
+        shares=top_shares(values[:, :K], weights),
+        events=np.full(K, np.nan),
+        seen=float("nan"),
+        recorded=float("nan"),
+        frames=len(values),
+        frames_missing=sum(not len(person.times) for person in people),
+        face_size=_median(np.concatenate([person.sizes for person in people])),
+        score=_median(np.concatenate([person.scores for person in people])),
     )
 
 
-def _quality(sizes: np.ndarray, scores: np.ndarray) -> tuple[float, float]:
-    """Median face size and detector score; NaN where there are none."""
-    if not len(sizes):
-        return float("nan"), float("nan")
-    return float(np.median(sizes)), float(np.median(scores))
+def _median(values: np.ndarray) -> float:
+    return float(np.median(values)) if len(values) else float("nan")
 
 
 def _spans(person: Person, bridge: float) -> tuple[tuple[float, float], ...]:

@@ -153,7 +153,7 @@ def compare(factor: str, units: Units, settings: Settings, notes: list[str]) -> 
         return compare_mixed(factor, units, levels, within, settings, notes)
     found: list[Comparison] = []
     if len(levels) > 2:
-        found += _any(factor, means, within, settings, notes)
+        found += _omnibus(factor, means, within, settings, notes)
     if len(levels) > MOST_PAIRS:
         notes.append(f"{factor}: has {len(levels)} levels, so pairs of them are not compared")
         return found
@@ -187,6 +187,7 @@ def _pair(
     least = permutation.least_p(len(a), None if within else len(b), settings.permutations)
     _tell_if_out_of_reach(f"{factor}: {name}", least, comb(len(means), 2) * len(EXPRESSIONS), settings, notes)
     effect = (effect_of_pairs if within else effect_of_groups)(a, b, settings.confidence)
+    sizes = (effect.difference, effect.low, effect.high, effect.size, effect.size_low, effect.size_high)
     p = (permutation.pairs if within else permutation.groups)(a, b, settings.permutations, settings.seed)
     for place, signal in enumerate(SIGNALS):
         yield Comparison(
@@ -200,16 +201,11 @@ def _pair(
             float(p[place]),
             float(a[:, place].mean()),
             float(b[:, place].mean()),
-            float(effect.difference[place]),
-            float(effect.low[place]),
-            float(effect.high[place]),
-            float(effect.size[place]),
-            float(effect.size_low[place]),
-            float(effect.size_high[place]),
+            *(float(values[place]) for values in sizes),
         )
 
 
-def _any(
+def _omnibus(
     factor: str, means: dict[str, dict[str, Floats]], within: bool, settings: Settings, notes: list[str]
 ) -> Iterator[Comparison]:
     everybody = sorted({person for level in means.values() for person in level})

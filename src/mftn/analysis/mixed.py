@@ -112,15 +112,15 @@ def compare_mixed(
                 "not tested"
             )
             continue
-        tell = (factor, signal, "within" if within else "between", count)
+        about = (factor, signal, "within" if within else "between", count)
         if len(levels) > 2:
-            found.append(_any(model, *tell))
+            found.append(_omnibus(model, *about))
         if len(levels) <= MOST_PAIRS:
-            found += _pairs(model, levels, settings, *tell)
+            found += _pairs(model, levels, settings, *about)
     return found
 
 
-def _any(model: Fit, factor: str, signal: str, design: str, people: int) -> Comparison:
+def _omnibus(model: Fit, factor: str, signal: str, design: str, people: int) -> Comparison:
     from scipy.stats import f
 
     from mftn.analysis.conditions import Comparison

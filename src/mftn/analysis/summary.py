@@ -197,36 +197,36 @@ def _results(collector: Collector, tables: Tables) -> Summary:
             "use the .parquet tables"
         )
     named = {row.person for row in rows if row.known or not collector.people.given}
-    events = pd.DataFrame(collector.events, columns=["source", "person", "segment", *_names(Event)])
+    events = pd.DataFrame(collector.events, columns=["source", "person", "segment", *_columns(Event)])
     return Summary(
-        expression_frame(rows, factors, baseline),
-        person_frame(rows, factors, baseline),
-        window_frame(collector.window_rows, factors, baseline) if collector.window_rows else pd.DataFrame(),
-        events.astype(dict.fromkeys(("source", "person", "segment", "expression"), "str")),
-        _transition_frame(collector.transitions),
-        pd.DataFrame([asdict(row) for row in synchrony], columns=_names(Synchrony)),
-        correct(pd.DataFrame([asdict(row) for row in comparisons], columns=_names(Comparison))),
-        tuple(dict.fromkeys(notes)),
-        settings,
-        Study(
-            collector.recordings,
-            collector.images,
-            len(named),
-            len({row.person for row in rows} - named),
-            tables.scan.rows,
-            tables.scan.models,
-            collector.baseline.text,
-            collector.window,
-            factors,
-            collector.people.given,
+        expressions=expression_frame(rows, factors, baseline),
+        persons=person_frame(rows, factors, baseline),
+        windows=window_frame(collector.window_rows, factors, baseline) if collector.window_rows else pd.DataFrame(),
+        events=events.astype(dict.fromkeys(("source", "person", "segment", "expression"), "str")),
+        transitions=_transition_frame(collector.transitions),
+        synchrony=pd.DataFrame([asdict(row) for row in synchrony], columns=_columns(Synchrony)),
+        conditions=correct(pd.DataFrame([asdict(row) for row in comparisons], columns=_columns(Comparison))),
+        notes=tuple(dict.fromkeys(notes)),
+        settings=settings,
+        study=Study(
+            recordings=collector.recordings,
+            images=collector.images,
+            people=len(named),
+            unnamed=len({row.person for row in rows} - named),
+            rows=tables.scan.rows,
+            models=tables.scan.models,
+            baseline=collector.baseline.text,
+            window=collector.window,
+            factors=factors,
+            people_given=collector.people.given,
         ),
-        units,
-        tuple(collector.courses),
-        tuple(collector.presence),
+        units=units,
+        courses=tuple(collector.courses),
+        presence=tuple(collector.presence),
     )
 
 
-def _names(kind: Any) -> list[str]:
+def _columns(kind: Any) -> list[str]:
     return [field.name for field in fields(kind)]
 
 

@@ -135,16 +135,16 @@ def audit(folder: str | Path, near: int = NEAR, verify: bool = True) -> Audit:
     counts = Counter(zip(rows["split"], labels, strict=True))
     changed = [i for i, path in enumerate(rows["path"]) if verify and crop_digest(folder / path) != rows["sha256"][i]]
     return Audit(
-        rows["path"],
-        rows["split"],
-        labels,
-        {s: {k: n for (own, k), n in sorted(counts.items()) if own == s} for s in SPLITS if s in rows["split"]},
-        [index for index, found in enumerate(rows["face_found"]) if not found],
-        _ranked(blur, blur < BLURRED),
-        _ranked(brightness, brightness < DARK),
-        _ranked(-brightness, brightness > BRIGHT),
-        [pair for pair, equal in zip(pairs, same, strict=True) if equal],
-        [pair for pair, equal in zip(pairs, same, strict=True) if not equal],
+        paths=rows["path"],
+        split=rows["split"],
+        label=labels,
+        balance={s: {k: n for (own, k), n in sorted(counts.items()) if own == s} for s in SPLITS if s in rows["split"]},
+        without_face=[index for index, found in enumerate(rows["face_found"]) if not found],
+        blurred=_ranked(blur, blur < BLURRED),
+        dark=_ranked(brightness, brightness < DARK),
+        bright=_ranked(-brightness, brightness > BRIGHT),
+        exact=[pair for pair, equal in zip(pairs, same, strict=True) if equal],
+        near=[pair for pair, equal in zip(pairs, same, strict=True) if not equal],
         changed=changed,
     )
 
