@@ -110,7 +110,7 @@ def study(rng: np.random.Generator, effect: float) -> pd.DataFrame:
     return frame
 
 
-def whole(studies: int, effect: float, seed: int) -> tuple[float, float, float]:
+def end_to_end(studies: int, effect: float, seed: int) -> tuple[float, float, float]:
     """Run the whole analysis, from tables of faces to conditions, and compute the shares of p ≤ 0.05.
 
     Returns:
@@ -147,8 +147,8 @@ def main() -> None:
             name = f"mixed model, {'within' if within else 'between'} 12 people"
             print(f"  {name:<40} {(p <= LEVEL).mean():8.1%} {'':>12} {np.isnan(p).sum()} did not converge", flush=True)
         if options.studies:
-            each, happiness, any_corrected = whole(options.studies, effect, 11)
-            print(f"  whole way, {options.studies:,} studies: {each:.1%} of the expressions, {happiness:.1%} of")
+            each, happiness, any_corrected = end_to_end(options.studies, effect, 11)
+            print(f"  end to end, {options.studies:,} studies: {each:.1%} of the expressions, {happiness:.1%} of")
             print(f"    happiness, {any_corrected:.1%} of studies with any after Holm's correction", flush=True)
     print(f"{time.process_time() - start:.0f} s of CPU time")
 

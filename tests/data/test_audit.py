@@ -16,7 +16,7 @@ from mftn.data.audit_page import render
 from mftn.data.duplicates import connected, near_pairs
 from mftn.data.prepare import ferplus_preparation, prepare
 from mftn.data.readers import read_records
-from mftn.evaluate.audit_labels import ask_model
+from mftn.evaluate.audit_labels import add_model_findings
 from mftn.models import load_model
 from mftn.train.config import DataConfig, TrainConfig
 from mftn.train.loop import train
@@ -88,7 +88,7 @@ def test_a_model_doubts_labels_and_owes_accuracy_to_copies(leaking: Path, tmp_pa
     run = TrainConfig(out=tmp_path / "run", data=DataConfig(folder=leaking), epochs=1, batch_size=8)
     weights = train(run)
     model = load_model(weights)
-    found = ask_model(audit(leaking), leaking, "valid", model)
+    found = add_model_findings(audit(leaking), leaking, "valid", model)
     assert found.doubtful is not None and all(found.split[row] == "valid" for row in found.doubtful)
     assert found.accuracy is not None and set(found.accuracy) == {
         "with a copy in train",
@@ -100,7 +100,7 @@ def test_a_model_doubts_labels_and_owes_accuracy_to_copies(leaking: Path, tmp_pa
     heads = {name: value.flip(0) for name, value in model.state_dict().items() if ".head." in name and len(value) == 8}
     model.load_state_dict(model.state_dict() | heads)
     model.spec = replace(model.described(), labels=model.described().labels[::-1])
-    other = ask_model(audit(leaking), leaking, "valid", model)
+    other = add_model_findings(audit(leaking), leaking, "valid", model)
     assert (other.doubtful, other.accuracy) == (found.doubtful, found.accuracy), "classes are matched by name"
 
 

@@ -5,7 +5,7 @@ from torch import nn
 
 import mftn.models  # noqa: F401 (registers the networks)
 from mftn.train.config import TrainConfig
-from mftn.train.precision import choose_precision, spare_strided_depthwise
+from mftn.train.precision import choose_precision, keep_strided_depthwise_in_float32
 
 
 def test_only_strided_depthwise_convolutions_stay_in_float32_under_mixed_precision() -> None:
@@ -18,7 +18,7 @@ def test_only_strided_depthwise_convolutions_stay_in_float32_under_mixed_precisi
     model = nn.ModuleDict(layers)
     x = torch.randn(2, 4, 8, 8)
     expected = layers["strided depth-wise"](x)
-    spare_strided_depthwise(model)
+    keep_strided_depthwise_in_float32(model)
     with torch.autocast("cpu", torch.bfloat16):
         answers = {name: layer(x[:, : layer.in_channels]) for name, layer in model.items()}  # type: ignore[index,union-attr]
     torch.testing.assert_close(answers["strided depth-wise"], expected)
@@ -30,7 +30,7 @@ def test_a_network_keeps_its_answers_and_its_parameter_names() -> None:
     x, names = torch.randn(2, 1, 32, 32), list(model.state_dict())
     with torch.no_grad():
         before = model(x).fused
-        spare_strided_depthwise(model)
+        keep_strided_depthwise_in_float32(model)
         torch.testing.assert_close(model(x).fused, before)
     assert list(model.state_dict()) == names
 

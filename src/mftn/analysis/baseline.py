@@ -84,7 +84,7 @@ class Baseline:
             parts = [part for part in (*before, *after) if part.end - part.start > 1e-9]
         return sorted(parts, key=lambda part: part.start)
 
-    def tell_overlaps(self, person: Person, segments: Sequence[Segment]) -> None:
+    def note_overlaps(self, person: Person, segments: Sequence[Segment]) -> None:
         """Note the study's own segments that contain part of the person's baseline but are not the baseline itself."""
         if self.segment is not None:
             return
@@ -106,7 +106,7 @@ class Baseline:
         weights = np.array([weight for _, weight in own.values()])
         return weights @ np.array([mean for mean, _ in own.values()]) / weights.sum()
 
-    def tell_missing(self, people: Sequence[str]) -> None:
+    def note_missing(self, people: Sequence[str]) -> None:
         """Note the people who have no baseline.
 
         Raises:

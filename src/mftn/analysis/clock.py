@@ -100,11 +100,11 @@ class Integral:
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.where(seen[:, None] > 1e-9, between[:, 1:] / seen[:, None], np.nan), seen
 
-    def _at(self, moments: Floats) -> Floats:
+    def _at(self, times: Floats) -> Floats:
         """The integrals up to each time."""
-        right = np.searchsorted(self.knots, moments).clip(1, len(self.knots) - 1)
+        right = np.searchsorted(self.knots, times).clip(1, len(self.knots) - 1)
         low, high = self.knots[right - 1], self.knots[right]
-        part = np.divide(moments - low, high - low, out=np.zeros(len(moments)), where=high > low).clip(0, 1)
+        part = np.divide(times - low, high - low, out=np.zeros(len(times)), where=high > low).clip(0, 1)
         return self.sums[right - 1] + part[:, None] * (self.sums[right] - self.sums[right - 1])
 
 

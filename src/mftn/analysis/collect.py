@@ -91,7 +91,7 @@ class Collector:
             self.baseline.add(person, segments)
             own = segments
             if self.segments.given:
-                self.baseline.tell_overlaps(person, segments)
+                self.baseline.note_overlaps(person, segments)
             else:
                 own = self.baseline.outside(person, segments)
             if recording.is_image:
@@ -147,9 +147,9 @@ class Collector:
             self.rows.append(_image_row([person for person, _ in group], group[0][1]))
         if self.unread:
             self.notes.append(f"{self.unread} sources could not be read at prediction time; the table says why")
-        self.people.tell_unused()
-        self.conditions.tell_unused()
-        self.baseline.tell_missing(list(dict.fromkeys(row.person for row in self.rows)))
+        self.people.note_unused()
+        self.conditions.note_unused()
+        self.baseline.note_missing(list(dict.fromkeys(row.person for row in self.rows)))
 
 
 def _row(person: Person, segment: Segment, clock: Clock, events: Sequence[Event]) -> Row:

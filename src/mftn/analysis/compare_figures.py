@@ -37,17 +37,17 @@ def draw_conditions(factor: str, units: Units, conditions: pd.DataFrame, confide
     rng = np.random.default_rng(0)
     people = sorted({person for level in means.values() for person in level})
     jitter = dict(zip(people, rng.uniform(-0.12, 0.12, len(people)), strict=True))
-    for place, panel in enumerate(panels):
+    for index, panel in enumerate(panels):
         for person in people:
             seen = [
-                (x + jitter[person], means[level][person][place])
+                (x + jitter[person], means[level][person][index])
                 for x, level in enumerate(levels)
                 if person in means[level]
             ]
             if len(seen) > 1:
                 panel.plot(*zip(*seen, strict=True), color="#C4C4C4", linewidth=0.6, zorder=1)
         for x, level in enumerate(levels):
-            values = np.array([value[place] for value in means[level].values()])
+            values = np.array([value[index] for value in means[level].values()])
             colour = LEVEL_COLOURS[x % len(LEVEL_COLOURS)]
             spots = [x + jitter[person] for person in means[level]]
             panel.plot(spots, values, "o", color=colour, markersize=3, alpha=0.55, markeredgewidth=0, zorder=2)
@@ -65,7 +65,7 @@ def draw_conditions(factor: str, units: Units, conditions: pd.DataFrame, confide
                     zorder=3,
                 )
         panel.axhline(0, color="#999999", linewidth=0.7, zorder=0)
-        panel.set_title(_title(SIGNALS[place], factor, conditions), fontsize=9, color=INK)
+        panel.set_title(_title(SIGNALS[index], factor, conditions), fontsize=9, color=INK)
         panel.set_xlim(-0.5, len(levels) - 0.3)
         tidy(panel)
         long = max(map(len, levels)) * len(levels) > 26

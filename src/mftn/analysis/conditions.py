@@ -47,11 +47,11 @@ class Units:
 
     def means(self) -> dict[str, dict[str, Floats]]:
         """level → person → (9,): each person's mean over the stretches of a level, weighted by seen time."""
-        places: dict[tuple[str, str], list[int]] = {}
-        for place, key in enumerate(zip(self.levels, self.people, strict=True)):
-            places.setdefault(key, []).append(place)
+        indices: dict[tuple[str, str], list[int]] = {}
+        for index, key in enumerate(zip(self.levels, self.people, strict=True)):
+            indices.setdefault(key, []).append(index)
         found: dict[str, dict[str, Floats]] = {level: {} for level in sorted(set(self.levels))}
-        for (level, person), chosen in sorted(places.items()):  # random permutations must not depend on row order
+        for (level, person), chosen in sorted(indices.items()):  # random permutations must not depend on row order
             weights = self.weights[chosen]
             found[level][person] = weights @ self.values[chosen] / weights.sum()
         return found
@@ -175,7 +175,7 @@ def _pair(
     name = f"{one} - {other}"
     if within:
         both = [person for person in first if person in second]
-        _tell_left_out(factor, name, sorted({*first, *second} - set(both)), notes)
+        _note_left_out(factor, name, sorted({*first, *second} - set(both)), notes)
         a, b = _stack(first, both), _stack(second, both)
         enough = len(both) >= FEWEST
     else:
@@ -185,11 +185,11 @@ def _pair(
         notes.append(f"{factor}: {name} has too few people ({len(a)} and {len(b)}; {FEWEST} are needed): not tested")
         return
     least = permutation.least_p(len(a), None if within else len(b), settings.permutations)
-    _tell_if_out_of_reach(f"{factor}: {name}", least, comb(len(means), 2) * len(EXPRESSIONS), settings, notes)
+    _note_if_out_of_reach(f"{factor}: {name}", least, comb(len(means), 2) * len(EXPRESSIONS), settings, notes)
     effect = (effect_of_pairs if within else effect_of_groups)(a, b, settings.confidence)
     sizes = (effect.difference, effect.low, effect.high, effect.size, effect.size_low, effect.size_high)
     p = (permutation.pairs if within else permutation.groups)(a, b, settings.permutations, settings.seed)
-    for place, signal in enumerate(SIGNALS):
+    for index, signal in enumerate(SIGNALS):
         yield Comparison(
             factor,
             name,
@@ -197,11 +197,11 @@ def _pair(
             "within" if within else "between",
             "sign-flip permutation" if within else "permutation of Welch's t",
             len(a) if within else len(a) + len(b),
-            float(effect.statistic[place]),
-            float(p[place]),
-            float(a[:, place].mean()),
-            float(b[:, place].mean()),
-            *(float(values[place]) for values in sizes),
+            float(effect.statistic[index]),
+            float(p[index]),
+            float(a[:, index].mean()),
+            float(b[:, index].mean()),
+            *(float(values[index]) for values in sizes),
         )
 
 
@@ -211,7 +211,7 @@ def _omnibus(
     everybody = sorted({person for level in means.values() for person in level})
     if within:
         complete = [person for person in everybody if all(person in level for level in means.values())]
-        _tell_left_out(factor, "the test over all levels", sorted(set(everybody) - set(complete)), notes)
+        _note_left_out(factor, "the test over all levels", sorted(set(everybody) - set(complete)), notes)
         groups = [_stack(level, complete) for level in means.values()]
         count = len(complete)
     else:
@@ -222,7 +222,7 @@ def _omnibus(
         return
     test = permutation.any_pairs if within else permutation.any_groups
     statistic, p = test(groups, settings.permutations, settings.seed)
-    for place, signal in enumerate(SIGNALS):
+    for index, signal in enumerate(SIGNALS):
         yield Comparison(
             factor,
             "any",
@@ -230,8 +230,8 @@ def _omnibus(
             "within" if within else "between",
             "permutation of F",
             count,
-            float(statistic[place]),
-            float(p[place]),
+            float(statistic[index]),
+            float(p[index]),
         )
 
 
@@ -239,7 +239,7 @@ def _stack(values: dict[str, Floats], people: Sequence[str]) -> Floats:
     return np.array([values[person] for person in people]).reshape(len(people), len(SIGNALS))
 
 
-def _tell_left_out(factor: str, what: str, people: Sequence[str], notes: list[str]) -> None:
+def _note_left_out(factor: str, what: str, people: Sequence[str], notes: list[str]) -> None:
     if people:
         notes.append(
             f"{factor}: {len(people)} of the people lack a level and are left out of {what}: {named_people(people)}"
@@ -251,7 +251,7 @@ def named_people(people: Sequence[str]) -> str:
     return ", ".join(people[:8]) + (" …" if len(people) > 8 else "")
 
 
-def _tell_if_out_of_reach(what: str, least: float, tests: int, settings: Settings, notes: list[str]) -> None:
+def _note_if_out_of_reach(what: str, least: float, tests: int, settings: Settings, notes: list[str]) -> None:
     """Note a test that cannot reach significance, so that nobody reads its result as no difference."""
     if least * tests > 1 - settings.confidence:
         corrected = min(least * tests, 1.0)

@@ -69,7 +69,7 @@ def _document(source: str, events: pd.DataFrame) -> ET.Element:
     film = Path(source)
     media = {"MEDIA_URL": film.absolute().as_uri(), "MIME_TYPE": _MIME.get(film.suffix.lower(), "video/*")}
     ET.SubElement(header, "MEDIA_DESCRIPTOR", media | {"RELATIVE_MEDIA_URL": f"./{film.name}"})
-    moments = ET.SubElement(document, "TIME_ORDER")
+    time_order = ET.SubElement(document, "TIME_ORDER")
     slots_of: list[tuple[int, str]] = []
     number = 0
     for (person, expression), rows in events.groupby(["person", "expression"], sort=False):
@@ -78,13 +78,13 @@ def _document(source: str, events: pd.DataFrame) -> ET.Element:
         for event in rows.itertuples():
             number += 1
             slots = {f"TIME_SLOT_REF{k}": f"ts{2 * number - 2 + k}" for k in (1, 2)}
-            for slot, moment in zip(slots.values(), (event.onset, event.offset), strict=True):
-                slots_of.append((round(1000 * moment), slot))
+            for slot, time in zip(slots.values(), (event.onset, event.offset), strict=True):
+                slots_of.append((round(1000 * time), slot))
             annotation = ET.SubElement(annotations, "ANNOTATION")
             row = ET.SubElement(annotation, "ALIGNABLE_ANNOTATION", {"ANNOTATION_ID": f"a{number}"} | slots)
             ET.SubElement(row, "ANNOTATION_VALUE").text = f"{event.expression} {event.peak:.2f}"
-    for moment, slot in sorted(slots_of):
-        ET.SubElement(moments, "TIME_SLOT", {"TIME_SLOT_ID": slot, "TIME_VALUE": str(moment)})
+    for time, slot in sorted(slots_of):
+        ET.SubElement(time_order, "TIME_SLOT", {"TIME_SLOT_ID": slot, "TIME_VALUE": str(time)})
     kind = {"GRAPHIC_REFERENCES": "false", "LINGUISTIC_TYPE_ID": "expression", "TIME_ALIGNABLE": "true"}
     ET.SubElement(document, "LINGUISTIC_TYPE", kind)
     for element in document.iter():

@@ -83,7 +83,6 @@ def _events_of(
         apex = begin + int((part >= peak - _EQUAL).argmax())
         duration = float(ends[end] - starts[begin])
         if peak >= settings.onset - _EQUAL and duration >= settings.shortest - ROUNDING:
-            moments = (float(starts[begin]), float(starts[apex]), float(ends[end]))
-            cuts = (bool(fresh[begin]), bool(closing[end]))
-            found.append(Event(name, *moments, duration, peak, *cuts))
+            times = (float(starts[begin]), float(starts[apex]), float(ends[end]))
+            found.append(Event(name, *times, duration, peak, bool(fresh[begin]), bool(closing[end])))
     return found

@@ -77,11 +77,11 @@ def draw_raster(events: pd.DataFrame, presence: Sequence[Presence]) -> Figure:
     shown = presence[:MOST_ROWS]
     figure = new_figure(9, 1.1 + 0.34 * max(len(shown), 3))
     axes = figure.subplots()
-    rows = {(one.source, one.person): place for place, one in enumerate(shown)}
+    rows = {(one.source, one.person): index for index, one in enumerate(shown)}
     lanes = {name: number for number, name in enumerate(EXPRESSIONS[1:])}
     height = 0.84 / len(lanes)
-    for one, place in zip(shown, rows.values(), strict=True):
-        axes.broken_barh([(a, b - a) for a, b in one.spans], (place - 0.42, 0.84), facecolor="#F6F6F6")
+    for one, index in zip(shown, rows.values(), strict=True):
+        axes.broken_barh([(a, b - a) for a, b in one.spans], (index - 0.42, 0.84), facecolor="#F6F6F6")
     for (source, person, name), found in events.groupby(["source", "person", "expression"]):
         if (source, person) in rows and name in lanes:
             low = rows[source, person] - 0.42 + height * lanes[name]
@@ -141,23 +141,23 @@ def draw_curves(segment: str, courses: Sequence[Course], levels: Sequence[str], 
     for number, name in enumerate(names):
         chosen = [course for course, level in zip(courses, levels, strict=True) if level == name]
         times, mean, reach = mean_curve(chosen, confidence)
-        for place, panel in enumerate(panels):
-            colour = LEVEL_COLOURS[number] if len(names) > 1 else COLOURS.get((*EXPRESSIONS, "")[place], "#333333")
+        for index, panel in enumerate(panels):
+            colour = LEVEL_COLOURS[number] if len(names) > 1 else COLOURS.get((*EXPRESSIONS, "")[index], "#333333")
             edge = None if len(names) > 1 else _EDGE
             panel.plot(
                 times,
-                mean[:, place],
+                mean[:, index],
                 color=colour,
                 linewidth=1.5,
                 linestyle=LEVEL_STYLES[number],
                 path_effects=edge,
                 label=f"{name} (n = {len({course.person for course in chosen})})",
             )
-            low, high = mean[:, place] - reach[:, place], mean[:, place] + reach[:, place]
+            low, high = mean[:, index] - reach[:, index], mean[:, index] + reach[:, index]
             panel.fill_between(times, low, high, color=colour, alpha=0.25, linewidth=0)
-    for place, panel in enumerate(panels):
-        panel.set_title((*EXPRESSIONS, "valence index")[place], fontsize=9, color=INK)
-        panel.set_ylim(-1 if place == K else 0, 1)
+    for index, panel in enumerate(panels):
+        panel.set_title((*EXPRESSIONS, "valence index")[index], fontsize=9, color=INK)
+        panel.set_ylim(-1 if index == K else 0, 1)
         tidy(panel)
     longest = max(course.bins / course.rate for course in courses)
     for panel in panels[6:]:

@@ -215,9 +215,9 @@ def _flat(images: pa.Table) -> pa.Table:
     lengths = np.diff(faces.offsets.to_numpy()) if len(faces) else np.zeros(0, np.int64)
     lengths = np.where(faces.is_null().to_numpy(zero_copy_only=False), 0, lengths)
     rows = np.repeat(np.arange(len(lengths)), np.maximum(lengths, 1))
-    place = np.full(len(rows), -1)
-    place[lengths[rows] > 0] = np.arange(lengths.sum())
-    flat = faces.flatten().take(pa.array(place, mask=place < 0))
+    index = np.full(len(rows), -1)
+    index[lengths[rows] > 0] = np.arange(lengths.sum())
+    flat = faces.flatten().take(pa.array(index, mask=index < 0))
     boxes = flat.field("box")
     columns = {name: images[name].take(pa.array(rows)) for name in ("source", "error", "time", "model")}
     columns |= {name: _element(boxes, number) for number, name in enumerate(BOX)}
@@ -233,5 +233,5 @@ def _valid(values: pa.StructArray, name: str) -> pa.Array:
 def _element(boxes: pa.ListArray, number: int) -> pa.Array:
     missing = boxes.is_null().to_numpy(zero_copy_only=False)
     filled = pc.list_element(boxes.drop_null(), number) if not missing.all() else pa.array([], pa.float32())
-    place = np.cumsum(~missing) - 1
-    return filled.take(pa.array(place, mask=missing))
+    index = np.cumsum(~missing) - 1
+    return filled.take(pa.array(index, mask=missing))

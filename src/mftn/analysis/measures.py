@@ -62,8 +62,8 @@ def measure(values: Floats, weights: Floats, begins: Floats | None) -> Measures:
     peak = values[top, np.arange(len(top))]
     if begins is None:
         return Measures(mean, sd, low, middle, high, peak, nothing, nothing)
-    moments = np.where(np.isnan(mean), np.nan, begins[top])
-    return Measures(mean, sd, low, middle, high, peak, moments, _slope(values - mean, weights, begins + weights / 2))
+    peak_time = np.where(np.isnan(mean), np.nan, begins[top])
+    return Measures(mean, sd, low, middle, high, peak, peak_time, _slope(values - mean, weights, begins + weights / 2))
 
 
 def _percentiles(values: Floats, weights: Floats) -> Floats:
@@ -71,17 +71,17 @@ def _percentiles(values: Floats, weights: Floats) -> Floats:
     order = values.argsort(axis=0)
     reached = weights[order].cumsum(axis=0)
     goals = np.array(PERCENTILES) * weights.sum() * (1 - 1e-12)
-    place = np.stack([(reached < goal).sum(axis=0) for goal in goals]).clip(max=len(values) - 1)
+    index = np.stack([(reached < goal).sum(axis=0) for goal in goals]).clip(max=len(values) - 1)
     columns = np.arange(values.shape[1])
-    return np.stack([values[order[row, columns], columns] for row in place])
+    return np.stack([values[order[row, columns], columns] for row in index])
 
 
 def _slope(centred: Floats, weights: Floats, times: Floats) -> Floats:
-    moments = times - weights @ times / weights.sum()
-    spread = weights @ moments**2
+    times = times - weights @ times / weights.sum()
+    spread = weights @ times**2
     if spread <= 0:
         return np.full(centred.shape[1], np.nan)
-    return 60 * (weights * moments) @ centred / spread
+    return 60 * (weights * times) @ centred / spread
 
 
 def top_shares(values: Floats, weights: Floats) -> Floats:

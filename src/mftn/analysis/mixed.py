@@ -100,8 +100,8 @@ def compare_mixed(
         )
         return []
     found: list[Comparison] = []
-    for place, signal in enumerate(SIGNALS):
-        values = units.values[:, place]
+    for index, signal in enumerate(SIGNALS):
+        values = units.values[:, index]
         if np.isnan(values).any() or not values.std():
             notes.append(f"{factor}: {signal} does not vary or is partly unknown: not tested")
             continue

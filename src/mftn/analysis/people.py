@@ -103,11 +103,11 @@ class People:
             chosen = np.flatnonzero(np.isin(tracks, owned))
             known = name in self._expected(recording.source)
             if unknown := [track for track in owned if self.given and not known]:
-                self._tell_unknown(recording, tracks, unknown)
+                self._note_unknown(recording, tracks, unknown)
             found.append(_person(name, known, recording, tuple(owned), chosen, clock, self.notes))
         return found
 
-    def tell_unused(self) -> None:
+    def note_unused(self) -> None:
         """Note tracks that the study lists but the table of faces does not have."""
         self.notes += [
             f"{self._sheet}: {source} has no track {track} ({self._names[source, track]})"
@@ -128,7 +128,7 @@ class People:
                 return self._names[key]
         return f"{source}#{track}"
 
-    def _tell_unknown(self, recording: Recording, tracks: NDArray[Any], unknown: Sequence[int]) -> None:
+    def _note_unknown(self, recording: Recording, tracks: NDArray[Any], unknown: Sequence[int]) -> None:
         for track in unknown:
             times = recording.face_times[tracks == track]
             when = "" if recording.is_image else f", {times[0]:.1f}–{times[-1]:.1f} s"

@@ -43,7 +43,7 @@ def pairs(a: Floats, b: Floats, draws: int, seed: int) -> Floats:
         signs = np.array(list(product((1.0, -1.0), repeat=n)))
     else:
         signs = np.random.default_rng(seed).choice((-1.0, 1.0), (draws, n))
-    return _p(np.abs(difference.sum(axis=0)), lambda part: np.abs(part @ difference), signs, 2**n <= draws)
+    return _p_values(np.abs(difference.sum(axis=0)), lambda part: np.abs(part @ difference), signs, 2**n <= draws)
 
 
 def groups(a: Floats, b: Floats, draws: int, seed: int) -> Floats:
@@ -61,7 +61,7 @@ def groups(a: Floats, b: Floats, draws: int, seed: int) -> Floats:
     observed = np.zeros((1, len(everybody)))
     observed[0, : len(a)] = 1
     centred = everybody - everybody.mean(axis=0)
-    return _p(_welch(observed, centred)[0], lambda part: _welch(part, centred), masks, exact)
+    return _p_values(_welch(observed, centred)[0], lambda part: _welch(part, centred), masks, exact)
 
 
 def least_p(n: int, m: int | None, draws: int) -> float:
@@ -99,7 +99,7 @@ def any_groups(levels: Sequence[Floats], draws: int, seed: int) -> tuple[Floats,
     rng = np.random.default_rng(seed)
     orders = rng.permuted(np.tile(np.arange(len(everybody)), (draws, 1)), axis=1)
     observed = f(np.arange(len(everybody))[None])[0]
-    return observed, _p(observed, f, orders, exact=False, width=everybody.size)
+    return observed, _p_values(observed, f, orders, exact=False, width=everybody.size)
 
 
 def any_pairs(levels: Sequence[Floats], draws: int, seed: int) -> tuple[Floats, Floats]:
@@ -123,7 +123,7 @@ def any_pairs(levels: Sequence[Floats], draws: int, seed: int) -> tuple[Floats, 
 
     orders = rng.permuted(np.tile(np.arange(k), (draws, n, 1)), axis=2)
     observed = f(np.tile(np.arange(k), (1, n, 1)))[0]
-    return observed, _p(observed, f, orders, exact=False, width=values.size)
+    return observed, _p_values(observed, f, orders, exact=False, width=values.size)
 
 
 def _choices(total: int, chosen: int, draws: int, seed: int, exact: bool) -> Floats:
@@ -160,13 +160,22 @@ def _ratio(squares: Floats, by: Floats, total: Floats) -> Floats:
         return np.where((by == 0) & (squares == 0), 0.0, squares / by)
 
 
-def _p(
+def _p_values(
     observed: Floats,
     statistic: Callable[[NDArray[Any]], Floats],
     arrangements: NDArray[Any],
     exact: bool,
     width: int = 0,
 ) -> Floats:
+    """(M,) share of arrangements whose statistic is at least the observed one; NaN where that is unknown.
+
+    Args:
+        observed: (M,) statistic of the data.
+        statistic: Gives (B, M) statistics of B arrangements.
+        arrangements: All (exact) or random ones, along the first axis.
+        exact: Whether they are all, the observed one among them.
+        width: Numbers that the statistic holds in memory per arrangement.
+    """
     as_high = np.zeros(len(observed))
     step = max(_CHUNK // max(width, len(observed), 1), 1)
     for start in range(0, len(arrangements), step):

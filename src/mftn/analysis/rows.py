@@ -113,8 +113,8 @@ def person_frame(rows: Sequence[Row], factors: Sequence[str], baseline: Baseline
     frame["unrecorded"] = unrecorded.clip(0)
     for name in ("frames", "frames_missing", "face_size", "score"):
         frame[name] = [getattr(row, name) for row in rows]
-    for place, name in enumerate(MEASURES):
-        frame[f"valence_{name}"] = [row.measures[place, K] for row in rows]
+    for index, name in enumerate(MEASURES):
+        frame[f"valence_{name}"] = [row.measures[index, K] for row in rows]
     if baseline:
         frame["valence_baseline"] = [baseline(row.person, row.source)[K] for row in rows]
         frame["valence_difference"] = frame["valence_mean"] - frame["valence_baseline"]
@@ -140,8 +140,8 @@ def _identity(rows: Sequence[Row], factors: Sequence[str], times: int) -> pd.Dat
 def _add_measures(frame: pd.DataFrame, rows: Sequence[Row]) -> None:
     values = np.array([row.measures[:, :K] for row in rows]).reshape(-1, len(MEASURES), K)
     shares = np.array([row.shares for row in rows]).ravel()
-    for place, name in enumerate(MEASURES):
-        frame[name] = values[:, place].ravel()
+    for index, name in enumerate(MEASURES):
+        frame[name] = values[:, index].ravel()
         if name == "sd":
             frame["share"] = shares
 

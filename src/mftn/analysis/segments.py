@@ -32,9 +32,9 @@ class Segment:
     end: float
     conditions: Mapping[str, str] = field(default_factory=dict)
 
-    def holds(self, moment: float) -> bool:
+    def holds(self, time: float) -> bool:
         """Whether a time in seconds is in the segment; the end is not, and belongs to the next segment."""
-        return self.start - ROUNDING <= moment < self.end - ROUNDING
+        return self.start - ROUNDING <= time < self.end - ROUNDING
 
 
 class Segments:
@@ -85,10 +85,10 @@ class Segments:
                 self.notes.append(f"{source}: segment {name} is given twice, but counts once")
             else:
                 found.append(segment)
-        self._tell(source, found, clock)
+        self._note_problems(source, found, clock)
         return found
 
-    def _tell(self, source: str, segments: Sequence[Segment], clock: Clock) -> None:
+    def _note_problems(self, source: str, segments: Sequence[Segment], clock: Clock) -> None:
         most = max(0.1, 2 * float(clock.durations[-1]))
         for one in segments:
             if min(clock.start, one.end) - one.start > most:
@@ -153,7 +153,7 @@ class Conditions:
             holding = [row for row in rows if still or row.start <= start < row.end]
             yield Segment(segment.name, start, end, self._levels(holding))
 
-    def tell_unused(self) -> None:
+    def note_unused(self) -> None:
         """Note the rows that match nobody."""
         for row in self._rows.rows:
             if row.where not in self._used:

@@ -78,7 +78,7 @@ def parse_seconds(text: str | float, what: str = "time") -> float:
     word = str(text).strip().lower().replace(" ", "")
     if re.fullmatch(r"\d+(:\d{1,2}){1,2}([.,]\d+)?", word):
         parts = [float(part.replace(",", ".")) for part in word.split(":")]
-        return sum(part * 60**place for place, part in enumerate(reversed(parts)))
+        return sum(part * 60**power for power, part in enumerate(reversed(parts)))
     match = re.fullmatch(r"(-?\d+(?:[.,]\d+)?(?:e[+-]?\d+)?)(ms|s|min|m|h|)", word)
     if not match:
         raise ConfigError(f"{what} {text!r} is not a time; write seconds (12.5), a unit (10s, 2min) or minutes (1:30)")

@@ -242,7 +242,7 @@ def _transition_frame(counts: dict[tuple[str, ...], int]) -> pd.DataFrame:
 def _units(collector: Collector) -> dict[str, Units]:
     """What is compared: each factor's levels, and segments where there are several."""
     rows = [row for row in collector.rows if row.segment.name != collector.baseline.segment]
-    _tell_unseen([row for row in rows if row.known], collector.notes)
+    _note_unseen([row for row in rows if row.known], collector.notes)
     usable = _units_known(collector, [row for row in rows if row.weight > 0])
     found = {}
     for factor in collector.conditions.factors:
@@ -257,7 +257,7 @@ def _units(collector: Collector) -> dict[str, Units]:
     return found
 
 
-def _tell_unseen(rows: Sequence[Row], notes: list[str]) -> None:
+def _note_unseen(rows: Sequence[Row], notes: list[str]) -> None:
     """Note people who are never seen in a segment, and so are missing from its means and comparisons."""
     seen: dict[str, dict[str, float]] = {}
     for row in rows:

@@ -168,8 +168,8 @@ def _pair(one: Course, other: Course, settings: Settings) -> Iterator[Synchrony]
     a, b = one.full(), other.full()
     window, lags = round(settings.synchrony_window * one.rate), round(settings.synchrony_lag * one.rate)
     rng = np.random.default_rng(settings.seed)
-    for place, signal in enumerate(SIGNALS):
-        x, y = a[:, place], b[:, place]
+    for index, signal in enumerate(SIGNALS):
+        x, y = a[:, index], b[:, index]
         found = windowed(x, y, window, lags)
         own = found.peaks.diagonal()
         usable = np.flatnonzero(~np.isnan(own))
@@ -203,8 +203,8 @@ def _viewers(name: str, courses: Sequence[Course], settings: Settings) -> Iterat
     draws = min(settings.permutations, MOST_DRAWS) if bins >= 8 else 0
     least = min(round(settings.synchrony_window * courses[0].rate), bins // 4)
     shifts = rng.integers(least, bins - least + 1, (draws, count))
-    for place, signal in enumerate(SIGNALS):
-        signals = values[:, :, place]
+    for index, signal in enumerate(SIGNALS):
+        signals = values[:, :, index]
         z = inter_subject(signals)
         chances = np.array([inter_subject(_shifted(signals, row)) for row in shifts]).reshape(-1, count)
         seen = (~np.isnan(signals)).sum(axis=1) / courses[0].rate
@@ -239,8 +239,8 @@ def inter_subject(signals: Floats) -> Floats:
 
 
 def _shifted(signals: Floats, shifts: NDArray[np.int64]) -> Floats:
-    places = (np.arange(signals.shape[1]) - shifts[:, None]) % signals.shape[1]
-    return np.take_along_axis(signals, places, axis=1)
+    indices = (np.arange(signals.shape[1]) - shifts[:, None]) % signals.shape[1]
+    return np.take_along_axis(signals, indices, axis=1)
 
 
 def _against(observed: float, chances: Floats) -> tuple[float, float]:

@@ -66,9 +66,9 @@ def run(arguments: Arguments) -> int:
     network = _network(model) if model else None  # reports errors before the crops are read, which may take long
     found = audit(arguments.folder, arguments.near)
     if network:
-        from mftn.evaluate.audit_labels import ask_model
+        from mftn.evaluate.audit_labels import add_model_findings
 
-        found = ask_model(found, arguments.folder, arguments.model_split, network)
+        found = add_model_findings(found, arguments.folder, arguments.model_split, network)
     results.begin(OUTPUTS)
     summary = found.summary() | {"findings": found.findings(), "files": OUTPUTS}
     write_text(out / "audit.json", json_text(summary, indent=1))

@@ -218,7 +218,7 @@ def _rows(folder: Path, split: Split, without_copies_of: Split | None) -> tuple[
     """The manifest's rows of a split, and how many are omitted because they are also in the other one."""
     rows, copies = read_manifest(folder, COLUMNS).to_pylist(), 0
     if without_copies_of:
-        rows, copies = _other_than_copies(rows, split, without_copies_of)
+        rows, copies = _without_copies(rows, split, without_copies_of)
     chosen = [row for row in rows if row["split"] == split]
     if not chosen:
         present = " and ".join(name for name in SPLITS if any(row["split"] == name for row in rows))
@@ -287,7 +287,7 @@ def _labels(folder: str | Path, rows: Sequence[Mapping[str, Any]], classes: Sequ
     return np.array([classes.index(row["label"]) for row in rows])
 
 
-def _other_than_copies(rows: list[dict[str, Any]], split: Split, other: Split) -> tuple[list[dict[str, Any]], int]:
+def _without_copies(rows: list[dict[str, Any]], split: Split, other: Split) -> tuple[list[dict[str, Any]], int]:
     """The rows whose image is not in both splits, and how many of `split` are omitted."""
     pairs = near_pairs(row["phash"] for row in rows)[:, :2]
     both = {int(index) for pair in pairs for index in pair if {rows[i]["split"] for i in pair} == {split, other}}

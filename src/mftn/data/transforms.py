@@ -58,16 +58,16 @@ class Preprocess(nn.Module):
         grid = F.affine_grid(theta.to(x.device), [len(x), x.shape[1], self.size, self.size], align_corners=False)
         # grid_sample pads with zeros: shift so that zero is black.
         x = F.grid_sample(x - black, grid, align_corners=False) + black
-        return self._random_values(x) if augment else x
+        return self._random_effects(x) if augment else x
 
     def _random_affine(self, batch: int, device: torch.device) -> Tensor:
         """(B, 2, 3) maps from output to input coordinates, both from -1 to 1."""
         a = self.augmentation
-        angle = _even(batch, math.radians(a.rotation), device)
-        scale = self.view * torch.exp(_even(batch, a.scale, device))
-        stretch = torch.exp(_even(batch, a.aspect / 2, device))
+        angle = _uniform(batch, math.radians(a.rotation), device)
+        scale = self.view * torch.exp(_uniform(batch, a.scale, device))
+        stretch = torch.exp(_uniform(batch, a.aspect / 2, device))
         flip = torch.where(torch.rand(batch, device=device) < a.flip, -1.0, 1.0)
-        shift = 2 * torch.stack([_even(batch, a.translation, device), _even(batch, a.translation, device)], dim=1)
+        shift = 2 * torch.stack([_uniform(batch, a.translation, device), _uniform(batch, a.translation, device)], dim=1)
         cos, sin = torch.cos(angle), torch.sin(angle)
         linear = torch.stack(
             [
@@ -80,13 +80,13 @@ class Preprocess(nn.Module):
         ).view(batch, 2, 2)
         return torch.cat([linear, shift[:, :, None]], dim=2)
 
-    def _random_values(self, x: Tensor) -> Tensor:
+    def _random_effects(self, x: Tensor) -> Tensor:
         """Effects of cameras and file formats, and erasing, on normalised input (B, C, H, W)."""
         a, batch, device = self.augmentation, len(x), x.device
         if a.low_resolution:
-            x = _low_resolution(x, _chosen(batch, a.low_resolution), a.low_resolution_side)
+            x = _low_resolution(x, _drawn(batch, a.low_resolution), a.low_resolution_side)
         if a.defocus:
-            chosen = _chosen(batch, a.defocus)
+            chosen = _drawn(batch, a.defocus)
             low, high = a.defocus_sigma
             sigma = self.size * (low + (high - low) * torch.rand(len(chosen), device=device))
             x[chosen] = _gaussian_blur(x[chosen], sigma)
@@ -95,12 +95,12 @@ class Preprocess(nn.Module):
             kernel = (kernel[:, None] * kernel).expand(x.shape[1], 1, 3, 3)
             blurred = F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), kernel, groups=x.shape[1])
             x = torch.where(torch.rand(batch, 1, 1, 1, device=device) < a.blur, blurred, x)
-        x = x * torch.exp(_even(batch, a.contrast, device)).view(-1, 1, 1, 1)
-        x = x + _even(batch, a.brightness, device).view(-1, 1, 1, 1)
+        x = x * torch.exp(_uniform(batch, a.contrast, device)).view(-1, 1, 1, 1)
+        x = x + _uniform(batch, a.brightness, device).view(-1, 1, 1, 1)
         if a.noise:
             x = x + torch.randn_like(x) * (a.noise * torch.rand(batch, 1, 1, 1, device=device))
         if a.jpeg:
-            x = self._compress(x, _chosen(batch, a.jpeg))
+            x = self._compress(x, _drawn(batch, a.jpeg))
         if a.erasing:
             x = x * ~self._random_rectangles(batch, device)
         return x
@@ -121,7 +121,7 @@ class Preprocess(nn.Module):
         a = self.augmentation
         low, high = a.erasing_area
         area = low + (high - low) * torch.rand(batch, device=device)
-        ratio = torch.exp(_even(batch, math.log(3.3), device))
+        ratio = torch.exp(_uniform(batch, math.log(3.3), device))
         half_height = ((area * ratio).sqrt() / 2).clamp(max=0.5)
         half_width = ((area / ratio).sqrt() / 2).clamp(max=0.5)
         centre_y = half_height + (1 - 2 * half_height) * torch.rand(batch, device=device)
@@ -133,7 +133,7 @@ class Preprocess(nn.Module):
         return (rows[:, :, None] & columns[:, None, :] & chosen)[:, None]
 
 
-def _chosen(batch: int, probability: float) -> Tensor:
+def _drawn(batch: int, probability: float) -> Tensor:
     """Indices of the images that are drawn for a change."""
     return torch.nonzero(torch.rand(batch) < probability).flatten()
 
@@ -169,6 +169,6 @@ def _policy(name: str) -> nn.Module | None:
     return makers[name]() if name in makers else None
 
 
-def _even(batch: int, extent: float, device: torch.device) -> Tensor:
+def _uniform(batch: int, extent: float, device: torch.device) -> Tensor:
     """(B,) numbers drawn uniformly from -extent to extent."""
     return (2 * torch.rand(batch, device=device) - 1) * extent

@@ -1,4 +1,4 @@
-"""Check a data set's labels with a network: doubtful labels, and how much copies in train raise its accuracy."""
+"""What a network finds in a data set: doubtful labels, and how much copies in train raise its accuracy."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from mftn.evaluate.predictions import over_classes
 from mftn.models import Network
 
 
-def ask_model(found: Audit, folder: Path, split: Split, model: Network) -> Audit:
+def add_model_findings(found: Audit, folder: Path, split: Split, model: Network) -> Audit:
     """Complete the findings with a network's predictions on one split.
 
     Args:

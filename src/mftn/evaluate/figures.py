@@ -190,12 +190,12 @@ def embedding_plot(points: Mapping[str, Mapping[str, Values]], labels: Values, c
     figure = new_figure(2.9 * shape[1], 3.0 * shape[0] + 0.6)
     cells = iter(figure.subplots(*shape, squeeze=False).ravel())
     for method, features in points.items():
-        for feature, places in features.items():
+        for feature, positions in features.items():
             cell = next(cells)
             for number, name in enumerate(classes):
                 chosen = labels == number
                 cell.scatter(
-                    *places[chosen].T, s=9, c=COLOURS[name], marker=MARKERS[number], linewidths=0.6, label=name
+                    *positions[chosen].T, s=9, c=COLOURS[name], marker=MARKERS[number], linewidths=0.6, label=name
                 )
             cell.set(xticks=[], yticks=[], title=f"{feature}, {method}")
     handles, names = figure.axes[0].get_legend_handles_labels()

@@ -90,7 +90,7 @@ def measure_model(
         classes_omitted=[name for name in found.labels if name not in split.classes],
         classes_missing=[name for name in split.classes if name not in found.labels],
         outputs=outputs,
-        raters=beside_raters(split, found),
+        raters=compare_with_raters(split, found),
         robustness=robust,
         deletion=deletion,
     )
@@ -116,7 +116,7 @@ def score(
     )
 
 
-def beside_raters(split: EvaluatedSplit, found: Predictions) -> Raters | None:
+def compare_with_raters(split: EvaluatedSplit, found: Predictions) -> Raters | None:
     """Agreement and divergence; None where nobody voted."""
     votes = split.dataset.votes
     if votes is None:

@@ -156,8 +156,8 @@ class Pair:
     """Two models on the same images; differences are the second minus the first.
 
     Attributes:
-        first: The earlier model.
-        second: The later one.
+        first: Name of the first model.
+        second: Name of the second.
         difference: Difference of the accuracies.
         low: Lower bound of its 95 % interval.
         high: Upper bound.

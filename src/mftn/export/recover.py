@@ -117,7 +117,7 @@ def _dequantised(proto: onnx.ModelProto) -> dict[str, Tensor]:
             value, scale, zero = (numpy_helper.to_array(stored[name]).astype(np.float32) for name in node.input)
             if scale.ndim:
                 axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 1)
-                shape = [-1 if place == axis else 1 for place in range(value.ndim)]
+                shape = [-1 if dimension == axis else 1 for dimension in range(value.ndim)]
                 scale, zero = scale.reshape(shape), zero.reshape(shape)
             found[node.input[0].removesuffix("_quantized")] = torch.from_numpy((value - zero) * scale)
     return found

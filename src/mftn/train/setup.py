@@ -15,7 +15,7 @@ from mftn.errors import ConfigError
 from mftn.models import Network
 from mftn.train.config import TrainConfig
 from mftn.train.network import build_model, load_initial_weights
-from mftn.train.precision import spare_strided_depthwise
+from mftn.train.precision import keep_strided_depthwise_in_float32
 
 
 def launch(config: TrainConfig) -> Fabric:
@@ -77,7 +77,7 @@ def make_model(config: TrainConfig, fabric: Fabric) -> Network:
     torch.manual_seed(config.seed)
     model = build_model(config)
     if fabric.device.type == "cpu" and config.precision == "bf16":
-        spare_strided_depthwise(model)
+        keep_strided_depthwise_in_float32(model)
     if config.init_from:
         load_initial_weights(model, config)
     if config.channels_last:

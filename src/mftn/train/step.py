@@ -70,7 +70,7 @@ class Step:
         result = self._gradients(network, x, target)
         if self.sharpness_aware:
             self.optimizer.first_step(zero_grad=True)
-            with still_batch_norm(network):
+            with fixed_batch_norm_statistics(network):
                 self._gradients(network, x, target)
         if self.clip_norm:
             nn.utils.clip_grad_norm_(network.parameters(), self.clip_norm)
@@ -91,7 +91,7 @@ class Step:
                 logits: Logits = network(x_part)
                 losses = self.loss_of.heads(logits, target_part)
                 loss = self.loss_of.join(*losses)
-                with still_batch_norm(network):  # recomputed activations were already counted
+                with fixed_batch_norm_statistics(network):  # recomputed activations were already counted
                     self.fabric.backward(share * loss)
             classes = target_part if target_part.ndim == 1 else target_part.argmax(dim=1)
             accuracy = (logits.fused.argmax(dim=1) == classes).float().mean()
@@ -130,7 +130,7 @@ class Mixer:
 
 
 @contextmanager
-def still_batch_norm(network: nn.Module) -> Iterator[None]:
+def fixed_batch_norm_statistics(network: nn.Module) -> Iterator[None]:
     """Let batch norm normalise by the batch without updating its running statistics."""
     norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
     momenta = [norm.momentum for norm in norms]

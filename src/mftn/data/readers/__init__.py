@@ -172,7 +172,7 @@ def survey(name: str, root: str | Path, options: ReadOptions | None = None) -> S
             missing.append(record)
         stems[str(record.source), record.face] += 1
     if missing:
-        there = _of_that_name(Path(root), missing[0])
+        there = _folder_with_namesake(Path(root), missing[0])
         or_else = (
             f"; if all are in {there}, which holds one of that name, move them or correct the paths" if there else ""
         )
@@ -194,7 +194,7 @@ def survey(name: str, root: str | Path, options: ReadOptions | None = None) -> S
     return found
 
 
-def _of_that_name(root: Path, record: Record) -> Path | None:
+def _folder_with_namesake(root: Path, record: Record) -> Path | None:
     """A folder below the root with a file named like a missing image: archives may contain an additional folder.
 
     Tables written on Windows have backslashes in their paths.

@@ -79,7 +79,7 @@ def _share(images: LabelledImages, column: str, group: str, label: str, chosen: 
         bounds = wilson_interval(round(count * persons / total), persons)
     else:
         sums = logistic.sum_by(people, np.column_stack([right, np.ones(total)]).astype(float))  # (N, 2)
-        drawn = intervals.drawn_sums(sums, options.seed)
+        drawn = intervals.resampled_sums(sums, options.seed)
         bounds = intervals.percentiles(drawn[:, 0] / drawn[:, 1])
     with np.errstate(invalid="ignore"):
         means = {

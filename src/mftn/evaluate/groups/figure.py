@@ -37,10 +37,10 @@ def draw_groups(models: Mapping[str, GroupResults]) -> Figure:
             for axes in (left, right):
                 axes.axhline(y - 0.5, color="#DDDDDD", linewidth=0.8)
         before = block
-    places = {(model, share.column, share.label, share.group): y for y, (model, share) in enumerate(rows)}
+    rows_of = {(model, share.column, share.label, share.group): y for y, (model, share) in enumerate(rows)}
     for model, results in models.items():
         for found in results.comparisons:
-            y = places[model, found.column, found.label, found.group]
+            y = rows_of[model, found.column, found.label, found.group]
             for test, shift, colour, fill in (
                 (found.raw, -0.14, GREY, "white"),
                 (found.adjusted, 0.14, ORANGE, ORANGE),

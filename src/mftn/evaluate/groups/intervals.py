@@ -24,12 +24,12 @@ def difference(
     count = int(strata.max()) + 1
     cells = np.zeros((len(right), 4 * count))  # per stratum: images and right images, in the group and outside
     rows = np.arange(len(right))
-    place = 4 * strata + 2 * ~inside
-    cells[rows, place], cells[rows, place + 1] = 1, right
+    column = 4 * strata + 2 * ~inside
+    cells[rows, column], cells[rows, column + 1] = 1, right
     sums = sum_by(people, cells)
     observed = sums.sum(axis=0).reshape(count, 4)
     both = (observed[:, 0] > 0) & (observed[:, 2] > 0)
-    draws = drawn_sums(sums, seed).reshape(-1, count, 4)
+    draws = resampled_sums(sums, seed).reshape(-1, count, 4)
     middle = float(_weighted_gap(observed[None])[0])
     gaps = _weighted_gap(draws)
     return middle, percentiles(gaps), int(observed[both][:, [0, 2]].sum())
@@ -55,7 +55,7 @@ def _weighted_gap(cells: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray((weight * gap).sum(axis=1) / weight.sum(axis=1))
 
 
-def drawn_sums(sums: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
+def resampled_sums(sums: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
     """(DRAWS, M) totals of as many people drawn with replacement, from each person's (N, M) sums.
 
     People with the same sums are drawn as one kind, so that many people cost little.
