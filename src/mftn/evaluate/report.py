@@ -196,9 +196,17 @@ def tables(results: Results) -> dict[str, list[dict[str, object]]]:
 
 def render(results: Results, drawn: Mapping[str, str], options: Options) -> str:
     """Render the page with its figures."""
-    values = {"found": results, "figures": drawn, "main": results.main, "fused": FUSED, "options": options}
-    filters = {"percent": _percent, "span": _span, "number": _number}
-    return render_page("mftn.evaluate", "report.html.j2", filters, inf=math.inf, **values)
+    return render_page(
+        "mftn.evaluate",
+        "report.html.j2",
+        {"percent": _percent, "span": _span, "number": _number},
+        found=results,
+        figures=drawn,
+        main=results.main,
+        fused=FUSED,
+        options=options,
+        inf=math.inf,
+    )
 
 
 def _percent(value: float | None, digits: int = 1) -> str:

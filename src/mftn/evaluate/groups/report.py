@@ -151,12 +151,18 @@ def _row(found: Comparison) -> dict[str, object]:
 
 
 def _render(models: Mapping[str, GroupResults], figure: bytes) -> str:
-    filters = {
-        "p": lambda p: sentences.p_value(p).removeprefix("p ").removeprefix("= "),
-        "odds": sentences.odds,
-        "points": sentences.points,
-        "sentence": sentences.sentence,
-        "headline": sentences.headline,
-    }
-    values = {"models": models, "image": data_uri(figure), "all": ALL, "version": __version__}
-    return render_page("mftn.evaluate.groups", "groups.html.j2", filters, **values)
+    return render_page(
+        "mftn.evaluate.groups",
+        "groups.html.j2",
+        {
+            "p": lambda p: sentences.p_value(p).removeprefix("p ").removeprefix("= "),
+            "odds": sentences.odds,
+            "points": sentences.points,
+            "sentence": sentences.sentence,
+            "headline": sentences.headline,
+        },
+        models=models,
+        image=data_uri(figure),
+        all=ALL,
+        version=__version__,
+    )
