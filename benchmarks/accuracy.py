@@ -17,7 +17,6 @@ with `ferplus`, and for faces from anywhere with the others.
 import argparse
 import csv
 import json
-import sys
 from collections import Counter, defaultdict
 from functools import partial
 from pathlib import Path
@@ -25,6 +24,7 @@ from typing import Any, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+from photographs import read_photographs
 
 import mftn
 from mftn.data.dataset import FaceDataset
@@ -116,14 +116,10 @@ def names_without_copies(prepared: Path, split: Split) -> set[str]:
 
 def measure_photos(arguments: argparse.Namespace, classify: Classify) -> None:
     """Measure photographs under a folder with labels.csv: all classes, and those with enough images."""
-    (table,) = arguments.folder.rglob("labels.csv")
-    entries = list(csv.DictReader(table.open(newline="")))
-    where = {path.name: path for path in table.parent.rglob("*") if path.is_file()}
-    if missing := [entry["image"] for entry in entries if entry["image"] not in where]:
-        sys.exit(f"{table}: lists images that do not exist: {missing[:5]}")
-    rows, found = classify([where[entry["image"]] for entry in entries], whole=False)
-    labels = np.array([EXPRESSIONS.index(entry["expression"]) for entry in entries])
-    print(f"photographs, detector {arguments.detector}: face found in {found:,} of {len(entries):,}")
+    paths, expressions = read_photographs(arguments.folder)
+    rows, found = classify(paths, whole=False)
+    labels = np.array([EXPRESSIONS.index(expression) for expression in expressions])
+    print(f"photographs, detector {arguments.detector}: face found in {found:,} of {len(paths):,}")
     print_scores("end to end", labels, rows)
     judged = np.isin(labels, np.flatnonzero(np.bincount(labels) >= MIN_IMAGES))
     print_scores(f"classes with at least {MIN_IMAGES} images", labels[judged], rows[judged])

@@ -12,7 +12,6 @@ validation and on the photographs (a folder with labels.csv):
 """
 
 import argparse
-import csv
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from photographs import read_photographs
 from scipy.optimize import brentq, minimize_scalar
 
 import mftn
@@ -79,11 +79,9 @@ def main() -> None:
         clean = softmax(np.concatenate([network(preprocess(part)).fused.numpy() for part in faces.batches(64)]))
     chosen = np.random.default_rng(0).permutation(len(faces))[:CORRUPTED_IMAGES].tolist()
     corrupted = [softmax(logits) for _, _, logits in robustness.measure(network, faces, chosen)]
-    (table,) = options.photos.rglob("labels.csv")
-    entries = list(csv.DictReader(table.open(newline="")))
-    where = {path.name: path for path in table.parent.rglob("*") if path.is_file()}
-    photos = recognised(options.model, [where[entry["image"]] for entry in entries])
-    truth = np.array([EXPRESSIONS.index(entry["expression"]) for entry in entries])
+    paths, expressions = read_photographs(options.photos)
+    photos = recognised(options.model, paths)
+    truth = np.array([EXPRESSIONS.index(expression) for expression in expressions])
     loose = sorted(path for path in options.unlabelled.iterdir() if path.is_file())
     drawn = [loose[k] for k in np.random.default_rng(0).permutation(len(loose))[:UNLABELLED_IMAGES]]
     ours, theirs = recognised(options.model, drawn), recognised(options.second, drawn)

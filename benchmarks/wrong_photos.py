@@ -6,10 +6,10 @@ Draws `count` of the errors at random, and writes OUT-1.png, OUT-2.png, … with
 """
 
 import argparse
-import csv
 from pathlib import Path
 
 import numpy as np
+from photographs import read_photographs
 from PIL import Image, ImageDraw, ImageFont
 
 import mftn
@@ -42,20 +42,17 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    (table,) = options.folder.rglob("labels.csv")
-    where = {path.name: path for path in table.parent.rglob("*") if path.is_file()}
+    paths, expressions = read_photographs(options.folder)
     recognizer, wrong = mftn.load(options.model), []
-    entries = list(csv.DictReader(table.open(newline="")))
-    found = recognizer.stream(where[entry["image"]] for entry in entries)
-    for entry, prediction in zip(entries, found, strict=True):
+    for path, expression, prediction in zip(paths, expressions, recognizer.stream(paths), strict=True):
         face = choose_face(list(prediction.faces), read_image(prediction.source))
         assert face is None or isinstance(face, Face)
         predicted = face.expression if face else "no face"
-        if predicted != entry["expression"]:
+        if predicted != expression:
             probability = face.probability if face else ""
-            row = {"image": entry["image"], "label": entry["expression"], "predicted": predicted}
+            row = {"image": path.name, "label": expression, "predicted": predicted}
             wrong.append(row | {"probability": str(probability), "path": str(prediction.source)})
-    print(f"{len(wrong)} of {len(entries)} are wrong")
+    print(f"{len(wrong)} of {len(paths)} are wrong")
     write_csv(options.out.with_suffix(".csv"), wrong)
     chosen = np.random.default_rng(options.seed).permutation(len(wrong))[: options.count]
     for first in range(0, len(chosen), SHEET):
@@ -63,9 +60,9 @@ def main() -> None:
         sheet = Image.new("RGB", (ACROSS * SIDE, -(-len(tiles) // ACROSS) * tiles[0].height), "white")
         for number, each in enumerate(tiles):
             sheet.paste(each, (number % ACROSS * SIDE, number // ACROSS * each.height))
-        path = options.out.with_name(f"{options.out.stem}-{first // SHEET + 1}.png")
-        sheet.save(path)
-        print(path)
+        file = options.out.with_name(f"{options.out.stem}-{first // SHEET + 1}.png")
+        sheet.save(file)
+        print(file)
 
 
 if __name__ == "__main__":
