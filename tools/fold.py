@@ -8,18 +8,14 @@ split is the validation split of `--data`. Near duplicates are always in the sam
 """
 
 import argparse
-import json
 import os
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from mftn.data.duplicates import connected, near_pairs
-from mftn.data.manifest import SCHEMA, read_description, read_manifest
-from mftn.data.prepare.assembly import counts
-from mftn.files import write_text
+from mftn.data.manifest import read_description, read_manifest
+from mftn.data.prepare.assembly import write_data_set
 
 
 def part_of_each(folders: list[Path], folds: int) -> dict[str, int]:
@@ -60,9 +56,7 @@ def main() -> None:
         for top in {Path(row["path"]).parts[0] for row in rows}:
             (out / top).unlink(missing_ok=True)
             (out / top).symlink_to(os.path.relpath(folder / top, out))
-        pq.write_table(pa.Table.from_pylist(rows, SCHEMA), out / "manifest.parquet")
-        found = counts(*([row[name] for row in rows] for name in ("split", "label", "face_found")))
-        write_text(out / "dataset.json", json.dumps(read_description(folder) | found, indent=1))
+        write_data_set(out, rows, read_description(folder))
         held_out = sum(row["split"] == "valid" for row in rows)
         print(f"{out}: {held_out:,} of {len(parts):,} training images held out")
 

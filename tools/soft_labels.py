@@ -20,7 +20,6 @@ Source: Hinton et al., Distilling the knowledge in a neural network, 2015; Xie e
 """
 
 import argparse
-import json
 import os
 from collections.abc import Sequence
 from itertools import product
@@ -28,19 +27,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mftn.data.dataset import FaceDataset
 from mftn.data.duplicates import near_pairs
-from mftn.data.manifest import SCHEMA, read_description, read_manifest
-from mftn.data.prepare.assembly import counts
+from mftn.data.manifest import read_description, read_manifest
+from mftn.data.prepare.assembly import write_data_set
 from mftn.data.records import Split
 from mftn.data.votes import VOTE_COLUMNS, distributions
 from mftn.engines import Engine, Flipped, Precision, installed_engines, load_engine
 from mftn.export.onnx import crop_batches
-from mftn.files import write_text
 from mftn.labels import EXPRESSIONS
 
 SCALE = 1000
@@ -142,9 +138,7 @@ def main() -> None:
         rows: list[dict[str, Any]] = []
         for name, (folders, targets) in parts.items():
             rows += rows_of(folders[place], name, out, targets, validation=name == "labelled")
-        pq.write_table(pa.Table.from_pylist(rows, SCHEMA), out / "manifest.parquet")
-        found = counts(*([row[name] for row in rows] for name in ("split", "label", "face_found")))
-        write_text(out / "dataset.json", json.dumps(read_description(arguments.data[place]) | found, indent=1))
+        write_data_set(out, rows, read_description(arguments.data[place]))
         print(f"{out}: {sum(row['split'] == 'train' for row in rows):,} training images")
 
 

@@ -87,6 +87,13 @@ def counts(split: Sequence[Split], labels: Sequence[str | None], found: Sequence
     }
 
 
+def write_data_set(out: Path, rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> None:
+    """Write the manifest of crops that exist already, and dataset.json with the counts of its rows."""
+    pq.write_table(pa.Table.from_pylist(rows, SCHEMA), out / MANIFEST)
+    found = counts(*([row[name] for row in rows] for name in ("split", "label", "face_found")))
+    write_text(out / "dataset.json", json_text({**about, **found}, indent=1))
+
+
 def _write_manifest(out: Path, parts: Sequence[Path], split: Sequence[Split]) -> None:
     start = 0
     with atomic_write(out / MANIFEST) as partial, pq.ParquetWriter(partial, SCHEMA) as writer:
