@@ -2,7 +2,7 @@
 
 import math
 
-from mftn.evaluate.groups.results import Comparison, GroupResults, Share, Test
+from mftn.evaluate.groups.results import Comparison, GroupResults, Test
 
 ENOUGH_MATCHED = 0.7
 """Groups with a smaller share of images with a counterpart are said to overlap little."""
@@ -57,16 +57,6 @@ def headline(results: GroupResults) -> str:
         parts.append("no difference established" if judged else "nothing could be judged")
     end = f"; {_count(few, 'comparison')} with too few people to judge" if few else ""
     return f"{' and '.join(parts)} in {_count(len(judged), 'comparison')}{end}"
-
-
-def share_line(found: Share) -> str:
-    """A group's share in one line."""
-    low, high = found.interval
-    missed = f", {found.missed} without a face" if found.missed else ""
-    return (
-        f"{found.column} {found.group}, {found.label}: {found.right} of {found.images} right{missed}, "
-        f"{100 * found.share:.0f} % (95 % {100 * low:.0f} to {100 * high:.0f}), {people(found.people)}"
-    )
 
 
 def people(number: int) -> str:
