@@ -133,7 +133,7 @@ def windowed(one: Floats, other: Floats, window: int, lags: int) -> Windowed:
     """
     window = min(window, len(one))
     count = len(one) // window
-    starts = window * np.arange(count)[:, None] + np.arange(window)
+    starts = window * np.arange(count)[:, None] + np.arange(window)  # (W, window)
     padded = np.concatenate([np.full(lags, np.nan), other, np.full(lags, np.nan)])
     peaks, best, at_once = np.full((count, count), -np.inf), np.full(count, np.nan), np.full(count, np.nan)
     for lag in sorted(range(-lags, lags + 1), key=abs):  # ties go to the smallest lag

@@ -53,7 +53,8 @@ class Preprocess(nn.Module):
         if augment and self.policy:
             crops = torch.stack([self.policy(crop) for crop in crops])
         x = (crops.float() / 255 - self.mean) / self.std
-        black = -self.mean / self.std
+        black = -self.mean / self.std  # (C or 1, 1, 1)
+        # (B, 2, 3), then (B, size, size, 2)
         theta = self._random_affine(len(x), x.device) if augment else self.view * torch.eye(2, 3).expand(len(x), 2, 3)
         grid = F.affine_grid(theta.to(x.device), [len(x), x.shape[1], self.size, self.size], align_corners=False)
         # grid_sample pads with zeros: shift so that zero is black.
@@ -155,7 +156,7 @@ def _gaussian_blur(x: Tensor, sigma: Tensor) -> Tensor:
     reach = min(math.ceil(3 * float(sigma.max())), min(height, width) - 1)
     steps = torch.arange(-reach, reach + 1, device=x.device)
     kernel = torch.exp(-((steps / sigma[:, None]) ** 2) / 2)  # (B, 2 · reach + 1)
-    kernel = (kernel / kernel.sum(dim=1, keepdim=True)).repeat_interleave(channels, dim=0)[:, None]
+    kernel = (kernel / kernel.sum(dim=1, keepdim=True)).repeat_interleave(channels, dim=0)[:, None]  # (B · C, 1, …)
     x = F.pad(x, (reach,) * 4, mode="reflect").reshape(1, batch * channels, height + 2 * reach, width + 2 * reach)
     x = F.conv2d(x, kernel[:, :, None], groups=batch * channels)
     x = F.conv2d(x, kernel[:, :, :, None], groups=batch * channels)

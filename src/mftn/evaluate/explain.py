@@ -142,9 +142,9 @@ def resample(part: Tensor, height: int, width: int, where: Locations | None = No
     """
     rows, columns = part.shape[1:]
     down, right = (_along(count, where) for count in (rows, columns))
-    theta = torch.tensor([[right[0], 0, right[1]], [0, down[0], down[1]]])
+    theta = torch.tensor([[right[0], 0, right[1]], [0, down[0], down[1]]])  # (2, 3)
     grid = F.affine_grid(theta.expand(len(part), 2, 3), [len(part), 1, height, width], align_corners=False)
-    smooth = F.grid_sample(part[:, None], grid, padding_mode="border", align_corners=False)[:, 0]
+    smooth = F.grid_sample(part[:, None], grid, padding_mode="border", align_corners=False)[:, 0]  # (B, H, W)
     share = rows * columns / (height * width)
     wanted, found = part.sum(dim=(1, 2), keepdim=True), share * smooth.sum(dim=(1, 2), keepdim=True)
     return share * smooth + (wanted - found) / (height * width)
@@ -184,10 +184,10 @@ def deletion_curves(
         ranks = key.argsort(dim=1).argsort(dim=1)  # (B, cells): 0 goes first
         probabilities = []
         for fraction in fractions:
-            gone = (ranks < round(fraction * CELLS**2)).view(batch, 1, CELLS, CELLS).float()
-            mask = F.interpolate(gone, size=(height, width), mode="nearest")
+            removed = (ranks < round(fraction * CELLS**2)).view(batch, 1, CELLS, CELLS).float()
+            mask = F.interpolate(removed, size=(height, width), mode="nearest")  # (B, 1, H, W)
             with torch.no_grad():
-                output = (model(mask * blank + (1 - mask) * x).fused / temperature).softmax(dim=1)
+                output = (model(mask * blank + (1 - mask) * x).fused / temperature).softmax(dim=1)  # (B, K)
             probabilities.append(output.gather(1, explanation.classes[:, None])[:, 0])
         curves[order] = torch.stack(probabilities, dim=1).double().numpy()
     return curves

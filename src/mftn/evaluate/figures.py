@@ -70,7 +70,11 @@ def confusion_panel(counts: Mapping[str, Counts], labels: tuple[str, ...]) -> Fi
 
 
 def reliability_diagram(curves: Mapping[str, tuple[Counts, Values, Values]]) -> Figure:
-    """Accuracy against confidence, one panel per model, from counts, mean confidence and accuracy of the bins."""
+    """Accuracy against confidence, one panel per model.
+
+    Args:
+        curves: By model, what `metrics.reliability` gives.
+    """
     figure, panels = _panels(len(curves), 4.0, 3.8)
     for panel, (name, (counts, confidence, right)) in zip(panels, curves.items(), strict=True):
         filled = counts > 0
@@ -88,7 +92,12 @@ def reliability_diagram(curves: Mapping[str, tuple[Counts, Values, Values]]) -> 
 def robustness_curves(
     results: Mapping[str, Mapping[str, list[tuple[float, float]]]], units: Mapping[str, str]
 ) -> Figure:
-    """Accuracy against strength, one panel per corruption, one line per model; the first strength is clean."""
+    """Accuracy against strength, one panel per corruption, one line per model.
+
+    Args:
+        results: By model and corruption, pairs of strength and accuracy; the first pair is without corruption.
+        units: By corruption, the unit of its strengths.
+    """
     corruptions = list(next(iter(results.values())))
     figure, panels = _panels(len(corruptions), 3.5, 2.6, key=results)
     lines = {}

@@ -90,7 +90,9 @@ def bootstrap_interval(
     """
     if not counts.sum():
         return float("nan"), float("nan")
-    draws = np.random.default_rng(seed).multinomial(counts.sum(), counts.ravel() / counts.sum(), size=samples)
+    draws = np.random.default_rng(seed).multinomial(
+        counts.sum(), counts.ravel() / counts.sum(), size=samples
+    )  # (samples, K²)
     values = [metric(draw.reshape(counts.shape)) for draw in draws]
     low, high = np.nanpercentile(values, [2.5, 97.5])
     return float(low), float(high)
@@ -124,7 +126,17 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def paired_difference(
     first: NDArray[np.bool_], second: NDArray[np.bool_], samples: int = 10000, seed: int = 0
 ) -> dict[str, float]:
-    """Difference of two accuracies on the same images, second − first, with its 95 % bootstrap interval."""
+    """Difference of two accuracies on the same images, second − first, with its 95 % bootstrap interval.
+
+    Args:
+        first: (n,) whether the first model is right; n is at least 1.
+        second: The same for the second model.
+        samples: Number of resamples.
+        seed: Seed of the resamples.
+
+    Returns:
+        "difference", "low" and "high", −1 to 1.
+    """
     cells = np.bincount(2 * first + second, minlength=4)  # neither, only second, only first, both
     draws = np.random.default_rng(seed).multinomial(len(first), cells / len(first), size=samples)
     low, high = np.percentile((draws[:, 1] - draws[:, 2]) / len(first), [2.5, 97.5])
@@ -132,7 +144,7 @@ def paired_difference(
 
 
 def wilson_interval(correct: int, total: int, z: float = 1.959964) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share."""
+    """Wilson's 95 % interval of a share, 0 to 1; from 0 to 1 without samples."""
     if not total:
         return 0.0, 1.0
     share, spread = correct / total, z * z / total
@@ -153,7 +165,7 @@ def reliability(
         bins: Number of bins.
 
     Returns:
-        Count, mean confidence and accuracy of each bin (NaN where it is empty).
+        Count, mean confidence and accuracy of each bin, (bins,) each; the last two are NaN where it is empty.
     """
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == labels

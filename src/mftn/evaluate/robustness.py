@@ -145,7 +145,7 @@ def _signs(n: int, generator: torch.Generator) -> Tensor:
 def _warp(crops: Tensor, angles: Tensor, shifts: Tensor) -> Tensor:
     """Rotate by (B,) angles and translate by (B, 2) half sides; the border is repeated."""
     cos, sin = angles.cos(), angles.sin()
-    theta = torch.stack([cos, -sin, shifts[:, 0], sin, cos, shifts[:, 1]], dim=1).view(-1, 2, 3)
+    theta = torch.stack([cos, -sin, shifts[:, 0], sin, cos, shifts[:, 1]], dim=1).view(-1, 2, 3)  # (B, 2, 3)
     grid = F.affine_grid(theta, list(crops.shape), align_corners=False)
     warped = F.grid_sample(crops.float(), grid, padding_mode="border", align_corners=False)
     return warped.round().to(torch.uint8)

@@ -20,14 +20,22 @@ def difference(
     strata: NDArray[np.int64],
     seed: int,
 ) -> tuple[float, Interval, int]:
-    """Difference of shares within strata, its interval, and how many images have a counterpart."""
+    """Difference of shares within strata, its interval, and how many images have a counterpart.
+
+    Args:
+        inside: (n,) whether the image is of the group.
+        right: (n,) 0 or 1.
+        people: (n,) numbers of the people, 0 to N−1.
+        strata: (n,) numbers of the strata, from 0.
+        seed: Seed of the resamples.
+    """
     count = int(strata.max()) + 1
     cells = np.zeros((len(right), 4 * count))  # per stratum: images and right images, in the group and outside
     rows = np.arange(len(right))
     column = 4 * strata + 2 * ~inside
     cells[rows, column], cells[rows, column + 1] = 1, right
     sums = sum_by(people, cells)
-    observed = sums.sum(axis=0).reshape(count, 4)
+    observed = sums.sum(axis=0).reshape(count, 4)  # (strata, 4)
     both = (observed[:, 0] > 0) & (observed[:, 2] > 0)
     draws = resampled_sums(sums, seed).reshape(-1, count, 4)
     middle = float(_weighted_gap(observed[None])[0])

@@ -27,7 +27,7 @@ def fit(design: Floats, right: Floats, offset: Floats | float = 0.0) -> Floats:
     """
     coefficients = np.zeros(design.shape[1])
     for _ in range(STEPS):
-        p, inverse = _state(design, coefficients, offset)
+        p, inverse = _state(design, coefficients, offset)  # (n,), (P, P)
         leverage = p * (1 - p) * np.einsum("ij,jk,ik->i", design, inverse, design)
         step = inverse @ design.T @ (right - p + leverage * (0.5 - p))
         step *= min(1.0, LONGEST / max(float(np.abs(step).max()), 1e-12))
