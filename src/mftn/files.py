@@ -145,7 +145,7 @@ def file_identity(path: str | os.PathLike[str]) -> tuple[int, int] | None:
 
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file's content, in hexadecimal."""
-    import hashlib  # the command line starts without it
+    import hashlib  # not loaded when the command line starts
 
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -368,14 +368,6 @@ def visible(text: str) -> str:
 def csv_delimiter(header: str) -> str:
     """The delimiter of a CSV table, judged by its first line: comma, semicolon or tab."""
     return max(",;\t", key=header.count)
-
-
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal digits."""
-    import hashlib
-
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def json_text(values: Any, indent: int | None = None) -> str:
