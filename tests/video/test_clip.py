@@ -32,7 +32,7 @@ def test_frames_come_at_their_own_times(tmp_path: Path) -> None:
 
 def test_start_end_and_every(tmp_path: Path) -> None:
     path = str(make_clip(tmp_path / "a.mp4", stripes(24)))
-    assert [f.number for f in Clip(path, every=10)] == [0, 10, 20]
+    assert [f.number for f in Clip(path, every=10)] == [0, 10, 20] and Clip(path, every=10).frames == 3
     assert [f.number for f in Clip(path, start=0.4, end=0.53)] == [10, 11, 12, 13]
 
 
@@ -107,7 +107,15 @@ def test_a_turned_or_mirrored_clip_is_upright(name: str, tmp_path: Path) -> None
     assert "".join("X" if shown[middle].min() > 200 else "." for middle in middles) == expected
 
 
-@pytest.mark.parametrize(("shape", "size"), [(Fraction(64, 45), (228, 120)), (Fraction(8, 9), (160, 135))])
+@pytest.mark.parametrize(
+    ("shape", "size"),
+    [
+        (Fraction(64, 45), (228, 120)),
+        (Fraction(8, 9), (160, 135)),
+        (Fraction(10), (160, 120)),  # a mistake
+        (Fraction(1, 10), (160, 120)),
+    ],
+)
 def test_pixels_become_square(shape: Fraction, size: tuple[int, int], tmp_path: Path) -> None:
     image = PillowImage.new("RGB", (160, 120))
     image.paste((255, 255, 255), (80, 60, 160, 120))
@@ -180,6 +188,10 @@ def test_why_there_is_no_frame(tmp_path: Path) -> None:
         list(Clip(path, start=0.41, end=0.42))
     with pytest.raises(ImageError, match="no such file"):
         Clip("nowhere.mp4")
+    with pytest.raises(ImageError, match="is a folder; give a video in it"):
+        Clip(str(tmp_path))
+    with pytest.raises(ImageError, match=r"\*\.mp4: no such file"):
+        Clip(f"{tmp_path}/*.mp4")
     (tmp_path / "text.mp4").write_text("no video")
     with pytest.raises(ImageError, match="cannot be opened"):
         Clip(str(tmp_path / "text.mp4"))

@@ -91,8 +91,9 @@ class Clip:
         found = Source(source, Kind.VIDEO) if file else classify(source)
         self.path, self.source = source, found.name
         self.start, self.end, self.every, self.fps, self.damaged = start, end, every, fps, 0
-        if found.error or found.kind in (Kind.MISSING, Kind.FOLDER, Kind.GLOB):
-            raise ImageError(found.error or f"{source}: no such file; check the path")
+        if found.error or found.kind in (Kind.FOLDER, Kind.GLOB):
+            reason = "is a folder; give a video in it" if found.kind is Kind.FOLDER else "no such file; check the path"
+            raise ImageError(found.error or f"{source}: {reason}")
         self._found, self._tell, self._file, self._max_pixels = found, tell, file, max_pixels
         self._before_packet = before_packet
         self.container = open_container(found, file)
