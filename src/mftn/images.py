@@ -418,7 +418,6 @@ def _band_to_rgb(band: PillowImage.Image) -> NDArray[np.uint8]:
         return np.asarray(page)
     if band.mode == "RGB":
         return np.asarray(band)
-    band.info.pop("transparency", None)  # `_matches` handles it; Pillow would apply it a second time
     return np.asarray(band.convert("RGB"))
 
 

@@ -368,7 +368,7 @@ def _matches(pattern: str, videos: bool) -> Iterator[Source]:
     hidden = SYSTEM_NAMES - set(Path(pattern).parts)
     try:
         paths = sorted(set(_glob(pattern)))
-    except (OSError, ValueError, re.error):
+    except (OSError, ValueError):
         paths = []
     shown = (path for path in paths if hidden.isdisjoint(Path(path).parts))
     files = [source for source in map(classify, shown) if source.kind is not Kind.FOLDER]

@@ -143,11 +143,11 @@ def _turned_back(face: Detection, turns: int, shape: tuple[int, ...]) -> Detecti
 def choose_face(faces: Iterable[Detection], image: Image) -> Detection | None:
     """The main face of an image of one person: large and central; None if there is none."""
     height, width = image.shape[:2]
-    centre, diagonal = np.array([width / 2, height / 2]), np.hypot(height, width)
+    centre = np.array([width / 2, height / 2])
 
     def prominence(face: Detection) -> float:
         left, top, right, bottom = face.box
-        away = np.hypot(*(np.array([left + right, top + bottom]) / 2 - centre)) / diagonal
-        return float(np.sqrt(area(face.box)) / diagonal - away)
+        away = np.hypot(*(np.array([left + right, top + bottom]) / 2 - centre))
+        return float(np.sqrt(area(face.box)) - away)
 
     return max(faces, key=prominence, default=None)
