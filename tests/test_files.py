@@ -1,4 +1,5 @@
 import errno
+import io
 import json
 import os
 import stat
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image as PillowImage
 
 from mftn.errors import ImageError, OutputError
 from mftn.files import (
@@ -20,6 +22,7 @@ from mftn.files import (
     readable,
     without_secrets,
     write_csv,
+    write_image,
     write_text,
 )
 
@@ -157,6 +160,18 @@ def test_errors_of_other_files_stay_theirs(tmp_path: Path) -> None:
         raise ImageError("x.jpg: gone") from OSError(errno.EIO, "Input/output error")
     with pytest.raises(OutputError, match=r"^inner"), atomic_write(tmp_path / "a.txt"):
         raise OutputError("inner")
+    with pytest.raises(BrokenPipeError), atomic_write(tmp_path / "a.txt"):  # of whoever reads the output
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+
+def test_an_image_that_a_format_cannot_hold_is_an_image_error() -> None:
+    content = io.BytesIO()
+    write_image(PillowImage.new("L", (65_500, 1)), content, "JPEG")
+    assert PillowImage.open(content).size == (65_500, 1)
+    with pytest.raises(ImageError, match="16384×1 pixels are too many for WEBP"):
+        write_image(PillowImage.new("RGB", (16_384, 1)), io.BytesIO(), "WEBP")
+    with pytest.raises(ImageError, match="cannot be written as JPEG"):
+        write_image(PillowImage.new("RGBA", (8, 8)), io.BytesIO(), "JPEG")
 
 
 def test_folders_are_made_and_what_stands_in_the_way_is_named(tmp_path: Path) -> None:
@@ -255,6 +270,7 @@ def test_names_that_meet_are_numbered() -> None:
     assert UniqueNames().name(latin) == latin and UniqueNames().name("ü" * 100) == "ü" * 100
     long = UniqueNames().name("folder/" + "ü" * 300)
     assert long == "folder/" + "ü" * 100
+    assert UniqueNames().name("x" + "ü" * 150) == "x" + "ü" * 99  # no half letter
 
 
 @given(st.lists(st.text("aA-2éE\u0301ß", min_size=1, max_size=4)))

@@ -108,6 +108,10 @@ def test_a_callers_pillow_image_stays_as_it_is(tmp_path: Path) -> None:
     assert read_image(image).shape == (25, 20, 3)
     assert (image.mode, image.size, image.filename, dict(image.info)) == before
     assert image.getexif()[0x0112] == 6
+    COLOUR.convert("L").save(tmp_path / "grey.png", transparency=30)
+    grey = PillowImage.open(tmp_path / "grey.png")
+    np.testing.assert_array_equal(read_image(grey), read_image(grey))
+    assert grey.info["transparency"] == 30
 
 
 JPEG = content_of(PillowImage.effect_noise((200, 200), 90), "JPEG")
@@ -200,7 +204,15 @@ def test_memory_is_reserved_before_pixels_are_decoded() -> None:
     read_image(content_of(COLOUR, "PNG"), reserved.append)
     with pytest.raises(ImageError, match="damaged or incomplete"):
         read_image(JPEG[:2000], reserved.append)
-    assert reserved == [500, 40_000]
+    for array in (np.array(COLOUR), np.array(COLOUR)[:, :, 0]):
+        read_image(array, reserved.append)
+    assert reserved == [500, 40_000, 500, 500]
+
+    def full(pixels: int) -> None:
+        raise MemoryError
+
+    with pytest.raises(ImageError, match="too large for this machine's memory; scale it down first"):
+        read_image(content_of(COLOUR, "PNG"), full)
 
 
 def test_the_callers_warning_filters_stay_and_good_images_warn_of_nothing(tmp_path: Path) -> None:

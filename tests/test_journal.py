@@ -1,4 +1,5 @@
 import csv
+import errno
 import json
 import os
 from collections.abc import Sequence
@@ -109,14 +110,16 @@ def test_what_changed_since_is_computed_again_and_what_is_gone_left_out(tmp_path
     own = [tmp_path / f"{name}.jpg" for name in "abcd"]
     for path in own:
         path.write_bytes(b"1")
+        os.utime(path, ns=(10**18, 10**18))
     a, b, c, d = map(str, own)
     assert work(tmp_path / "o.csv", [a, c, d]) == [a, c, d]
-    os.utime(c, ns=(1, 1))
+    os.utime(c, ns=(10**18, 10**18 + 10**8))  # a tenth of a second later
     Path(d).unlink()
     assert work(tmp_path / "o.csv", [a, b, c]) == [b, c]
     rows = list(csv.DictReader((tmp_path / "o.csv").open(encoding="utf-8")))
     assert list(dict.fromkeys(row["source"] for row in rows)) == [a, b, c]
     Path(b).write_bytes(b"22")
+    os.utime(b, ns=(10**18, 10**18))
     assert work(tmp_path / "o.csv", [c, b, a]) == [b]
 
 
@@ -163,6 +166,38 @@ def test_failures_are_tried_again(tmp_path: Path) -> None:
     assert "damaged" not in (tmp_path / "o.csv").read_text()
 
 
+def test_a_source_without_a_file_is_never_done(tmp_path: Path) -> None:
+    gone = str(tmp_path / "gone.jpg")
+    for _ in range(2):
+        assert work(tmp_path / "o.csv", [gone]) == [gone]
+
+
+def test_a_source_whose_lines_were_damaged_is_computed_again(tmp_path: Path, sources: list[str]) -> None:
+    work(tmp_path / "o.csv", sources)
+    table, journal = (tmp_path / "o.csv").read_bytes(), journal_path(tmp_path / "o.csv")
+    lines = journal.read_bytes().splitlines(keepends=True)
+    damaged = next(k for k, line in enumerate(lines) if b'"frame": 1' in line)
+    lines[damaged] = lines[damaged].replace(b"640", b"641")
+    journal.write_bytes(b"".join(lines))
+    assert work(tmp_path / "o.csv", sources) == [sources[1]]
+    assert (tmp_path / "o.csv").read_bytes() == table
+
+
+def test_a_killed_run_leaves_what_it_has_done_and_was_about_to_write(tmp_path: Path, sources: list[str]) -> None:
+    output = tmp_path / "o.csv"
+    assert earlier_run(output) is None
+    journal_path(output).touch()
+    assert earlier_run(output).done == 0
+    journal = Journal(output, MADE_BY)  # never closed
+    journal.end(sources[0])
+    assert earlier_run(output).done == 1
+    journal.announce([tmp_path / "a_faces.mp4"])
+    assert earlier_run(output).saved == {str(tmp_path / "a_faces.mp4")}
+    journal.close()
+    Journal(output, MADE_BY, resume=True).close()  # killed as well
+    assert earlier_run(output).saved == {str(tmp_path / "a_faces.mp4")}
+
+
 def test_frames_of_an_unfinished_clip_are_kept_and_then_computed_again(tmp_path: Path, sources: list[str]) -> None:
     photo, clip = sources[:2]
     journal = Journal(tmp_path / "o.csv", MADE_BY, True)
@@ -190,6 +225,15 @@ def test_two_runs_never_write_to_one_journal(tmp_path: Path) -> None:
             Journal(tmp_path / "o.csv", MADE_BY, resume)
     journal.close(remove=True)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_drive_without_locks_is_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(pytest.importorskip("fcntl"), "flock", refuse)
+    Journal(tmp_path / "o.csv", MADE_BY).close()
+    assert earlier_run(tmp_path / "o.csv").done == 0
 
 
 def test_where_no_table_can_be_written_the_journal_stays(tmp_path: Path, sources: list[str]) -> None:

@@ -3,7 +3,9 @@ import errno
 import io
 import json
 import os
+import pickle
 import struct
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -32,7 +34,7 @@ def face(box: tuple[float, float, float, float], expression: str = "fear") -> Fa
 
 
 PREDICTIONS = [
-    Prediction("a,b.jpg", 640, 480, (face((1, 2, 30, 40)), face((50, 60, 70, 80), "anger"))),
+    Prediction("a,b.jpg", 640, 480, (face((1.234, 2, 30, 40.5)), face((50, 60, 70, 80), "anger"))),
     Prediction("naïve.jpg", 10, 10, ()),
     Prediction("bad.jpg", 0, 0, (), "bad.jpg: damaged"),
 ]
@@ -47,7 +49,7 @@ def test_jsonl_is_the_documented_contract(tmp_path: Path) -> None:
     assert lines == [prediction.to_dict() for prediction in PREDICTIONS]
     assert lines[0]["faces"][0] == {
         "face": 1,
-        "box": [1.0, 2.0, 30.0, 40.0],
+        "box": [1.23, 2.0, 30.0, 40.5],
         "score": 0.9,
         "landmarks": [[0.0, 1.0], [2.0, 3.0], [4.0, 5.0], [6.0, 7.0], [8.0, 9.0]],
         "expression": "fear",
@@ -83,9 +85,30 @@ def test_csv_and_parquet_hold_the_same_rows(tmp_path: Path) -> None:
     assert rows[3]["error"] == "bad.jpg: damaged"
 
 
+def test_a_large_table_is_written_in_groups(tmp_path: Path) -> None:
+    with open_writer(tmp_path / "out.parquet", "parquet") as writer:
+        for number in range(2500):
+            writer.write(Prediction(f"{number}.jpg", 10, 10, ()))
+    file = pq.ParquetFile(tmp_path / "out.parquet")
+    assert file.num_row_groups == 3
+    assert file.read(["source"]).column(0).to_pylist() == [f"{number}.jpg" for number in range(2500)]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+def test_there_is_nothing_beside_a_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with ThreadPoolExecutor(1) as pool:
+        read = pool.submit((tmp_path / "pipe").read_text)
+        with open_writer(tmp_path / "pipe", "jsonl", PROVENANCE) as writer:
+            writer.write(PREDICTIONS[0])
+    assert json.loads(read.result()) == PREDICTIONS[0].to_dict() and list(tmp_path.iterdir()) == [tmp_path / "pipe"]
+
+
 def test_a_table_of_photographs_has_the_types_of_one_of_videos(tmp_path: Path) -> None:
     crop = replace(PREDICTIONS[0].faces[0], track=3, crop="c/a_face1.jpg")
     films = [Prediction("a.mp4", 9, 9, (crop,), None, 7, 0.28, "a/a_faces.jpg", "mftn_mobile_ferplus")]
+    for again in (Prediction.from_dict(films[0].to_dict()), pickle.loads(pickle.dumps(films[0]))):
+        assert again.to_dict() == films[0].to_dict() and again.faces[0].landmarks.dtype == np.float32
     for name, predictions in {"photos": PREDICTIONS[1:], "films": films}.items():
         with open_writer(tmp_path / f"{name}.parquet", "parquet", PROVENANCE) as writer:
             for prediction in predictions:
@@ -174,7 +197,7 @@ def test_saved_images_never_collide(tmp_path: Path) -> None:
     assert PillowImage.open(tmp_path / "new" / names[0]).size == (8, 8)
 
 
-def test_saved_images_repeat_the_tree_of_their_sources(tmp_path: Path) -> None:
+def test_saved_images_repeat_the_tree_of_their_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     image = PillowImage.new("RGB", (8, 8))
 
     def saved(roots: list[str], *sources: str) -> list[str]:
@@ -191,6 +214,8 @@ def test_saved_images_repeat_the_tree_of_their_sources(tmp_path: Path) -> None:
     assert saved(["x/photos", "y/photos", "z"], "x/photos/1.jpg", "y/photos/1.jpg", "z/a/1.jpg", "1.jpg") == [
         "photos/1_faces.jpg", "photos-2/1_faces.jpg", "z/a/1_faces.jpg", "1_faces.jpg"
     ]  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert saved([".", "z"], "a/1.jpg") == [f"{tmp_path.name}/a/1_faces.jpg"]
 
 
 def test_copies_keep_time_author_and_colours_but_not_turn_or_place(tmp_path: Path) -> None:
@@ -298,7 +323,8 @@ def test_saved_images_replace_nothing_from_before_unless_told_and_never_a_source
     ],
 )
 def test_every_name_is_written_so_that_every_reader_opens_it(tmp_path: Path, name: str, written: str) -> None:
-    prediction = Prediction(name, 0, 0, (), f"{name}: damaged")
+    crops = (replace(face((1, 2, 3, 4)), crop=name),)
+    prediction = Prediction(name, 0, 0, crops, f"{name}: damaged", annotated=name)
     for kind in ("jsonl", "csv", "parquet"):
         with open_writer(tmp_path / f"o.{kind}", kind) as writer:
             writer.write(prediction)
@@ -307,5 +333,6 @@ def test_every_name_is_written_so_that_every_reader_opens_it(tmp_path: Path, nam
         (row,) = csv.DictReader(file)
     (parquet,) = pq.read_table(tmp_path / "o.parquet").to_pylist()
     for read in (line, row, parquet):
-        assert (read["source"], read["error"]) == (written, f"{written}: damaged")
+        assert (read["source"], read["error"], read["annotated"]) == (written, f"{written}: damaged", written)
+    assert [read["crop"] for read in (*line["faces"], row, parquet)] == [written] * 3
     assert written in repr(prediction) and prediction.source == name

@@ -11,7 +11,7 @@ from PIL import Image as PillowImage
 
 from mftn.errors import ConfigError, ImageError
 from mftn.output import ImageFolder
-from mftn.sources import Kind, Source, classify, describe, find_images, find_sources, walk
+from mftn.sources import LIVE_PHOTO_BYTES, Kind, Source, classify, describe, find_images, find_sources, walk
 
 
 def make(root: Path, *names: str) -> None:
@@ -63,6 +63,7 @@ def test_every_path_is_something(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             "http://host/live": (Kind.STREAM, None),
             "HTTPS://host/clip.mp4?x=1": (Kind.VIDEO, None),
             "https://host/photo.jpg": (Kind.IMAGE, None),
+            "https://host/PHOTO.JPG": (Kind.IMAGE, None),
             "ftp://host/a.mp4": (Kind.MISSING, "ftp addresses are not supported"),
             "http://[": (Kind.MISSING, "is not a valid address"),
             "pipe.jpg": (Kind.SPECIAL, "is a named pipe; give a regular file"),
@@ -84,6 +85,7 @@ def test_every_path_is_something(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
                 (source.error is None) if error is None else (source.error.startswith(path) and error in source.error)
             )
     assert classify(Path("a.jpg")) == Source("a.jpg", Kind.IMAGE)
+    assert classify("clip.MP4").moves and not Source("clip.MP4", Kind.VIDEO, "clip.MP4: failed before").moves
 
 
 def test_a_path_without_permission_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,6 +137,16 @@ def test_what_a_folder_holds_and_is_not_read_is_counted(tmp_path: Path, monkeypa
     assert source.error == f"{tmp_path / 'empty'}: the folder contains no image"
 
 
+def test_the_clip_of_a_live_photo_is_a_short_mov_of_the_same_name(tmp_path: Path) -> None:
+    make(tmp_path, "a.JPG", "A.MOV", "b.jpg", "b.mov", "c.jpg", "c.mp4", "d.jpg", "e.mov")
+    os.truncate(tmp_path / "b.mov", LIVE_PHOTO_BYTES + 1)
+    (tmp_path / "d.mov").symlink_to("nowhere")
+    unread: Counter[str] = Counter()
+    expected = ["a.JPG", "b.jpg", "b.mov", "c.jpg", "c.mp4", "d.jpg", "d.mov", "e.mov"]
+    assert found(tmp_path, tmp_path, videos=True, unread=unread) == expected
+    assert unread == {"clip of a live photo": 1}
+
+
 def test_only_copies_of_videos_that_are_not_complete_count_as_partial(tmp_path: Path) -> None:
     make(tmp_path, "eclipse.partial.jpg", "eclipse.partial.2.mp4", "a_faces.partial.mp4", "b.partial.MKV")
     assert found(tmp_path, tmp_path, videos=True) == ["eclipse.partial.2.mp4", "eclipse.partial.jpg"]
@@ -169,7 +181,7 @@ def test_globs(tmp_path: Path) -> None:
     assert found(tmp_path, f"{tmp_path}/.*.png") == [".e.png"]
     (video,) = find_sources([f"{tmp_path}/c*"])
     assert "clip.mp4: is a video, not an image; read it with mftn.track" in video.error
-    for nothing in (f"{tmp_path}/*.tiff", f"{tmp_path}/su*", "x" * 300 + "*", "a\0*"):
+    for nothing in (f"{tmp_path}/*.tiff", f"{tmp_path}/su*", "x" * 300 + "*", "a\0*", "a\0/*", "[z-a]*"):
         (source,) = find_sources([nothing])
         assert source.error == f"{nothing}: no file matches; check the pattern"
 
@@ -191,12 +203,12 @@ def test_a_glob_of_any_depth_follows_no_links(tmp_path: Path, monkeypatch: pytes
 
 def test_a_list_of_paths(stdin: io.RawIOBase, tmp_path: Path) -> None:
     make(tmp_path, "folder/a.jpg")
-    content = f"\ufeffx.jpg\nGIF89a.jpg\n\ufeff\n\n  \ny z.jpg\r\n{tmp_path}/folder\n-\n".encode() + b"caf\xe9.jpg"
+    content = f"\ufeffx.jpg\nGIF89a.jpg\n\ufeff\n\n  \n y z.jpg \r\n{tmp_path}/folder\n-\n".encode() + b"caf\xe9.jpg"
     assert listed(stdin, content) == [
         "x.jpg",
         "GIF89a.jpg",
         "\ufeff",
-        "y z.jpg",
+        " y z.jpg ",
         f"{tmp_path}/folder/a.jpg",
         "-",
         os.fsdecode(b"caf\xe9.jpg"),
