@@ -93,8 +93,10 @@ def test_outside_the_image_is_black() -> None:
     assert crop[0, 0].tolist() == [0, 0, 0] and crop[56, 56].tolist() == [255, 255, 255]
 
 
-def test_a_face_wholly_outside_gives_a_black_crop() -> None:
-    assert align(np.full((20, 20, 3), 255, np.uint8), ARCFACE * 40 + 500, 48).max() == 0
+@pytest.mark.parametrize("side", [40, 400])  # a large face is shrunk first
+@pytest.mark.parametrize("corner", [(500, 0), (0, 500), (-500, 0), (0, -500)])
+def test_a_face_wholly_outside_gives_a_black_crop(side: int, corner: tuple[int, int]) -> None:
+    assert align(np.full((20, 20, 3), 255, np.uint8), ARCFACE * side + corner, 48).max() == 0
 
 
 def test_small_crops_of_photographs_look_like_pillows_own_reduction(photos: object, astronaut: Image) -> None:

@@ -73,6 +73,17 @@ def test_a_face_is_found_near_a_known_box_and_nowhere_else(astronaut: Image) -> 
     assert detect_near(detector, twins, (2000, 40, 2100, 140), margin=0.2, min_overlap=0.3) is None
 
 
+def test_the_face_that_overlaps_most_is_taken_from_the_surroundings() -> None:
+    class TwoFaces:
+        def detect(self, image: Image) -> list[Detection]:
+            assert image.shape == (30, 40, 3)  # half of the longer side is added on each side
+            return [Detection((0, 0, 25, 20), 0.9, None), Detection((10, 10, 31, 20), 0.6, None)]
+
+    image = np.zeros((100, 100, 3), np.uint8)
+    face = detect_near(TwoFaces(), image, (40, 50, 60, 60), margin=0.5, min_overlap=0.3)
+    assert face and face.box == (40, 50, 61, 60) and face.score == 0.6
+
+
 def test_the_whole_image_as_one_face_is_near_any_of_its_boxes() -> None:
     image = np.zeros((40, 60, 3), np.uint8)
     (face,) = WholeImage().detect(image)

@@ -133,7 +133,7 @@ def test_tiles_cover_an_image_and_overlap(height: int, width: int) -> None:
         assert all(first[1] - second[0] >= TILE_OVERLAP for first, second in pairwise(spans))
 
 
-@pytest.mark.parametrize("factor", [1, 2, 5])
+@pytest.mark.parametrize("factor", [1, 2, 5, 70])
 def test_shrinking_in_bands_agrees_with_pillow(astronaut: Image, factor: int) -> None:
     image = astronaut[:333, :501]
     small = shrink(image, factor, lambda work, items: [work(item) for item in items])
@@ -182,9 +182,9 @@ def test_images_without_a_face_stay_without_one_when_turned(detector: Detector) 
     assert detector.detect(noise) == []
 
 
-def test_a_lying_face_is_followed_between_detections(photos: Path) -> None:
+def test_a_lying_face_is_followed_at_and_between_detections(photos: Path) -> None:
     image = np.rot90(np.array(PillowImage.open(photos / "grace_hopper.jpg").convert("RGB")))
-    tracker = FaceTracker(load(), detect_every=10)
+    tracker = FaceTracker(load(), detect_every=3)
     for number in range(5):
         (face,) = tracker.update(np.ascontiguousarray(image[number * 3 :]), number / 25)
         assert face.track == 1 and turns_upright(face) == 3
