@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image as PillowImage
+from PIL import ImageFilter
 
 from mftn.faces.boxes import overlap
 from mftn.recognize import Recognizer, load
@@ -135,6 +136,35 @@ def test_light_is_no_cut(recognizer: Recognizer, woman: PillowImage.Image, gain:
     assert set().union(*tracks(follow(tracker, images, 0.04))) == {1} and tracker.cuts == 0
 
 
+@pytest.mark.parametrize(("detect_every", "step", "found_at"), [(5, 0.04, 5), (100, 0.5, 2)])
+def test_a_person_who_enters_is_found_at_the_next_detection(
+    recognizer: Recognizer,
+    woman: PillowImage.Image,
+    other: PillowImage.Image,
+    detect_every: int,
+    step: float,
+    found_at: int,
+) -> None:
+    images = [frame((woman, 5, 40))] * 2 + [frame((woman, 5, 40), (other, 410, 10))] * 5
+    seen = follow(FaceTracker(recognizer, detect_every), images, step)
+    assert tracks(seen) == [{1}] * found_at + [{1, 2}] * (7 - found_at)
+
+
+def test_whole_frames_are_searched_at_the_size_that_was_chosen(
+    recognizer: Recognizer, woman: PillowImage.Image
+) -> None:
+    image = frame((woman, 200, 40))
+    assert FaceTracker(recognizer).update(image, 0.0)
+    assert not FaceTracker(load(flip=False, threads=1, detect_size=64)).update(image, 0.0)
+
+
+def test_a_camera_that_tilts_is_no_cut(recognizer: Recognizer, woman: PillowImage.Image) -> None:
+    tall = frame((woman, 200, 270), size=(720, 800))
+    tracker = FaceTracker(recognizer)
+    seen = follow(tracker, [tall[y : y + 400] for y in range(0, 300, 60)], 0.04)
+    assert tracker.cuts == 0 and tracks(seen) == [{1}] * 5
+
+
 @pytest.mark.parametrize("pixels", [10, 60])
 def test_a_pan_is_no_cut(
     recognizer: Recognizer, woman: PillowImage.Image, other: PillowImage.Image, pixels: int
@@ -196,3 +226,14 @@ def test_smoothing_calms_probabilities_and_can_be_off(recognizer: Recognizer, wo
     alone = recognizer.predict(still).faces[0]
     (first,) = FaceTracker(recognizer, smooth=0.0).update(still, 0.0)
     assert dict(first.probabilities) == pytest.approx(dict(alone.probabilities), abs=1e-5)
+
+
+def test_smoothing_forgets_by_the_time_that_has_passed(recognizer: Recognizer, woman: PillowImage.Image) -> None:
+    tracker = FaceTracker(recognizer, smooth=0.3)
+    sharp = frame((woman, 200, 40))
+    (before,) = tracker.update(frame((woman.filter(ImageFilter.GaussianBlur(3)), 200, 40)), 0.0)
+    (after,) = tracker.update(sharp, 0.9)
+    (alone,) = recognizer.predict(sharp).faces
+    first, second, expected = (face.probabilities["happiness"] for face in (before, after, alone))
+    assert before.track == after.track and abs(first - expected) > 0.05
+    assert abs(second - expected) < 0.2 * abs(first - expected)

@@ -50,7 +50,7 @@ def test_a_videos_probabilities_are_calibrated_like_photographs(clip: Path, tmp_
         command = ["predict", str(clip), "--smooth", "0", "--calibration", calibration]
         assert main([*command, "--output", str(out)]) == 0
         written = [json.loads(line)["faces"][0]["probabilities"] for line in out.read_text().splitlines()]
-        loaded = mftn.load(flip=False, calibration=calibration).track(clip, smooth=0)
+        loaded = mftn.load(calibration=calibration).track(clip, smooth=0)
         tracked = mftn.track(clip, smooth=0, calibration=calibration)
         for row, first, second in zip(written, loaded, tracked, strict=True):
             assert row == pytest.approx(first.faces[0].probabilities, abs=1e-6)
@@ -94,7 +94,7 @@ def test_what_is_wrong_with_a_video_is_said(clip: Path, tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=r"gone\.mp4: no such file"):
         mftn.track(tmp_path / "gone.mp4")
     numbers = ({"every": 0}, {"every": 1.5}, {"fps": "5"}, {"start": -1}, {"smooth": 61}, {"detect_every": 0})
-    for wrong in (*numbers, {"start": 2, "end": 1}):
+    for wrong in (*numbers, {"start": 2, "end": 1}, {"min_score": 2}, {"threads": -1}, {"detect_size": 5}):
         with pytest.raises(ConfigError, match=f"{list(wrong)[-1]} is"):
             mftn.track(clip, **wrong)  # type: ignore[arg-type]
     short = truncated(make_clip(tmp_path / "short.mkv", stripes(80)))

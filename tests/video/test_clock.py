@@ -53,6 +53,18 @@ def test_a_timestamp_given_twice_or_late_does_not_shift_those_after_it() -> None
     clock = Clock(0.04, 10.0)
     times = [clock.tick(timestamp) for timestamp in (0.0, 0.04, 0.04, 0.09, 0.14, 0.12, 0.30, 0.34)]
     assert times[-2:] == pytest.approx([0.30, 0.34])
+    clock = Clock(1.0, 10.0)
+    assert [clock.tick(timestamp) for timestamp in (0.0, 1.0, 2.0, 2.0, 2.5)][-1] == 2.5
+
+
+def test_after_a_loss_it_goes_on_by_the_time_that_has_passed() -> None:
+    clock = Clock(0.04, 10.0)
+    clock.resume(5.0)  # before the first frame
+    assert [clock.tick(7.0), clock.tick(7.04)] == pytest.approx([0.0, 0.04])
+    clock.resume(5.0)
+    assert clock.tick(-3.0) == pytest.approx(5.04)
+    clock.resume(0.0)
+    assert clock.tick(100.0) == pytest.approx(5.08)
 
 
 def test_it_learns_the_usual_step_for_what_has_no_timestamp() -> None:

@@ -34,6 +34,12 @@ def captioned(image: Image) -> Image:
     return image
 
 
+def title_on_black(image: Image) -> Image:
+    page = np.zeros_like(image)
+    page[150:230, 100:400] = np.kron(np.random.default_rng(0).integers(0, 256, (8, 30, 3)), np.ones((10, 10, 1)))
+    return page
+
+
 SAME: dict[str, Change] = {
     "noise": lambda image: brighter(image + np.random.default_rng(0).normal(0, 6, image.shape), 1.0),
     "zoom": lambda image: scaled(image, 1.05),
@@ -42,7 +48,9 @@ SAME: dict[str, Change] = {
     "light from one side": lit_from_the_left,
     "darkness": lambda image: brighter(image, 0.3),
     "black": lambda image: brighter(image, 0.0),
+    "grey": lambda image: np.full_like(image, 128),
     "caption": captioned,
+    "title on black": title_on_black,
 }
 
 

@@ -29,6 +29,8 @@ def test_frames_nearest_to_even_times() -> None:
     assert sampled(times, 100) == list(range(50))
     assert sampled([0.0, 0.4, 0.55, 9.0, 9.1], 2) == [0, 2, 3]
     assert sampled([time for time in times if time >= 1], 2, start=1.0) == [0, 12]
+    assert sampled([0.04 * k for k in range(7, 20)], 25, start=0.28) == list(range(13))  # 0.28 * 25 > 7
+    assert sampled(times, 1 / 1.98) == [0, 49]  # the last frame is shown until 2.0
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -1,5 +1,6 @@
 """Smoothing is a centred average within one track: no lag, no leak, bounded waiting."""
 
+import tracemalloc
 from itertools import pairwise
 
 import numpy as np
@@ -52,6 +53,11 @@ def test_noise_is_calmed() -> None:
     assert np.std([faces[0].probabilities["happiness"] for faces in shown]) < 0.5 * noise.std()
 
 
+def test_the_last_frames_are_averaged_too() -> None:
+    shown = smoothed(CentredSmoother(0.3), [(0.04 * n, [face(n % 2)]) for n in range(40)])
+    assert all(0.3 < faces[0].probabilities["happiness"] < 0.7 for faces in shown[8:])
+
+
 def test_one_track_does_not_leak_into_another() -> None:
     frames = [(0.04 * n, [face(1.0, track=1) if n < 20 else face(0.0, track=2)]) for n in range(40)]
     shown = smoothed(CentredSmoother(0.5), frames)
@@ -63,6 +69,18 @@ def test_off_changes_nothing_and_waits_for_nothing() -> None:
     for number in range(5):
         given_face = face(number / 5)
         assert list(smoother.push(number / 25, [given_face], number)) == [((given_face,), number)]
+
+
+def test_memory_does_not_grow_with_the_number_of_frames_or_tracks() -> None:
+    smoother: CentredSmoother[int] = CentredSmoother(0.3)
+    sizes = []
+    tracemalloc.start()
+    for number in range(3000):
+        list(smoother.push(number / 25, [face(0.5), face(0.5, track=2 + number)], number))
+        if number % 1000 == 999:
+            sizes.append(tracemalloc.get_traced_memory()[0])
+    tracemalloc.stop()
+    assert sizes[-1] < sizes[0] + 100_000
 
 
 def test_waiting_is_bounded_and_stays_centred() -> None:
