@@ -50,7 +50,8 @@ def test_exact_permutations_agree_with_scipy(n: int, seed: int) -> None:
 def test_drawn_permutations_come_near_the_exact_ones() -> None:
     a, b = RNG.normal(0, 1, (10, 3)), RNG.normal(0.7, 1, (10, 3))
     np.testing.assert_allclose(permutation.pairs(a, b, 1000, 0), permutation.pairs(a, b, 2000, 0), atol=0.04)
-    assert (permutation.groups(a, b, 999, 0) >= 1 / 1000).all()
+    for test in (permutation.pairs, permutation.groups):
+        assert (test(np.tile(a, (2, 1)) + 10, np.tile(b, (2, 1)), 999, 0) == 1 / 1000).all()  # the observed one is one
 
 
 @pytest.mark.parametrize("values", [(0.93, 0.01, 0.5), (1 / 3, 0.2, 0.5), (0.1, 0.7, 0.5)])
@@ -104,8 +105,9 @@ def test_intervals_of_differences_agree_with_scipy() -> None:
     np.testing.assert_allclose([effect.low, effect.high], [bounds.low, bounds.high])
 
 
-def test_effect_sizes_are_hedges_with_noncentral_bounds() -> None:
-    a, b = RNG.normal(1, 1, (15, 1)), RNG.normal(0, 1, (10, 1))
+@pytest.mark.parametrize("shift", [1, 20])
+def test_effect_sizes_are_hedges_with_noncentral_bounds(shift: float) -> None:
+    a, b = RNG.normal(shift, 1, (15, 1)), RNG.normal(0, 1, (10, 1))
     effect = effect_of_groups(a, b, 0.95)
     pooled = np.sqrt((14 * a.var(ddof=1) + 9 * b.var(ddof=1)) / 23)
     g = (a.mean() - b.mean()) / pooled
@@ -177,6 +179,21 @@ def test_one_person_in_two_conditions_does_not_turn_groups_into_pairs() -> None:
         assert found.mean_a == pytest.approx(values[1:10].mean())
 
 
+@pytest.mark.parametrize(("both", "design"), [(6, "within"), (5, "between")])
+def test_people_are_their_own_comparison_if_at_least_half_were_seen_at_several_levels(both: int, design: str) -> None:
+    names = [f"p{number:02}" for number in range(12)]
+    levels = ["ab"[number % 2] for number in range(12)] + ["ba"[number % 2] for number in range(both)]
+    found = of_happiness(compare("x", units(names + names[:both], levels, RNG.random(12 + both)), Settings(), []))
+    assert (found.design, found.people) == (design, 6 if both == 6 else 7)
+
+
+def test_too_few_people_are_not_tested() -> None:
+    for people in (["p", "q", "p", "q"], ["p", "q", "r", "s"]):
+        notes: list[str] = []
+        assert not compare("x", units(people, ["a", "a", "b", "b"], RNG.random(4)), Settings(), notes)
+        assert notes == ["x: a - b has too few people (2 and 2; 3 are needed): not tested"]
+
+
 @pytest.mark.parametrize(
     ("people", "levels", "least"),
     [(6, 2, 2 / 20), (7, 2, 1 / 35), (12, 2, None), (5, 1, 2 / 32), (8, 1, 2 / 256), (10, 1, None)],
@@ -202,6 +219,24 @@ def test_the_mixed_model_of_one_value_each_is_a_t_test() -> None:
     )
     oracle = scipy.stats.ttest_ind(a, b)
     assert (found.statistic, found.p) == pytest.approx((oracle.statistic, oracle.pvalue))
+
+
+def test_the_mixed_model_of_groups_with_several_values_each_is_a_t_test_of_people() -> None:
+    own, names = RNG.normal([0] * 8 + [1] * 7, 1), [f"p{number:02}" for number in range(15)]
+    values = own[:, None] + RNG.normal(0, 0.5, (15, 4))
+    made = units(list(np.repeat(names, 4)), list(np.repeat(["a"] * 8 + ["b"] * 7, 4)), values.ravel())
+    found = of_happiness(compare("x", made, Settings(test="mixed"), []))
+    oracle = scipy.stats.ttest_ind(values[:8].mean(axis=1), values[8:].mean(axis=1))
+    assert (found.statistic, found.p) == pytest.approx((oracle.statistic, oracle.pvalue), rel=1e-2)
+
+
+def test_the_mixed_model_of_several_levels_is_an_analysis_of_variance() -> None:
+    people = [f"p{number:02}" for number in range(24)]
+    values = RNG.normal(np.repeat([0, 0.5, 1], 8), 1)
+    found = compare("x", units(people, list("a" * 8 + "b" * 8 + "c" * 8), values), Settings(test="mixed"), [])
+    oracle = scipy.stats.f_oneway(values[:8], values[8:16], values[16:])
+    either = of_happiness(found, "any")
+    assert (either.statistic, either.p) == pytest.approx((oracle.statistic, oracle.pvalue))
 
 
 @pytest.mark.parametrize("several", [False, True])
@@ -241,8 +276,16 @@ def test_people_who_lack_a_level_are_named() -> None:
 def test_more_than_two_levels_are_tested_together_and_in_pairs() -> None:
     people = [f"p{number}" for number in range(8)] * 3
     values = np.concatenate([RNG.normal(shift, 0.1, 8) for shift in (0, 0, 1)])
-    found = compare("x", units(people, ["a"] * 8 + ["b"] * 8 + ["c"] * 8, values), Settings(), [])
+    notes: list[str] = []
+    found = compare("x", units(people, ["a"] * 8 + ["b"] * 8 + ["c"] * 8, values), Settings(), notes)
     assert of_happiness(found, "any").p < 0.01
+    assert all(f"nor {24 * 2 / 256:.2g} after correction for 24 tests" in note for note in notes) and len(notes) == 3
+    rows = correct(pd.DataFrame([asdict(one) for one in found]))
+    for contrasts, tests in ((rows["contrast"] == "any", 1), (rows["contrast"] != "any", 3)):
+        for signals, count in ((rows["signal"] == "valence_index", 1), (rows["signal"] != "valence_index", 8)):
+            chosen = rows[contrasts & signals]
+            assert (chosen["tests"] == tests * count).all() and len(chosen) == tests * count
+            np.testing.assert_allclose(chosen["p_holm"], multipletests(chosen["p"], method="holm")[1])
     assert of_happiness(found, "a - c").p < 0.01 < of_happiness(found, "a - b").p
     assert len(found) == 4 * len(SIGNALS)
 

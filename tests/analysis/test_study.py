@@ -47,6 +47,7 @@ def test_one_person_per_recording_takes_the_largest_face(faces: Faces) -> None:
     )
     summary = mftn.summarize(rows, people="one")
     assert summary.persons["person"].tolist() == ["a.mp4"]
+    assert summary.persons[["face_size", "score"]].iloc[0].tolist() == pytest.approx([100, 0.9])
     assert summary.expressions.set_index("expression").loc["happiness", "share"] == 1
     assert any("seen twice at once in 30 faces" in note for note in summary.notes)
 
@@ -248,6 +249,22 @@ def test_without_segments_the_baseline_is_no_part_of_what_is_measured(faces: Fac
     assert set(summary.windows["start"]) == {10, 15}
     middle = mftn.summarize(rising(faces, "a.mp4", 0, 0.8, 20, 10), baseline="5:10").persons
     assert middle[["start", "end"]].to_numpy().ravel().tolist() == pytest.approx([0, 5, 10, 20])
+
+
+def test_a_person_without_a_baseline_here_has_that_of_all_their_others_by_seen_time(faces: Faces) -> None:
+    films = [("a.mp4", 0.1, 2), ("b.mp4", 0.5, 6), ("c.mp4", 0.9, 5)]
+    rows = pd.concat([rising(faces, name, before, 0.9, 10, change) for name, before, change in films])
+    people = pd.DataFrame({"source": list("abc"), "person": ["Ann"] * 3})
+    baseline = pd.DataFrame({"source": ["a", "b"], "start": [0, 0], "end": [2, 6]})
+    found = mftn.summarize(rows, people=people, baseline=baseline).expressions
+    found = found[found["expression"] == "happiness"].set_index("source")["baseline"]
+    assert found.to_dict() == pytest.approx({"a.mp4": 0.1, "b.mp4": 0.5, "c.mp4": (2 * 0.1 + 6 * 0.5) / 8})
+
+
+def test_a_short_baseline_is_noted(faces: Faces) -> None:
+    rows = faces("a.mp4", TIMES, ["neutral"] * 100)
+    said = "a.mp4: the baseline of a.mp4#1 is only 0.50 s long"
+    assert [said in mftn.summarize(rows, baseline=spec).notes for spec in ("0:0.5", "0:1")] == [True, False]
 
 
 def test_a_baseline_inside_a_segment_is_noted(faces: Faces) -> None:

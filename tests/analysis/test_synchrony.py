@@ -40,7 +40,7 @@ def test_who_follows_whom_and_how_late_is_found(faces: Faces) -> None:
     found = synchrony(pair(faces, leader, follower.clip(0, 1))).iloc[0]
     assert found["lag"] == pytest.approx(0.8)
     assert found["peak_r"] > 0.9 > found["r"]
-    assert found["p"] < 0.01 and found["chance"] < found["peak_r"]
+    assert 0 < found["p"] < 0.01 and found["chance"] < found["peak_r"]
 
 
 def test_people_who_move_independently_are_not_in_synchrony_more_often_than_chance(faces: Faces) -> None:
@@ -66,6 +66,18 @@ def test_a_window_in_which_one_is_hardly_seen_does_not_count() -> None:
     one, other = np.random.default_rng(3).random((2, 50))
     other[25:45] = np.nan
     assert np.isnan(windowed(one, other, 25, 0).z).tolist() == [False, True]
+
+
+def test_of_equal_correlations_the_one_with_the_smallest_lag_counts() -> None:
+    periodic = np.sin(2 * np.pi * np.arange(200) / 10)
+    assert (windowed(periodic, periodic, 50, 20).lags == 0).all()
+
+
+def test_a_bin_in_which_a_person_is_seen_for_less_than_half_is_missing(faces: Faces) -> None:
+    seen = [*["fear"] * 10, *["fear"] * 4, *[None] * 6, *["fear"] * 5, *[None] * 5, *["fear"] * 10]
+    table = faces("a.mp4", np.arange(40) / 10, seen)
+    (course,) = mftn.summarize(table, settings=Settings(synchrony_rate=1)).courses
+    assert np.isnan(course.full()).all(axis=1).tolist() == [False, True, False, False]
 
 
 def test_inter_subject_correlation_is_with_the_mean_of_the_others() -> None:

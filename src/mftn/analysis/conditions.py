@@ -133,7 +133,6 @@ def compare(factor: str, units: Units, settings: Settings, notes: list[str]) -> 
         settings: The test, the permutations and the confidence.
         notes: Receives who is left out and what cannot be tested.
     """
-    units = units.where(units.weights > 0)
     several = units.several()
     within = bool(several) and 2 * len(several) >= len(set(units.people))
     if several and not within:
