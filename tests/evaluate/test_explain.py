@@ -10,10 +10,10 @@ from torch import nn
 
 import mftn.models  # noqa: F401 (registers the networks)
 from mftn.engines import find_model
-from mftn.evaluate.explain import Locations, deletion_curves, explain, locations, resample
+from mftn.evaluate.explain import Explanation, Locations, deletion_curves, explain, locations, resample
 from mftn.export.deployed import Normalise
 from mftn.export.recover import load_network
-from mftn.models import MFTN
+from mftn.models import MFTN, Logits
 from mftn.recognize import load
 
 
@@ -90,6 +90,28 @@ def test_removing_the_hottest_places_costs_more_than_the_coldest(shipped: MFTN, 
         np.testing.assert_allclose(curve[:, 0], probability, rtol=1e-4)
     assert curves["hottest first"][:, 1:5].mean() < curves["coldest first"][:, 1:5].mean() - 0.05
     np.testing.assert_allclose(curves["hottest first"][:, 5], curves["coldest first"][:, 5], rtol=1e-4)
+
+
+def test_the_hottest_places_are_blurred_and_probabilities_are_calibrated() -> None:
+    heat = torch.randn(2, 12, 12, generator=torch.Generator().manual_seed(0))
+    x = 1 + torch.rand(2, 1, 48, 48, generator=torch.Generator().manual_seed(1))
+    logits, seen = torch.tensor([[1.0, 3.0], [2.0, 0.5]]), []
+
+    def network(images: torch.Tensor) -> Logits:
+        seen.append(images)
+        return Logits(logits, logits)
+
+    found = Explanation(Logits(logits, logits), torch.tensor([1, 0]), {"fused": heat}, {})
+    curves = deletion_curves(network, x, found, (0.25, 1.0), temperature=2.0)  # type: ignore[arg-type]
+    expected = (logits / 2).softmax(dim=1)[[0, 1], [1, 0]].numpy()
+    assert all(np.allclose(curve.T, expected) for curve in curves.values())
+    for images, order in ((seen[0], -heat), (seen[2], heat)):
+        gone = ((images - x).abs() > 1e-6).view(2, 12, 4, 12, 4).amax(dim=(2, 4))
+        first = order.flatten(1).argsort(dim=1)[:, :36]
+        assert (gone.flatten(1).gather(1, first)).all() and gone.sum() == 72
+    for images in (seen[1], seen[3], seen[5]):
+        torch.testing.assert_close(images.mean(), x.mean(), rtol=0.01, atol=0)  # as bright as before
+        assert images.std() < x.std() / 5
 
 
 @pytest.mark.parametrize(("name", "side"), [("mftn_atto", 64), ("baseline_face", 64), ("baseline_facenet", 96)])

@@ -71,6 +71,12 @@ def test_mcnemar_and_the_paired_interval() -> None:
     assert metrics.mcnemar(first, first)["p"] == 1
 
 
+def test_classes_without_images_and_agreement_by_chance_alone_have_no_number() -> None:
+    np.testing.assert_array_equal(metrics.precision_per_class(np.array([[3, 1], [0, 0]])), [1, np.nan])
+    np.testing.assert_array_equal(metrics.f1_per_class(np.array([[3, 1], [0, 0]])), [6 / 7, np.nan])
+    assert np.isnan(metrics.cohen_kappa(np.array([[5, 0], [0, 0]])))
+
+
 def test_holms_correction_keeps_the_order_and_never_falls() -> None:
     np.testing.assert_allclose(metrics.holm([0.04, 0.01, 0.03]), [0.06, 0.03, 0.06])
     assert metrics.holm([0.6, 0.7]) == [1.0, 1.0] and metrics.holm([]) == []
@@ -86,13 +92,13 @@ def test_metrics_stay_in_their_ranges(n: int, k: int) -> None:
 
 
 def test_agreement_and_divergence() -> None:
-    votes = np.array([[10, 0, 0], [6, 4, 0], [4, 3, 3], [0, 9, 1]])
+    votes = np.array([[5, 0, 0], [6, 4, 0], [4, 3, 3], [0, 9, 1]])  # not everybody was seen by ten raters
     rows = metrics.agreement_curve(votes, np.array([0, 0, 0, 1]), np.array([0, 1, 0, 1]), (0.0, 0.5, 0.8, 1.0))
     assert [(row["images"], row["accuracy"]) for row in rows] == [(1, 1.0), (1, 0.0), (2, 1.0)]
     for row, (right, total) in zip(rows, ((1, 1), (0, 1), (2, 2)), strict=True):
         interval = scipy.stats.binomtest(right, total).proportion_ci(0.95, method="wilson")
         assert (row["low"], row["high"]) == pytest.approx((interval.low, interval.high), abs=1e-6)
-    targets, probabilities = votes / 10, np.full((4, 3), 1 / 3)
+    targets, probabilities = votes / votes.sum(axis=1, keepdims=True), np.full((4, 3), 1 / 3)
     expected = scipy.stats.entropy(targets, probabilities, axis=1).mean()
     assert metrics.mean_divergence(targets, probabilities) == pytest.approx(expected)
     assert metrics.mean_divergence(targets, targets) == pytest.approx(0)
