@@ -9,8 +9,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
-from mftn.data.dataset import FaceDataset
+from mftn.data.dataset import CropIndex, FaceDataset
 from mftn.data.manifest import read_description, read_manifest
 from mftn.errors import DataError
 
@@ -28,6 +29,7 @@ def test_images_that_are_also_in_the_other_split_are_omitted(prepared: Path) -> 
     near[0] ^= 0xFF
     train[7]["phash"] = bytes(near)  # 8 bits away
     train[9]["phash"] = train[10]["phash"]  # twins inside the split stay
+    train[12] |= {"split": "test", "phash": train[11]["phash"]}  # so do those with a twin in a third split
     folder = prepared.parent / "with-copies"
     folder.mkdir()
     pq.write_table(pa.Table.from_pylist(rows, table.schema), folder / "manifest.parquet")
@@ -88,6 +90,11 @@ def test_a_crop_whose_damaged_header_names_another_size_is_unreadable(
         FaceDataset(folder, "train")
     left = FaceDataset(folder, "train", skip_unreadable=True)
     assert left.unreadable == [whole.paths[2]] and len(left) == len(whole) - 1
+    read = FaceDataset(folder, "train", skip_unreadable=True, in_memory=False)
+    batch = read.__getitems__([CropIndex(0), CropIndex(5), CropIndex(2)])
+    assert batch.unreadable == [whole.paths[2]] and batch.paths == [whole.paths[n] for n in (0, 5, 5)]
+    assert batch.crops.equal(read.read([0, 5, 5])) and batch.crops.dtype == torch.uint8
+    assert batch.labels.equal(read.labels[[0, 5, 5]]) and batch.targets.equal(read.targets[[0, 5, 5]])
 
 
 def test_votes_in_another_order_teach_no_other_class(prepared: Path, tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
 import pytest
 import timm
 import torch
+from timm.layers import DropPath
 from timm.models import register_model
 from timm.models.byobnet import ByoBlockCfg, ByobNet, ByoModelCfg
+from torch import nn
 
 import mftn.models
-from mftn.models import CONVNEXT_SIZES, MFTN, Baseline, Logits
+from mftn.models import CONVNEXT_SIZES, MFTN, Baseline, Logits, Network
 
 TINY = {"backbone": "resnet10t", "num_classes": 5}
 
@@ -86,6 +88,32 @@ def test_drop_path_rises_linearly_from_zero() -> None:
     for branch in model.mstn.branches:
         rates = [getattr(block.drop_path, "drop_prob", 0.0) for block in branch]
         assert rates == pytest.approx([0.0, 0.1, 0.2])
+
+
+@pytest.mark.parametrize("network", [MFTN, Baseline])
+def test_the_backbone_drops_as_timms_own_does(network: type[Network]) -> None:
+    rates = {"drop_rate": 0.3, "drop_path_rate": 0.2}
+
+    def dropped(model: nn.Module) -> list[float]:
+        layers = [layer for layer in model.modules() if isinstance(layer, nn.Dropout | DropPath)]
+        return [layer.p if isinstance(layer, nn.Dropout) else layer.drop_prob for layer in layers]
+
+    expected = dropped(timm.create_model("convnext_atto", **rates))
+    assert dropped(network("convnext_atto", **rates).backbone) == expected and len(set(expected)) > 2
+
+
+def test_new_layers_begin_small_and_without_bias() -> None:
+    model = MFTN("convnext_atto", num_classes=5)
+    model.reset_classifier(40)
+    assert model.mstn.head.weight.std().item() == pytest.approx(0.02, rel=0.05) and not model.mstn.head.bias.any()
+    assert model.mstn.branches[2][0].attn.kv.weight.std().item() == pytest.approx(0.02, rel=0.05)
+
+
+def test_weights_that_the_backbone_never_decays_are_named() -> None:
+    model = Baseline("convnext_atto", num_classes=5)
+    assert model.no_weight_decay() == set()
+    model.backbone.no_weight_decay = lambda: {"stem.0.weight"}
+    assert model.no_weight_decay() == {"backbone.stem.0.weight"} <= dict(model.named_parameters()).keys()
 
 
 def test_gradient_checkpointing_changes_no_gradient() -> None:
