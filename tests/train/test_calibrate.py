@@ -28,6 +28,7 @@ def test_the_temperature_is_that_of_the_mean_with_the_flip(prepared: Path, tmp_p
     expected = fit_temperature(views, data.labels)
     for others in (views[0], views[1], views.mean(dim=0)):
         assert abs(fit_temperature(others, data.labels) / expected - 1) > 0.02, "otherwise this test sees nothing"
+    data.votes[::3] = [5, 5, *[0] * 8]  # no majority
     validation = calibrate(path, data)
     spec = load_model(path).spec
     assert validation.temperature == spec.temperature == pytest.approx(expected, rel=1e-4)
@@ -35,6 +36,11 @@ def test_the_temperature_is_that_of_the_mean_with_the_flip(prepared: Path, tmp_p
     assert spec.general_temperature == pytest.approx(fit_general_temperature(mean, data.labels), rel=1e-4)
     counts = metrics.confusion_counts(data.protocols()["argmax"], views[0].argmax(dim=1).numpy(), 8)
     assert validation.scores["argmax"].confusion == tuple(map(tuple, counts.tolist()))
+    majority = data.protocols()["majority"]
+    kept = majority >= 0
+    counts = metrics.confusion_counts(majority[kept], views[0].argmax(dim=1).numpy()[kept], 8)
+    assert 0 < kept.sum() < len(data)
+    assert validation.scores["majority"].confusion == tuple(map(tuple, counts.tolist()))
 
 
 def test_logit_adjustment_raises_frequent_classes_once(prepared: Path, tmp_path: Path) -> None:
@@ -47,5 +53,9 @@ def test_logit_adjustment_raises_frequent_classes_once(prepared: Path, tmp_path:
     torch.testing.assert_close(after(x).fused, before(x).fused + shift)
     torch.testing.assert_close(after(x).mstn, before(x).mstn + shift / 2)
     assert after.spec.logit_adjustment == 0.5
+    data = FaceDataset(prepared, "valid")
+    logits = predict_logits(after, data, preprocess_for(after.spec, data)).fused
+    counts = metrics.confusion_counts(data.labels.numpy(), logits.argmax(dim=1).numpy(), 8)
+    assert after.spec.provenance["validation"]["argmax"]["confusion"] == counts.tolist()
     again = load_model(train(adjusted, resume=True))  # which calibrates once more
     assert torch.equal(again(x).fused, after(x).fused)

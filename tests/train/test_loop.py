@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from unittest.mock import Mock
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import timm
@@ -29,6 +30,7 @@ from mftn.train.config import DataConfig, ModelConfig, OptimizerConfig, TrainCon
 from mftn.train.curves import draw_curves
 from mftn.train.loop import StepReport, train
 from mftn.train.network import build_model
+from mftn.train.optimizer import learning_rate
 from mftn.train.run_folder import data_fingerprint, open_run
 
 
@@ -46,11 +48,18 @@ def run(prepared: Path, out: Path, **changes: object) -> TrainConfig:
 
 
 def test_a_run_leaves_usable_weights_and_an_honest_log(prepared: Path, tmp_path: Path) -> None:
-    steps: list[int] = []
-    best = train(run(prepared, tmp_path / "run"), on_step=lambda report: steps.append(report.steps))
-    assert steps == [6] * 6
+    reports: list[StepReport] = []
+    best = train(config := run(prepared, tmp_path / "run"), on_step=reports.append)
+    assert [report.steps for report in reports] == [6] * 6
+    rates = [learning_rate(config.optimizer, done / 3, 2) for done in range(6)]
+    assert [report.rate for report in reports] == pytest.approx(rates)
     rows = list(csv.DictReader((tmp_path / "run" / "log.csv").open()))
     assert [row["epoch"] for row in rows] == ["1", "2"]
+    for row, steps in zip(rows, (reports[:3], reports[3:]), strict=True):
+        means = np.mean([dataclasses.astuple(step.result) for step in steps], axis=0)
+        names = ("train_loss", "train_loss_backbone", "train_loss_mstn", "train_accuracy")
+        assert [float(row[name]) for name in names] == pytest.approx(list(means), rel=1e-4)
+        assert float(row["lr"]) == pytest.approx(steps[-1].rate, rel=1e-4)
     model = load_model(best)
     assert model.spec.labels[0] == "neutral" and len(model.spec.template) == 5 and model.spec.temperature > 0
     assert model(torch.zeros(1, 1, 48, 48)).fused.shape == (1, 8)
@@ -77,6 +86,21 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(prepared: 
         weights.append(load_file(tmp_path / name / "last.safetensors")["mstn.head.weight"])
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
+
+
+def test_the_moving_average_over_all_steps_is_what_is_saved(prepared: Path, tmp_path: Path) -> None:
+    config, saved = run(prepared, tmp_path / "run", batch_size=24, epochs=3), []  # one step per epoch
+    train(config, on_epoch=lambda row: saved.append(load_file(config.out / "last.safetensors")["mstn.head.weight"]))
+    last = torch.load(config.out / "state.pt", weights_only=True)["model"]["mstn.head.weight"]
+    assert not torch.equal(saved[2], last)
+    torch.testing.assert_close(saved[2], torch.lerp(last, saved[1], 1 - 2 ** (-2 / 3)))  # timm's decay warms up
+
+
+def test_every_step_has_its_own_random_numbers(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds: list[int] = []
+    monkeypatch.setattr("torch.manual_seed", seeds.append)
+    train(run(prepared, tmp_path / "run"))
+    assert len(set(seeds)) == len(seeds) == 7, "one for the first weights, and six steps"
 
 
 def assert_same_weights(first: TrainConfig, second: TrainConfig) -> None:
@@ -434,6 +458,8 @@ def test_first_weights_come_from_timm_or_from_part_of_a_file(prepared: Path, tmp
     train(still)
     after = load_file(still.out / "last.safetensors")
     assert torch.equal(after["backbone.stages.2.blocks.0.conv_dw.weight"], source.stages[2].blocks[0].conv_dw.weight)
+    torch.manual_seed(still.seed)
+    assert torch.equal(after["backbone.head.fc.weight"], build_model(still).get_classifier().weight)  # type: ignore[arg-type]
 
     weights = str(still.out / "last.safetensors")
     train(dataclasses.replace(still, out=tmp_path / "part", init_from=weights, init_part="trunk", seed=1))
