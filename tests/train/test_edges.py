@@ -281,6 +281,7 @@ def test_weights_that_are_no_numbers_are_not_kept(prepared: Path, tmp_path: Path
 def test_a_learning_rate_of_zero_changes_no_weight(prepared: Path, tmp_path: Path) -> None:
     config = run(prepared, tmp_path / "run", optimizer=OptimizerConfig(lr=0.0))
     path = train(config)
+    assert load_model(path).spec.provenance["epoch"] == 1, "of epochs that are as good, the first is the best"
     again = train(dataclasses.replace(config, out=tmp_path / "again", init_from=str(path)))
     assert torch.equal(load_file(path)["mstn.head.weight"], load_file(again)["mstn.head.weight"])
 
