@@ -117,6 +117,7 @@ def test_rows_that_contradict_each_other_are_refused(faces: Faces) -> None:
     ("arguments", "message"),
     [
         ({"people": {"source": ["a"]}}, "people: lacks the column person"),
+        ({"people": {"source": ["a", ""], "person": ["Ann", "Ben"]}}, "people: row 3: has no source"),
         ({"segments": {"start": [1]}}, "segments: lacks the column name"),
         ({"segments": {"name": ["x"], "start": [3], "end": [2]}}, "row 2: x ends at 2 s, not after its start"),
         ({"segments": {"name": ["x"], "start": ["soon"], "end": [2]}}, "row 2: start 'soon' is not a time"),
@@ -134,6 +135,28 @@ def test_unusable_tables_of_the_study_are_refused(faces: Faces, arguments: dict[
     rows = faces("a.mp4", TIMES, ["neutral"] * 100)
     with pytest.raises(DataError, match=message):
         mftn.summarize(rows, **{name: pd.DataFrame(columns) for name, columns in arguments.items()})
+
+
+@pytest.mark.parametrize(
+    ("sheet", "text", "others"),
+    [
+        ("segments", "name;Beginn;Ende\nrest;0;5\n", "beginn, ende"),
+        ("people", "source;person;tracks\na;Ann;1\n", "tracks"),
+        ("baseline", "source;begin;end\na;0;5\n", "begin"),
+    ],
+)
+def test_columns_that_are_not_used_are_noted(faces: Faces, tmp_path: Path, sheet: str, text: str, others: str) -> None:
+    path = tmp_path / "sheet.csv"
+    path.write_text(text)
+    summary = mftn.summarize(faces("a.mp4", TIMES, ["neutral"] * 100), **{sheet: str(path)})
+    assert any(note.startswith(f"{path}: not used: {others} (") for note in summary.notes)
+
+
+def test_a_quotation_mark_left_open_swallows_no_rows(faces: Faces, tmp_path: Path) -> None:
+    path = tmp_path / "segments.csv"
+    path.write_text('name,start,end\n"rest,0,5\nquestion,5,10\n')
+    with pytest.raises(DataError, match=r"segments\.csv: not a readable CSV table .*close every quotation mark"):
+        mftn.summarize(faces("a.mp4", TIMES, ["neutral"] * 100), segments=path)
 
 
 def test_names_that_fit_two_sources_are_refused(faces: Faces) -> None:

@@ -215,6 +215,7 @@ def test_error_messages_of_a_table(tmp_path: Path, row: str, message: str) -> No
     [
         ("t.parquet", b"path,label", "t.parquet: not a Parquet file"),
         ("t.csv", "path,label\ncafé.png,happy".encode("cp1252"), "t.csv: is not UTF-8 .*; save it as CSV UTF-8"),
+        ("t.csv", b'path,label,note\na.png,happy,"12 inch\nb.png,sad,\n', "t.csv: is not a CSV table .*quotation mark"),
     ],
 )
 def test_a_table_of_another_kind_is_named(tmp_path: Path, name: str, content: bytes, message: str) -> None:

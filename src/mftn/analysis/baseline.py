@@ -14,7 +14,7 @@ from mftn.analysis.clock import overlaps
 from mftn.analysis.people import Person
 from mftn.analysis.segments import Segment
 from mftn.analysis.settings import parse_seconds
-from mftn.analysis.sheets import RowIndex, Sheet, Sources, key_columns, normalised, read_sheet, timed_rows
+from mftn.analysis.sheets import RowIndex, Sheet, Sources, key_columns, normalised, note_unused_columns, read_sheet, timed_rows
 from mftn.analysis.table import Floats
 from mftn.errors import ConfigError, DataError
 
@@ -51,6 +51,7 @@ class Baseline:
             self.text = f"the segment {self.segment}"
         else:
             table = read_sheet(spec, "baseline", [])
+            note_unused_columns(table, ("source", "person", "start", "end"), notes)
             key_columns(table, "baseline")
             for row in timed_rows(table, sources, notes):
                 self._rows.add(row, row.source, row.person)

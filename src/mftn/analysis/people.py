@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mftn.analysis.clock import Clock
-from mftn.analysis.sheets import Sheet, Sources, read_sheet, row_name
+from mftn.analysis.sheets import Sheet, Sources, note_unused_columns, read_sheet, row_name
 from mftn.analysis.table import Floats, Recording
 from mftn.analysis.valence import valence_index
 from mftn.errors import DataError
@@ -69,15 +69,16 @@ class People:
 
     def _read(self, sheet: Sheet, sources: Sources) -> None:
         rows = read_sheet(sheet, "people", ["source", "person"])
+        note_unused_columns(rows, ("source", "track", "person"), self.notes)
         self._sheet = rows.attrs["name"]
         for _, row in rows.iterrows():
             where = row_name(row, self._sheet)
+            if missing := [column for column in ("source", "person") if not row[column]]:
+                raise DataError(f"{where}: has no {' and no '.join(missing)}")
             source = sources.find(row["source"], self._sheet)
             if source is None:
                 self.notes.append(f"{where}: the table has no source {row['source']}")
                 continue
-            if not row["person"]:
-                raise DataError(f"{where}: has no person")
             word = row.get("track", "")
             if word and not word.removesuffix(".0").isdecimal():
                 raise DataError(f"{where}: track {word!r} is not a number")

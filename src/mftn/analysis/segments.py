@@ -9,7 +9,7 @@ from itertools import combinations, pairwise
 import numpy as np
 
 from mftn.analysis.clock import ROUNDING, Clock
-from mftn.analysis.sheets import RowIndex, Sheet, Sources, TimedRow, key_columns, read_sheet, timed_rows
+from mftn.analysis.sheets import RowIndex, Sheet, Sources, TimedRow, key_columns, note_unused_columns, read_sheet, timed_rows
 from mftn.errors import DataError
 
 WHOLE = "all"
@@ -54,6 +54,7 @@ class Segments:
         if sheet is None:
             return
         table = read_sheet(sheet, "segments", ["name"])
+        note_unused_columns(table, ("name", "source", "start", "end"), notes)
         self._sheet = table.attrs["name"]
         for row in timed_rows(table, sources, notes):
             if not row.cells["name"]:

@@ -53,6 +53,12 @@ def read_sheet(sheet: Sheet, what: str, needed: Sequence[str]) -> pd.DataFrame:
     return words
 
 
+def note_unused_columns(table: pd.DataFrame, used: Sequence[str], notes: list[str]) -> None:
+    """Note the columns of a sheet that are not used: one with a misspelt name would count as empty without a word."""
+    if others := [column for column in table if column not in used]:
+        notes.append(f"{table.attrs['name']}: not used: {', '.join(others)} (the columns used are {', '.join(used)})")
+
+
 def _word(cell: object) -> str:
     """A cell's text; whole numbers have no decimals, though pandas stores 7.0 where a column has missing values."""
     return normalised(f"{cell:.0f}" if isinstance(cell, float) and cell.is_integer() else str(cell))
@@ -70,9 +76,11 @@ def _read_csv(path: Path) -> pd.DataFrame:
         with path.open(encoding="utf-8-sig", newline="") as file:
             separator = csv_delimiter(file.readline())
             file.seek(0)
-            rows = list(csv.reader(file, delimiter=separator))
+            rows = list(csv.reader(file, delimiter=separator, strict=True))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: not a readable CSV table (save it as CSV UTF-8): {error}") from error
+        raise DataError(
+            f"{path}: not a readable CSV table (save it as CSV UTF-8, and close every quotation mark): {error}"
+        ) from error
     header = rows.pop(0) if rows else []
     for number, row in enumerate(rows):
         if any(cell.strip() for cell in row[len(header) :]):

@@ -111,7 +111,7 @@ def open_table(table: Path) -> Iterator[TextIO]:
     except UnicodeDecodeError as error:
         raise DataError(f"{table}: is not UTF-8 ({error}); save it as CSV UTF-8") from error
     except csv.Error as error:
-        raise DataError(f"{table}: is not a CSV file ({error})") from error
+        raise DataError(f"{table}: is not a CSV table ({error}); close every quotation mark") from error
 
 
 def read_lines(table: Path) -> Iterator[tuple[str, str]]:
@@ -125,7 +125,7 @@ def read_lines(table: Path) -> Iterator[tuple[str, str]]:
 def read_cells(table: Path) -> Iterator[tuple[str, list[str]]]:
     """FILE:LINE and the cells of every non-blank row of a CSV table."""
     with open_table(table) as file:
-        for line, cells in enumerate(csv.reader(file), start=1):
+        for line, cells in enumerate(csv.reader(file, strict=True), start=1):
             if cells:
                 yield f"{table}:{line}", cells
 
@@ -133,7 +133,7 @@ def read_cells(table: Path) -> Iterator[tuple[str, list[str]]]:
 def read_rows(table: Path) -> Iterator[dict[Any, Any]]:
     """The rows of a CSV table with a header, as dictionaries; surplus cells are a list under None."""
     with open_table(table) as file:
-        yield from csv.DictReader(file)
+        yield from csv.DictReader(file, strict=True)
 
 
 @dataclass(slots=True)

@@ -57,7 +57,7 @@ def _rows(table: Path) -> Iterator[Mapping[str, Any]]:
         with open_table(table) as file:
             separator = csv_delimiter(file.readline())
             file.seek(0)
-            yield from csv.DictReader(file, delimiter=separator)
+            yield from csv.DictReader(file, delimiter=separator, strict=True)
 
 
 def _box(row: Mapping[str, Any], where: str) -> Box | None:
