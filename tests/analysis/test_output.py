@@ -280,7 +280,7 @@ def test_mistakes_on_the_command_line_are_one_line(tmp_path: Path, capsys, study
     path = tmp_path / "faces.parquet"
     study.head(50).to_parquet(path)
     for arguments, message, status in (
-        ([], "no table was given", 1),
+        ([], "no table was given", 2),
         ([str(path), "--window", "soon"], "window 'soon' is not a time", 2),
         ([str(path), "--baseline", "rest"], "baseline rest: no segment has this name", 2),
         ([str(path), "--groups", "none.csv"], "none.csv: there is no such file", 1),

@@ -143,7 +143,7 @@ def summarize(
 
     Raises:
         DataError: A table is missing, unreadable, lacks a column or contradicts itself.
-        ConfigError: A setting is out of range.
+        ConfigError: A setting is out of range, or there is no table.
     """
     settings = settings or Settings()
     width = None if window is None else parse_seconds(window, "window")

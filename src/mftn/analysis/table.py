@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mftn.analysis.formats import BOX, PROBABILITIES, TYPES, Table, conform, open_part, split_input
-from mftn.errors import DataError
+from mftn.errors import ConfigError, DataError
 
 Floats = NDArray[np.float64]
 
@@ -74,6 +74,7 @@ class Tables:
         table: What to read.
 
     Raises:
+        ConfigError: There is no table.
         DataError: A file is missing or unreadable, or lacks required columns.
     """
 
@@ -84,7 +85,7 @@ class Tables:
             self._parts = [open_part(part, self._stack) for part in split_input(table)]
             self._stack = cleanup.pop_all()
         if not self._parts:
-            raise DataError("no table was given; give a file written by `mftn predict`")
+            raise ConfigError("no table was given; give a file written by `mftn predict`")
         self._last: dict[str, int] = {}
         self.scan = self._scan()
 
