@@ -14,7 +14,16 @@ from mftn.analysis.clock import overlaps
 from mftn.analysis.people import Person
 from mftn.analysis.segments import Segment
 from mftn.analysis.settings import parse_seconds
-from mftn.analysis.sheets import RowIndex, Sheet, Sources, key_columns, normalised, note_unused_columns, read_sheet, timed_rows
+from mftn.analysis.sheets import (
+    RowIndex,
+    Sheet,
+    Sources,
+    key_columns,
+    normalised,
+    note_unused_columns,
+    read_sheet,
+    timed_rows,
+)
 from mftn.analysis.table import Floats
 from mftn.errors import ConfigError, DataError
 

@@ -9,7 +9,16 @@ from itertools import combinations, pairwise
 import numpy as np
 
 from mftn.analysis.clock import ROUNDING, Clock
-from mftn.analysis.sheets import RowIndex, Sheet, Sources, TimedRow, key_columns, note_unused_columns, read_sheet, timed_rows
+from mftn.analysis.sheets import (
+    RowIndex,
+    Sheet,
+    Sources,
+    TimedRow,
+    key_columns,
+    note_unused_columns,
+    read_sheet,
+    timed_rows,
+)
 from mftn.errors import DataError
 
 WHOLE = "all"
