@@ -102,7 +102,7 @@ def test_an_address_is_recognised_and_shown(address: str, photos: Path) -> None:
 )
 def test_a_server_cannot_do_harm(address: str, where: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "MAX_BYTES", 2_000_000)
-    monkeypatch.setattr(download, "LONGEST_S", 1.6)
+    monkeypatch.setattr(download, "TIMEOUT_S", 1.6)
     monkeypatch.setattr(download, "SILENCE_S", 0.8)
     begun = time.monotonic()
     with pytest.raises(ImageError, match=f"^{address}{where}: .*{said}"):

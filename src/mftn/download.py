@@ -20,7 +20,7 @@ from mftn.files import without_secrets
 MAX_BYTES = 100_000_000
 """Size of the largest file that is downloaded."""
 
-LONGEST_S, SILENCE_S = 60.0, 15.0
+TIMEOUT_S, SILENCE_S = 60.0, 15.0
 """Seconds: the limit for a whole download, and the longest time that the server may send nothing."""
 
 PIECE_BYTES = 65536
@@ -40,7 +40,7 @@ def download(address: str) -> bytes:
     """
     if without_secrets(address) != address:
         raise ImageError("addresses with a user name and password are not supported; download the file first")
-    deadline = time.monotonic() + LONGEST_S
+    deadline = time.monotonic() + TIMEOUT_S
     try:
         headers = {"User-Agent": "mftn", "Accept": "image/*,*/*;q=0.5"}
         request = urllib.request.Request(_in_ascii(address), headers=headers)
@@ -51,7 +51,7 @@ def download(address: str) -> bytes:
         raise ImageError(f"the server returned {error.code} {error.reason}; check the address") from error
     except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
         if time.monotonic() >= deadline:
-            raise ImageError(f"the download took over {LONGEST_S:g} s; download the file first") from error
+            raise ImageError(f"the download took over {TIMEOUT_S:g} s; download the file first") from error
         reason = getattr(error, "reason", None) or error
         if isinstance(reason, TimeoutError):
             raise ImageError(f"the server sent nothing for {SILENCE_S:g} s; try again later") from error

@@ -19,7 +19,7 @@ SCRIPTS = (
 )  # fmt: skip
 """Fonts of Linux, Windows and macOS for scripts that matplotlib's own font lacks; the installed ones are used."""
 
-DPI, LARGEST = 150, 60_000
+DPI, MAX_PIXELS = 150, 60_000
 """Pixels per inch, fewer where a side would have more pixels than this; Agg draws at most 65,536."""
 
 
@@ -40,7 +40,7 @@ def new_figure(width: float, height: float) -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), dpi=min(DPI, LARGEST / max(width, height)), layout="constrained")
+    figure = Figure(figsize=(width, height), dpi=min(DPI, MAX_PIXELS / max(width, height)), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 

@@ -31,7 +31,7 @@ _USER = re.compile(
 )
 _SURROGATES = re.compile("[\ud800-\udfff]+")
 
-LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383}
+MAX_SIDE = {"JPEG": 65_500, "WEBP": 16_383}
 """Pixels per side that a format can hold."""
 
 
@@ -265,7 +265,7 @@ def write_image(image: PillowImage.Image, file: io.BytesIO, kind: str, **options
     Raises:
         ImageError: The format cannot hold the image: JPEG is limited to 65,500 pixels per side, WebP to 16,383.
     """
-    limit = LONGEST_SIDE.get(kind, max(image.size))
+    limit = MAX_SIDE.get(kind, max(image.size))
     if max(image.size) > limit:
         raise ImageError(
             f"{image.width}×{image.height} pixels are too many for {kind}, which is limited to {limit:,} per side"
@@ -315,7 +315,7 @@ class UniqueNames:
         ['x', 'X-2', 'x-2-2', 'x-3']
     """
 
-    LONGEST = 200
+    MAX_BYTES = 200
     """Maximum bytes of a name's last part; file systems allow 255, including suffix and number."""
 
     def __init__(self, taken: Iterable[str] = (), separator: str = "-") -> None:
@@ -327,8 +327,8 @@ class UniqueNames:
         """The stem itself, or with -2, -3, …; the same stems in the same order get the same names."""
         folder, slash, last = stem.rpartition("/")
         content, base = os.fsencode(last), stem
-        if len(content) > self.LONGEST:
-            base = folder + slash + content[: self.LONGEST].decode(errors="ignore")
+        if len(content) > self.MAX_BYTES:
+            base = folder + slash + content[: self.MAX_BYTES].decode(errors="ignore")
         key = filesystem_key(base)
         while True:
             self.count[key] += 1

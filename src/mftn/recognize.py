@@ -49,7 +49,7 @@ T = TypeVar("T")
 READ_AHEAD_IMAGES = 16
 """Images that `stream` reads ahead, besides those that its threads are working on."""
 
-ENOUGH_FACES, LONGEST_WAIT = 8, 0.02
+ENOUGH_FACES, MAX_WAIT_S = 8, 0.02
 """Number of faces above which a larger batch is hardly faster, and seconds that `stream` waits for as many faces from
 images that are still being read or searched."""
 
@@ -304,7 +304,7 @@ def _numbered(items: Iterable[T], budget: MemoryBudget) -> Iterator[tuple[int, T
 def _ready(waiting: deque[Future[Located]]) -> list[Located]:
     """Take the next image, and those after it that can be classified in the same batch."""
     ready = [waiting.popleft().result()]
-    faces, until = len(ready[0].faces), monotonic() + LONGEST_WAIT
+    faces, until = len(ready[0].faces), monotonic() + MAX_WAIT_S
     while waiting and faces < BATCH:
         if faces < ENOUGH_FACES:
             wait([waiting[0]], until - monotonic())

@@ -24,7 +24,7 @@ EXIF = 0x8769
 KEPT_DATES = (0x9003, 0x9004, 0x9010, 0x9011, 0x9012, 0x9290, 0x9291, 0x9292)
 """When the image was taken and digitized, with offsets from UTC and fractions of seconds."""
 
-LONGEST_TEXT = 1_000
+MAX_TEXT_LENGTH = 1_000
 """Maximum characters of a tag that is kept."""
 
 _OWN_NAME = re.compile(r"_(faces|face\d+)\.jpg$", re.IGNORECASE)
@@ -74,7 +74,7 @@ def _texts(tags: Mapping[int, Any], kept: Collection[int]) -> dict[int, str | by
     Pillow decodes them as Latin-1, whatever their encoding, and would write them in ASCII, with ? for © and é.
     """
     found = {tag: tags[tag] for tag in kept if tag in tags}
-    texts = {tag: value for tag, value in found.items() if isinstance(value, str) and len(value) <= LONGEST_TEXT}
+    texts = {tag: value for tag, value in found.items() if isinstance(value, str) and len(value) <= MAX_TEXT_LENGTH}
     return {tag: value if value.isascii() else value.encode("latin-1", "replace") for tag, value in texts.items()}
 
 

@@ -23,8 +23,8 @@ from mftn.video.smooth import CentredSmoother
 MAX_HELD_BYTES = 256_000_000
 """Maximum bytes of images that wait for the end of their smoothing window."""
 
-LONGEST_SMOOTHING_S = 60.0
-LOWEST_FPS, HIGHEST_FPS = 0.001, 1000.0
+MAX_SMOOTHING_S = 60.0
+MIN_FPS, MAX_FPS = 0.001, 1000.0
 
 
 class TrackedFrames:
@@ -104,11 +104,11 @@ def check_video_options(
         check_range(as_typed("end"), end, start)
     check_range(as_typed("every"), every, 1, whole=True)
     if fps is not None:
-        check_range(as_typed("fps"), fps, LOWEST_FPS, HIGHEST_FPS)
+        check_range(as_typed("fps"), fps, MIN_FPS, MAX_FPS)
         if every != 1:
             raise ConfigError(f"{as_typed('fps')} and {as_typed('every')} exclude each other; omit one")
     check_range(as_typed("detect_every"), detect_every, 1, whole=True)
-    check_range(as_typed("smooth"), smooth, 0, LONGEST_SMOOTHING_S)
+    check_range(as_typed("smooth"), smooth, 0, MAX_SMOOTHING_S)
 
 
 def _predictions(clip: Clip, frames: TrackedFrames) -> Iterator[Prediction]:

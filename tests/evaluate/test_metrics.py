@@ -12,7 +12,7 @@ from torchmetrics.functional.classification import (
 )
 
 from mftn.evaluate import metrics
-from mftn.evaluate.calibration import HIGHEST, LOWEST, fit_general_temperature, fit_temperature
+from mftn.evaluate.calibration import MAX_TEMPERATURE, MIN_TEMPERATURE, fit_general_temperature, fit_temperature
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=60))
@@ -61,8 +61,8 @@ def test_without_samples_nothing_is_known() -> None:
 def test_a_temperature_stays_finite_where_none_is_best() -> None:
     logits = torch.randn(50, 5, generator=torch.Generator().manual_seed(0))
     best = logits.argmax(dim=1)
-    assert fit_temperature(logits, best) == LOWEST
-    assert fit_temperature(logits, (best + 1) % 5) == HIGHEST
+    assert fit_temperature(logits, best) == MIN_TEMPERATURE
+    assert fit_temperature(logits, (best + 1) % 5) == MAX_TEMPERATURE
 
 
 def test_impossible_labels_are_refused() -> None:
@@ -103,4 +103,6 @@ def test_in_the_general_temperature_every_class_counts_the_same() -> None:
     general = fit_general_temperature(probabilities, labels)
     assert general == pytest.approx(balanced, rel=1e-4)
     assert general > 1.1 * fit_temperature(logits, labels), "otherwise this test sees nothing"
-    assert LOWEST <= fit_general_temperature(probabilities[labels == 0], labels[labels == 0]) <= HIGHEST
+    assert (
+        MIN_TEMPERATURE <= fit_general_temperature(probabilities[labels == 0], labels[labels == 0]) <= MAX_TEMPERATURE
+    )

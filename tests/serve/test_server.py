@@ -125,7 +125,7 @@ def test_the_extra_is_named_where_it_is_missing() -> None:
 
 
 def test_slow_headers_end_the_connection(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "LONGEST_HEADERS_S", 0.2)
+    monkeypatch.setattr(protocol, "HEADERS_TIMEOUT_S", 0.2)
     with served(client.app) as address:
         listener = "127.0.0.1", int(address.rpartition(":")[2])
         with socket.create_connection(listener, timeout=10) as connection:

@@ -74,7 +74,7 @@ def test_the_work_on_a_video_has_a_time_limit(recognizers: Recognizers, clip: Pa
 def test_a_client_that_does_not_read_frees_the_seat(
     recognizers: Recognizers, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mftn.serve.protocol.LONGEST_STALL_S", 0.5)
+    monkeypatch.setattr("mftn.serve.protocol.STALL_TIMEOUT_S", 0.5)
     long = make_clip(tmp_path / "long.mp4", stripes(200, (64, 48))).read_bytes()
     named = 250 * "😀"  # in every line, so that they soon fill what the system and the server hold
     request = httpx.Request("POST", "http://x/v1/video?detect_size=64", files={"file": (named, long)})

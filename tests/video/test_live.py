@@ -115,7 +115,7 @@ def test_a_download_that_breaks_off_gives_all_frames_that_came(tmp_path: Path, n
 def test_a_stream_that_stays_away_is_given_up(server: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
     address, _asked = server
     monkeypatch.setattr(clip_module, "FIRST_WAIT_S", 0.01)
-    monkeypatch.setattr(clip_module, "LONGEST_LOSS_S", 0.0)
+    monkeypatch.setattr(clip_module, "MAX_LOSS_S", 0.0)
     clip = Clip(address, tell=lambda line: None)
     with pytest.raises(ImageError) as error:
         list(clip)
@@ -134,7 +134,7 @@ def test_a_stream_that_opens_without_an_image_is_given_up(tmp_path: Path, monkey
         request.wfile.write(damaged if next(asked) else content)
 
     monkeypatch.setattr(clip_module, "FIRST_WAIT_S", 0.05)
-    monkeypatch.setattr(clip_module, "LONGEST_LOSS_S", 1.0)
+    monkeypatch.setattr(clip_module, "MAX_LOSS_S", 1.0)
     said: list[str] = []
     with serving(answer) as port:
         clip = Clip(f"http://127.0.0.1:{port}/live", tell=said.append)

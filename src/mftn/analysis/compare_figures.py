@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mftn.analysis.conditions import SIGNALS, Units
-from mftn.analysis.figures import INK, LEVEL_COLOURS, MOST_ROWS, SOFT, label, name_rows, tidy
+from mftn.analysis.figures import INK, LEVEL_COLOURS, MAX_ROWS, SOFT, label, name_rows, tidy
 from mftn.figures import new_figure
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def format_p(p: float) -> str:
 
 def draw_synchrony(synchrony: pd.DataFrame) -> Figure:
     """Correlation of each pair, or of all viewers, beside the chance level; filled where p < .05."""
-    shown = synchrony.iloc[:MOST_ROWS]
+    shown = synchrony.iloc[:MAX_ROWS]
     pair = shown["kind"] == "pair"
     values = shown["peak_r"].where(pair, shown["r"])
     rows = np.arange(len(shown))

@@ -20,10 +20,10 @@ from mftn.labels import EXPRESSIONS
 if TYPE_CHECKING:
     import pandas as pd
 
-MOST_PAIRS = 6
+MAX_PAIRS = 6
 """Maximum number of levels of a factor for which every pair of levels is compared."""
 
-FEWEST = 3
+MIN_PEOPLE = 3
 """Minimum number of people: in each condition, or in total where people are compared with themselves."""
 
 SIGNALS = (*EXPRESSIONS, "valence_index")
@@ -153,7 +153,7 @@ def compare(factor: str, units: Units, settings: Settings, notes: list[str]) -> 
     found: list[Comparison] = []
     if len(levels) > 2:
         found += _omnibus(factor, means, within, settings, notes)
-    if len(levels) > MOST_PAIRS:
+    if len(levels) > MAX_PAIRS:
         notes.append(f"{factor}: has {len(levels)} levels, so pairs of them are not compared")
         return found
     for one, other in combinations(levels, 2):
@@ -176,12 +176,14 @@ def _pair(
         both = [person for person in first if person in second]
         _note_left_out(factor, name, sorted({*first, *second} - set(both)), notes)
         a, b = _stack(first, both), _stack(second, both)
-        enough = len(both) >= FEWEST
+        enough = len(both) >= MIN_PEOPLE
     else:
         a, b = _stack(first, list(first)), _stack(second, list(second))
-        enough = min(len(a), len(b)) >= FEWEST
+        enough = min(len(a), len(b)) >= MIN_PEOPLE
     if not enough:
-        notes.append(f"{factor}: {name} has too few people ({len(a)} and {len(b)}; {FEWEST} are needed): not tested")
+        notes.append(
+            f"{factor}: {name} has too few people ({len(a)} and {len(b)}; {MIN_PEOPLE} are needed): not tested"
+        )
         return
     least = permutation.least_p(len(a), None if within else len(b), settings.permutations)
     _note_if_out_of_reach(f"{factor}: {name}", least, comb(len(means), 2) * len(EXPRESSIONS), settings, notes)
@@ -216,8 +218,8 @@ def _omnibus(
     else:
         groups = [_stack(level, list(level)) for level in means.values()]
         count = len(everybody)
-    if min(map(len, groups)) < FEWEST:
-        notes.append(f"{factor}: too few people for a test over all levels ({FEWEST} are needed)")
+    if min(map(len, groups)) < MIN_PEOPLE:
+        notes.append(f"{factor}: too few people for a test over all levels ({MIN_PEOPLE} are needed)")
         return
     test = permutation.any_pairs if within else permutation.any_groups
     statistic, p = test(groups, settings.permutations, settings.seed)

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
     from mftn.analysis.collect import Presence
 
-MOST_ROWS = 60
+MAX_ROWS = 60
 """Maximum number of rows in a figure with one row per person."""
 
-MOST_BANDS = 12
+MAX_BANDS = 12
 """Maximum number of people whose own course is drawn."""
 
 INK, SOFT, GRID = "#1A1A1A", "#595959", "#E3E3E3"
@@ -56,7 +56,7 @@ def name_seconds(axes: Axes, longest: float) -> None:
 
 def draw_presence(presence: Sequence[Presence]) -> Figure:
     """One row per person and recording, with bars while the person is seen."""
-    shown = presence[:MOST_ROWS]
+    shown = presence[:MAX_ROWS]
     figure = new_figure(9, 0.9 + 0.24 * max(len(shown), 3))
     axes = figure.subplots()
     for row, one in enumerate(shown):
@@ -74,7 +74,7 @@ def draw_presence(presence: Sequence[Presence]) -> Figure:
 
 def draw_raster(events: pd.DataFrame, presence: Sequence[Presence]) -> Figure:
     """One row per person and recording, with a lane for each expression except neutral."""
-    shown = presence[:MOST_ROWS]
+    shown = presence[:MAX_ROWS]
     figure = new_figure(9, 1.1 + 0.34 * max(len(shown), 3))
     axes = figure.subplots()
     rows = {(one.source, one.person): index for index, one in enumerate(shown)}
@@ -101,7 +101,7 @@ def draw_bands(courses: Sequence[Course]) -> Figure:
     groups: dict[tuple[str, str], list[Course]] = {}
     for course in courses:
         groups.setdefault((course.source, course.person), []).append(course)
-    shown = list(groups.items())[:MOST_BANDS]
+    shown = list(groups.items())[:MAX_BANDS]
     longest = max(course.segment.end for _, group in shown for course in group)
     figure = new_figure(9, 0.9 + 0.9 * len(shown))
     bands = figure.subplots(len(shown), 1, squeeze=False, sharex=True)[:, 0]
@@ -223,7 +223,7 @@ def draw_transitions(transitions: pd.DataFrame) -> Figure:
 
 def draw_quality(persons: pd.DataFrame) -> Figure:
     """Share of time seen, face size and detector score of each person and segment."""
-    shown = persons.iloc[:MOST_ROWS]
+    shown = persons.iloc[:MAX_ROWS]
     images = shown["seen"].isna()
     share = (shown["seen"] / shown["duration"]).where(
         ~images, shown["frames"] / (shown["frames"] + shown["frames_missing"])

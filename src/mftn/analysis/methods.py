@@ -6,8 +6,8 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from mftn import __version__
-from mftn.analysis.conditions import FEWEST
-from mftn.analysis.synchrony import MOST_DRAWS
+from mftn.analysis.conditions import MIN_PEOPLE
+from mftn.analysis.synchrony import MAX_DRAWS
 from mftn.analysis.valence import SOURCE
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def _tests(summary: Summary) -> str:
         "averaged over segments, weighted by seen time; frames are never treated as independent. Intervals have a "
         f"confidence level of {100 * settings.confidence:g}%. Each factor is tested by itself, without interactions; "
         "its eight expressions (times the pairs of levels) are one family, corrected by Holm's method (p_holm); the "
-        f"valence index is tested separately. Comparisons need at least {FEWEST} people."
+        f"valence index is tested separately. Comparisons need at least {MIN_PEOPLE} people."
     )
 
 
@@ -128,6 +128,6 @@ def _synchrony(summary: Summary) -> str:
         f"recording: the highest correlation within lags of ±{settings.synchrony_lag:g} s in windows of "
         f"{settings.synchrony_window:g} s, averaged by Fisher's z, against windows paired at random. Viewers of one "
         f"segment: the correlation of each with the mean of all others, against courses shifted circularly by random "
-        f"amounts. {min(settings.permutations, MOST_DRAWS):,} draws, one-sided, not corrected for the number of pairs "
+        f"amounts. {min(settings.permutations, MAX_DRAWS):,} draws, one-sided, not corrected for the number of pairs "
         "and signals."
     )

@@ -16,7 +16,7 @@ from mftn.analysis.table import Floats
 if TYPE_CHECKING:
     from mftn.analysis.conditions import Comparison, Units
 
-LEAST_ERROR = 1e-10
+MIN_STANDARD_ERROR = 1e-10
 """A standard error of a difference below this comes from rounding alone."""
 
 
@@ -72,7 +72,7 @@ def _certain(model: Fit) -> Fit | None:
     """The model, or None where a difference has no error at all: its t would be infinite and its p 0."""
     variances = model.covariance.diagonal()
     errors = variances[:, None] + variances - 2 * model.covariance
-    return model if errors[np.triu_indices(len(errors), 1)].min() > LEAST_ERROR**2 else None
+    return model if errors[np.triu_indices(len(errors), 1)].min() > MIN_STANDARD_ERROR**2 else None
 
 
 def compare_mixed(
@@ -83,18 +83,18 @@ def compare_mixed(
     People compared with themselves have one value per level: people differ in how strongly they respond, so several
     stretches of one person at one level are not independent evidence of a difference between levels.
     """
-    from mftn.analysis.conditions import FEWEST, MOST_PAIRS, SIGNALS
+    from mftn.analysis.conditions import MAX_PAIRS, MIN_PEOPLE, SIGNALS
 
-    if thin := [level for level, people in units.means().items() if len(people) < FEWEST]:
-        notes.append(f"{factor}: too few people in {', '.join(thin)} ({FEWEST} are needed): not tested")
+    if thin := [level for level, people in units.means().items() if len(people) < MIN_PEOPLE]:
+        notes.append(f"{factor}: too few people in {', '.join(thin)} ({MIN_PEOPLE} are needed): not tested")
         units = units.where(np.array([level not in thin for level in units.levels], bool))
         levels = [level for level in levels if level not in thin]
         if len(levels) < 2:
             return []
     units = units.averaged() if within else units
     count = len(set(units.people))
-    few = len(units.people) - count < len(levels) if within else count < FEWEST + len(levels)
-    if few or count < FEWEST:
+    few = len(units.people) - count < len(levels) if within else count < MIN_PEOPLE + len(levels)
+    if few or count < MIN_PEOPLE:
         notes.append(
             f"{factor}: too few people ({count}, or too few of them in several levels) for a mixed model: not tested"
         )
@@ -115,7 +115,7 @@ def compare_mixed(
         about = (factor, signal, "within" if within else "between", count)
         if len(levels) > 2:
             found.append(_omnibus(model, *about))
-        if len(levels) <= MOST_PAIRS:
+        if len(levels) <= MAX_PAIRS:
             found += _pairs(model, levels, settings, *about)
     return found
 

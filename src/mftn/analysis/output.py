@@ -40,7 +40,7 @@ OUTPUTS = (*(f"{name}{suffix}" for name in TABLES for suffix in (".csv", ".parqu
 RESULT = re.compile(r"[^/]+\.(csv|parquet)|figures/[^/]+\.(png|pdf)")
 """Tables and figures as they are listed in summary.json."""
 
-MOST_CURVES = 6
+MAX_CURVES = 6
 """Maximum number of segments whose mean curves are drawn."""
 
 
@@ -154,7 +154,7 @@ def curve_groups(summary: Summary) -> Iterator[tuple[str, str, list[Course], lis
     """
     known = any(course.known for course in summary.courses)
     chosen = [course for course in summary.courses if course.known or not known]
-    segments = list(dict.fromkeys(course.segment.name for course in chosen))[:MOST_CURVES]
+    segments = list(dict.fromkeys(course.segment.name for course in chosen))[:MAX_CURVES]
     names = file_names(segments)
     factor = next(iter(summary.study.factors), None)
     for segment in segments:

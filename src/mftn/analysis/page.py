@@ -17,7 +17,7 @@ from mftn.pages import render_page
 if TYPE_CHECKING:
     from mftn.analysis.summary import Summary
 
-MOST_ROWS, MOST_SEGMENTS = 24, 60
+MAX_ROWS, MAX_SEGMENTS = 24, 60
 """Maximum number of rows of a table on the page; the files have all of them."""
 
 
@@ -40,15 +40,15 @@ def render(summary: Summary, images: dict[str, str], subjects: dict[str, str]) -
         images=images,
         subjects=subjects,
         expressions=EXPRESSIONS,
-        segments=segments[:MOST_SEGMENTS],
-        segments_left=max(len(segments) - MOST_SEGMENTS, 0),
+        segments=segments[:MAX_SEGMENTS],
+        segments_left=max(len(segments) - MAX_SEGMENTS, 0),
         persons=_records(summary.persons),
-        persons_left=max(len(summary.persons) - MOST_ROWS, 0),
+        persons_left=max(len(summary.persons) - MAX_ROWS, 0),
         events=_event_rows(summary),
         tests=_records(summary.conditions, 200),
         tests_left=max(len(summary.conditions) - 200, 0),
         synchrony=_records(summary.synchrony.sort_values("person", key=lambda names: names != ALL, kind="stable")),
-        synchrony_left=max(len(summary.synchrony) - MOST_ROWS, 0),
+        synchrony_left=max(len(summary.synchrony) - MAX_ROWS, 0),
         methods=methods(summary),
         tables=list(summary.frames()),
         version=__version__,
@@ -90,7 +90,7 @@ def _event_rows(summary: Summary) -> list[dict[str, Any]]:
     return found
 
 
-def _records(frame: pd.DataFrame, most: int = MOST_ROWS) -> list[dict[str, Any]]:
+def _records(frame: pd.DataFrame, most: int = MAX_ROWS) -> list[dict[str, Any]]:
     return frame.head(most).to_dict("records")
 
 

@@ -20,16 +20,16 @@ from mftn.analysis.courses import Course, align, nan_mean
 from mftn.analysis.settings import Settings
 from mftn.analysis.table import Floats
 
-MOST_DRAWS = 1000
+MAX_DRAWS = 1000
 """Maximum number of random draws in a test of synchrony."""
 
 ALL = "all"
 """Name of the mean over viewers."""
 
-FEWEST_WINDOWS = 5
+MIN_WINDOWS = 5
 """Minimum number of windows for estimating the chance level."""
 
-LEAST = 0.5
+MIN_SEEN_SHARE = 0.5
 """Smallest share of a window in which both must be seen."""
 
 STILL = 1e-7
@@ -161,7 +161,7 @@ def _correlations(one: Floats, other: Floats) -> Floats:
         vx = (x * x) @ there - (x @ there) ** 2 / n
         vy = here @ (y * y).T - (here @ y.T) ** 2 / n
         r = (x @ y.T - (x @ there) * (here @ y.T) / n) / np.sqrt(vx * vy)
-    return np.where((n >= max(LEAST * one.shape[1], 3)) & (vx > STILL * n) & (vy > STILL * n), r, np.nan)
+    return np.where((n >= max(MIN_SEEN_SHARE * one.shape[1], 3)) & (vx > STILL * n) & (vy > STILL * n), r, np.nan)
 
 
 def _pair(one: Course, other: Course, settings: Settings) -> Iterator[Synchrony]:
@@ -176,7 +176,7 @@ def _pair(one: Course, other: Course, settings: Settings) -> Iterator[Synchrony]
         if not len(usable):
             continue
         peaks = found.peaks[np.ix_(usable, usable)]
-        draws = MOST_DRAWS if len(usable) >= FEWEST_WINDOWS else 0
+        draws = MAX_DRAWS if len(usable) >= MIN_WINDOWS else 0
         orders = rng.permuted(np.tile(np.arange(len(usable)), (min(settings.permutations, draws), 1)), axis=1)
         chances = nan_mean(peaks[np.arange(len(usable)), orders], axis=1)
         chance, p = _against(own[usable].mean(), chances)
@@ -200,7 +200,7 @@ def _viewers(name: str, courses: Sequence[Course], settings: Settings) -> Iterat
     rng = np.random.default_rng(settings.seed)
     values = align(courses)  # (C, bins, 9)
     count, bins, _ = values.shape
-    draws = min(settings.permutations, MOST_DRAWS) if bins >= 8 else 0
+    draws = min(settings.permutations, MAX_DRAWS) if bins >= 8 else 0
     least = min(round(settings.synchrony_window * courses[0].rate), bins // 4)
     shifts = rng.integers(least, bins - least + 1, (draws, count))
     for index, signal in enumerate(SIGNALS):

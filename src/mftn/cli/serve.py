@@ -67,7 +67,7 @@ EXAMPLES = (
 
 
 UNITS = {"": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3, "KIB": 1024, "MIB": 1024**2, "GIB": 1024**3}
-SHORTEST_KEY = 16
+MIN_KEY_LENGTH = 16
 """Minimum length of a key in characters: shorter ones can be guessed."""
 
 
@@ -141,6 +141,6 @@ def _key(path: Path) -> str:
         key = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"--api-key-file {path}: cannot be read ({error})") from error
-    if len(key) < SHORTEST_KEY or not key.isascii() or not key.isprintable():
-        raise ConfigError(f"--api-key-file {path}: give a key of {SHORTEST_KEY} or more ASCII characters on one line")
+    if len(key) < MIN_KEY_LENGTH or not key.isascii() or not key.isprintable():
+        raise ConfigError(f"--api-key-file {path}: give a key of {MIN_KEY_LENGTH} or more ASCII characters on one line")
     return key

@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import nll_loss
 
-LOWEST, HIGHEST = 0.05, 20.0
+MIN_TEMPERATURE, MAX_TEMPERATURE = 0.05, 20.0
 """Bounds of the temperature: where few samples are all right or all wrong, the fit would go to 0 or to infinity."""
 
 
 def fit_temperature(logits: Tensor, labels: Tensor, class_weights: Tensor | None = None) -> float:
-    """The T from `LOWEST` to `HIGHEST` that minimises the cross-entropy of softmax(logits / T) on held-out samples.
+    """The T, within the bounds, that minimises the cross-entropy of softmax(logits / T) on held-out samples.
 
     Args:
         logits: (n, K), or (V, n, K) for V views of each sample whose probabilities are averaged.
@@ -31,7 +31,7 @@ def fit_temperature(logits: Tensor, labels: Tensor, class_weights: Tensor | None
         return loss
 
     optimizer.step(closure)  # type: ignore[no-untyped-call]
-    return log_temperature.exp().clamp(LOWEST, HIGHEST).item()
+    return log_temperature.exp().clamp(MIN_TEMPERATURE, MAX_TEMPERATURE).item()
 
 
 def fit_general_temperature(probabilities: Tensor, labels: Tensor) -> float:

@@ -27,7 +27,7 @@ MARKERS = "osD^vP*X"
 PER_ROW = 3
 """Panels beside each other; more are drawn below."""
 
-LONGEST = 36
+LINE_LENGTH = 36
 """Longer names are broken into several lines of this many characters."""
 
 
@@ -157,7 +157,7 @@ def explanation_grid(
         rows: By method, one map (h, w) per column; only locations that add to the class are shown, scaled by the
             map's peak.
     """
-    rows = {fill(method, LONGEST): maps for method, maps in rows.items()}
+    rows = {fill(method, LINE_LENGTH): maps for method, maps in rows.items()}
     names = 0.08 * max((len(line) for method in rows for line in method.split("\n")), default=0)  # inches at the left
     figure = new_figure(1.15 * len(faces) + names + 0.3, 1.15 * (len(rows) + 1) + 0.2)
     figure.set_layout_engine("compressed")  # faces are square: without gaps between them, names are not cut off
@@ -218,7 +218,7 @@ def _panels(
 ) -> tuple[Figure, list[Axes]]:
     """Panels of a size in inches, `PER_ROW` to a row, and room below for a key with these names."""
     columns, rows = min(count, PER_ROW), -(-count // PER_ROW)
-    lines = sum(fill(name, LONGEST).count("\n") + 1 for name in key)
+    lines = sum(fill(name, LINE_LENGTH).count("\n") + 1 for name in key)
     figure = new_figure(columns * width, rows * height + 0.2 * -(-lines // columns))
     panels = list(figure.subplots(rows, columns, squeeze=False, sharey=sharey).ravel())
     for panel in panels[count:]:
@@ -228,13 +228,13 @@ def _panels(
 
 def _add_key(figure: Figure, lines: Mapping[str, Any], columns: int) -> None:
     """Name the lines below the panels."""
-    names = [fill(name, LONGEST) for name in lines]
+    names = [fill(name, LINE_LENGTH) for name in lines]
     columns = min(columns, len(names))
     figure.legend(list(lines.values()), names, loc="outside lower center", ncols=columns, fontsize="small")
 
 
 def _set_title(axes: Axes, title: str) -> None:
-    axes.set_title(fill(title, LONGEST), fontsize="medium")
+    axes.set_title(fill(title, LINE_LENGTH), fontsize="medium")
 
 
 def _shares(counts: Counts) -> NDArray[np.float64]:

@@ -26,7 +26,7 @@ from mftn.scale.storage import Store
 MAX_ATTEMPTS = 3
 """Workers that may be lost with a shard in a run."""
 
-LONGEST_REST_S = 60.0
+MAX_REST_S = 60.0
 """Longest pause of a failing worker in seconds, so that one with a full disk does not take all shards."""
 
 
@@ -124,7 +124,7 @@ class ShardWorker:
         except Exception as error:
             outcome = replace(outcome, note=f"{type(error).__name__}: {error}")
             time.sleep(self.rest)
-            self.rest = min(2 * self.rest, LONGEST_REST_S)
+            self.rest = min(2 * self.rest, MAX_REST_S)
         note = readable(outcome.note)  # Ray's rows hold valid text
         return asdict(replace(outcome, note=note, seconds=time.monotonic() - started, node=node_name()))
 

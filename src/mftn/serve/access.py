@@ -40,7 +40,7 @@ HEADERS = {
 CLIENT_LEFT = 499
 """Status logged for a request whose client disconnected before the response."""
 
-LONGEST_DRAIN_S = 2.0
+MAX_DRAIN_S = 2.0
 """Seconds for which the rest of a refused upload is read and discarded: a client that is cut off sees no response."""
 
 
@@ -152,7 +152,7 @@ class _Exchange:
         elif self._unread and not message.get("more_body", False):
             await self._send({**message, "more_body": True})
             with suppress(TimeoutError):
-                async with asyncio.timeout(LONGEST_DRAIN_S):
+                async with asyncio.timeout(MAX_DRAIN_S):
                     while self._unread:
                         await self.receive()
             message = {"type": "http.response.body", "body": b""}

@@ -22,7 +22,7 @@ from mftn.types import Prediction
 LARGE_PIXELS = 8_000_000
 """Images with more pixels have a thread of their own, so that small ones need not wait for them."""
 
-LONGEST_WAIT_S = 0.01
+MAX_WAIT_S = 0.01
 """Seconds that faces wait for images still in detection, to share a batch; if there are none, they do not wait."""
 
 R = TypeVar("R")
@@ -136,7 +136,7 @@ class Pipeline:
 
     def _gather(self, first: _Job) -> list[_Job]:
         """The images that are ready, and those that soon will be."""
-        batch, faces, until = [first], _faces(first), time.monotonic() + LONGEST_WAIT_S
+        batch, faces, until = [first], _faces(first), time.monotonic() + MAX_WAIT_S
         while faces < BATCH:
             try:
                 job = self._ready.get(timeout=max(until - time.monotonic(), 0) if self._locating else 0)

@@ -9,10 +9,10 @@ from uuid import uuid4
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-LONGEST_HEADERS_S = 15.0
+HEADERS_TIMEOUT_S = 15.0
 """Seconds for the headers of a request; uvicorn itself would wait forever."""
 
-LONGEST_STALL_S = 60.0
+STALL_TIMEOUT_S = 60.0
 """Seconds for which a client may leave a response unread; uvicorn itself would wait forever."""
 
 REFUSED_FOR_S = 1.0
@@ -56,7 +56,7 @@ class Protocol(H11Protocol):
     def pause_writing(self) -> None:
         """Wait until the client reads; if it does not, abort the connection, because closing it would wait too."""
         super().pause_writing()
-        self._stalled = self.loop.call_later(LONGEST_STALL_S, self.transport.abort)
+        self._stalled = self.loop.call_later(STALL_TIMEOUT_S, self.transport.abort)
 
     def resume_writing(self) -> None:
         """Continue the response."""
@@ -92,7 +92,7 @@ class Protocol(H11Protocol):
         if self.conn.their_state is not h11.IDLE:
             self._unwatch()
         elif self._deadline is None:
-            self._deadline = self.loop.call_later(LONGEST_HEADERS_S, self.transport.close)
+            self._deadline = self.loop.call_later(HEADERS_TIMEOUT_S, self.transport.close)
 
     def _unwatch(self) -> None:
         if self._deadline:

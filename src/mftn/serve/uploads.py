@@ -13,10 +13,10 @@ from starlette.requests import Request
 
 from mftn.serve.refusals import RefusedError, busy, too_large
 
-LONGEST_NAME = 255
+MAX_NAME_LENGTH = 255
 """Characters of a file name that are kept."""
 
-LARGEST_PART_HEADERS = 8192
+MAX_PART_HEADER_BYTES = 8192
 """Bytes of the headers of one part of a multipart body."""
 
 
@@ -174,14 +174,14 @@ class _Parts:
 
     def _count(self, size: int) -> None:
         self._header_bytes += size
-        if self._header_bytes > LARGEST_PART_HEADERS:
+        if self._header_bytes > MAX_PART_HEADER_BYTES:
             raise MultipartParseError("the headers of a part are too long")
 
     def header_end(self) -> None:
         if self._field.lower() == b"content-disposition":
             options = parse_options_header(bytes(self._value))[1]
             self._is_file = b"filename" in options
-            self._name = options.get(b"filename", b"").decode("utf-8", "replace")[:LONGEST_NAME]
+            self._name = options.get(b"filename", b"").decode("utf-8", "replace")[:MAX_NAME_LENGTH]
         self._field, self._value = bytearray(), bytearray()
 
     def headers_finished(self) -> None:

@@ -21,10 +21,10 @@ from mftn.video.sample import ROUNDING_S, nearest
 from mftn.video.skip import CONTAINERS, MP4, skip
 from mftn.video.sound import Sound
 
-BROKEN_CLOCK_GAP_S, LONGEST_GAP_S = 10.0, 86400.0
+BROKEN_CLOCK_GAP_S, MAX_GAP_S = 10.0, 86400.0
 """Longest plausible gap in seconds: for formats and cameras whose timestamps may jump, and for all others."""
 
-LONGEST_LOSS_S, FIRST_WAIT_S, LONGEST_WAIT_S = 600.0, 1.0, 30.0
+MAX_LOSS_S, FIRST_WAIT_S, MAX_WAIT_S = 600.0, 1.0, 30.0
 """Seconds until a lost stream is abandoned; the first wait between attempts, which doubles; and the longest wait."""
 
 PLAYLISTS = ("hls", "dash")
@@ -103,7 +103,7 @@ class Clip:
         self.frames: int = -(-known // every)
         self.rate = _sensible_rate(self.stream)
         self.jumps = self.live or bool(self.container.format.flags & load_av().format.Flags.ts_discont.value)
-        self.clock = Clock(1 / float(self.rate), BROKEN_CLOCK_GAP_S if self.jumps else LONGEST_GAP_S)
+        self.clock = Clock(1 / float(self.rate), BROKEN_CLOCK_GAP_S if self.jumps else MAX_GAP_S)
         self.sound: Sound | None = None
         self._declared = _declared_end(self.container, self.stream)
         self._first_shape = self.stream.codec_context.sample_aspect_ratio
@@ -216,9 +216,9 @@ class Clip:
                 yield raw
             if lost is None:
                 lost, wait, self._stalled = self._stalled or time.monotonic(), FIRST_WAIT_S, None
-                self._tell(f"{self.source}: the connection was lost; trying to reconnect for {LONGEST_LOSS_S:.0f} s")
-            elif time.monotonic() - lost > LONGEST_LOSS_S:
-                raise ImageError(f"{self.source}: can be opened, but has delivered no frame for {LONGEST_LOSS_S:.0f} s")
+                self._tell(f"{self.source}: the connection was lost; trying to reconnect for {MAX_LOSS_S:.0f} s")
+            elif time.monotonic() - lost > MAX_LOSS_S:
+                raise ImageError(f"{self.source}: can be opened, but has delivered no frame for {MAX_LOSS_S:.0f} s")
             wait = self._reconnect(lost, wait)
 
     def _reconnect(self, lost: float, wait: float) -> float:
@@ -226,11 +226,11 @@ class Clip:
         self.container.close()
         while True:
             time.sleep(wait)
-            wait = min(2 * wait, LONGEST_WAIT_S)
+            wait = min(2 * wait, MAX_WAIT_S)
             try:
                 self.container = open_container(self._found)
             except ImageError:
-                if time.monotonic() - lost > LONGEST_LOSS_S:
+                if time.monotonic() - lost > MAX_LOSS_S:
                     raise
             else:
                 self.stream = self._images()

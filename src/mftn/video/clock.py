@@ -9,7 +9,7 @@ from statistics import median
 RESTART_TOLERANCE_S = 0.2
 """Seconds that a timestamp may fall behind its predecessor before the clock counts as restarted."""
 
-SHORTEST_STEP_S = 1e-6
+MIN_STEP_S = 1e-6
 """Smallest plausible time between two frames in seconds; anything less is rounding."""
 
 
@@ -70,7 +70,7 @@ class Clock:
         if not -RESTART_TOLERANCE_S < ahead <= self.max_gap:
             self.offset = expected - raw
             return expected
-        if ahead > SHORTEST_STEP_S:
+        if ahead > MIN_STEP_S:
             self._steps.append(ahead)
             return shifted
         return self.time + min(self.step, RESTART_TOLERANCE_S / 2)  # a repeated timestamp: later ones catch up

@@ -14,7 +14,7 @@ from mftn.types import Face
 
 T = TypeVar("T")
 
-SHORTEST_HALF_WINDOW_S = 1e-6
+MIN_HALF_WINDOW_S = 1e-6
 """Smallest half-width of the window in seconds; anything less means no smoothing."""
 
 
@@ -68,7 +68,7 @@ class CentredSmoother(Generic[T]):
         return tuple(self._smooth_face(face, frame.time, half) for face in frame.faces), frame.carried
 
     def _smooth_face(self, face: Face, time: float, half: float) -> Face:
-        if face.track is None or half <= SHORTEST_HALF_WINDOW_S:
+        if face.track is None or half <= MIN_HALF_WINDOW_S:
             return face
         rows = self._rows[face.track]
         while rows[0][0] <= time - self.seconds:

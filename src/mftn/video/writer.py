@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 TICKS_PER_S = 90000
 """Ticks per second of the copy's clock."""
 
-LONGEST_SHOWN_S = 3600.0
+MAX_SHOWN_S = 3600.0
 """Longest time in seconds that one frame is shown; longer gaps repeat it, as .mp4 and .mov cannot hold 6.6 hours."""
 
 PRIMING_SAMPLES = 2112
@@ -92,8 +92,8 @@ class VideoWriter:
         size = (self.stream.width, self.stream.height)
         frame = av.VideoFrame.from_image(_fitted(image, size))
         frame.time_base = Fraction(1, TICKS_PER_S)
-        while self.latest and time - self.latest[1] > LONGEST_SHOWN_S:
-            self._encode(self.latest[0], self.latest[1] + LONGEST_SHOWN_S)
+        while self.latest and time - self.latest[1] > MAX_SHOWN_S:
+            self._encode(self.latest[0], self.latest[1] + MAX_SHOWN_S)
         self._encode(frame, time)
 
     def close(self) -> None:

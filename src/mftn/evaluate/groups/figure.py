@@ -13,9 +13,9 @@ from mftn.evaluate.groups.sentences import people
 from mftn.figures import new_figure
 
 BLUE, ORANGE, GREY, INK = "#0072B2", "#D55E00", "#8C8C8C", "#1A1A1A"
-LOWEST, HIGHEST = 0.02, 50.0
+MIN_ODDS_RATIO, MAX_ODDS_RATIO = 0.02, 50.0
 """Range of odds ratios that is drawn; intervals are cut off there."""
-LONGEST = 60
+LINE_LENGTH = 60
 """Longer names are broken into several lines of this many characters."""
 
 
@@ -71,11 +71,11 @@ def _draw_odds_ratios(
                 (found.adjusted, 0.14, ORANGE, ORANGE),
             ):
                 if test:
-                    ends = np.clip([*test.interval, test.odds_ratio], LOWEST, HIGHEST)
+                    ends = np.clip([*test.interval, test.odds_ratio], MIN_ODDS_RATIO, MAX_ODDS_RATIO)
                     axes.plot(ends[:2], [y + shift] * 2, color=colour, linewidth=1.6)
                     axes.plot(ends[2], y + shift, "D", color=colour, markersize=4.5, markerfacecolor=fill)
     axes.set_xscale("log")
-    axes.set_xlim(LOWEST, HIGHEST)
+    axes.set_xlim(MIN_ODDS_RATIO, MAX_ODDS_RATIO)
     axes.set_xticks([0.05, 0.2, 1, 5, 20], ["0.05", "0.2", "1", "5", "20"])
     axes.axvline(1, color=INK, linewidth=0.8)
     axes.set_xlabel("odds ratio against the other group or all others", fontsize=9)
@@ -85,7 +85,7 @@ def _add_legend(figure: Figure, axes: Axes, covariates: Sequence[str]) -> None:
     handles = [("o", BLUE, BLUE, "share"), ("o", GREY, "white", "share, too few people to judge")]
     handles += [("D", GREY, "white", "odds ratio, unadjusted")]
     if covariates:
-        text = wrap(f"odds ratio with {' and '.join(covariates)} in the model", LONGEST)
+        text = wrap(f"odds ratio with {' and '.join(covariates)} in the model", LINE_LENGTH)
         handles.append(("D", ORANGE, ORANGE, text))
     for marker, colour, fill, text in handles:
         axes.plot([], [], marker, color=colour, markerfacecolor=fill, label=text)
@@ -94,4 +94,4 @@ def _add_legend(figure: Figure, axes: Axes, covariates: Sequence[str]) -> None:
 
 def _name(model: str, share: Share) -> str:
     before = f"{model}, " if model else ""
-    return wrap(f"{before}{share.label}: {share.column} {share.group} ({people(share.people)})", LONGEST)
+    return wrap(f"{before}{share.label}: {share.column} {share.group} ({people(share.people)})", LINE_LENGTH)

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-STEPS, LONGEST, CLOSE = 200, 2.0, 1e-8
+STEPS, MAX_STEP, CLOSE = 200, 2.0, 1e-8
 """Maximum number of Newton steps, the longest step of a coefficient, and the change at which they stop."""
-LARGEST = 20.0
+MAX_COEFFICIENT = 20.0
 """An interval that extends beyond this coefficient is unbounded."""
 
 
@@ -30,7 +30,7 @@ def fit(design: Floats, right: Floats, offset: Floats | float = 0.0) -> Floats:
         p, inverse = _state(design, coefficients, offset)  # (n,), (P, P)
         leverage = p * (1 - p) * np.einsum("ij,jk,ik->i", design, inverse, design)
         step = inverse @ design.T @ (right - p + leverage * (0.5 - p))
-        step *= min(1.0, LONGEST / max(float(np.abs(step).max()), 1e-12))
+        step *= min(1.0, MAX_STEP / max(float(np.abs(step).max()), 1e-12))
         coefficients = coefficients + step
         if np.abs(step).max() < CLOSE:
             break
@@ -93,9 +93,9 @@ def _bound(score: Callable[[float], float], critical: float, near: float, direct
         return direction * score(coefficient) + critical  # positive where it is accepted
 
     inside, width = near, 0.5
-    while accepted(inside) <= 0 and abs(inside) < LARGEST:
+    while accepted(inside) <= 0 and abs(inside) < MAX_COEFFICIENT:
         inside -= direction * width
-    while direction * inside < LARGEST:
+    while direction * inside < MAX_COEFFICIENT:
         outside = 0.0 if direction * inside < 0 else inside + direction * width
         if accepted(outside) < 0:
             return float(brentq(accepted, inside, outside, xtol=1e-4))

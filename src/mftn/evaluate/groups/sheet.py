@@ -22,7 +22,7 @@ OTHER_COLUMNS = ("label", "expression", "person", "split", "left", "top", "right
 """Columns that are not groups."""
 UNKNOWN = ("", "na", "n/a", "nan", "unknown")
 """Text that means unknown. "none" is not among them, since it can be a group: no glasses, no beard."""
-MOST_LEVELS, BANDS = 12, 3
+MAX_LEVELS, BANDS = 12, 3
 """Maximum number of levels of a column of groups; number of bands that a column of many numbers is cut into."""
 
 
@@ -180,10 +180,10 @@ def _groups(
         if known.nunique() > 2 * BANDS and numbers.notna().all():
             words = _bands(words, numbers)
             known = words[words != ""]
-        if not 2 <= known.nunique() <= MOST_LEVELS:
+        if not 2 <= known.nunique() <= MAX_LEVELS:
             if asked:
-                raise DataError(f"{name}: {column} has {known.nunique()} levels; two to {MOST_LEVELS} can be compared")
-            notes.append(f"{column} has {known.nunique()} levels and is not compared (two to {MOST_LEVELS} can be)")
+                raise DataError(f"{name}: {column} has {known.nunique()} levels; two to {MAX_LEVELS} can be compared")
+            notes.append(f"{column} has {known.nunique()} levels and is not compared (two to {MAX_LEVELS} can be)")
             continue
         if len(known) < len(words):
             unknown = len(words) - len(known)
