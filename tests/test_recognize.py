@@ -155,6 +155,8 @@ def test_wrong_names_say_what_there_is(tmp_path: Path) -> None:
         ("min_score", "0.5", "must be a number"),
         ("min_score", True, "must be a number"),
         ("detect_size", "64", "must be a number"),
+        ("flip", "no", "must be True or False"),
+        ("flip", None, "must be True or False"),
     ]
     for name, value, advice in wrong_values:
         with pytest.raises(ConfigError, match=f"{name} is {value!r}; .*{advice}"):

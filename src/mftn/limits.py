@@ -52,5 +52,15 @@ def check_choice(option: str, value: object, choices: Collection[str]) -> None:
         raise ConfigError(f"{option} is {value!r}; {did_you_mean(str(value), choices)}")
 
 
+def check_switch(option: str, value: object) -> None:
+    """Reject a value that is neither true nor false, such as the text "no", which Python counts as true.
+
+    Raises:
+        ConfigError: The value is rejected.
+    """
+    if value not in (True, False):
+        raise ConfigError(f"{option} is {value!r}; it must be True or False")
+
+
 def _shown(value: float) -> str:
     return str(value) if isinstance(value, int) else f"{value:g}"

@@ -35,7 +35,7 @@ from mftn.faces import Detector, DetectorName, WholeImage, load_detector
 from mftn.faces.align import align
 from mftn.image_cache import CachedImage, value_bytes
 from mftn.images import as_value, name_in_messages, name_of, read_image
-from mftn.limits import check_choice, check_range
+from mftn.limits import check_choice, check_range, check_switch
 from mftn.read_ahead import ReadAhead
 from mftn.runtime import MemoryBudget
 from mftn.sources import Source, find_sources
@@ -386,6 +386,7 @@ def load(
     check_range("threads", threads, 0, whole=True)
     check_choice("calibration", calibration, get_args(Calibration))
     flip = _renamed(flip, mirror)
+    check_switch("flip", flip)
     with ThreadPoolExecutor(1) as pool:  # while the network is compiled
         finder = pool.submit(load_detector, detector, min_score=min_score, threads=threads, detect_size=detect_size)
         network = load_engine(model, threads=threads, engine=engine, precision=precision)
