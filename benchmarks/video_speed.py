@@ -13,8 +13,8 @@ import av
 import numpy as np
 from PIL import Image
 
+from mftn.face_tracker import FaceTracker
 from mftn.recognize import load
-from mftn.tracker import FaceTracker
 from mftn.video import Clip
 
 PHOTOS = Path(__file__).parents[1] / "examples" / "photos"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mftn.evaluate.groups.report import compare_groups
     from mftn.models import MFTN
     from mftn.recognize import load, predict
-    from mftn.tracking import track
+    from mftn.track_video import track
     from mftn.types import Face, Prediction
 
 __all__ = [
@@ -40,7 +40,7 @@ _HOMES = {
     "annotate": "mftn.drawing",
     "load": "mftn.recognize",
     "predict": "mftn.recognize",
-    "track": "mftn.tracking",
+    "track": "mftn.track_video",
     "list_models": "mftn.engines",
     "Face": "mftn.types",
     "Prediction": "mftn.types",

@@ -8,8 +8,8 @@ from math import ceil, log
 from typing import TYPE_CHECKING
 
 from mftn.images import read_image
+from mftn.label_layout import Annotation, Placement, lay_out
 from mftn.labels import COLOURS, SHORT_NAMES
-from mftn.layout import Annotation, Placement, lay_out
 from mftn.types import Box, Face
 
 if TYPE_CHECKING:

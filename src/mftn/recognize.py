@@ -198,7 +198,7 @@ class Recognizer:
             MissingExtraError: PyAV is not installed.
             ConfigError: A number is out of range.
         """
-        from mftn.tracking import track_faces
+        from mftn.track_video import track_faces
 
         return track_faces(
             self, source, start=start, end=end, every=every, fps=fps, detect_every=detect_every, smooth=smooth

@@ -126,7 +126,7 @@ def test_a_start_beyond_the_end_is_said(clip: Path, tmp_path: Path, capsys: pyte
 def test_ctrl_c_keeps_every_frame_that_is_done(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from mftn.tracker import FaceTracker
+    from mftn.face_tracker import FaceTracker
 
     update = FaceTracker.update
 

@@ -11,13 +11,13 @@ from PIL import Image as PillowImage
 from PIL import ImageDraw
 
 from mftn.errors import ConfigError
+from mftn.face_tracker import FaceTracker
 from mftn.faces import DETECTORS, Detector, load_detector
 from mftn.faces.align import align
 from mftn.faces.boxes import overlap, turn_points, turns_upright, without_nested
 from mftn.faces.levels import TILE, TILE_OVERLAP, Level, shrink, tiles
 from mftn.faces.yunet import YuNet
 from mftn.recognize import load
-from mftn.tracker import FaceTracker
 from mftn.types import Image
 
 FACES = {"astronaut.jpg": (180, 71, 270, 176), "grace_hopper.jpg": (195, 115, 345, 330)}

@@ -283,7 +283,7 @@ def _check(arguments: Arguments, given: Sequence[Source]) -> None:
 
 
 def _check_videos(options: VideoOptions, given: Sequence[Source]) -> None:
-    from mftn.tracking import check_video_options
+    from mftn.track_video import check_video_options
 
     check_video_options(
         options.start, options.end, options.every, options.fps, options.detect_every, options.smooth, flag

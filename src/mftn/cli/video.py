@@ -101,7 +101,7 @@ class Videos:
 
     def _recognise(self, clip: Clip, write: Callable[[Prediction, Image | None], None]) -> None:
         """Process the frames; those that wait for their smoothing window are also written after Ctrl-C."""
-        from mftn.tracking import TrackedFrames
+        from mftn.track_video import TrackedFrames
 
         frames = TrackedFrames(
             clip,

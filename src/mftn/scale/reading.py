@@ -228,7 +228,7 @@ def _video(path: str, recognizer: Recognizer, settings: Settings, notes: list[st
 
 def _frames(path: str, name: str, recognizer: Recognizer, settings: Settings, notes: list[str]) -> Iterator[Prediction]:
     """The rows of `mftn predict` for a video: frames before an error, or a row with the error if there are none."""
-    from mftn.tracking import TrackedFrames
+    from mftn.track_video import TrackedFrames
     from mftn.video import Clip
 
     count, failure, frames = 0, None, None

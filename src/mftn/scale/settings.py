@@ -13,7 +13,7 @@ from mftn.files import sha256_of
 from mftn.limits import check_range
 from mftn.output import Provenance
 from mftn.recognize import Recognizer, load
-from mftn.tracking import check_video_options
+from mftn.track_video import check_video_options
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from mftn.serve.refusals import RefusedError, busy
 from mftn.serve.schema import VideoOptions
 from mftn.serve.settings import Limits
 from mftn.serve.uploads import Upload
-from mftn.tracking import TrackedFrames
+from mftn.track_video import TrackedFrames
 from mftn.types import Prediction
 from mftn.video import Clip
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mftn.layout import CHIN, Annotation, Placement, Size, lay_out, overlap_area
+from mftn.label_layout import CHIN, Annotation, Placement, Size, lay_out, overlap_area
 from mftn.types import Box
 
 SIZE = (4000.0, 3000.0)

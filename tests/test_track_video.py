@@ -17,7 +17,7 @@ import mftn
 from mftn.cli import main
 from mftn.engines import Calibration, tempered
 from mftn.errors import ConfigError, ImageError
-from mftn.tracking import TrackedFrames
+from mftn.track_video import TrackedFrames
 from mftn.types import Image
 from mftn.video import Clip
 
@@ -75,7 +75,7 @@ def test_predictions_come_while_the_video_is_read_and_show_their_frames(clip: Pa
 def test_images_never_narrow_the_smoothing_window(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recognizer = mftn.load(flip=False, engine="onnxruntime")
     whole = [prediction.to_dict() for prediction in recognizer.track(clip, smooth=0.4)]
-    for module in ("mftn.tracking.MAX_HELD_BYTES", "mftn.image_cache.MAX_BYTES"):
+    for module in ("mftn.track_video.MAX_HELD_BYTES", "mftn.image_cache.MAX_BYTES"):
         monkeypatch.setattr(module, 3 * 240 * 320 * 3)  # three frames
     narrow = list(recognizer.track(clip, smooth=0.4))
     assert [prediction.to_dict() for prediction in narrow] == whole
@@ -85,7 +85,7 @@ def test_images_never_narrow_the_smoothing_window(clip: Path, monkeypatch: pytes
 
 
 def test_frames_too_large_to_be_held_do_not_pile_up(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mftn.tracking.MAX_HELD_BYTES", 240 * 320 * 3 - 1)  # less than one frame
+    monkeypatch.setattr("mftn.track_video.MAX_HELD_BYTES", 240 * 320 * 3 - 1)  # less than one frame
     frames = TrackedFrames(Clip(str(clip), end=0.2), mftn.load(threads=1), smooth=60, keep_images=True)
     assert [len(list(frames.push(frame))) for frame in frames.clip] == [0, 1, 1, 1, 1, 1]
 

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image as PillowImage
 from PIL import ImageFilter
 
+from mftn.face_tracker import FaceTracker
 from mftn.faces.boxes import overlap
 from mftn.recognize import Recognizer, load
-from mftn.tracker import FaceTracker
 from mftn.types import Face, Image
 
 GROUND = (60, 70, 80)

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from mftn.engines import Calibration, EngineName, Flipped
 from mftn.errors import ConfigError
+from mftn.face_tracker import FaceTracker
 from mftn.faces import DetectorName
 from mftn.image_cache import CachedImage
 from mftn.limits import check_range
 from mftn.recognize import Recognizer, load
-from mftn.tracker import FaceTracker
 from mftn.types import Image, Prediction
 from mftn.video import Clip, Frame
 from mftn.video.smooth import CentredSmoother
