@@ -1,4 +1,5 @@
 from dataclasses import asdict
+from math import comb
 
 import numpy as np
 import pandas as pd
@@ -209,6 +210,14 @@ def test_a_test_that_can_find_nothing_is_noted(people: int, levels: int, least: 
     if least:
         assert found.p == pytest.approx(least) and f"below {least:.2g}" in about[0]
         assert f"nor {min(8 * least, 1):.2g} after correction for 8 tests" in about[0]
+
+
+@given(st.integers(3, 5), st.integers(0, 2**32 - 1), st.integers(0, 7))
+def test_swapped_groups_are_as_extreme_however_small_the_spread(people: int, seed: int, digits: int) -> None:
+    rng = np.random.default_rng(seed)
+    a, b = 1 + rng.normal(0, 10.0**-digits, (people, 9)), rng.normal(0, 1e-6, (people, 9))
+    p = permutation.groups(a, b, 10_000, 0)
+    assert (p >= 2 / comb(2 * people, people) - 1e-12).all()
 
 
 def test_the_mixed_model_of_one_value_each_is_a_t_test() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 import mftn
 from mftn.analysis.table import Recording, Tables
-from mftn.errors import DataError
+from mftn.errors import ConfigError, DataError
 from mftn.labels import EXPRESSIONS
 from mftn.output import open_writer
 from mftn.types import Face, Prediction
@@ -198,7 +198,7 @@ def test_tracks_without_times_are_no_images(faces: Faces) -> None:
 def test_missing_files_and_no_table_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file"):
         mftn.summarize(tmp_path / "none.parquet")
-    with pytest.raises(DataError, match="no table"):
+    with pytest.raises(ConfigError, match="no table"):
         mftn.summarize([])
 
 
