@@ -22,7 +22,7 @@ class MsTN(nn.Module):
         num_classes: K; 0 returns the fused feature.
         depths: Blocks in each branch.
         fuse_width: The common width; the second map's by default (512 = 4 × 128 in the published network).
-        drop_path_rate: Drop path of the last block of each branch.
+        drop_path_rate: Drop path of the last block of each branch of two or more; it rises from 0 at the first.
         branch_widths: Channels inside the branches; where one differs from its map's, a Linear without bias converts
             it. The published network keeps the maps' widths, but a branch of 1,024 channels would make up most of a
             small network's weights.
