@@ -9,7 +9,7 @@ import scipy.ndimage
 from PIL import Image as PillowImage
 
 from mftn.data.prepare import arcface_preparation, ferplus_preparation
-from mftn.data.prepare.cropping import Cropper, crop_face, encode, is_grey, laplacian_variance, perceptual_hash
+from mftn.data.prepare.cropping import Cropper, encode, is_grey, laplacian_variance, make_crop, perceptual_hash
 from mftn.data.records import Record
 from mftn.faces.align import ARCFACE
 from mftn.types import Detection, Image
@@ -40,7 +40,7 @@ def pixels_per_side(crop: Image) -> float:
 def test_landmarks_come_to_the_template() -> None:
     preparation = arcface_preparation(SIDE)
     landmarks = (np.array(ARCFACE) * 80 + (30, 50)).astype(np.float32)
-    crop, cut_by, residual = crop_face(ramp(200, 200), Detection((30, 50, 110, 130), 0.9, landmarks), None, preparation)
+    crop, cut_by, residual = make_crop(ramp(200, 200), Detection((30, 50, 110, 130), 0.9, landmarks), None, preparation)
     assert crop.shape == (SIDE, SIDE, 3) and cut_by == "landmarks" and residual == pytest.approx(0, abs=1e-5)
     assert middle(crop) == pytest.approx((70 - 0.5, 90 - 0.5), abs=0.7) and pixels_per_side(crop) == pytest.approx(
         80, rel=0.02
@@ -51,7 +51,7 @@ def test_the_residual_is_the_distance_to_the_template_in_sides() -> None:
     preparation = arcface_preparation(SIDE)
     landmarks = np.array(ARCFACE) * 100
     landmarks[2] += (5, 0)  # one of five is 5 % off; the fit takes some of it away
-    _, _, residual = crop_face(
+    _, _, residual = make_crop(
         ramp(120, 120), Detection((0, 0, 100, 100), 0.9, landmarks.astype(np.float32)), None, preparation
     )
     assert residual is not None and 0.5 * 0.05 / np.sqrt(5) < residual < 0.05 / np.sqrt(5)
@@ -61,7 +61,7 @@ def test_the_residual_is_the_distance_to_the_template_in_sides() -> None:
 def test_without_landmarks_the_annotated_box_fills_the_view(landmarks: bool) -> None:
     preparation = ferplus_preparation(SIDE, view=0.8)
     face = None if landmarks else Detection((0, 0, 50, 50), 0.9, None)
-    crop, cut_by, residual = crop_face(ramp(200, 250), face, (60, 40, 120, 110), preparation)
+    crop, cut_by, residual = make_crop(ramp(200, 250), face, (60, 40, 120, 110), preparation)
     assert (cut_by, residual) == ("box", None)
     assert middle(crop) == pytest.approx((90 - 0.5, 75 - 0.5), abs=0.7)
     assert pixels_per_side(crop) == pytest.approx(70 / 0.8, rel=0.02)  # the longer side of the box
@@ -71,7 +71,7 @@ def test_without_landmarks_the_annotated_box_fills_the_view(landmarks: bool) -> 
     ("height", "width", "side"), [(100, 100, 100), (100, 140, 140), (140, 100, 140), (100, 150, 150), (100, 160, 100)]
 )
 def test_without_a_box_the_whole_image_is_taken_of_a_long_one_its_centre(height: int, width: int, side: int) -> None:
-    crop, cut_by, _ = crop_face(ramp(height, width), None, None, arcface_preparation(SIDE))
+    crop, cut_by, _ = make_crop(ramp(height, width), None, None, arcface_preparation(SIDE))
     assert cut_by == "image"
     assert middle(crop) == pytest.approx((width / 2 - 0.5, height / 2 - 0.5), abs=0.8)
     assert pixels_per_side(crop) == pytest.approx(side, rel=0.02)

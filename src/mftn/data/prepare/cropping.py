@@ -43,7 +43,7 @@ class Cropper:
         """
         image = read_image(record.source if record.pixels is None else _square(record.pixels))
         face = self._find(image, record.box)
-        crop, cut_by, residual = crop_face(image, face, record.box, self.preparation)
+        crop, cut_by, residual = make_crop(image, face, record.box, self.preparation)
         content = encode(crop, is_grey(image), self.preparation)
         (self.out / path).write_bytes(content)
         grey = np.asarray(PillowImage.fromarray(crop).convert("L"))
@@ -75,7 +75,7 @@ def _square(pixels: bytes) -> NDArray[np.uint8]:
     return np.frombuffer(pixels, np.uint8).reshape(side, side)
 
 
-def crop_face(
+def make_crop(
     image: Image, face: Detection | None, box: Box | None, preparation: Preparation
 ) -> tuple[Image, str, float | None]:
     """Crop by the face's landmarks, else by the annotated box, else take the whole image.
